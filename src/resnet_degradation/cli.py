@@ -1,0 +1,161 @@
+"""Entry points. Hydra reads the command line; mistakes end in one line, bugs in a traceback."""
+
+import dataclasses
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from resnet_degradation.config import Config, StudyRunConfig, resolve
+from resnet_degradation.errors import ConfigError, UserError
+
+GROUPS = ("data", "recipe", "runtime", "study")
+
+
+def config_folder() -> Path:
+    """The YAML files: inside an installed package, at the top of a checkout."""
+    installed = Path(__file__).parent / "conf"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def train() -> NoReturn:
+    """`resnet-train`: one run, or with -m one for every combination."""
+
+    def run(composed: DictConfig) -> None:
+        config = resolve(composed)
+        from rich.console import Console
+
+        from resnet_degradation.train.loop import train
+        from resnet_degradation.train.progress import RunProgress
+
+        progress = RunProgress(Console())
+        folder = train(config, progress)
+        progress.say(f"record: {folder}/metrics.csv   live: tensorboard --logdir {folder.parent}")
+
+    _main(run, "config", Config)
+
+
+def study() -> NoReturn:
+    """`resnet-study`: every run of a figure, then the figure, the table and the verdict."""
+
+    def run(composed: DictConfig) -> None:
+        from resnet_degradation.study import resolve_study
+
+        study = resolve_study(composed)
+        from rich.console import Console
+
+        from resnet_degradation.study import run_study
+
+        run_study(study, Console())
+
+    _main(run, "study_config", StudyRunConfig)
+
+
+def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Config]) -> NoReturn:
+    """Compose the configuration from the command line, run it, and exit.
+
+    Exits with 0, or with the code of the error, after saying it in one line on standard error.
+    In a sweep, a failed job does not keep the others from running.
+    """
+    # Hydra would print part of a traceback and exit; this makes it raise instead.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(name="study_schema", node=StudyRunConfig)
+    failures: list[int] = []
+
+    def task(composed: DictConfig) -> None:
+        try:
+            _refuse_unknown(composed, schema)
+            run(composed)
+        except UserError as error:
+            context = HydraConfig.get()
+            sweeping = context.mode == RunMode.MULTIRUN
+            if sweeping and not context.launcher._target_.endswith("BasicLauncher"):
+                raise  # the job runs in another process: its launcher has to see the failure
+            job = f"{' '.join(context.overrides.task)}: " if sweeping else ""
+            _complain(f"{job}{error}")
+            failures.append(error.exit_code)
+
+    entry_point = hydra.main(
+        version_base="1.3", config_path=str(config_folder()), config_name=config_name
+    )(task)
+    try:
+        entry_point()
+    except KeyboardInterrupt:
+        _complain("interrupted: the same command goes on from the last checkpoint")
+        sys.exit(130)
+    except UserError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except (HydraException, OmegaConfBaseException) as error:
+        _complain(_explain(error, schema))
+        sys.exit(ConfigError.exit_code)
+    sys.exit(failures[0] if failures else 0)
+
+
+def _complain(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+
+
+def _refuse_unknown(composed: DictConfig, schema: type[Config]) -> None:
+    """Raise ConfigError for a key that was forced in with +key=value."""
+    known = set(_keys(schema))
+    for key in _composed_keys(composed):
+        if key not in known:
+            raise ConfigError(_unknown_key(key, schema))
+
+
+def _composed_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in node:
+        key = f"{prefix}{name}"
+        yield key
+        if not OmegaConf.is_missing(node, name) and isinstance(node[name], DictConfig):
+            yield from _composed_keys(node[name], f"{key}.")
+
+
+def _keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
+    """Every key of a schema, with dots."""
+    for field in dataclasses.fields(schema):
+        yield prefix + field.name
+        factory = field.default_factory
+        if isinstance(factory, type) and dataclasses.is_dataclass(factory):
+            yield from _keys(factory, f"{prefix}{field.name}.")
+
+
+def _unknown_key(key: str, schema: type[Config]) -> str:
+    keys = list(_keys(schema))
+    # "lr" is nearer to "recipe.lr" than its letters tell.
+    by_last_part = {known.rsplit(".", 1)[-1]: known for known in keys}
+    nearest = difflib.get_close_matches(key, keys, 1, 0.5) or [
+        by_last_part[match]
+        for match in difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last_part, 1, 0.5)
+    ]
+    hint = f"the nearest is {nearest[0]}" if nearest else "see --help for the valid keys"
+    return f"there is no key {key}: {hint}"
+
+
+def _explain(error: Exception, schema: type[Config]) -> str:
+    """What Hydra or OmegaConf object to, in one line."""
+    cause = error.__cause__ or error
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        nearest = difflib.get_close_matches(option, error.options, 1)
+        hint = f", the nearest is {group}={nearest[0]}" if nearest else ""
+        return f"there is no {group}={option}{hint}; valid: {', '.join(error.options)}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
+        return _unknown_key(str(cause.full_key), schema)
+    if isinstance(cause, OmegaConfBaseException):
+        key = f"{cause.full_key}: " if cause.full_key else ""
+        return f"{key}{str(cause).splitlines()[0]}"
+    return str(error).replace("\nSee https://", " See https://").split("\nTo append")[0]

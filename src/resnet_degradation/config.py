@@ -1,0 +1,349 @@
+"""The schema of the configuration, its cross-field rules, and the identity of a run.
+
+The YAML files in `conf/` are merged into these dataclasses by Hydra, so an unknown key or a
+wrong type fails while the command line is read. `resolve` then checks what no single field can
+tell and settles what was left open, before anything is built. Nothing here imports torch.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, Union, cast
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from resnet_degradation.durations import parse_duration
+from resnet_degradation.errors import ConfigError
+from resnet_degradation.families import FAMILIES, Family, architecture, choose_family
+
+# OmegaConf reads `Optional` and `Union`, not `X | Y`, on every Python that it supports.
+# ruff: noqa: UP007, UP045
+
+DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette")
+PRECISIONS = ("fp32", "bf16")
+
+# Depths from which section 4.2 begins with the smaller rate.
+WARMUP_FROM_DEPTH = 110
+# Section 4.1 samples the shorter side in [256, 480] for crops of 224.
+SCALE_OF_CROP = (256 / 224, 480 / 224)
+
+
+@dataclass
+class DataConfig:
+    """Which images, and at which size the net sees them."""
+
+    name: str = MISSING
+    root: Optional[str] = None
+    image_size: int = 32
+    families: list[str] = field(default_factory=lambda: list(FAMILIES))
+    validation_fraction: float = 0.0
+    mean: str = "pixel"
+    download: bool = True
+
+
+@dataclass
+class RecipeConfig:
+    """How a net is trained: everything of sections 3.4, 4.1 and 4.2 that is no net and no image."""
+
+    iterations: Union[int, str] = 64000
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "milestones"
+    milestones: list[Any] = field(default_factory=lambda: [0.5, 0.75])
+    gamma: float = 0.1
+    plateau_every: Union[int, str] = "1ep"
+    plateau_patience: int = 5
+    plateau_threshold: float = 0.1
+    warmup: str = "auto"
+    warmup_lr: float = 0.01
+    warmup_until: float = 80.0
+    warmup_window: int = 50
+    augmentation: str = "pad-crop"
+    pad: int = 4
+    mirror: bool = True
+    scale: Optional[list[int]] = None
+    colour_std: float = 0.0
+
+
+@dataclass
+class RuntimeConfig:
+    """How a run is carried out; nothing here changes its results but the precision."""
+
+    device: str = "auto"
+    devices: int = 1
+    precision: str = "fp32"
+    compile: bool = False
+    num_threads: int = 0
+    num_workers: int = 2
+    log_every: Optional[Union[int, str]] = None
+    eval_every: Optional[Union[int, str]] = None
+    checkpoint_every: Optional[Union[int, str]] = None
+    eval_batch_size: int = 500
+
+
+@dataclass
+class Config:
+    """One run: a net, its data, its recipe."""
+
+    depth: int = 20
+    residual: bool = True
+    shortcut: Optional[str] = None
+    seed: int = 0
+    width: float = 1.0
+    family: Optional[str] = None
+    bottleneck_stride: str = "1x1"
+    output_dir: str = "outputs"
+    data: DataConfig = field(default_factory=DataConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+@dataclass
+class NetConfig:
+    """One net of a study; what is not given is taken from the rest of the configuration."""
+
+    depth: int = MISSING
+    residual: bool = MISSING
+    shortcut: Optional[str] = None
+
+
+@dataclass
+class StudyConfig:
+    """The runs that make a figure: every net with every seed."""
+
+    name: str = MISSING
+    title: str = ""
+    nets: list[NetConfig] = field(default_factory=list)
+
+
+@dataclass
+class StudyRunConfig(Config):
+    """A study, and what its runs have in common."""
+
+    seeds: list[int] = field(default_factory=lambda: [0])
+    study: StudyConfig = field(default_factory=StudyConfig)
+
+
+def resolve(composed: DictConfig) -> Config:
+    """The typed, checked and settled form of a composed configuration of one run.
+
+    Raises ConfigError, naming the key and what is valid, for whatever cannot be run.
+    """
+    return settle(cast(Config, OmegaConf.to_object(composed)))
+
+
+def settle(config: Config) -> Config:
+    """Check every rule between fields and fill in what was left open; see `resolve`."""
+    _check_choices(config)
+    _check_ranges(config)
+    family = choose_family(config.depth, _candidate_families(config))
+    arch = architecture(config.depth, family)
+    default_shortcut = "B" if arch.block == "bottleneck" else "A"
+    recipe = config.recipe
+    warmup = recipe.warmup
+    if warmup == "auto":
+        deep = family == "cifar" and config.depth >= WARMUP_FROM_DEPTH
+        warmup = "always" if deep else "never"
+    return dataclasses.replace(
+        config,
+        family=family,
+        shortcut=(config.shortcut or default_shortcut) if config.residual else None,
+        data=dataclasses.replace(config.data, root=_data_root(config.data)),
+        recipe=dataclasses.replace(recipe, warmup=warmup, scale=_scale(config)),
+    )
+
+
+def _candidate_families(config: Config) -> tuple[Family, ...]:
+    wanted = [config.family] if config.family is not None else config.data.families
+    return tuple(cast(Family, family) for family in wanted)
+
+
+def _scale(config: Config) -> list[int] | None:
+    if config.recipe.augmentation != "scale-jitter":
+        return None
+    if config.recipe.scale is not None:
+        return config.recipe.scale
+    return [round(config.data.image_size * ratio) for ratio in SCALE_OF_CROP]
+
+
+def _data_root(data: DataConfig) -> str | None:
+    """Where the images are: `data.root`, or by default RESNET_DATA, or else ./data."""
+    if data.name == "digits":
+        return None
+    if data.root is not None:
+        return str(Path(data.root).expanduser().absolute())
+    base = Path(os.environ.get("RESNET_DATA", "data")).expanduser().absolute()
+    return str(base / "imagenet" if data.name == "imagenet" else base)
+
+
+def _check_choices(config: Config) -> None:
+    choices: list[tuple[str, Any, tuple[str, ...]]] = [
+        ("shortcut", config.shortcut or "A", ("A", "B", "C")),
+        ("family", config.family or "cifar", FAMILIES),
+        ("bottleneck_stride", config.bottleneck_stride, ("1x1", "3x3")),
+        ("data.name", config.data.name, DATA_NAMES),
+        ("data.mean", config.data.mean, ("pixel", "channel")),
+        ("recipe.schedule", config.recipe.schedule, ("milestones", "plateau")),
+        ("recipe.warmup", config.recipe.warmup, ("auto", "always", "never")),
+        ("recipe.augmentation", config.recipe.augmentation, ("pad-crop", "scale-jitter", "none")),
+        ("runtime.device", config.runtime.device, ("auto", "cpu", "cuda")),
+        ("runtime.precision", config.runtime.precision, PRECISIONS),
+        *(("data.families", family, FAMILIES) for family in config.data.families),
+    ]
+    for key, value, valid in choices:
+        if value not in valid:
+            raise ConfigError(f"{key}={value} is not valid: choose {', '.join(valid)}")
+
+
+def _check_ranges(config: Config) -> None:
+    data, recipe, runtime = config.data, config.recipe, config.runtime
+    finite = {
+        "width": config.width,
+        "recipe.lr": recipe.lr,
+        "recipe.gamma": recipe.gamma,
+        "recipe.warmup_lr": recipe.warmup_lr,
+    }
+    for key, value in finite.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{key}={value} is not valid: give a positive number")
+    rules: list[tuple[bool, str]] = [
+        (config.seed >= 0, f"seed={config.seed} is not valid: give 0 or more"),
+        (
+            bool(data.families),
+            "data.families is empty: give cifar, imagenet or both",
+        ),
+        (
+            data.image_size >= 8,
+            f"data.image_size={data.image_size} is too small: give at least 8",
+        ),
+        (
+            0 <= data.validation_fraction < 1,
+            f"data.validation_fraction={data.validation_fraction} is not valid: "
+            "give a share of the training set in [0, 1), as 0.1 for 45k/5k",
+        ),
+        (
+            recipe.batch_size >= 2,
+            f"recipe.batch_size={recipe.batch_size} is too small: "
+            "batch normalization needs at least 2",
+        ),
+        (0 <= recipe.momentum < 1, f"recipe.momentum={recipe.momentum} is not in [0, 1)"),
+        (
+            math.isfinite(recipe.weight_decay) and recipe.weight_decay >= 0,
+            f"recipe.weight_decay={recipe.weight_decay} is not valid: give 0 or more",
+        ),
+        (
+            0 < recipe.warmup_until <= 100,
+            f"recipe.warmup_until={recipe.warmup_until} is not valid: give an error in percent",
+        ),
+        (
+            recipe.warmup_window >= 1 and recipe.plateau_patience >= 1,
+            "recipe.warmup_window and recipe.plateau_patience must be at least 1",
+        ),
+        (
+            0 <= recipe.pad <= data.image_size,
+            f"recipe.pad={recipe.pad} is not valid: give 0 to data.image_size={data.image_size}",
+        ),
+        (
+            math.isfinite(recipe.colour_std) and recipe.colour_std >= 0,
+            f"recipe.colour_std={recipe.colour_std} is not valid: give 0 or more",
+        ),
+        (
+            runtime.devices == 1,
+            f"runtime.devices={runtime.devices} is not available: this version trains on 1 device",
+        ),
+        (
+            runtime.num_threads >= 0 and runtime.num_workers >= 0 and runtime.eval_batch_size > 0,
+            "runtime.num_threads and runtime.num_workers must be 0 or more, "
+            "runtime.eval_batch_size 1 or more",
+        ),
+        (bool(config.output_dir), "output_dir is empty: name a folder"),
+    ]
+    for holds, message in rules:
+        if not holds:
+            raise ConfigError(message)
+    _check_scale(config)
+    _check_durations(config)
+
+
+def _check_scale(config: Config) -> None:
+    scale, size = config.recipe.scale, config.data.image_size
+    if scale is not None and not (len(scale) == 2 and size <= scale[0] <= scale[1]):
+        raise ConfigError(
+            f"recipe.scale={scale} is not valid: give [smallest, largest] shorter side, "
+            f"not below the crop of data.image_size={size}"
+        )
+    if config.recipe.colour_std > 0 and config.recipe.augmentation != "scale-jitter":
+        raise ConfigError(
+            "recipe.colour_std belongs to recipe.augmentation=scale-jitter: set it to 0, or "
+            f"choose that augmentation instead of {config.recipe.augmentation}"
+        )
+
+
+def _check_durations(config: Config) -> None:
+    recipe, runtime = config.recipe, config.runtime
+    parse_duration(recipe.iterations, "recipe.iterations")
+    parse_duration(recipe.plateau_every, "recipe.plateau_every")
+    for key in ("log_every", "eval_every", "checkpoint_every"):
+        if (interval := getattr(runtime, key)) is not None:
+            parse_duration(interval, f"runtime.{key}")
+    for milestone in recipe.milestones:
+        if not (isinstance(milestone, float) and 0 < milestone < 1):
+            parse_duration(milestone, "recipe.milestones")
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Every setting that changes the results of a settled configuration.
+
+    Devices, workers and intervals of logging do not belong to it. A setting at the schema's
+    default is left out, so that a later version can add one without renaming earlier runs.
+    """
+    kept = dataclasses.asdict(config)
+    runtime, _ = kept.pop("runtime"), kept.pop("output_dir")
+    kept["runtime"] = {"precision": runtime["precision"]}
+    kept["data"].pop("families")  # settled into `family`
+    kept["data"].pop("download")
+    if config.data.name not in ("folder", "imagenet"):
+        kept["data"].pop("root")  # the same checksummed images, wherever they are
+    if config.recipe.schedule == "plateau":
+        kept["recipe"].pop("milestones")
+    return _changed(kept, dataclasses.asdict(Config()))
+
+
+def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            changed[key] = _changed(value, defaults[key])
+        elif value != defaults[key]:
+            changed[key] = value
+    return changed
+
+
+def digest(config: Config) -> str:
+    """Eight hexadecimal digits that name the identity of a settled configuration."""
+    text = json.dumps(identity(config), sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def net_name(config: Config) -> str:
+    """The net as the paper writes it: plain-34, ResNet-56, ResNet-34-B."""
+    if not config.residual:
+        name = f"plain-{config.depth}"
+    else:
+        name = f"ResNet-{config.depth}"
+        arch = architecture(config.depth, cast(Family, config.family))
+        if config.shortcut != ("B" if arch.block == "bottleneck" else "A"):
+            name += f"-{config.shortcut}"
+    return name if config.width == 1 else f"{name}-width{config.width:g}"
+
+
+def run_folder(config: Config) -> Path:
+    """Where a settled configuration's run lives: the same command, the same folder."""
+    name = f"{net_name(config)}-seed{config.seed}-{digest(config)}"
+    return Path(config.output_dir) / config.data.name / name

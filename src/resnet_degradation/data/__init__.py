@@ -1,0 +1,70 @@
+"""Data: from a configuration to batches on the device."""
+
+from pathlib import Path
+
+import torch
+
+from resnet_degradation.config import Config
+from resnet_degradation.data.batches import Batch, Batches, MemoryBatches
+from resnet_degradation.data.sources import Arrays, Files, Images, load_source
+from resnet_degradation.data.stream import StreamBatches
+from resnet_degradation.data.views import decode
+from resnet_degradation.errors import ConfigError
+
+__all__ = ["Batch", "Batches", "load_batches"]
+
+
+def load_batches(config: Config, device: torch.device) -> Batches:
+    """The batches that a settled configuration asks for, on `device`.
+
+    Raises DataError if images are missing or unreadable.
+    """
+    source = load_source(config.data)
+    recipe = config.recipe
+    mean_per_pixel = config.data.mean == "pixel"
+    if recipe.augmentation == "scale-jitter":
+        smallest, largest = recipe.scale or (0, 0)
+        return StreamBatches(
+            _files(source.train, config.data.name),
+            {name: _files(images, config.data.name) for name, images in source.held_out.items()},
+            num_classes=len(source.classes),
+            batch_size=recipe.batch_size,
+            seed=config.seed,
+            image_size=config.data.image_size,
+            scale=(smallest, largest),
+            mirror=recipe.mirror,
+            colour_std=recipe.colour_std,
+            mean_per_pixel=mean_per_pixel,
+            eval_batch_size=config.runtime.eval_batch_size,
+            num_workers=config.runtime.num_workers,
+            cache=Path(config.output_dir) / ".cache",
+            device=device,
+        )
+    augmented = recipe.augmentation == "pad-crop"
+    return MemoryBatches(
+        _arrays(source.train, config),
+        {name: _arrays(images, config) for name, images in source.held_out.items()},
+        num_classes=len(source.classes),
+        batch_size=recipe.batch_size,
+        seed=config.seed,
+        pad=recipe.pad if augmented else 0,
+        mirror=recipe.mirror and augmented,
+        mean_per_pixel=mean_per_pixel,
+        eval_batch_size=config.runtime.eval_batch_size,
+        device=device,
+    )
+
+
+def _arrays(images: Images, config: Config) -> Arrays:
+    if isinstance(images, Arrays):
+        return images
+    return decode(images, config.data.image_size, config.runtime.num_workers)
+
+
+def _files(images: Images, name: str) -> Files:
+    if isinstance(images, Arrays):
+        raise ConfigError(
+            f"recipe.augmentation=scale-jitter needs image files, and data={name} has none: "
+            "choose recipe.augmentation=pad-crop, or data=folder, imagenet or imagenette"
+        )
+    return images

@@ -1,0 +1,118 @@
+"""Batches of images ready for a net: shuffled, augmented, with the mean subtracted.
+
+Small images of one size live in memory, on the training device (`MemoryBatches`); others are
+decoded by worker processes as they are needed (`StreamBatches`, in stream.py).
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from resnet_degradation.data.augment import Crops, crop, draw_crops, pad_images
+from resnet_degradation.data.order import batch_indices
+from resnet_degradation.data.sources import Arrays
+
+Batch = tuple[Tensor, Tensor]  # (B, C, H, W) float32, (B,) int64, both on the device
+
+
+class Batches(Protocol):
+    """What the training loop asks of its data."""
+
+    num_train: int
+    splits: dict[str, int]  # held-out split -> its number of images
+    num_classes: int
+    mean: Tensor  # (C, H, W), or (C, 1, 1), of pixels in [0, 1]
+
+    def training(self, start: int, stop: int) -> Iterator[Batch]:
+        """The batches of iterations start .. stop - 1, each a function of (seed, iteration)."""
+        ...
+
+    def held_out(self, split: str) -> Iterator[Batch]:
+        """Every image of a held-out split once, as its single centre view."""
+        ...
+
+
+def mean_image(images: Tensor, per_pixel: bool) -> Tensor:
+    """The mean (C, H, W) of uint8 images (N, C, H, W), or (C, 1, 1) if not per pixel; in [0, 1].
+
+    Sums are of integers, so the mean does not depend on the order of the images.
+    """
+    total = torch.zeros(images.shape[1:], dtype=torch.int64)
+    for part in images.split(4096):
+        total += part.sum(dim=0, dtype=torch.int64).cpu()
+    mean = total.double() / (255 * len(images))
+    if not per_pixel:
+        mean = mean.mean(dim=(1, 2), keepdim=True)
+    return mean.float()
+
+
+class MemoryBatches:
+    """Batches cut from uint8 images that stay on `device`; see section 4.2 for the recipe."""
+
+    def __init__(
+        self,
+        train: Arrays,
+        held_out: dict[str, Arrays],
+        *,
+        num_classes: int,
+        batch_size: int,
+        seed: int,
+        pad: int,
+        mirror: bool,
+        mean_per_pixel: bool,
+        eval_batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self.num_train = len(train)
+        self.splits = {name: len(images) for name, images in held_out.items()}
+        self.num_classes = num_classes
+        self.batch_size = batch_size
+        self.seed = seed
+        self.pad = pad
+        self.mirror = mirror
+        self.eval_batch_size = eval_batch_size
+        self.device = device
+        self.image_size = train.images.shape[-1]
+        self.mean = mean_image(train.images, mean_per_pixel).to(device)
+        self._labels = train.labels.to(device)
+        # The border is the mean's, that is zero after the subtraction: so both are padded.
+        self._padded = pad_images(train.images, pad).to(device)
+        full_mean = self.mean.expand(train.images.shape[1:])[None]
+        self._padded_mean = pad_images(full_mean * 255, pad)
+        self._held_out = {
+            name: Arrays(images.images.to(device), images.labels.to(device))
+            for name, images in held_out.items()
+        }
+
+    def training(self, start: int, stop: int) -> Iterator[Batch]:
+        """See `Batches.training`."""
+        for iteration in range(start, stop):
+            yield self.training_batch(iteration)
+
+    def training_batch(self, iteration: int) -> Batch:
+        """The augmented batch of one iteration."""
+        indices = batch_indices(self.seed, iteration, self.batch_size, self.num_train)
+        crops = draw_crops(self.seed, iteration, self.batch_size, self.pad, self.mirror)
+        indices = indices.to(self.device, non_blocking=True)
+        crops = Crops(
+            *(
+                part.to(self.device, non_blocking=True)
+                for part in (crops.top, crops.left, crops.mirrored)
+            )
+        )
+        pixels = crop(self._padded, indices, crops, self.image_size)
+        means = crop(self._padded_mean, torch.zeros_like(indices), crops, self.image_size)
+        return (pixels - means) / 255, self._labels[indices]
+
+    def held_out(self, split: str) -> Iterator[Batch]:
+        """See `Batches.held_out`."""
+        data = self._held_out[split]
+        for images, labels in zip(
+            data.images.split(self.eval_batch_size),
+            data.labels.split(self.eval_batch_size),
+            strict=True,
+        ):
+            centred = images / 255 - self.mean
+            yield centred.contiguous(memory_format=torch.channels_last), labels

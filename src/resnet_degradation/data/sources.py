@@ -1,0 +1,261 @@
+"""Where images come from: the embedded digits, CIFAR, and folders of image files.
+
+A source is either arrays, when every image has one small size, or paths, when they have not.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resnet_degradation.config import DataConfig
+from resnet_degradation.errors import DataError
+from resnet_degradation.seeding import generator
+
+DIGITS_HELD_OUT = 360
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Images of one size, in memory."""
+
+    images: Tensor  # (N, C, H, W) uint8
+    labels: Tensor  # (N,) int64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: Tensor) -> "Arrays":
+        """The images with these indices, in their order."""
+        return Arrays(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files of any size."""
+
+    paths: list[str]  # plain strings: there may be millions
+    labels: Tensor  # (N,) int64
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def subset(self, indices: Tensor) -> "Files":
+        """The files with these indices, in their order."""
+        return Files([self.paths[i] for i in indices.tolist()], self.labels[indices])
+
+
+Images = Arrays | Files
+
+
+@dataclass(frozen=True)
+class Source:
+    """The images of a data set: those to train on, and those held out, by split name.
+
+    `held_out` has "val", "test" or both. Training never sees them.
+    """
+
+    train: Images
+    held_out: dict[str, Images]
+    classes: list[str]
+
+
+def load_source(data: DataConfig) -> Source:
+    """The images that a settled configuration names.
+
+    Raises DataError, saying what was looked for and where, if they are missing or unreadable.
+    """
+    if data.name == "digits":
+        source = load_digits(data.image_size)
+    elif data.name in ("cifar10", "cifar100"):
+        source = load_cifar(data)
+    else:
+        root = Path(str(data.root))
+        source = scan_folder(download_imagenette(data) if data.name == "imagenette" else root)
+    return split_validation(source, data.validation_fraction)
+
+
+def split_validation(source: Source, fraction: float) -> Source:
+    """Keep `fraction` of the training images back as "val", as section 4.2's 45k/5k split does.
+
+    What the data set itself holds out is then the test set. The split does not depend on the
+    run's seed, so that runs with different seeds are compared on the same images.
+    """
+    if fraction == 0:
+        return source
+    if len(source.held_out) > 1:
+        raise DataError(
+            "data.validation_fraction is set, but this data has a validation set of its own: "
+            "leave data.validation_fraction at 0"
+        )
+    (held_out,) = source.held_out.values()
+    num_val = round(fraction * len(source.train))
+    if not 0 < num_val < len(source.train):
+        raise DataError(
+            f"data.validation_fraction={fraction} leaves no image to train on or none to "
+            f"validate with, of {len(source.train)}"
+        )
+    order = torch.randperm(len(source.train), generator=generator("validation split"))
+    return Source(
+        train=source.train.subset(order[num_val:].sort().values),
+        held_out={"val": source.train.subset(order[:num_val].sort().values), "test": held_out},
+        classes=source.classes,
+    )
+
+
+def load_digits(image_size: int) -> Source:
+    """scikit-learn's 1,797 scanned 8x8 digits, enlarged bilinearly, as three equal channels.
+
+    Three, so that the nets are exactly the paper's. 360 digits, the same ones always, are held
+    out for validation.
+    """
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    small = torch.from_numpy(digits.images).float()[:, None] / 16  # (1797, 1, 8, 8) in [0, 1]
+    enlarged = F.interpolate(small, size=(image_size, image_size), mode="bilinear")
+    images = (enlarged * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
+    everything = Arrays(images, torch.from_numpy(digits.target).long())
+    order = torch.randperm(len(images), generator=generator("digits split"))
+    return Source(
+        train=everything.subset(order[DIGITS_HELD_OUT:]),
+        held_out={"val": everything.subset(order[:DIGITS_HELD_OUT])},
+        classes=[str(digit) for digit in range(10)],
+    )
+
+
+def load_cifar(data: DataConfig) -> Source:
+    """CIFAR-10 or CIFAR-100 as torchvision reads it: checksummed, and downloaded if missing."""
+    from torchvision import datasets
+
+    dataset_class = datasets.CIFAR10 if data.name == "cifar10" else datasets.CIFAR100
+    sets = _fetch(
+        lambda download: [
+            dataset_class(data.root, train=train, download=download) for train in (True, False)
+        ],
+        data,
+        f"{dataset_class.base_folder}/",
+        dataset_class.url,
+    )
+    train, test = (
+        Arrays(
+            _resized(torch.from_numpy(np.asarray(part.data)).permute(0, 3, 1, 2), data.image_size),
+            torch.tensor(part.targets, dtype=torch.int64),
+        )
+        for part in sets
+    )
+    return Source(train, {"test": test}, list(sets[0].classes))
+
+
+def _resized(images: Tensor, image_size: int) -> Tensor:
+    """(N, C, H, W) uint8 brought to a square of `image_size`; untouched where it has that size."""
+    if images.shape[-1] == image_size:
+        return images.contiguous()
+    resized = F.interpolate(
+        images.float(), size=(image_size, image_size), mode="bilinear", antialias=True
+    )
+    return resized.round().clamp(0, 255).to(torch.uint8)
+
+
+def download_imagenette(data: DataConfig) -> Path:
+    """The folder of Imagenette (shorter side 320), checksummed and downloaded if missing."""
+    from torchvision import datasets
+
+    def open_sets(download: bool) -> Any:
+        # torchvision refuses to download what is there already, so look before asking.
+        present = (Path(str(data.root)) / "imagenette2-320").is_dir()
+        return datasets.Imagenette(
+            data.root, split="train", size="320px", download=download and not present
+        )
+
+    _fetch(open_sets, data, "imagenette2-320/", datasets.Imagenette._ARCHIVES["320px"][0])
+    return Path(str(data.root)) / "imagenette2-320"
+
+
+def _fetch(open_sets: Callable[[bool], Any], data: DataConfig, looked_for: str, url: str) -> Any:
+    """Open a torchvision data set, downloading it only if it is not there."""
+    root = Path(str(data.root))
+    advice = (
+        f"download {url} and unpack it in {root}, or name another folder with data.root=, "
+        "or train on the embedded images with data=digits"
+    )
+    try:
+        return open_sets(False)
+    except RuntimeError:
+        pass  # not there, or its checksum differs
+    if not data.download:
+        raise DataError(
+            f"{data.name} was not found: looked for {root / looked_for} (complete, with the right "
+            f"checksums), and data.download is false. What would work: {advice}"
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return open_sets(True)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise DataError(
+            f"{data.name} was not found in {root / looked_for} and could not be downloaded "
+            f"({reason}). What would work: {advice}"
+        ) from error
+
+
+def scan_folder(root: Path) -> Source:
+    """The image files of train/<class>/* and of val/<class>/* or test/<class>/* (or both)."""
+    train_root = root / "train"
+    held_out_roots = {name: root / name for name in ("val", "test") if (root / name).is_dir()}
+    if not train_root.is_dir() or not held_out_roots:
+        missing = train_root if not train_root.is_dir() else f"{root / 'val'} or {root / 'test'}"
+        raise DataError(
+            f"no images: looked for the folder {missing}. Expected train/<class>/* and "
+            f"val/<class>/* or test/<class>/* in {root}: name their folder with data.root= or "
+            "RESNET_DATA, or train on the embedded images with data=digits"
+        )
+    classes = _class_names(train_root)
+    held_out: dict[str, Images] = {}
+    for name, folder in held_out_roots.items():
+        if (found := _class_names(folder)) != classes:
+            differing = sorted(set(found) ^ set(classes))
+            raise DataError(
+                f"the classes in {folder} are not those in {train_root}: they differ in "
+                f"{', '.join(differing[:5])}{' ...' if len(differing) > 5 else ''}"
+            )
+        held_out[name] = _list_images(folder, classes)
+    return Source(_list_images(train_root, classes), held_out, classes)
+
+
+def _class_names(folder: Path) -> list[str]:
+    names = sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
+    )
+    if not names:
+        raise DataError(f"{folder} has no class folders: expected {folder}/<class>/<image files>")
+    return names
+
+
+def _list_images(folder: Path, classes: list[str]) -> Files:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = sorted(
+            os.path.join(parent, file)
+            for parent, _, files in os.walk(folder / name, followlinks=True)
+            for file in files
+            if file.lower().endswith(IMG_EXTENSIONS)
+        )
+        if not found:
+            raise DataError(
+                f"{folder / name} has no images: every class needs at least one file with an "
+                f"ending of {', '.join(IMG_EXTENSIONS)}"
+            )
+        paths += found
+        labels += [label] * len(found)
+    return Files(paths, torch.tensor(labels))
+

@@ -1,0 +1,163 @@
+"""Batches decoded from image files by worker processes, as section 4.1 trains on ImageNet.
+
+The view of an image is drawn from (seed, iteration, position in the batch), so it does not
+depend on the number of workers nor on which of them decodes it. Workers decode, resize and crop;
+what can be done for a whole batch (colours, mean) is done on the training device.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from resnet_degradation.data.batches import Batch
+from resnet_degradation.data.order import batch_indices
+from resnet_degradation.data.sources import Files
+from resnet_degradation.data.views import (
+    CentreView,
+    JitteredView,
+    View,
+    ViewRequest,
+    decoded,
+    one_view_each,
+)
+from resnet_degradation.seeding import generator
+
+# Enough for the mean and the three principal components to be stable to well under 1 %.
+MAX_STATISTICS_IMAGES = 10_000
+
+@dataclass(frozen=True)
+class ColourStatistics:
+    """What is known of the training images' colours, in [0, 1]."""
+
+    mean: Tensor  # (3, H, W)
+    eigenvalues: Tensor  # (3,) of the covariance of RGB values
+    eigenvectors: Tensor  # (3, 3), one a column
+
+
+def colour_statistics(
+    files: Files, image_size: int, shorter_side: int, num_workers: int, cache: Path
+) -> ColourStatistics:
+    """The mean image and the principal components of RGB over (at most 10,000) training images.
+
+    Computed from centre views, once, and kept in `cache` for the runs that follow.
+    """
+    step = max(1, len(files) // MAX_STATISTICS_IMAGES)
+    chosen = torch.arange(0, len(files), step)[:MAX_STATISTICS_IMAGES]
+    sampled = files.subset(chosen)
+    key = [image_size, shorter_side, *sampled.paths]
+    name = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).hexdigest()
+    file = cache / f"colours-{name}.pt"
+    if file.exists():
+        return ColourStatistics(**torch.load(file, weights_only=True))
+    total = torch.zeros(3, image_size, image_size, dtype=torch.int64)
+    products = torch.zeros(3, 3, dtype=torch.float64)
+    view = CentreView(image_size, shorter_side)
+    for views in decoded(sampled, view, one_view_each(len(sampled), 64), num_workers):
+        total += views.sum(dim=0)
+        pixels = views.permute(1, 0, 2, 3).reshape(3, -1).double() / 255
+        products += pixels @ pixels.T
+    num_pixels = len(sampled) * image_size**2
+    mean = total.double() / (255 * len(sampled))
+    channel_mean = mean.mean(dim=(1, 2))
+    covariance = products / num_pixels - torch.outer(channel_mean, channel_mean)
+    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+    statistics = {
+        "mean": mean.float(),
+        "eigenvalues": eigenvalues.clamp(min=0).float(),
+        "eigenvectors": eigenvectors.float(),
+    }
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".tmp")
+    torch.save(statistics, temporary)
+    temporary.replace(file)
+    return ColourStatistics(**statistics)
+
+
+class StreamBatches:
+    """Batches decoded from files; see `Batches` for what each method gives."""
+
+    def __init__(
+        self,
+        train: Files,
+        held_out: dict[str, Files],
+        *,
+        num_classes: int,
+        batch_size: int,
+        seed: int,
+        image_size: int,
+        scale: tuple[int, int],
+        mirror: bool,
+        colour_std: float,
+        mean_per_pixel: bool,
+        eval_batch_size: int,
+        num_workers: int,
+        cache: Path,
+        device: torch.device,
+    ) -> None:
+        self.num_train = len(train)
+        self.splits = {name: len(files) for name, files in held_out.items()}
+        self.num_classes = num_classes
+        self.batch_size = batch_size
+        self.seed = seed
+        self.colour_std = colour_std
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.device = device
+        self._train = train
+        self._labels = train.labels
+        self._files = held_out
+        self._training_view = JitteredView(seed, image_size, scale, mirror)
+        # Testing's single view is as large, in proportion, as the smallest of training.
+        self._centre_view = CentreView(image_size, scale[0])
+        statistics = colour_statistics(train, image_size, scale[0], num_workers, cache)
+        mean = statistics.mean
+        self.mean = (mean if mean_per_pixel else mean.mean(dim=(1, 2), keepdim=True)).to(device)
+        # Column c of this matrix is eigenvector c times eigenvalue c.
+        self._colours = statistics.eigenvectors * statistics.eigenvalues
+
+    def training(self, start: int, stop: int) -> Iterator[Batch]:
+        """See `Batches.training`."""
+
+        def requests() -> Iterator[list[ViewRequest]]:
+            for iteration in range(start, stop):
+                indices = self._indices(iteration).tolist()
+                yield [(index, iteration, i) for i, index in enumerate(indices)]
+
+        views = self._decode(self._train, self._training_view, requests())
+        for iteration, pixels in zip(range(start, stop), views, strict=True):
+            images = self._centred(pixels) + self._colour_shift(iteration)
+            labels = self._labels[self._indices(iteration)].to(self.device, non_blocking=True)
+            yield images.contiguous(memory_format=torch.channels_last), labels
+
+    def held_out(self, split: str) -> Iterator[Batch]:
+        """See `Batches.held_out`."""
+        files = self._files[split]
+        requests = one_view_each(len(files), self.eval_batch_size)
+        views = self._decode(files, self._centre_view, requests)
+        labels = files.labels.split(self.eval_batch_size)
+        for pixels, part in zip(views, labels, strict=True):
+            images = self._centred(pixels).contiguous(memory_format=torch.channels_last)
+            yield images, part.to(self.device)
+
+    def _decode(
+        self, files: Files, view: View, requests: Iterable[list[ViewRequest]]
+    ) -> Iterator[Tensor]:
+        pin = self.device.type == "cuda"
+        return decoded(files, view, requests, self.num_workers, pin)
+
+    def _indices(self, iteration: int) -> Tensor:
+        return batch_indices(self.seed, iteration, self.batch_size, self.num_train)
+
+    def _centred(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self.device, non_blocking=True) / 255 - self.mean
+
+    def _colour_shift(self, iteration: int) -> Tensor:
+        """What the colour augmentation adds to every pixel of an image: (B, 3, 1, 1)."""
+        rng = generator("colours", self.seed, iteration)
+        alpha = torch.randn(self.batch_size, 3, generator=rng) * self.colour_std
+        return (alpha @ self._colours.T)[:, :, None, None].to(self.device, non_blocking=True)

@@ -1,0 +1,117 @@
+"""Plain and residual nets of both families, built from plain arguments."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_degradation.families import Architecture, Family, architecture
+from resnet_degradation.nets.blocks import BottleneckStride, Shortcut, make_block
+from resnet_degradation.seeding import generator
+
+
+class ResNet(nn.Module):
+    """A stem, stages of blocks, global average pooling and one fully connected layer.
+
+    With `residual` false the very same layers are stacked without their shortcuts: a plain net.
+    """
+
+    def __init__(
+        self,
+        arch: Architecture,
+        residual: bool,
+        shortcut: Shortcut,
+        num_classes: int,
+        width: float,
+        bottleneck_stride: BottleneckStride,
+        in_channels: int,
+    ) -> None:
+        super().__init__()
+        self.arch = arch
+        widths = [max(1, round(channels * width)) for channels in arch.channels]
+        channels = widths[0]
+        if arch.family == "cifar":
+            self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+            self.maxpool: nn.Module = nn.Identity()
+        else:
+            self.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
+            self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.bn1 = nn.BatchNorm2d(channels)
+        for stage, (num_blocks, stage_width) in enumerate(zip(arch.num_blocks, widths, strict=True)):
+            blocks = []
+            for index in range(num_blocks):
+                # Maps are halved by the first layer of every stage but the first.
+                stride = 2 if stage > 0 and index == 0 else 1
+                block = make_block(
+                    arch.block, channels, stage_width, stride, residual, shortcut, bottleneck_stride
+                )
+                channels = stage_width * block.expansion
+                blocks.append(block)
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(channels, num_classes)
+
+    def stages(self) -> list[nn.Module]:
+        """The stages in order, each a sequence of blocks."""
+        return [self.get_submodule(f"layer{i + 1}") for i in range(len(self.arch.num_blocks))]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to class scores (N, num_classes), before the softmax."""
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        for stage in self.stages():
+            x = stage(x)
+        scores: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return scores
+
+
+def build_net(
+    depth: int,
+    residual: bool,
+    *,
+    family: Family,
+    shortcut: Shortcut = "A",
+    num_classes: int = 10,
+    width: float = 1.0,
+    bottleneck_stride: BottleneckStride = "1x1",
+    in_channels: int = 3,
+) -> ResNet:
+    """A net of the paper, not yet initialised by its recipe (see `initialise`).
+
+    depth: layers with weights on the main path: 6n+2 (CIFAR, section 4.2) or one of Table 1.
+    residual: add the shortcuts; without them, the plain counterpart with the same layers.
+    shortcut: option A, B or C (section 3.3, Table 3); a plain net has none.
+    width: factor on every number of channels; 1 is the paper's.
+    bottleneck_stride: which layer of a bottleneck block halves the map; "1x1" is the paper's.
+
+    Raises ConfigError if the family has no net of that depth.
+    """
+    return ResNet(
+        architecture(depth, family),
+        residual,
+        shortcut,
+        num_classes,
+        width,
+        bottleneck_stride,
+        in_channels,
+    )
+
+
+def initialise(net: nn.Module, seed: int) -> None:
+    """He initialisation, in place: normal with std sqrt(2 / fan_in); biases zero.
+
+    Every layer draws from a stream of its own, named after it. So for one seed a plain net and
+    its residual twin begin with the same weights, whatever their shortcuts, and so do the layers
+    that a shallow and a deep net have in common.
+    """
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(
+                module.weight, nonlinearity="relu", generator=generator("weights", seed, name)
+            )
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+
+
+def num_parameters(net: nn.Module) -> int:
+    """The number of trained values (running statistics are not trained)."""
+    return sum(parameter.numel() for parameter in net.parameters())
+

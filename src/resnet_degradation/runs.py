@@ -1,0 +1,129 @@
+"""Runs as files: what a run folder holds, and how to read it. Nothing here needs a trainer.
+
+A run folder holds `config.yaml`, `metrics.csv` (the record), TensorBoard's events (a view of the
+record), `checkpoints/`, and, once the run is finished, `summary.json`.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from resnet_degradation.errors import UserError
+
+HELD_OUT = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of metrics.csv, after `iteration` updates.
+
+    Errors are in percent. The training loss and error are those of the augmented batches seen
+    since the row before, in training mode; the held-out ones are of all images, in evaluation
+    mode, and None where they were not measured. `seconds` is the run's time so far.
+    """
+
+    iteration: int
+    epoch: float
+    lr: float
+    train_loss: float
+    train_error: float
+    val_error: float | None
+    test_error: float | None
+    images_per_second: float
+    seconds: float
+
+    def held_out_error(self) -> float | None:
+        """The validation error, or the test error of data that has no validation set."""
+        return self.val_error if self.val_error is not None else self.test_error
+
+
+COLUMNS = [column.name for column in fields(Row)]
+
+
+def format_row(row: Row) -> list[str]:
+    """The cells of a row; empty where nothing was measured."""
+    digits = {"epoch": ".4f", "lr": ".8g", "images_per_second": ".1f", "seconds": ".2f"}
+    return [
+        "" if value is None else format(value, digits.get(name, "" if name == "iteration" else ".6f"))
+        for name, value in asdict(row).items()
+    ]
+
+
+def parse_row(cells: dict[str, str]) -> Row:
+    """The row of these cells; raises ValueError or KeyError if they are not one."""
+    numbers: dict[str, Any] = {
+        name: float(cells[name]) if cells[name] else None for name in COLUMNS
+    }
+    optional = {f"{name}_error" for name in HELD_OUT}
+    if any(value is None for name, value in numbers.items() if name not in optional):
+        raise ValueError("a cell is empty")
+    return Row(**{**numbers, "iteration": int(cells["iteration"])})
+
+
+def read_metrics(folder: Path) -> list[Row]:
+    """The rows of a run's metrics.csv; raises UserError, naming the line, if it is no record."""
+    file = folder / "metrics.csv"
+    if not file.is_file():
+        raise UserError(f"{folder} is no run folder: it has no metrics.csv")
+    with file.open(newline="") as stream:
+        reader = csv.DictReader(stream)
+        rows = []
+        for cells in reader:
+            try:
+                rows.append(parse_row(cells))
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(f"{file}, line {reader.line_num}, is no row: {error}") from error
+    return rows
+
+
+def write_metrics(folder: Path, rows: Iterable[Row]) -> None:
+    """Replace a run's metrics.csv by these rows, at once or not at all."""
+    temporary = folder / "metrics.csv.tmp"
+    with temporary.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(format_row(row) for row in rows)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(folder / "metrics.csv")
+
+
+@dataclass(frozen=True)
+class FinalErrors:
+    """Errors at the end of a run, in percent.
+
+    `train_error` is averaged over the rows of the last epoch, for single rows are noisy; the
+    others are those of the last iterate, never of the best.
+    """
+
+    train_error: float
+    val_error: float | None
+    test_error: float | None
+
+    def held_out_error(self) -> float | None:
+        """The validation error, or the test error of data that has no validation set."""
+        return self.val_error if self.val_error is not None else self.test_error
+
+
+def final_errors(rows: list[Row]) -> FinalErrors:
+    """The final errors that a run's rows tell; `rows` must not be empty."""
+    last = rows[-1]
+    train = [row.train_error for row in rows if row.epoch > last.epoch - 1]
+    return FinalErrors(sum(train) / len(train), last.val_error, last.test_error)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in `folder` has come to its end."""
+    return (folder / "summary.json").is_file()
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a finished run; raises UserError if it is not finished."""
+    if not is_finished(folder):
+        raise UserError(f"{folder} holds no finished run: it has no summary.json")
+    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return summary

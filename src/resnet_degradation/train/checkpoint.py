@@ -1,0 +1,53 @@
+"""Checkpoints: written so that the newest complete one always survives, two generations kept."""
+
+import os
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_degradation.errors import CheckpointError
+
+KEPT = 2
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints in a run folder, newest first."""
+    return sorted((folder / "checkpoints").glob("iteration-*.pt"), reverse=True)
+
+
+def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
+    """Write `state` under a temporary name, flush it to the disk, rename it, drop old ones."""
+    directory = folder / "checkpoints"
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / f"iteration-{iteration:09d}.pt"
+    temporary = file.with_suffix(".tmp")
+    with temporary.open("wb") as stream:
+        torch.save({"iteration": iteration, **state}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(file)
+    for old in checkpoint_files(folder)[KEPT:]:
+        old.unlink()
+    return file
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read, or None if there is none at all.
+
+    A damaged one is passed over with a warning. Raises CheckpointError if all are damaged.
+    """
+    files = checkpoint_files(folder)
+    for file in files:
+        try:
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            return state
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+            warnings.warn(f"damaged checkpoint {file}: trying the one before it", stacklevel=2)
+    if files:
+        raise CheckpointError(
+            f"no checkpoint in {files[0].parent} can be read: remove {folder} to start anew"
+        )
+    return None

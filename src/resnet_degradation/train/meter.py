@@ -1,0 +1,44 @@
+"""Training loss and error, accumulated on the device and fetched only when asked for."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Meter:
+    """Totals over the run, of which each reader sees the part since it last looked.
+
+    Nothing is fetched from the device until a reader looks, so no iteration waits for it.
+    """
+
+    def __init__(self, device: torch.device, readers: tuple[str, ...]) -> None:
+        # Sum of losses, number of wrong answers, number of images.
+        self.totals = torch.zeros(3, dtype=torch.float64, device=device)
+        self.last_seen = {reader: (0.0, 0.0, 0.0) for reader in readers}
+
+    def update(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
+        """Add a batch: its mean loss (), its scores (B, classes) and its labels (B,)."""
+        wrong = (scores.argmax(dim=1) != labels).sum()
+        seen = torch.full_like(wrong, len(labels))
+        self.totals += torch.stack([loss.detach().double() * len(labels), wrong, seen])
+
+    def read(self, reader: str) -> tuple[float, float]:
+        """Mean loss and error in percent over what came since `reader` last looked."""
+        loss, wrong, seen = self.totals.tolist()
+        loss0, wrong0, seen0 = self.last_seen[reader]
+        self.last_seen[reader] = (loss, wrong, seen)
+        count = seen - seen0
+        return (loss - loss0) / count, 100 * (wrong - wrong0) / count
+
+    def state_dict(self) -> dict[str, Any]:
+        """The totals and what each reader has seen of them, for a checkpoint."""
+        return {
+            "totals": self.totals.tolist(),
+            "last_seen": {reader: list(seen) for reader, seen in self.last_seen.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's state."""
+        self.totals.copy_(torch.tensor(state["totals"], dtype=torch.float64))
+        self.last_seen = {name: (s[0], s[1], s[2]) for name, s in state["last_seen"].items()}

@@ -1,0 +1,79 @@
+"""What a run says while it trains: a live bar in a terminal, plain lines elsewhere."""
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from resnet_degradation.runs import Row
+
+
+class RunProgress:
+    """Shows one run's errors, rate, speed and time left."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._total = 0
+        self._held_out: str = ""
+
+    def say(self, text: str) -> None:
+        """Print one line above the bar."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def begin(self, label: str, start: int, total: int) -> None:
+        """Show the run `label`, of which `start` of `total` iterations are done."""
+        self._total = total
+        self._held_out = ""
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[errors]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
+                expand=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(label, total=total, completed=start, errors="")
+
+    def advance(self, done: int) -> None:
+        """`done` iterations are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+
+    def row(self, row: Row) -> None:
+        """Show a new row of the record."""
+        if (error := row.held_out_error()) is not None:
+            name = "val" if row.val_error is not None else "test"
+            self._held_out = f" {name} {error:.1f} %"
+        if self._bar is not None:
+            self._bar.update(self._task, errors=f"train {row.train_error:.1f} %{self._held_out}")
+            return
+        left = row.seconds / row.iteration * (self._total - row.iteration)
+        self.say(
+            f"{row.iteration:>7}/{self._total}  train {row.train_error:5.1f} %{self._held_out}"
+            f"  lr {row.lr:.4g}  {row.images_per_second:.0f} images/s  {_clock(left)} left"
+        )
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"{hours}:{minutes:02d}:{int(seconds):02d}" if hours else f"{minutes}:{int(seconds):02d}"

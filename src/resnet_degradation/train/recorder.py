@@ -1,0 +1,157 @@
+"""What a run leaves behind: metrics.csv, TensorBoard events, config.yaml, summary.json."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from resnet_degradation.config import Config, net_name
+from resnet_degradation.runs import FinalErrors, Row, format_row, read_metrics, write_metrics
+
+# TensorBoard's names for the columns of metrics.csv that it shows.
+SCALARS = {
+    "error/train": "train_error",
+    "error/val": "val_error",
+    "error/test": "test_error",
+    "loss/train": "train_loss",
+    "learning_rate": "lr",
+    "images_per_second": "images_per_second",
+}
+
+
+class Recorder:
+    """Writes the record of one run, from iteration `start` on.
+
+    metrics.csv is the record. What it holds beyond `start` belongs to iterations that will be
+    run again, and is cut off. TensorBoard's events are a view of the record, so they are written
+    anew from it: no point is doubled, whenever the run was interrupted.
+    """
+
+    def __init__(self, folder: Path, config: Config, start: int) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+        rows = read_metrics(folder) if start > 0 else []
+        self.rows = [row for row in rows if row.iteration <= start]
+        write_metrics(folder, self.rows)
+        self._stream = (folder / "metrics.csv").open("a", newline="")
+        self._csv = csv.writer(self._stream, lineterminator="\n")
+        for stale in folder.glob("events.out.tfevents.*"):
+            stale.unlink()
+        self._began = time.time() - (self.rows[-1].seconds if self.rows else 0)
+        self._tensorboard = SummaryWriter(str(folder))
+        self._tensorboard.add_text("configuration", _as_markdown(config), 0)
+        for row in self.rows:
+            self._show(row)
+
+    def last_iteration(self) -> int:
+        """The iteration of the last row, 0 before the first."""
+        return self.rows[-1].iteration if self.rows else 0
+
+    def add(self, row: Row) -> None:
+        """Append one row, visible at once to whoever reads the file."""
+        self.rows.append(row)
+        self._csv.writerow(format_row(row))
+        self._stream.flush()
+        self._show(row)
+
+    def add_images(self, images: Tensor) -> None:
+        """Show some images (N, 3, H, W) in [0, 1] as the net is given them."""
+        from torchvision.utils import make_grid
+
+        self._tensorboard.add_image("training images", make_grid(images, nrow=8), 0)
+
+    def finish(self, config: Config, final: FinalErrors, summary: dict[str, Any]) -> None:
+        """Write the summary, which marks the run as finished, and TensorBoard's hparams."""
+        errors = {f"error/{name.removesuffix('_error')}": e for name, e in asdict(final).items()}
+        measured = {name: error for name, error in errors.items() if error is not None}
+        writer = self._tensorboard.file_writer
+        assert writer is not None
+        for part in hparams(_flat(config), measured):
+            writer.add_summary(part)
+        self.close()
+        file = self.folder / "summary.json"
+        temporary = file.with_suffix(".tmp")
+        with temporary.open("w") as stream:
+            json.dump(summary, stream, indent=2)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+
+    def close(self) -> None:
+        """Close the files; the run can be resumed."""
+        self._tensorboard.close()
+        self._stream.close()
+
+    def _show(self, row: Row) -> None:
+        when = self._began + row.seconds
+        for tag, column in SCALARS.items():
+            if (value := getattr(row, column)) is not None:
+                self._tensorboard.add_scalar(tag, value, row.iteration, walltime=when)
+
+
+def _as_markdown(config: Config) -> str:
+    return "```yaml\n" + OmegaConf.to_yaml(config) + "```"
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    """The settings that tell runs apart, as TensorBoard's hparams table wants them."""
+    flat: dict[str, Any] = {"net": net_name(config), "depth": config.depth}
+    flat |= {"residual": config.residual, "seed": config.seed, "data": config.data.name}
+    for name in ("batch_size", "lr", "iterations", "weight_decay", "warmup"):
+        flat[f"recipe.{name}"] = getattr(config.recipe, name)
+    return flat | {"shortcut": config.shortcut or "none"}
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, hardware and git revision, for the summary."""
+    packages = ("resnet-degradation", "torch", "torchvision", "hydra-core", "numpy")
+    return {
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in packages},
+        "hardware": {
+            "platform": platform.platform(),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "cpu": _cpu_name(),
+            "num_cpus": os.cpu_count(),
+            "num_threads": torch.get_num_threads(),
+        },
+        "git_revision": _git_revision(),
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git_revision() -> str | None:
+    """The revision of the source that runs, or None where it is not run from a checkout."""
+    source = Path(__file__).resolve().parents[3]
+    if not (source / ".git").exists():
+        return None
+    described = subprocess.run(
+        ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or None
+
