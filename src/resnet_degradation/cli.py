@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from resnet_degradation.config import Config, StudyRunConfig, resolve
+from resnet_degradation.config import Config, Settings, StudyRunConfig, resolve
 from resnet_degradation.errors import ConfigError, UserError
 
 GROUPS = ("data", "recipe", "runtime", "study")
@@ -61,7 +61,7 @@ def study() -> NoReturn:
     _main(run, "study_config", StudyRunConfig)
 
 
-def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Config]) -> NoReturn:
+def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Settings]) -> NoReturn:
     """Compose the configuration from the command line, run it, and exit.
 
     Exits with 0, or with the code of the error, after saying it in one line on standard error.
@@ -108,7 +108,7 @@ def _complain(message: str) -> None:
     print("error: " + " ".join(message.split()), file=sys.stderr)
 
 
-def _refuse_unknown(composed: DictConfig, schema: type[Config]) -> None:
+def _refuse_unknown(composed: DictConfig, schema: type[Settings]) -> None:
     """Raise ConfigError for a key that was forced in with +key=value."""
     known = set(_keys(schema))
     for key in _composed_keys(composed):
@@ -117,7 +117,7 @@ def _refuse_unknown(composed: DictConfig, schema: type[Config]) -> None:
 
 
 def _composed_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in node:
+    for name in map(str, node):
         key = f"{prefix}{name}"
         yield key
         if not OmegaConf.is_missing(node, name) and isinstance(node[name], DictConfig):
@@ -133,7 +133,7 @@ def _keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
             yield from _keys(factory, f"{prefix}{field.name}.")
 
 
-def _unknown_key(key: str, schema: type[Config]) -> str:
+def _unknown_key(key: str, schema: type[Settings]) -> str:
     keys = list(_keys(schema))
     # "lr" is nearer to "recipe.lr" than its letters tell.
     by_last_part = {known.rsplit(".", 1)[-1]: known for known in keys}
@@ -145,7 +145,7 @@ def _unknown_key(key: str, schema: type[Config]) -> str:
     return f"there is no key {key}: {hint}"
 
 
-def _explain(error: Exception, schema: type[Config]) -> str:
+def _explain(error: Exception, schema: type[Settings]) -> str:
     """What Hydra or OmegaConf object to, in one line."""
     cause = error.__cause__ or error
     if isinstance(error, MissingConfigException) and error.options is not None:

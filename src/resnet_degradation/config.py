@@ -88,13 +88,10 @@ class RuntimeConfig:
 
 
 @dataclass
-class Config:
-    """One run: a net, its data, its recipe."""
+class Settings:
+    """What the runs of a study have in common."""
 
-    depth: int = 20
-    residual: bool = True
     shortcut: Optional[str] = None
-    seed: int = 0
     width: float = 1.0
     family: Optional[str] = None
     bottleneck_stride: str = "1x1"
@@ -102,6 +99,15 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+@dataclass
+class Config(Settings):
+    """One run: a net, its data, its recipe."""
+
+    depth: int = 20
+    residual: bool = True
+    seed: int = 0
 
 
 @dataclass
@@ -123,7 +129,7 @@ class StudyConfig:
 
 
 @dataclass
-class StudyRunConfig(Config):
+class StudyRunConfig(Settings):
     """A study, and what its runs have in common."""
 
     seeds: list[int] = field(default_factory=lambda: [0])

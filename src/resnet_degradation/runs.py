@@ -12,6 +12,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from resnet_degradation.config import Config
 from resnet_degradation.errors import UserError
 
 HELD_OUT = ("val", "test")
@@ -48,7 +52,9 @@ def format_row(row: Row) -> list[str]:
     """The cells of a row; empty where nothing was measured."""
     digits = {"epoch": ".4f", "lr": ".8g", "images_per_second": ".1f", "seconds": ".2f"}
     return [
-        "" if value is None else format(value, digits.get(name, "" if name == "iteration" else ".6f"))
+        ""
+        if value is None
+        else format(value, digits.get(name, "" if name == "iteration" else ".6f"))
         for name, value in asdict(row).items()
     ]
 
@@ -62,6 +68,31 @@ def parse_row(cells: dict[str, str]) -> Row:
     if any(value is None for name, value in numbers.items() if name not in optional):
         raise ValueError("a cell is empty")
     return Row(**{**numbers, "iteration": int(cells["iteration"])})
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Every run folder at or below `folder`, sorted; those that a study names, if it is a study's.
+
+    Raises UserError if there is none.
+    """
+    if (index := folder / "study.json").is_file():
+        return [folder / run for run in json.loads(index.read_text())["runs"]]
+    found = sorted(file.parent for file in folder.rglob("metrics.csv"))
+    if not found:
+        raise UserError(f"no run in {folder}: looked for metrics.csv in it and below it")
+    return found
+
+
+def read_config(folder: Path) -> Config:
+    """The settled configuration of a run; raises UserError if its config.yaml is no such thing."""
+    file = folder / "config.yaml"
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(file))
+        config = OmegaConf.to_object(merged)
+    except (OSError, OmegaConfBaseException) as error:
+        raise UserError(f"{file} is no configuration of a run: {error}") from error
+    assert isinstance(config, Config)
+    return config
 
 
 def read_metrics(folder: Path) -> list[Row]:
@@ -108,12 +139,34 @@ class FinalErrors:
         """The validation error, or the test error of data that has no validation set."""
         return self.val_error if self.val_error is not None else self.test_error
 
+    def __str__(self) -> str:
+        named = (("validation", self.val_error), ("test", self.test_error))
+        parts = [f"{name} error {error:.2f} %" for name, error in named if error is not None]
+        return ", ".join([f"training error {self.train_error:.2f} %", *parts])
+
+
+def _last_epoch(rows: list[Row]) -> list[tuple[Row, int]]:
+    """The rows of the last epoch, each with the number of iterations that it covers."""
+    previous = [0, *(row.iteration for row in rows)]
+    lengths = [row.iteration - before for row, before in zip(rows, previous, strict=False)]
+    return [
+        (row, length)
+        for row, length in zip(rows, lengths, strict=True)
+        if row.epoch > rows[-1].epoch - 1
+    ]
+
 
 def final_errors(rows: list[Row]) -> FinalErrors:
     """The final errors that a run's rows tell; `rows` must not be empty."""
-    last = rows[-1]
-    train = [row.train_error for row in rows if row.epoch > last.epoch - 1]
-    return FinalErrors(sum(train) / len(train), last.val_error, last.test_error)
+    weighted = _last_epoch(rows)
+    total = sum(length for _, length in weighted)
+    train_error = sum(row.train_error * length for row, length in weighted) / total
+    return FinalErrors(train_error, rows[-1].val_error, rows[-1].test_error)
+
+
+def num_images_of_final_error(rows: list[Row], batch_size: int) -> int:
+    """On how many training images `final_errors` has counted the training error."""
+    return batch_size * sum(length for _, length in _last_epoch(rows))
 
 
 def is_finished(folder: Path) -> bool:

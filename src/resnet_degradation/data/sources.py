@@ -245,7 +245,7 @@ def _list_images(folder: Path, classes: list[str]) -> Files:
     labels: list[int] = []
     for label, name in enumerate(classes):
         found = sorted(
-            os.path.join(parent, file)
+            os.path.join(parent, file)  # noqa: PTH118 (a million Paths are slow)
             for parent, _, files in os.walk(folder / name, followlinks=True)
             for file in files
             if file.lower().endswith(IMG_EXTENSIONS)
@@ -258,4 +258,3 @@ def _list_images(folder: Path, classes: list[str]) -> Files:
         paths += found
         labels += [label] * len(found)
     return Files(paths, torch.tensor(labels))
-

@@ -30,6 +30,7 @@ from resnet_degradation.seeding import generator
 # Enough for the mean and the three principal components to be stable to well under 1 %.
 MAX_STATISTICS_IMAGES = 10_000
 
+
 @dataclass(frozen=True)
 class ColourStatistics:
     """What is known of the training images' colours, in [0, 1]."""

@@ -35,7 +35,9 @@ class ResNet(nn.Module):
             self.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
             self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.bn1 = nn.BatchNorm2d(channels)
-        for stage, (num_blocks, stage_width) in enumerate(zip(arch.num_blocks, widths, strict=True)):
+        for stage, (num_blocks, stage_width) in enumerate(
+            zip(arch.num_blocks, widths, strict=True)
+        ):
             blocks = []
             for index in range(num_blocks):
                 # Maps are halved by the first layer of every stage but the first.
@@ -114,4 +116,3 @@ def initialise(net: nn.Module, seed: int) -> None:
 def num_parameters(net: nn.Module) -> int:
     """The number of trained values (running statistics are not trained)."""
     return sum(parameter.numel() for parameter in net.parameters())
-

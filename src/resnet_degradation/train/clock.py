@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Counts from `seconds_before`, what the run took before it was resumed."""
+    """Counts from `seconds_before`: what the run took before it was resumed."""
 
-    def __init__(self, seconds_before: float) -> None:
+    def __init__(self, seconds_before: float = 0.0) -> None:
         self._origin = time.monotonic() - seconds_before
         self._interval_began = time.monotonic()
 

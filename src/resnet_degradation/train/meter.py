@@ -1,9 +1,18 @@
 """Training loss and error, accumulated on the device and fetched only when asked for."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Mean loss, and error in percent, over some training images."""
+
+    loss: float
+    error: float
 
 
 class Meter:
@@ -15,7 +24,7 @@ class Meter:
     def __init__(self, device: torch.device, readers: tuple[str, ...]) -> None:
         # Sum of losses, number of wrong answers, number of images.
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
-        self.last_seen = {reader: (0.0, 0.0, 0.0) for reader in readers}
+        self.last_seen = dict.fromkeys(readers, (0.0, 0.0, 0.0))
 
     def update(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss (), its scores (B, classes) and its labels (B,)."""
@@ -23,13 +32,13 @@ class Meter:
         seen = torch.full_like(wrong, len(labels))
         self.totals += torch.stack([loss.detach().double() * len(labels), wrong, seen])
 
-    def read(self, reader: str) -> tuple[float, float]:
-        """Mean loss and error in percent over what came since `reader` last looked."""
+    def read(self, reader: str) -> Seen:
+        """What came since `reader` last looked."""
         loss, wrong, seen = self.totals.tolist()
         loss0, wrong0, seen0 = self.last_seen[reader]
         self.last_seen[reader] = (loss, wrong, seen)
         count = seen - seen0
-        return (loss - loss0) / count, 100 * (wrong - wrong0) / count
+        return Seen((loss - loss0) / count, 100 * (wrong - wrong0) / count)
 
     def state_dict(self) -> dict[str, Any]:
         """The totals and what each reader has seen of them, for a checkpoint."""

@@ -154,4 +154,3 @@ def _git_revision() -> str | None:
         check=False,
     )
     return described.stdout.strip() or None
-

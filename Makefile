@@ -1,0 +1,60 @@
+# Every target sets up what it needs in .venv and reuses it. Needs Python >= 3.10, git and make.
+PYTHON ?= python3
+PIP_FLAGS ?=# extra flags for pip, such as --extra-index-url
+STUDY ?= quick
+ARGS ?=# overrides for reproduce-figure, such as ARGS="seeds=[0,1,2]"
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev reproduce-figure test test-fast lint format wheel clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+reproduce-figure: $(INSTALLED) ## Train the nets of a figure and draw it (STUDY=quick, ARGS="key=value ...")
+	@$(BIN)/resnet-study study=$(STUDY) $(ARGS)
+
+test: $(INSTALLED_DEV) ## Run all tests
+	@$(BIN)/python -m pytest -n auto
+
+test-fast: $(INSTALLED_DEV) ## Run the tests that take seconds
+	@$(BIN)/python -m pytest -n auto -m "not slow"
+
+lint: $(INSTALLED_DEV) ## Check style and types (ruff, mypy)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(INSTALLED_DEV) ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+wheel: $(INSTALLED_DEV) ## Build the wheel into dist/
+	@$(BIN)/python -m build --wheel
+
+install: $(INSTALLED) ## Set up .venv with what runs need
+
+install-dev: $(INSTALLED_DEV) ## Set up .venv with what tests and checks need too
+
+clean: ## Remove .venv and caches (outputs/ stays)
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "error: $(PYTHON) is older than 3.10: name another with make PYTHON=..." >&2; exit 1; }
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV) (torch is large: a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e .
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV) (torch is large: a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
+	@touch $@ $(INSTALLED)

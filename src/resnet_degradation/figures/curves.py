@@ -1,0 +1,175 @@
+"""Training and held-out error against iterations, in the manner of figures 1, 4 and 6.
+
+Everything is drawn from the files of run folders; no trainer is needed, nor any checkpoint.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from resnet_degradation.config import Config, net_name
+from resnet_degradation.errors import UserError
+from resnet_degradation.figures.style import RC, colour
+from resnet_degradation.runs import Row, read_config, read_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An error in percent against iterations: its mean over seeds, and their standard deviation.
+
+    `spread` is zero where there is one seed.
+    """
+
+    iterations: Values
+    mean: Values
+    spread: Values
+
+
+@dataclass(frozen=True)
+class NetCurves:
+    """The curves of one net over all of its seeds."""
+
+    name: str
+    config: Config
+    num_seeds: int
+    train: Curve
+    held_out: Curve
+    held_out_name: str  # "validation" or "test"
+
+
+def load_curves(folders: list[Path]) -> list[NetCurves]:
+    """The curves of the runs in these folders, one for each net, in the order of the folders.
+
+    Raises UserError if a folder holds no run, or if runs of one net differ in more than the seed.
+    """
+    nets: dict[str, list[tuple[Config, list[Row]]]] = {}
+    for folder in folders:
+        config, rows = read_config(folder), read_metrics(folder)
+        if rows:
+            nets.setdefault(net_name(config), []).append((config, rows))
+    if not nets:
+        raise UserError("there is nothing to draw yet: no run has recorded a row")
+    return [_over_seeds(name, runs) for name, runs in nets.items()]
+
+
+def _over_seeds(name: str, runs: list[tuple[Config, list[Row]]]) -> NetCurves:
+    config = runs[0][0]
+    records = [rows for _, rows in runs]
+    validated = any(row.val_error is not None for row in records[0])
+    return NetCurves(
+        name=name,
+        config=config,
+        num_seeds=len(runs),
+        train=_curve([[(row.iteration, row.train_error) for row in rows] for rows in records]),
+        held_out=_curve(
+            [
+                [
+                    (row.iteration, error)
+                    for row in rows
+                    if (error := row.val_error if validated else row.test_error) is not None
+                ]
+                for rows in records
+            ]
+        ),
+        held_out_name="validation" if validated else "test",
+    )
+
+
+def _curve(runs: list[list[tuple[int, float]]]) -> Curve:
+    """The mean over runs at the iterations that all of them have recorded."""
+    common = sorted(set.intersection(*(set(dict(points)) for points in runs)))
+    values = np.array([[dict(points)[iteration] for iteration in common] for points in runs])
+    if not common:
+        return Curve(np.array([]), np.array([]), np.array([]))
+    spread = values.std(axis=0, ddof=1) if len(runs) > 1 else np.zeros(len(common))
+    return Curve(np.array(common, dtype=float), values.mean(axis=0), spread)
+
+
+def plot_curves(nets: list[NetCurves], title: str = "") -> "Figure":
+    """Plain nets on the left, residual nets on the right; thin training, bold held-out error.
+
+    A band is one standard deviation over seeds. The caption names data, schedule and seeds.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
+
+    kinds = [
+        (label, members)
+        for label, residual in (("plain nets", False), ("residual nets", True))
+        if (members := [net for net in nets if net.config.residual == residual])
+    ]
+    with mpl.rc_context(RC):
+        figure, panels = plt.subplots(
+            1, len(kinds), figsize=(4.2 * len(kinds), 3.6), sharey=True, squeeze=False
+        )
+        for axes, (label, members) in zip(panels[0], kinds, strict=True):
+            for net in members:
+                _draw(axes, net)
+            axes.set_title(label)
+            axes.set_xlabel("iteration")
+            axes.legend(loc="upper right")
+            axes.set_xlim(left=0)
+        panels[0][0].set_ylabel("error (%)")
+        highest = max(float(net.train.mean.max()) for net in nets)
+        panels[0][0].set_ylim(0, min(100.0, 1.05 * highest))
+        held_out = " / ".join(sorted({net.held_out_name for net in nets}))
+        figure.legend(
+            handles=[
+                Line2D([], [], color="#555555", linewidth=0.8, label="training error"),
+                Line2D([], [], color="#555555", linewidth=2.2, label=f"{held_out} error"),
+            ],
+            loc="lower center",
+            ncols=2,
+            bbox_to_anchor=(0.5, 0.045),
+        )
+        figure.text(0.5, 0.015, caption(nets), ha="center", fontsize=7.5, color="#555555")
+        if title:
+            figure.suptitle(title)
+        figure.tight_layout(rect=(0, 0.11, 1, 1))
+    return figure
+
+
+def _draw(axes: "Axes", net: NetCurves) -> None:
+    shade = colour(net.config.depth)
+    for curve, width, label in ((net.train, 0.8, None), (net.held_out, 2.2, net.name)):
+        axes.plot(curve.iterations, curve.mean, color=shade, linewidth=width, label=label)
+        if net.num_seeds > 1:
+            low, high = curve.mean - curve.spread, curve.mean + curve.spread
+            axes.fill_between(curve.iterations, low, high, color=shade, alpha=0.15, linewidth=0)
+
+
+def caption(nets: list[NetCurves]) -> str:
+    """The data, the schedule and the number of seeds behind the curves."""
+
+    def all_of(values: set[str]) -> str:
+        return " / ".join(sorted(values))
+
+    configs = [net.config for net in nets]
+    data = all_of({f"{c.data.name} {c.data.image_size}x{c.data.image_size}" for c in configs})
+    schedule = all_of({f"{c.recipe.iterations} x {c.recipe.batch_size} images" for c in configs})
+    rate = all_of({f"rate {c.recipe.lr:g}" for c in configs})
+    num_seeds = all_of({str(net.num_seeds) for net in nets})
+    plural = "" if num_seeds == "1" else "s"
+    return f"{data}; {schedule}, {rate}; {num_seeds} seed{plural} a net"
+
+
+def save_figure(figure: "Figure", stem: Path) -> list[Path]:
+    """Write the figure as PNG and SVG beside each other; `stem` is their path without ending."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    # Without a date, the same record gives the same file.
+    files = [(stem.with_suffix(".png"), {}), (stem.with_suffix(".svg"), {"Date": None})]
+    for file, metadata in files:
+        figure.savefig(file, metadata=metadata)
+    return [file for file, _ in files]

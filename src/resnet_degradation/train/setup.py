@@ -1,0 +1,170 @@
+"""Everything that a run consists of, built from its configuration or from its checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from resnet_degradation.config import Config, net_name, run_folder
+from resnet_degradation.data import Batches, load_batches
+from resnet_degradation.errors import ConfigError
+from resnet_degradation.families import Family
+from resnet_degradation.nets import ResNet, build_net, initialise, multiply_adds, num_parameters
+from resnet_degradation.nets.blocks import BottleneckStride, Shortcut
+from resnet_degradation.runs import FinalErrors
+from resnet_degradation.train.checkpoint import load_checkpoint, save_checkpoint
+from resnet_degradation.train.clock import Clock
+from resnet_degradation.train.meter import Meter
+from resnet_degradation.train.plan import Plan, make_plan
+from resnet_degradation.train.recorder import environment
+from resnet_degradation.train.schedule import Schedule
+
+
+@dataclass
+class Run:
+    """One run, ready for iteration `start`."""
+
+    config: Config
+    name: str
+    folder: Path
+    device: torch.device
+    batches: Batches
+    plan: Plan
+    net: ResNet
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    meter: Meter
+    clock: Clock
+    start: int
+
+    def parts(self) -> dict[str, Any]:
+        """What has a state that continuing exactly needs; the data needs only the iteration."""
+        return {
+            "net": self.net,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "meter": self.meter,
+        }
+
+    def save(self, done: int) -> None:
+        """Write a checkpoint after `done` iterations."""
+        states = {name: part.state_dict() for name, part in self.parts().items()}
+        save_checkpoint(self.folder, done, {**states, "seconds": self.clock.seconds()})
+
+
+def prepare(config: Config) -> Run:
+    """The run of a settled configuration, at its beginning or at its last checkpoint.
+
+    Raises UserError for images, checkpoints or devices that are not there or not usable.
+    """
+    recipe = config.recipe
+    device = choose_device(config)
+    batches = load_batches(config, device)
+    plan = make_plan(config, batches.num_train)
+    net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
+    run = Run(
+        config=config,
+        name=run_name(config),
+        folder=run_folder(config),
+        device=device,
+        batches=batches,
+        plan=plan,
+        net=net,
+        optimizer=torch.optim.SGD(
+            net.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        ),
+        schedule=Schedule(recipe, plan.num_iterations, batches.num_train),
+        meter=Meter(device, readers=("row", "warm-up")),
+        clock=Clock(),
+        start=0,
+    )
+    if (checkpoint := load_checkpoint(run.folder)) is not None:
+        for name, part in run.parts().items():
+            part.load_state_dict(checkpoint[name])
+        run.start, run.clock = checkpoint["iteration"], Clock(checkpoint["seconds"])
+    return run
+
+
+def run_name(config: Config) -> str:
+    """The net and the seed, for people."""
+    return f"{net_name(config)} seed {config.seed}"
+
+
+def choose_device(config: Config) -> torch.device:
+    """The device of a run on one device; also sets the number of CPU threads if one is given."""
+    wanted = config.runtime.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "runtime.device=cuda, but torch finds no CUDA device here: use runtime.device=cpu, or "
+            "check the driver and that torch is a CUDA build"
+        )
+    if config.runtime.num_threads > 0:
+        torch.set_num_threads(config.runtime.num_threads)
+    use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+def make_net(config: Config, num_classes: int) -> ResNet:
+    """The initialised net of a settled configuration."""
+    net = build_net(
+        config.depth,
+        config.residual,
+        family=cast(Family, config.family),
+        shortcut=cast(Shortcut, config.shortcut or "A"),
+        num_classes=num_classes,
+        width=config.width,
+        bottleneck_stride=cast(BottleneckStride, config.bottleneck_stride),
+    )
+    initialise(net, config.seed)
+    return net
+
+
+def describe(run: Run) -> str:
+    """What is going to be run, in a few lines."""
+    config, plan, size = run.config, run.plan, run.config.data.image_size
+    held_out = ", ".join(f"{count:,} {split}" for split, count in run.batches.splits.items())
+    on = f"cpu, {torch.get_num_threads()} threads" if run.device.type == "cpu" else str(run.device)
+    epochs = plan.num_iterations / plan.iterations_per_epoch
+    lines = [
+        f"{net_name(config)} ({config.family} family): {num_parameters(run.net):,} parameters, "
+        f"{multiply_adds(run.net, size) / 1e6:,.1f} M multiply-adds",
+        f"{config.data.name} {size}x{size}: {run.batches.num_train:,} train, {held_out}",
+        f"{plan.num_iterations:,} iterations of {config.recipe.batch_size} "
+        f"({epochs:.1f} epochs) on {on}",
+        f"in {run.folder}",
+    ]
+    if run.start > 0:
+        lines.append(f"resumed after {run.start:,} iterations")
+    return "\n".join(lines)
+
+
+def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
+    """What is known of a run at its end; errors in percent, times in seconds."""
+    config, plan = run.config, run.plan
+    return {
+        "net": net_name(config),
+        "seed": config.seed,
+        "data": config.data.name,
+        "num_train_images": run.batches.num_train,
+        "num_held_out_images": run.batches.splits,
+        "iterations": plan.num_iterations,
+        "epochs": plan.num_iterations / plan.iterations_per_epoch,
+        "final_errors_percent": vars(final),
+        "num_parameters": num_parameters(run.net),
+        "multiply_adds": multiply_adds(run.net, config.data.image_size),
+        "seconds": run.clock.seconds(),
+        **environment(run.device),
+    }
+
+
+def forward_function(run: Run) -> nn.Module:
+    """The net, compiled if the configuration asks for it."""
+    if not run.config.runtime.compile:
+        return run.net
+    return cast(nn.Module, torch.compile(run.net))
