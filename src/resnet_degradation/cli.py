@@ -28,6 +28,13 @@ def config_folder() -> Path:
     return installed if installed.is_dir() else Path(__file__).parents[2] / "conf"
 
 
+def register_schemas() -> None:
+    """Tell Hydra the types that the YAML files are merged into."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(name="study_schema", node=StudyRunConfig)
+
+
 def train() -> NoReturn:
     """`resnet-train`: one run, or with -m one for every combination."""
 
@@ -69,9 +76,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     """
     # Hydra would print part of a traceback and exit; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
-    store.store(name="study_schema", node=StudyRunConfig)
+    register_schemas()
     failures: list[int] = []
 
     def task(composed: DictConfig) -> None:

@@ -70,6 +70,11 @@ def parse_row(cells: dict[str, str]) -> Row:
     return Row(**{**numbers, "iteration": int(cells["iteration"])})
 
 
+def as_recorded(row: Row) -> Row:
+    """The row as it is read back from the file, where numbers are rounded."""
+    return parse_row(dict(zip(COLUMNS, format_row(row), strict=True)))
+
+
 def find_runs(folder: Path) -> list[Path]:
     """Every run folder at or below `folder`, sorted; those that a study names, if it is a study's.
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Line widths: training error is thin and held-out error bold, as in figure 4.
+THIN, BOLD = 0.8, 2.2
+
 Values = npt.NDArray[np.float64]
 
 
@@ -44,6 +47,11 @@ class NetCurves:
     train: Curve
     held_out: Curve
     held_out_name: str  # "validation" or "test"
+
+    def end(self) -> float:
+        """Where the bold curve ends, or the thin one where nothing was held out yet."""
+        curve = self.held_out if len(self.held_out.mean) else self.train
+        return float(curve.mean[-1])
 
 
 def load_curves(folders: list[Path]) -> list[NetCurves]:
@@ -114,21 +122,21 @@ def plot_curves(nets: list[NetCurves], title: str = "") -> "Figure":
         figure, panels = plt.subplots(
             1, len(kinds), figsize=(4.2 * len(kinds), 3.6), sharey=True, squeeze=False
         )
-        for axes, (label, members) in zip(panels[0], kinds, strict=True):
-            for net in members:
-                _draw(axes, net)
-            axes.set_title(label)
-            axes.set_xlabel("iteration")
-            axes.legend(loc="upper right")
-            axes.set_xlim(left=0)
         panels[0][0].set_ylabel("error (%)")
         highest = max(float(net.train.mean.max()) for net in nets)
         panels[0][0].set_ylim(0, min(100.0, 1.05 * highest))
+        for axes, (label, members) in zip(panels[0], kinds, strict=True):
+            for net in members:
+                _draw(axes, net)
+            _name_at_the_end(axes, members)
+            axes.set_title(label)
+            axes.set_xlabel("iteration")
+            axes.set_xlim(0, max(net.train.iterations[-1] for net in nets))
         held_out = " / ".join(sorted({net.held_out_name for net in nets}))
         figure.legend(
             handles=[
-                Line2D([], [], color="#555555", linewidth=0.8, label="training error"),
-                Line2D([], [], color="#555555", linewidth=2.2, label=f"{held_out} error"),
+                Line2D([], [], color="#555555", linewidth=THIN, label="training error"),
+                Line2D([], [], color="#555555", linewidth=BOLD, label=f"{held_out} error"),
             ],
             loc="lower center",
             ncols=2,
@@ -143,11 +151,29 @@ def plot_curves(nets: list[NetCurves], title: str = "") -> "Figure":
 
 def _draw(axes: "Axes", net: NetCurves) -> None:
     shade = colour(net.config.depth)
-    for curve, width, label in ((net.train, 0.8, None), (net.held_out, 2.2, net.name)):
-        axes.plot(curve.iterations, curve.mean, color=shade, linewidth=width, label=label)
+    for curve, width in ((net.train, THIN), (net.held_out, BOLD)):
+        axes.plot(curve.iterations, curve.mean, color=shade, linewidth=width)
         if net.num_seeds > 1:
             low, high = curve.mean - curve.spread, curve.mean + curve.spread
             axes.fill_between(curve.iterations, low, high, color=shade, alpha=0.15, linewidth=0)
+
+
+def _name_at_the_end(axes: "Axes", members: list[NetCurves]) -> None:
+    """Write each net's name where its bold curve ends, as the paper does, but not over another."""
+    low, high = axes.get_ylim()
+    gap = 0.065 * (high - low)
+    lowest_free = low + 0.02 * (high - low)
+    for net in sorted(members, key=NetCurves.end):
+        height = max(net.end(), lowest_free)
+        axes.annotate(
+            net.name,
+            (1.01, height),
+            xycoords=("axes fraction", "data"),
+            color=colour(net.config.depth),
+            va="center",
+            annotation_clip=False,
+        )
+        lowest_free = height + gap
 
 
 def caption(nets: list[NetCurves]) -> str:
@@ -158,18 +184,28 @@ def caption(nets: list[NetCurves]) -> str:
 
     configs = [net.config for net in nets]
     data = all_of({f"{c.data.name} {c.data.image_size}x{c.data.image_size}" for c in configs})
-    schedule = all_of({f"{c.recipe.iterations} x {c.recipe.batch_size} images" for c in configs})
+    length = all_of({_length(c) for c in configs})
     rate = all_of({f"rate {c.recipe.lr:g}" for c in configs})
-    num_seeds = all_of({str(net.num_seeds) for net in nets})
-    plural = "" if num_seeds == "1" else "s"
-    return f"{data}; {schedule}, {rate}; {num_seeds} seed{plural} a net"
+    num_seeds = {net.num_seeds for net in nets}
+    seeds = all_of({str(number) for number in num_seeds})
+    seeds += " seed" if num_seeds == {1} else " seeds (band: one standard deviation)"
+    batch = all_of({str(c.recipe.batch_size) for c in configs})
+    return f"{data}; {length} of {batch} images; {rate}; {seeds}"
+
+
+def _length(config: Config) -> str:
+    length = config.recipe.iterations
+    return f"{length:,} iterations" if isinstance(length, int) else f"{length}, in batches"
 
 
 def save_figure(figure: "Figure", stem: Path) -> list[Path]:
     """Write the figure as PNG and SVG beside each other; `stem` is their path without ending."""
+    import matplotlib as mpl
+
     stem.parent.mkdir(parents=True, exist_ok=True)
-    # Without a date, the same record gives the same file.
+    # Without a date and with fixed identifiers, the same record gives the same file.
     files = [(stem.with_suffix(".png"), {}), (stem.with_suffix(".svg"), {"Date": None})]
-    for file, metadata in files:
-        figure.savefig(file, metadata=metadata)
+    with mpl.rc_context(RC):
+        for file, metadata in files:
+            figure.savefig(file, metadata=metadata)
     return [file for file, _ in files]

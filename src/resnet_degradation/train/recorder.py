@@ -18,7 +18,14 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from resnet_degradation.config import Config, net_name
-from resnet_degradation.runs import FinalErrors, Row, format_row, read_metrics, write_metrics
+from resnet_degradation.runs import (
+    FinalErrors,
+    Row,
+    as_recorded,
+    format_row,
+    read_metrics,
+    write_metrics,
+)
 
 # TensorBoard's names for the columns of metrics.csv that it shows.
 SCALARS = {
@@ -62,6 +69,7 @@ class Recorder:
 
     def add(self, row: Row) -> None:
         """Append one row, visible at once to whoever reads the file."""
+        row = as_recorded(row)  # so that a resumed run, which reads its rows back, has the same
         self.rows.append(row)
         self._csv.writerow(format_row(row))
         self._stream.flush()
@@ -118,9 +126,9 @@ def _flat(config: Config) -> dict[str, Any]:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, hardware and git revision, for the summary."""
-    packages = ("resnet-degradation", "torch", "torchvision", "hydra-core", "numpy")
+    packages = ("resnet-degradation", "torchvision", "hydra-core", "numpy")
     return {
-        "versions": {"python": platform.python_version()}
+        "versions": {"python": platform.python_version(), "torch": torch.__version__}
         | {name: metadata.version(name) for name in packages},
         "hardware": {
             "platform": platform.platform(),

@@ -79,15 +79,17 @@ class Schedule:
 def milestones(recipe: RecipeConfig, num_iterations: int, num_images: int) -> list[int]:
     """The milestones in iterations; fractions are of `num_iterations`.
 
-    Raises ConfigError unless they rise and lie within the run.
+    Raises ConfigError unless they rise and lie within the run. (Of a run too short to tell two
+    fractions apart, several may come to the same iteration.)
     """
     resolved = [
-        round(milestone * num_iterations)
+        min(round(milestone * num_iterations), num_iterations - 1)
         if isinstance(milestone, float)
         else to_iterations(milestone, num_images, recipe.batch_size, "recipe.milestones")
         for milestone in recipe.milestones
     ]
-    if resolved != sorted(set(resolved)) or any(not m < num_iterations for m in resolved):
+    repeated = len(set(recipe.milestones)) < len(recipe.milestones)
+    if repeated or resolved != sorted(resolved) or any(m >= num_iterations for m in resolved):
         raise ConfigError(
             f"recipe.milestones={recipe.milestones} come to iterations {resolved}: give them in "
             f"rising order and below recipe.iterations={num_iterations}, or as fractions of it"

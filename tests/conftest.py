@@ -1,0 +1,99 @@
+"""What the tests share: tiny nets, real images, and one thread a test process."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+from rich.console import Console
+
+from resnet_degradation.cli import config_folder, register_schemas
+from resnet_degradation.config import Config, resolve
+from resnet_degradation.data.sources import load_digits
+from resnet_degradation.train.loop import train
+from resnet_degradation.train.progress import RunProgress
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    # The tests run in several processes; and sums on one thread are the same everywhere.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def settled() -> Callable[..., Config]:
+    """Compose and settle a configuration from overrides, as resnet-train does."""
+
+    def settle(*overrides: str) -> Config:
+        register_schemas()
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return resolve(compose("config", overrides=list(overrides)))
+
+    return settle
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, settled: Callable[..., Config]) -> Callable[..., Config]:
+    """A run of ResNet-8 on 8x8 digits that takes about a second; overrides come last."""
+
+    def config(*overrides: str) -> Config:
+        return settled(
+            "depth=8",
+            "data.image_size=8",
+            "width=0.5",
+            "recipe.iterations=12",
+            "recipe.batch_size=32",
+            "recipe.pad=1",
+            "runtime.log_every=3",
+            "runtime.eval_every=4",
+            "runtime.checkpoint_every=5",
+            f"output_dir={tmp_path / 'outputs'}",
+            *overrides,
+        )
+
+    return config
+
+
+@pytest.fixture
+def silent() -> RunProgress:
+    """A progress view that nobody sees."""
+    return RunProgress(Console(quiet=True))
+
+
+@pytest.fixture
+def train_run(silent: RunProgress) -> Callable[[Config], Path]:
+    """Train a settled configuration and give its run folder."""
+    return lambda config: train(config, silent)
+
+
+@pytest.fixture
+def digits_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Write real digits as image files: train/<class>/* and val/<class>/* (or other splits)."""
+
+    def write(
+        num_train: int = 8,
+        num_val: int = 3,
+        classes: tuple[int, ...] = (0, 1, 2),
+        size: int = 12,
+        held_out: tuple[str, ...] = ("val",),
+        suffix: str = ".png",
+    ) -> Path:
+        root = tmp_path / "images"
+        source = load_digits(size)
+        images: Any = source.train
+        for digit in classes:
+            of_class = images.images[images.labels == digit]
+            first = 0
+            for split, count in (("train", num_train), *((name, num_val) for name in held_out)):
+                folder = root / split / f"digit{digit}"
+                folder.mkdir(parents=True)
+                for number, image in enumerate(of_class[first : first + count]):
+                    pixels = image.permute(1, 2, 0).numpy()
+                    Image.fromarray(pixels).save(folder / f"{number:03d}{suffix}")
+                first += count
+        return root
+
+    return write

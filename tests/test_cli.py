@@ -1,0 +1,207 @@
+"""What a person meets at the command line: one line for every mistake, and nothing lost."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+TINY = (
+    "depth=8",
+    "width=0.5",
+    "data.image_size=8",
+    "recipe.iterations=4",
+    "recipe.batch_size=16",
+    "recipe.pad=1",
+    "runtime.num_threads=1",
+)
+
+
+def call(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def resnet_train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return call(folder, str(BIN / "resnet-train"), *arguments)
+
+
+def run_folders(folder: Path) -> list[Path]:
+    return sorted(file.parent for file in folder.rglob("metrics.csv"))
+
+
+MISTAKES = [
+    (["dept=20"], "there is no key dept: the nearest is depth"),
+    (["recipe.iteration=3"], "there is no key recipe.iteration: the nearest is recipe.iterations"),
+    (["lr=0.1"], "there is no key lr: the nearest is recipe.lr"),
+    (["+extra=1"], "there is no key extra"),
+    (["+recipe.warmups=always"], "the nearest is recipe.warmup"),
+    (["depth=deep"], "depth: Value 'deep' of type 'str' could not be converted to Integer"),
+    (["residual=maybe"], "residual: Value 'maybe' is not a valid bool"),
+    (["recipe.lr=fast"], "recipe.lr: Value 'fast' of type 'str' could not be converted to Float"),
+    (["data=cifar"], "there is no data=cifar, the nearest is data=cifar10; valid: cifar10"),
+    (["recipe=slow"], "there is no recipe=slow"),
+    (["depth=21"], "depth=21 is no depth of the paper's nets"),
+    (["depth"], "missing EQUAL"),
+    (["depth=[1"], "[1"),
+    (["data=folder", "data.root=/nowhere"], "/nowhere/train"),
+    (["data=imagenet", "depth=18", "data.root=/nowhere"], "/nowhere/train"),
+    (["runtime.device=cuda"], "runtime.device=cuda, but torch finds no CUDA device"),
+    (["recipe.milestones=[900]"], "recipe.milestones"),
+    (["shortcut=X"], "choose A, B, C"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=lambda value: " ".join(value))
+def test_a_mistake_gets_one_clear_line_and_leaves_nothing_behind(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    import torch
+
+    if arguments == ["runtime.device=cuda"] and torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    done = resnet_train(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert not run_folders(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["resnet-train", "resnet-study"])
+def test_help_loads_nothing_heavy(tmp_path: Path, command: str) -> None:
+    entry = command.removeprefix("resnet-")
+    code = (
+        "import sys, atexit; sys.argv = [sys.argv[1], '--help']; "
+        "atexit.register(lambda: print('loaded:', *{'torch', 'torchvision', 'matplotlib', "
+        "'sklearn', 'tensorboard', 'numpy'} & set(sys.modules))); "
+        f"from resnet_degradation.cli import {entry}; {entry}()"
+    )
+    done = call(tmp_path, sys.executable, "-c", code, command)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].split() == ["loaded:"]
+    assert command in done.stdout
+    assert "depth=34 residual=false" in done.stdout or command == "resnet-study"
+    assert max(len(line) for line in done.stdout.splitlines()) <= 100
+
+
+def test_a_run_works_from_any_folder_and_says_when_it_is_finished(tmp_path: Path) -> None:
+    first = resnet_train(tmp_path, *TINY)
+    assert first.returncode == 0, first.stderr
+    (folder,) = run_folders(tmp_path)
+    assert folder.is_relative_to(tmp_path / "outputs" / "digits")
+    assert "training error" in first.stdout
+    assert str(folder.relative_to(tmp_path)) in first.stdout
+    again = resnet_train(tmp_path, *TINY, "runtime.log_every=1")
+    assert again.returncode == 0
+    assert "is finished already" in again.stdout
+    assert resnet_train(tmp_path, *TINY, "seed=1").returncode == 0
+    assert len(run_folders(tmp_path)) == 2
+
+
+def test_the_module_is_the_same_command(tmp_path: Path) -> None:
+    done = call(tmp_path, sys.executable, "-m", "resnet_degradation.train", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert len(run_folders(tmp_path)) == 1
+
+
+def test_without_a_terminal_progress_is_plain_lines(tmp_path: Path) -> None:
+    done = resnet_train(tmp_path, *TINY, "runtime.log_every=2")
+    lines = [line for line in done.stdout.splitlines() if "images/s" in line]
+    assert len(lines) == 2
+    assert all("left" in line and "\x1b" not in line for line in lines)
+    assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+def test_a_sweep_makes_one_folder_a_job_and_goes_on_after_a_failed_one(tmp_path: Path) -> None:
+    done = resnet_train(tmp_path, "-m", *TINY[1:], "depth=8,9,14", "residual=true,false")
+    assert done.returncode == 2
+    assert done.stderr.count("error: ") == 2  # depth 9, plain and residual
+    assert "depth=9" in done.stderr
+    names = [folder.name for folder in run_folders(tmp_path)]
+    assert len(names) == 4
+    assert sum(name.startswith("plain-") for name in names) == 2
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {"outputs"}
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    arguments = [
+        *TINY, "recipe.iterations=400", "runtime.checkpoint_every=20", "runtime.log_every=10",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [BIN / "resnet-train", *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("iteration-*.pt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not list(tmp_path.rglob("summary.json"))
+    resumed = resnet_train(tmp_path, *arguments)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed after" in resumed.stdout
+    (folder,) = run_folders(tmp_path)
+    with (folder / "metrics.csv").open(newline="") as stream:
+        iterations = [int(row["iteration"]) for row in csv.DictReader(stream)]
+    assert iterations == sorted(set(iterations))
+    assert iterations[-1] == 400
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path, digits_folder: Callable[..., Path]) -> None:
+    root = digits_folder()
+    (root / "train/digit0/000.png").write_text("no image")
+    done = resnet_train(tmp_path, "data=folder", f"data.root={root}", "data.image_size=12")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: cannot read the image {root}/train/digit0/000.png")
+
+
+def test_plain_34_runs_on_the_embedded_data(tmp_path: Path) -> None:
+    done = resnet_train(tmp_path, "depth=34", "residual=false", "recipe.iterations=2")
+    assert done.returncode == 0, done.stderr
+    assert "plain-34 (imagenet family)" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
+    """Built, installed into an environment of its own, and run from an unrelated folder."""
+    repository = Path(__file__).parents[1]
+    built = call(
+        repository, sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist")
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    environment = tmp_path / "environment"
+    assert call(tmp_path, sys.executable, "-m", "venv", str(environment)).returncode == 0
+    python = environment / "bin" / "python"
+    installed = call(tmp_path, str(python), "-m", "pip", "install", "--no-deps", str(wheel))
+    assert installed.returncode == 0, installed.stderr
+    # torch and the other dependencies are borrowed from this environment, behind its own.
+    import torch
+
+    site = next((environment / "lib").glob("python*/site-packages"))
+    (site / "borrowed.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    where = call(elsewhere, str(python), "-c", "import resnet_degradation as r; print(r.__file__)")
+    assert where.stdout.startswith(str(site))
+    command = str(environment / "bin" / "resnet-train")
+    assert "depth=34 residual=false" in call(elsewhere, command, "--help").stdout
+    done = call(elsewhere, command, *TINY)
+    assert done.returncode == 0, done.stderr
+    assert len(run_folders(elsewhere / "outputs")) == 1

@@ -1,0 +1,286 @@
+"""A run records what happened, and an interrupted one cannot be told from one that was not."""
+
+import csv
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from resnet_degradation.config import Config, run_folder
+from resnet_degradation.errors import CheckpointError, DivergenceError
+from resnet_degradation.evaluate import top1_error
+from resnet_degradation.runs import (
+    COLUMNS,
+    Row,
+    final_errors,
+    read_config,
+    read_metrics,
+    read_summary,
+)
+from resnet_degradation.train import loop
+from resnet_degradation.train.checkpoint import checkpoint_files, load_checkpoint
+from resnet_degradation.train.meter import Meter
+from resnet_degradation.train.progress import RunProgress
+from resnet_degradation.train.recorder import SCALARS
+from resnet_degradation.train.setup import prepare
+
+Tiny = Callable[..., Config]
+TrainRun = Callable[[Config], Path]
+
+
+class PowerCutError(Exception):
+    """Stands for whatever ends a process in the middle of a run."""
+
+
+class CutProgress(RunProgress):
+    """Cuts the power once `after` iterations are done."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(Console(quiet=True))
+        self.after = after
+
+    def advance(self, done: int) -> None:
+        if done == self.after:
+            raise PowerCutError
+
+
+def without_times(folder: Path) -> list[Row]:
+    return [replace(row, images_per_second=0, seconds=0) for row in read_metrics(folder)]
+
+
+def final_state(folder: Path) -> dict[str, Any]:
+    state = load_checkpoint(folder)
+    assert state is not None
+    return state
+
+
+def assert_equal_states(first: Any, second: Any) -> None:
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first.keys() - {"seconds"}:
+            assert_equal_states(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_equal_states(one, other)
+    else:
+        assert first == second
+
+
+PLATEAU = ("recipe.schedule=plateau", "recipe.plateau_every=3", "recipe.plateau_patience=1")
+WARMUP = ("recipe.warmup=always", "recipe.warmup_window=4", "recipe.warmup_until=95")
+
+
+@pytest.mark.parametrize("cuts", [(1,), (5,), (11,), (7, 9)])
+@pytest.mark.parametrize("recipe", [(), (*PLATEAU, *WARMUP)])
+def test_resume_continues_bit_for_bit(
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path, cuts: tuple[int, ...], recipe: tuple[str, ...]
+) -> None:
+    whole = train_run(tiny(*recipe, f"output_dir={tmp_path / 'whole'}"))
+    config = tiny(*recipe, f"output_dir={tmp_path / 'cut'}")
+    for cut in cuts:
+        with pytest.raises(PowerCutError):
+            loop.train(config, CutProgress(cut))
+    resumed = train_run(config)
+    assert without_times(resumed) == without_times(whole)
+    assert_equal_states(final_state(resumed), final_state(whole))
+
+
+def test_resume_continues_bit_for_bit_on_streamed_images(
+    tiny: Tiny, train_run: TrainRun, digits_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = digits_folder(size=24)
+    overrides = (
+        "data=imagenet", f"data.root={root}", "data.image_size=16", "depth=18",
+        "recipe.batch_size=6", "recipe.iterations=6", "recipe.pad=0", "width=0.125",
+        "runtime.checkpoint_every=2", "recipe.plateau_every=2", "runtime.num_workers=1",
+    )  # fmt: skip
+    whole = train_run(tiny(*overrides, f"output_dir={tmp_path / 'whole'}"))
+    config = tiny(*overrides, f"output_dir={tmp_path / 'cut'}", "runtime.num_workers=0")
+    with pytest.raises(PowerCutError):
+        loop.train(config, CutProgress(5))
+    assert without_times(train_run(config)) == without_times(whole)
+    assert_equal_states(final_state(run_folder(config)), final_state(whole))
+
+
+def test_how_often_a_run_is_looked_at_does_not_change_it(
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path
+) -> None:
+    often = train_run(tiny("runtime.eval_every=1", "runtime.log_every=1", *WARMUP))
+    seldom = train_run(tiny("runtime.eval_every=12", f"output_dir={tmp_path / 'seldom'}", *WARMUP))
+    assert often.name == seldom.name
+    assert_equal_states(final_state(often)["net"], final_state(seldom)["net"])
+
+
+def test_a_run_folder_holds_the_whole_record(tiny: Tiny, train_run: TrainRun) -> None:
+    config = tiny()
+    folder = train_run(config)
+    assert folder == run_folder(config)
+    assert read_config(folder) == config
+    with (folder / "metrics.csv").open(newline="") as stream:
+        lines = list(csv.reader(stream))
+    assert lines[0] == COLUMNS == [
+        "iteration", "epoch", "lr", "train_loss", "train_error", "val_error", "test_error",
+        "images_per_second", "seconds",
+    ]  # fmt: skip
+    rows = read_metrics(folder)
+    assert [row.iteration for row in rows] == [3, 4, 6, 8, 9, 12]
+    assert [row.iteration for row in rows if row.val_error is not None] == [4, 8, 12]
+    assert all(row.test_error is None for row in rows)
+    assert [row.lr for row in rows] == pytest.approx([0.02] * 3 + [0.002] * 2 + [0.0002])
+    assert rows[-1].epoch == pytest.approx(12 * 32 / 1437, abs=1e-4)
+    summary = read_summary(folder)
+    final = final_errors(rows)
+    assert summary["final_errors_percent"] == pytest.approx(vars(final), abs=1e-4)
+    assert summary["num_parameters"] > 0
+    assert summary["multiply_adds"] > 0
+    assert summary["versions"]["torch"] == torch.__version__
+    assert {"hardware", "git_revision", "seconds"} <= summary.keys()
+
+
+def test_the_recorded_validation_error_is_that_of_the_saved_net(
+    tiny: Tiny, train_run: TrainRun
+) -> None:
+    config = tiny()
+    folder = train_run(config)
+    run = prepare(config)
+    assert run.start == 12
+    assert top1_error(run.net, run.batches, "val") == pytest.approx(
+        read_metrics(folder)[-1].val_error, abs=1e-4
+    )
+
+
+def test_evaluation_leaves_the_net_as_it_was(tiny: Tiny) -> None:
+    run = prepare(tiny())
+    run.net.train()
+    before = {name: value.clone() for name, value in run.net.state_dict().items()}
+    top1_error(run.net, run.batches, "val")
+    assert run.net.training
+    assert_equal_states(before, run.net.state_dict())
+
+
+def test_tensorboard_shows_the_record_and_no_point_twice(tiny: Tiny, train_run: TrainRun) -> None:
+    config = tiny()
+    for cut in (7, 11):
+        with pytest.raises(PowerCutError):
+            loop.train(config, CutProgress(cut))
+    folder = train_run(config)
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    for tag, column in SCALARS.items():
+        recorded = [
+            (row.iteration, value)
+            for row in read_metrics(folder)
+            if (value := getattr(row, column)) is not None
+        ]
+        if recorded:
+            shown = [(event.step, event.value) for event in events.Scalars(tag)]
+            assert [step for step, _ in shown] == [step for step, _ in recorded]
+            assert [v for _, v in shown] == pytest.approx([v for _, v in recorded], rel=1e-5)
+    tags = events.Tags()
+    assert "configuration/text_summary" in tags["tensors"]
+    plugins = events.summary_metadata
+    assert any(meta.plugin_data.plugin_name == "hparams" for meta in plugins.values())
+
+
+def test_a_finished_run_is_left_as_it_is(tiny: Tiny, train_run: TrainRun) -> None:
+    folder = train_run(tiny())
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    console = Console(record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    loop.train(tiny(), RunProgress(console))
+    assert "is finished already" in console.export_text()
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path
+) -> None:
+    whole = train_run(tiny(f"output_dir={tmp_path / 'whole'}"))
+    config = tiny()
+    with pytest.raises(PowerCutError):
+        loop.train(config, CutProgress(11))
+    newest, older = checkpoint_files(run_folder(config))
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    with pytest.warns(UserWarning, match="damaged checkpoint"):
+        resumed = loop.train(config, RunProgress(Console(quiet=True)))
+    assert older.name == "iteration-000000005.pt"
+    assert without_times(resumed) == without_times(whole)
+
+
+def test_if_no_checkpoint_can_be_read_nothing_is_overwritten(tiny: Tiny) -> None:
+    config = tiny()
+    with pytest.raises(PowerCutError):
+        loop.train(config, CutProgress(11))
+    for file in checkpoint_files(run_folder(config)):
+        file.write_bytes(b"")
+    record = (run_folder(config) / "metrics.csv").read_bytes()
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read"),
+    ):
+        loop.train(config, RunProgress(Console(quiet=True)))
+    assert (run_folder(config) / "metrics.csv").read_bytes() == record
+
+
+def test_a_diverged_run_says_where_and_is_not_finished(tiny: Tiny, train_run: TrainRun) -> None:
+    config = tiny("recipe.lr=1e30")
+    with pytest.raises(DivergenceError, match=r"after \d+ iterations at rate 1e\+30"):
+        train_run(config)
+    assert not (run_folder(config) / "summary.json").exists()
+
+
+def test_training_learns(tiny: Tiny, train_run: TrainRun) -> None:
+    rows = read_metrics(train_run(tiny("recipe.iterations=80", "width=1")))
+    assert rows[-1].train_loss < 0.5 * rows[0].train_loss
+    assert (rows[-1].val_error or 100) < 50
+
+
+def test_the_rate_warms_up_until_the_net_has_started(tiny: Tiny, train_run: TrainRun) -> None:
+    rows = read_metrics(train_run(tiny(*WARMUP, "recipe.warmup_lr=0.001")))
+    assert [row.lr for row in rows[:3]] == pytest.approx([0.001, 0.001, 0.02])
+
+
+def test_mixed_precision_trains_in_a_folder_of_its_own(tiny: Tiny, train_run: TrainRun) -> None:
+    config = tiny("runtime.precision=bf16")
+    folder = train_run(config)
+    assert folder.name != run_folder(tiny()).name
+    assert 0 < read_metrics(folder)[-1].train_loss < 5
+
+
+def test_each_reader_of_the_meter_sees_what_came_since_it_last_looked() -> None:
+    meter = Meter(torch.device("cpu"), ("a", "b"))
+    right, wrong = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    label = torch.tensor([0])
+    meter.update(torch.tensor(1.0), right, label)
+    assert meter.read("a").error == 0
+    meter.update(torch.tensor(3.0), wrong, label)
+    assert (meter.read("a").loss, meter.read("b").loss) == (3, 2)
+
+
+def test_final_training_error_is_averaged_over_the_last_epoch() -> None:
+    def row(iteration: int, epoch: float, train: float, val: float) -> Row:
+        return Row(iteration, epoch, 0.1, 1.0, train, val, None, 1.0, 1.0)
+
+    rows = [row(10, 1.0, 50, 50), row(20, 2.0, 30, 40), row(25, 2.5, 10, 45), row(30, 3.0, 4, 41)]
+    final = final_errors(rows)
+    assert final.train_error == pytest.approx((10 + 4) / 2)
+    assert final.val_error == 41  # the last, not the best
+
+
+def test_a_compiled_net_saves_the_same_names(tiny: Tiny) -> None:
+    run = prepare(tiny("runtime.compile=true"))
+    assert not any(name.startswith("_orig_mod") for name in run.parts()["net"].state_dict())
+
+
+def test_summary_is_json_that_other_tools_can_read(tiny: Tiny, train_run: TrainRun) -> None:
+    summary = json.loads((train_run(tiny()) / "summary.json").read_text())
+    assert summary["net"] == "ResNet-8-width0.5"
