@@ -174,7 +174,7 @@ def test_an_unreadable_image_is_named(tmp_path: Path, digits_folder: Callable[..
 def test_plain_34_runs_on_the_embedded_data(tmp_path: Path) -> None:
     done = resnet_train(tmp_path, "depth=34", "residual=false", "recipe.iterations=2")
     assert done.returncode == 0, done.stderr
-    assert "plain-34 (imagenet family)" in done.stdout
+    assert "plain-34 seed 0, imagenet family" in done.stdout
 
 
 @pytest.mark.slow

@@ -136,7 +136,7 @@ def test_a_run_folder_holds_the_whole_record(tiny: Tiny, train_run: TrainRun) ->
     assert [row.iteration for row in rows] == [3, 4, 6, 8, 9, 12]
     assert [row.iteration for row in rows if row.val_error is not None] == [4, 8, 12]
     assert all(row.test_error is None for row in rows)
-    assert [row.lr for row in rows] == pytest.approx([0.02] * 3 + [0.002] * 2 + [0.0002])
+    assert [row.lr for row in rows] == pytest.approx([0.01] * 3 + [0.001] * 2 + [0.0001])
     assert rows[-1].epoch == pytest.approx(12 * 32 / 1437, abs=1e-4)
     summary = read_summary(folder)
     final = final_errors(rows)
@@ -246,7 +246,7 @@ def test_training_learns(tiny: Tiny, train_run: TrainRun) -> None:
 
 def test_the_rate_warms_up_until_the_net_has_started(tiny: Tiny, train_run: TrainRun) -> None:
     rows = read_metrics(train_run(tiny(*WARMUP, "recipe.warmup_lr=0.001")))
-    assert [row.lr for row in rows[:3]] == pytest.approx([0.001, 0.001, 0.02])
+    assert [row.lr for row in rows[:3]] == pytest.approx([0.001, 0.001, 0.01])
 
 
 def test_mixed_precision_trains_in_a_folder_of_its_own(tiny: Tiny, train_run: TrainRun) -> None:
@@ -266,14 +266,24 @@ def test_each_reader_of_the_meter_sees_what_came_since_it_last_looked() -> None:
     assert (meter.read("a").loss, meter.read("b").loss) == (3, 2)
 
 
-def test_final_training_error_is_averaged_over_the_last_epoch() -> None:
-    def row(iteration: int, epoch: float, train: float, val: float) -> Row:
-        return Row(iteration, epoch, 0.1, 1.0, train, val, None, 1.0, 1.0)
+def recorded(iteration: int, per_epoch: int, train: float, val: float) -> Row:
+    return Row(iteration, iteration / per_epoch, 0.1, 1.0, train, val, None, 1.0, 1.0)
 
-    rows = [row(10, 1.0, 50, 50), row(20, 2.0, 30, 40), row(25, 2.5, 10, 45), row(30, 3.0, 4, 41)]
-    final = final_errors(rows)
-    assert final.train_error == pytest.approx((10 + 4) / 2)
-    assert final.val_error == 41  # the last, not the best
+
+def test_final_training_error_is_averaged_over_the_last_epoch() -> None:
+    errors = {280: 50, 290: 30, 295: 10, 300: 4}
+    rows = [recorded(iteration, 10, error, 41) for iteration, error in errors.items()]
+    assert final_errors(rows).train_error == pytest.approx((10 * 5 + 4 * 5) / 10)
+
+
+def test_of_a_run_of_few_epochs_the_last_tenth_counts() -> None:
+    rows = [recorded(iteration, 400, 400 - iteration, 45) for iteration in range(10, 401, 10)]
+    assert final_errors(rows).train_error == pytest.approx((30 + 20 + 10 + 0) / 4)
+
+
+def test_held_out_errors_are_the_last_and_not_the_best() -> None:
+    rows = [recorded(10, 10, 9, 40), recorded(20, 10, 8, 45)]
+    assert final_errors(rows).val_error == 45
 
 
 def test_a_compiled_net_saves_the_same_names(tiny: Tiny) -> None:

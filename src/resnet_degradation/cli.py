@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -74,6 +75,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     Exits with 0, or with the code of the error, after saying it in one line on standard error.
     In a sweep, a failed job does not keep the others from running.
     """
+    warnings.formatwarning = lambda message, *_details, **_more: f"warning: {message}\n"
     # Hydra would print part of a traceback and exit; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_schemas()
@@ -97,6 +99,10 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     )(task)
     try:
         entry_point()
+    except BrokenPipeError:
+        # Whoever read our output (a pager, head) has left; nothing more is to be said to them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except KeyboardInterrupt:
         _complain("interrupted: the same command goes on from the last checkpoint")
         sys.exit(130)

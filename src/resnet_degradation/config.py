@@ -349,7 +349,13 @@ def net_name(config: Config) -> str:
     return name if config.width == 1 else f"{name}-width{config.width:g}"
 
 
+def data_name(config: Config) -> str:
+    """The data for people: the data set, or the folder where the images are the user's own."""
+    own = config.data.name in ("folder", "imagenet") and config.data.root is not None
+    return (Path(str(config.data.root)).name if own else "") or config.data.name
+
+
 def run_folder(config: Config) -> Path:
     """Where a settled configuration's run lives: the same command, the same folder."""
     name = f"{net_name(config)}-seed{config.seed}-{digest(config)}"
-    return Path(config.output_dir) / config.data.name / name
+    return Path(config.output_dir) / data_name(config) / name

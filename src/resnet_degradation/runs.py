@@ -132,8 +132,9 @@ def write_metrics(folder: Path, rows: Iterable[Row]) -> None:
 class FinalErrors:
     """Errors at the end of a run, in percent.
 
-    `train_error` is averaged over the rows of the last epoch, for single rows are noisy; the
-    others are those of the last iterate, never of the best.
+    `train_error` is averaged over the rows of the last epoch, or of the last tenth of the run
+    where that is shorter, for single rows are noisy. The others are those of the last iterate,
+    never of the best.
     """
 
     train_error: float
@@ -150,20 +151,22 @@ class FinalErrors:
         return ", ".join([f"training error {self.train_error:.2f} %", *parts])
 
 
-def _last_epoch(rows: list[Row]) -> list[tuple[Row, int]]:
-    """The rows of the last epoch, each with the number of iterations that it covers."""
+def _final_rows(rows: list[Row]) -> list[tuple[Row, int]]:
+    """The rows that make the final training error, each with how many iterations it covers."""
+    end = rows[-1]
+    window = min(end.iteration / end.epoch, end.iteration / 10)
     previous = [0, *(row.iteration for row in rows)]
     lengths = [row.iteration - before for row, before in zip(rows, previous, strict=False)]
     return [
         (row, length)
         for row, length in zip(rows, lengths, strict=True)
-        if row.epoch > rows[-1].epoch - 1
+        if row.iteration > end.iteration - window
     ]
 
 
 def final_errors(rows: list[Row]) -> FinalErrors:
     """The final errors that a run's rows tell; `rows` must not be empty."""
-    weighted = _last_epoch(rows)
+    weighted = _final_rows(rows)
     total = sum(length for _, length in weighted)
     train_error = sum(row.train_error * length for row, length in weighted) / total
     return FinalErrors(train_error, rows[-1].val_error, rows[-1].test_error)
@@ -171,7 +174,7 @@ def final_errors(rows: list[Row]) -> FinalErrors:
 
 def num_images_of_final_error(rows: list[Row], batch_size: int) -> int:
     """On how many training images `final_errors` has counted the training error."""
-    return batch_size * sum(length for _, length in _last_epoch(rows))
+    return batch_size * sum(length for _, length in _final_rows(rows))
 
 
 def is_finished(folder: Path) -> bool:

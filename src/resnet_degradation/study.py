@@ -99,7 +99,7 @@ def run_study(study: Study, console: Console) -> None:
     progress = RunProgress(console)
     failures = []
     for number, config in enumerate(study.runs, 1):
-        progress.say(f"[{number}/{len(study.runs)}] {net_name(config)} seed {config.seed}")
+        progress.say(f"[{number}/{len(study.runs)}]", end=" ")
         try:
             train(config, progress)
         except UserError as error:
@@ -133,8 +133,9 @@ def report(study: Study, console: Console) -> None:
 
     console.print()
     console.print(results_table(results))
+    console.print("Verdict", style="bold")
     for verdict in verdicts:
-        console.print(verdict, highlight=False, soft_wrap=True)
+        console.print(f"- {verdict}", highlight=False)
     console.print()
     for what, where in (
         ("figure", ", ".join(str(file) for file in files)),

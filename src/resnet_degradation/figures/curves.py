@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from resnet_degradation.config import Config, net_name
+from resnet_degradation.config import Config, data_name, net_name
 from resnet_degradation.errors import UserError
 from resnet_degradation.figures.style import RC, colour
 from resnet_degradation.runs import Row, read_config, read_metrics
@@ -183,7 +183,7 @@ def caption(nets: list[NetCurves]) -> str:
         return " / ".join(sorted(values))
 
     configs = [net.config for net in nets]
-    data = all_of({f"{c.data.name} {c.data.image_size}x{c.data.image_size}" for c in configs})
+    data = all_of({f"{data_name(c)} {c.data.image_size}x{c.data.image_size}" for c in configs})
     length = all_of({_length(c) for c in configs})
     rate = all_of({f"rate {c.recipe.lr:g}" for c in configs})
     num_seeds = {net.num_seeds for net in nets}

@@ -1,5 +1,6 @@
 """How long a run is and what happens when, in iterations."""
 
+import math
 from dataclasses import dataclass
 
 from resnet_degradation.config import Config
@@ -21,31 +22,34 @@ class Plan:
         return done % interval == 0 or done == self.num_iterations
 
 
-def make_plan(config: Config, num_images: int) -> Plan:
-    """The plan of a settled configuration on `num_images` training images.
+def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
+    """The plan of a settled configuration on so many training and held-out images.
 
     An interval left open depends on the length of the run: a short one gets enough points for a
     curve, a long one a row every 100 iterations, an evaluation every 1,000 (or every epoch, where
-    that is longer), and a checkpoint every 1,000.
+    that is longer), and a checkpoint every 1,000. Evaluations are spaced so as to take no more
+    than about a fifth of the time.
     """
     batch_size, runtime = config.recipe.batch_size, config.runtime
 
     def iterations(duration: Duration, key: str) -> int:
-        return to_iterations(duration, num_images, batch_size, key)
+        return to_iterations(duration, num_train, batch_size, key)
 
     total = iterations(config.recipe.iterations, "recipe.iterations")
-    epoch = num_images / batch_size
+    epoch = num_train / batch_size
+    # An image costs a third of a training image to evaluate: one forward, no backward pass.
+    fifth_of_the_time = 5 * num_held_out / (3 * batch_size)
 
-    def interval(name: str, shortest: int, share: float, longest: float) -> int:
+    def interval(name: str, shortest: float, share: float, longest: float) -> int:
         duration: Duration | None = getattr(runtime, name)
         if duration is None:
-            return max(shortest, min(round(share * total), round(longest)))
+            return math.ceil(max(shortest, min(share * total, longest)))
         return iterations(duration, f"runtime.{name}")
 
     return Plan(
         num_iterations=total,
         log_every=interval("log_every", 10, 1 / 30, 100),
-        eval_every=interval("eval_every", 10, 1 / 15, max(1000, epoch)),
+        eval_every=interval("eval_every", fifth_of_the_time, 1 / 15, max(1000, epoch)),
         checkpoint_every=interval("checkpoint_every", 10, 1 / 6, 1000),
         iterations_per_epoch=epoch,
     )

@@ -7,7 +7,6 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -24,28 +23,28 @@ class RunProgress:
         self._total = 0
         self._held_out: str = ""
 
-    def say(self, text: str) -> None:
-        """Print one line above the bar."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+    def say(self, text: str, end: str = "\n") -> None:
+        """Print some text, above the bar if there is one."""
+        self.console.print(text, end=end, highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, label: str, start: int, total: int) -> None:
         """Show the run `label`, of which `start` of `total` iterations are done."""
         self._total = total
         self._held_out = ""
         if self.console.is_terminal:
+            # Narrow enough for 80 columns: what does not fit would be cut off at the right.
             self._bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[errors]}"),
-                TimeElapsedColumn(),
+                TextColumn("{task.fields[measured]}"),
+                TimeRemainingColumn(compact=True),
                 TextColumn("left"),
-                TimeRemainingColumn(),
                 console=self.console,
                 expand=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task(label, total=total, completed=start, errors="")
+            self._task = self._bar.add_task(label, total=total, completed=start, measured="")
 
     def advance(self, done: int) -> None:
         """`done` iterations are done."""
@@ -56,15 +55,16 @@ class RunProgress:
         """Show a new row of the record."""
         if (error := row.held_out_error()) is not None:
             name = "val" if row.val_error is not None else "test"
-            self._held_out = f" {name} {error:.1f} %"
+            self._held_out = f" {name} {error:.1f}%"
+        measured = (
+            f"train {row.train_error:.1f}%{self._held_out} lr {row.lr:.3g} "
+            f"{row.images_per_second:.0f} images/s"
+        )
         if self._bar is not None:
-            self._bar.update(self._task, errors=f"train {row.train_error:.1f} %{self._held_out}")
+            self._bar.update(self._task, measured=measured)
             return
         left = row.seconds / row.iteration * (self._total - row.iteration)
-        self.say(
-            f"{row.iteration:>7}/{self._total}  train {row.train_error:5.1f} %{self._held_out}"
-            f"  lr {row.lr:.4g}  {row.images_per_second:.0f} images/s  {_clock(left)} left"
-        )
+        self.say(f"{row.iteration:>7}/{self._total} {measured} {_clock(left)} left")
 
     def end(self) -> None:
         """Take the bar away."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from resnet_degradation.config import Config, net_name
+from resnet_degradation.config import Config, data_name, net_name
 from resnet_degradation.runs import (
     FinalErrors,
     Row,
@@ -118,7 +118,7 @@ def _as_markdown(config: Config) -> str:
 def _flat(config: Config) -> dict[str, Any]:
     """The settings that tell runs apart, as TensorBoard's hparams table wants them."""
     flat: dict[str, Any] = {"net": net_name(config), "depth": config.depth}
-    flat |= {"residual": config.residual, "seed": config.seed, "data": config.data.name}
+    flat |= {"residual": config.residual, "seed": config.seed, "data": data_name(config)}
     for name in ("batch_size", "lr", "iterations", "weight_decay", "warmup"):
         flat[f"recipe.{name}"] = getattr(config.recipe, name)
     return flat | {"shortcut": config.shortcut or "none"}

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from resnet_degradation.config import Config, net_name, run_folder
+from resnet_degradation.config import Config, data_name, net_name, run_folder
 from resnet_degradation.data import Batches, load_batches
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.families import Family
@@ -62,7 +62,7 @@ def prepare(config: Config) -> Run:
     recipe = config.recipe
     device = choose_device(config)
     batches = load_batches(config, device)
-    plan = make_plan(config, batches.num_train)
+    plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
     run = Run(
         config=config,
@@ -132,9 +132,9 @@ def describe(run: Run) -> str:
     on = f"cpu, {torch.get_num_threads()} threads" if run.device.type == "cpu" else str(run.device)
     epochs = plan.num_iterations / plan.iterations_per_epoch
     lines = [
-        f"{net_name(config)} ({config.family} family): {num_parameters(run.net):,} parameters, "
+        f"{run_name(config)}, {config.family} family: {num_parameters(run.net):,} parameters, "
         f"{multiply_adds(run.net, size) / 1e6:,.1f} M multiply-adds",
-        f"{config.data.name} {size}x{size}: {run.batches.num_train:,} train, {held_out}",
+        f"{data_name(config)} {size}x{size}: {run.batches.num_train:,} train, {held_out}",
         f"{plan.num_iterations:,} iterations of {config.recipe.batch_size} "
         f"({epochs:.1f} epochs) on {on}",
         f"in {run.folder}",
@@ -150,7 +150,7 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
     return {
         "net": net_name(config),
         "seed": config.seed,
-        "data": config.data.name,
+        "data": data_name(config),
         "num_train_images": run.batches.num_train,
         "num_held_out_images": run.batches.splits,
         "iterations": plan.num_iterations,
