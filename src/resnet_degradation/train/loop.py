@@ -35,7 +35,7 @@ def train(config: Config, progress: RunProgress) -> Path:
     run = prepare(config)
     progress.say(describe(run))
     recorder = Recorder(folder, config, run.start)
-    progress.begin(run.name, run.start, run.plan.num_iterations)
+    progress.begin(run.start, run.plan.num_iterations)
     try:
         iterate(run, recorder, progress)
         final = final_errors(recorder.rows)

@@ -27,14 +27,13 @@ class RunProgress:
         """Print some text, above the bar if there is one."""
         self.console.print(text, end=end, highlight=False, markup=False, soft_wrap=True)
 
-    def begin(self, label: str, start: int, total: int) -> None:
-        """Show the run `label`, of which `start` of `total` iterations are done."""
+    def begin(self, start: int, total: int) -> None:
+        """Show a run of which `start` of `total` iterations are done."""
         self._total = total
         self._held_out = ""
         if self.console.is_terminal:
-            # Narrow enough for 80 columns: what does not fit would be cut off at the right.
+            # Narrow enough for 80 columns, beyond which numbers are cut off: so without a label.
             self._bar = Progress(
-                TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[measured]}"),
@@ -44,7 +43,7 @@ class RunProgress:
                 expand=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task(label, total=total, completed=start, measured="")
+            self._task = self._bar.add_task("", total=total, completed=start, measured="")
 
     def advance(self, done: int) -> None:
         """`done` iterations are done."""
