@@ -141,6 +141,17 @@ def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path:
     assert "digits 8x8" in caption(nets)
 
 
+def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -> None:
+    for rate in ("0.01", "0.02"):
+        run_study(study_of(tmp_path, f"recipe.lr={rate}"), quiet())
+    nets = load_curves(find_runs(tmp_path / "outputs"))
+    assert len(nets) == 8
+    assert {net.name for net in nets if net.config.depth == 8 and net.config.residual} == {
+        "ResNet-8-width0.5 (lr 0.01)",
+        "ResNet-8-width0.5 (lr 0.02)",
+    }
+
+
 @pytest.mark.parametrize("content", ["", "iteration,epoch\n1,2\n", "nonsense"])
 def test_what_is_no_record_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.csv").write_text(content)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -224,7 +223,7 @@ def test_if_no_checkpoint_can_be_read_nothing_is_overwritten(tiny: Tiny) -> None
         file.write_bytes(b"")
     record = (run_folder(config) / "metrics.csv").read_bytes()
     with (
-        warnings.catch_warnings(action="ignore"),
+        pytest.warns(UserWarning, match="damaged checkpoint"),
         pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read"),
     ):
         loop.train(config, RunProgress(Console(quiet=True)))

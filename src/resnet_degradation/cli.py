@@ -48,7 +48,8 @@ def train() -> NoReturn:
 
         progress = RunProgress(Console())
         folder = train(config, progress)
-        progress.say(f"record: {folder}/metrics.csv   live: tensorboard --logdir {folder.parent}")
+        progress.say(f"record: {folder}/metrics.csv")
+        progress.say(f"curves: tensorboard --logdir {config.output_dir}")
 
     _main(run, "config", Config)
 

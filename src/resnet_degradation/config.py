@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union, cast
@@ -319,6 +320,19 @@ def identity(config: Config) -> dict[str, Any]:
     if config.recipe.schedule == "plateau":
         kept["recipe"].pop("milestones")
     return _changed(kept, dataclasses.asdict(Config()))
+
+
+def identity_keys(config: Config) -> list[str]:
+    """The dotted keys of the settings in the identity."""
+
+    def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                yield from flatten(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+    return list(flatten(identity(config)))
 
 
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def report(study: Study, console: Console) -> None:
         ("figure", ", ".join(str(file) for file in files)),
         ("table", str(study.folder / "results.csv")),
         ("runs", f"{results[0].folder.parent}/"),
-        ("live", f"tensorboard --logdir {results[0].folder.parent}"),
+        ("curves", f"tensorboard --logdir {results[0].config.output_dir}"),
     ):
         console.print(f"{what:>7}: {where}", highlight=False, soft_wrap=True)
 

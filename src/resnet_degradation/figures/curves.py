@@ -3,14 +3,15 @@
 Everything is drawn from the files of run folders; no trainer is needed, nor any checkpoint.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from resnet_degradation.config import Config, data_name, net_name
+from resnet_degradation.config import Config, data_name, digest, identity_keys, net_name
 from resnet_degradation.errors import UserError
 from resnet_degradation.figures.style import RC, colour
 from resnet_degradation.runs import Row, read_config, read_metrics
@@ -55,18 +56,36 @@ class NetCurves:
 
 
 def load_curves(folders: list[Path]) -> list[NetCurves]:
-    """The curves of the runs in these folders, one for each net, in the order of the folders.
+    """The curves of the runs in these folders, averaged over seeds, in the order of the folders.
 
-    Raises UserError if a folder holds no run, or if runs of one net differ in more than the seed.
+    Runs that differ in more than the seed are kept apart; where nets of one name do, the names
+    tell in what. Raises UserError if a folder holds no run.
     """
-    nets: dict[str, list[tuple[Config, list[Row]]]] = {}
+    groups: dict[str, list[tuple[Config, list[Row]]]] = {}
     for folder in folders:
         config, rows = read_config(folder), read_metrics(folder)
         if rows:
-            nets.setdefault(net_name(config), []).append((config, rows))
-    if not nets:
+            groups.setdefault(digest(replace(config, seed=0)), []).append((config, rows))
+    if not groups:
         raise UserError("there is nothing to draw yet: no run has recorded a row")
-    return [_over_seeds(name, runs) for name, runs in nets.items()]
+    names = distinct_names([runs[0][0] for runs in groups.values()])
+    return [_over_seeds(name, runs) for name, runs in zip(names, groups.values(), strict=True)]
+
+
+def distinct_names(configs: list[Config]) -> list[str]:
+    """Each configuration's net, with the settings that tell it from others of the same name."""
+    names = [net_name(config) for config in configs]
+    distinct = []
+    for name, config in zip(names, configs, strict=True):
+        rivals = [other for rival, other in zip(names, configs, strict=True) if rival == name]
+        keys = sorted({key for other in rivals for key in identity_keys(other)} - {"seed"})
+        told = [
+            f"{key.rpartition('.')[2]} {attrgetter(key)(config)}"
+            for key in keys
+            if len({str(attrgetter(key)(other)) for other in rivals}) > 1
+        ]
+        distinct.append(f"{name} ({', '.join(told)})" if told else name)
+    return distinct
 
 
 def _over_seeds(name: str, runs: list[tuple[Config, list[Row]]]) -> NetCurves:
