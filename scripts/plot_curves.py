@@ -26,11 +26,11 @@ def main() -> int:
     try:
         runs = [run for folder in arguments.folders for run in find_runs(folder)]
         figure = plot_curves(load_curves(runs), arguments.title)
-    except UserError as error:
+        files = save_figure(figure, arguments.output or arguments.folders[0] / "curves")
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    for file in save_figure(figure, arguments.output or arguments.folders[0] / "curves"):
-        print(file)
+        return UserError.exit_code
+    print(*files, sep="\n")
     return 0
 
 

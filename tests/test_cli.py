@@ -61,6 +61,11 @@ MISTAKES = [
     (["runtime.device=cuda"], "runtime.device=cuda, but torch finds no CUDA device"),
     (["recipe.milestones=[900]"], "recipe.milestones"),
     (["shortcut=X"], "choose A, B, C"),
+    (["data=null"], "data"),
+    (["data.root=${nope}", "data=folder"], "nope"),
+    (["output_dir=/dev/null"], "/dev/null"),
+    (["recipe.batch_size=100000000000"], "recipe.batch_size"),
+    (["depth=34", "data=cifar10"], "depth=34 is no depth"),
 ]
 
 
@@ -136,6 +141,31 @@ def test_a_sweep_makes_one_folder_a_job_and_goes_on_after_a_failed_one(tmp_path:
     assert sum(name.startswith("plain-") for name in names) == 2
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {"outputs"}
+
+
+def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -> None:
+    done = call(tmp_path, str(BIN / "resnet-study"), "depth=20")
+    assert done.returncode == 2
+    assert done.stderr == "error: there is no key depth: the nearest is study.nets.depth\n"
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [BIN / "resnet-train", *TINY, "recipe.iterations=4000"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("metrics.csv")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("error: interrupted: the same command goes on")
+    assert "Traceback" not in said
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ def test_the_shortcut_is_the_papers_unless_given(
         ("recipe.lr=-1", "recipe.lr"),
         ("recipe.lr=nan", "recipe.lr"),
         ("recipe.batch_size=1", "recipe.batch_size"),
+        ("recipe.iterations=1.5", r"recipe\.iterations=1\.5 is no duration"),
+        ("recipe.iterations=1e20ep", "is no duration"),
         ("recipe.iterations=0", "recipe.iterations=0 is no duration"),
         ("recipe.iterations=90epochen", "recipe.iterations=90epochen is no duration"),
         ("runtime.log_every=0", "runtime.log_every"),
@@ -119,6 +121,13 @@ def test_a_family_that_lacks_the_depth_is_refused_with_its_depths(settled: Settl
         "shortcut=A",
         "family=cifar",
         "recipe.warmup=never",
+        "recipe.warmup_lr=0.5",
+        "recipe.plateau_patience=9",
+        "recipe.iterations='300'",
+        "recipe.iterations=3e2",
+        "bottleneck_stride=3x3",
+        "family=",
+        "shortcut=",
     ],
 )
 def test_what_changes_no_result_changes_no_identity(settled: Settled, override: str) -> None:
@@ -175,6 +184,21 @@ def test_data_is_looked_for_where_the_environment_says(
     assert settled("data=folder").data.root == "/somewhere"
     assert settled("data=imagenet", "depth=18").data.root == "/somewhere/imagenet"
     assert settled("data=folder", "data.root=/here").data.root == "/here"
+    assert settled("data=folder", "data.root=/a/../here/").data.root == "/here"
+
+
+def test_a_torchrun_world_is_refused(settled: Settled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="world of 2"):
+        settled()
+
+
+def test_runs_are_kept_in_the_output_folder(
+    settled: Settled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder(settled("data=folder", "data.root=.."))
+    assert folder.parent == Path("outputs") / tmp_path.parent.name
 
 
 @given(epochs=st.integers(1, 500), images=st.integers(100, 2_000_000), batch=st.integers(2, 512))

@@ -19,7 +19,8 @@ from resnet_degradation.data.augment import draw_crops
 from resnet_degradation.data.batches import MemoryBatches
 from resnet_degradation.data.order import batch_indices
 from resnet_degradation.data.sources import Arrays, load_digits, load_source, scan_folder
-from resnet_degradation.data.stream import StreamBatches, colour_statistics
+from resnet_degradation.data.stream import StreamBatches, colour_statistics, evenly_spaced
+from resnet_degradation.data.views import JitteredView
 from resnet_degradation.errors import DataError
 
 CPU = torch.device("cpu")
@@ -192,10 +193,6 @@ def test_greyscale_palette_and_other_sizes_are_brought_to_rgb_squares(
     assert images.shape == (128, 3, 12, 12)
 
 
-def break_nothing(_root: Path) -> None:
-    pass
-
-
 def remove(*parts: str) -> Callable[[Path], None]:
     def act(root: Path) -> None:
         for part in parts:
@@ -275,6 +272,37 @@ def test_streamed_batches_depend_neither_on_workers_nor_on_where_the_run_started
         assert torch.equal(images, again)
         assert torch.equal(labels, labels_again)
     assert not torch.equal(alone[0][0], alone[1][0])
+
+
+def test_training_views_are_crops_of_resized_images_or_of_their_mirrors(tmp_path: Path) -> None:
+    """Every pixel of this image tells its place, so a view tells where it was cut and how large."""
+    rows, columns = np.mgrid[0:200, 0:200]
+    pixels = np.stack([rows, columns, 0 * rows], axis=2).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "places.png")
+    view = JitteredView(seed=0, image_size=50, scale=(60, 100), mirror=True)
+    shorter_sides, tops, mirrored = [], [], []
+    for number in range(300):
+        image = view(str(tmp_path / "places.png"), number, 0).float()
+        down, right = image[0, -5, 0] - image[0, 5, 0], image[1, 0, -5] - image[1, 0, 5]
+        shorter_sides.append(200 * 40 / float(down))
+        tops.append(float(image[0, 0, 0]))
+        mirrored.append(bool(right < 0))
+        assert abs(abs(right) - down) <= 2  # the scale is the same in both directions
+    assert 58 < min(shorter_sides) < 63
+    assert 95 < max(shorter_sides) < 105
+    assert 110 < sum(mirrored) < 190
+    assert min(tops) < 5
+    assert max(tops) > 80
+    again = [view(str(tmp_path / "places.png"), 7, 3) for _ in range(2)]
+    assert torch.equal(*again)
+
+
+def test_statistics_are_sampled_from_all_classes() -> None:
+    for num_images in (5, 10_000, 15_000, 19_999, 1_281_167):
+        chosen = evenly_spaced(num_images, 10_000)
+        assert len(chosen) == min(num_images, 10_000)
+        assert len(set(chosen.tolist())) == len(chosen)
+        assert chosen[-1] >= num_images - num_images / 5_000 - 1
 
 
 def test_the_shorter_side_is_sampled_between_8_7ths_and_15_7ths_of_the_crop(
@@ -406,3 +434,12 @@ def test_a_failed_download_says_where_to_put_the_data(
     assert "no network" in said
     assert "data=digits" in said
     assert "http" in said
+
+
+def test_an_incomplete_imagenette_is_refused(
+    settled: Settled, tmp_path: Path, digits_folder: Folder
+) -> None:
+    digits_folder(num_train=1, num_val=1).rename(tmp_path / "imagenette2-320")
+    config = settled("data=imagenette", f"data.root={tmp_path}", "depth=18")
+    with pytest.raises(DataError):
+        load_source(config.data)

@@ -13,12 +13,19 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from resnet_degradation.cli import config_folder, register_schemas
-from resnet_degradation.config import run_folder
+from resnet_degradation.config import Config, DataConfig, run_folder, settle
 from resnet_degradation.errors import ConfigError, UserError
 from resnet_degradation.figures.curves import caption, load_curves
 from resnet_degradation.figures.style import COLOURS
 from resnet_degradation.runs import find_runs, read_metrics
-from resnet_degradation.study import Study, read_result, resolve_study, run_study
+from resnet_degradation.study import (
+    Result,
+    Study,
+    find_verdicts,
+    read_result,
+    resolve_study,
+    run_study,
+)
 from resnet_degradation.verdict import compare, counting_noise, depth_verdict, shortcut_verdict
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "plot_curves.py"
@@ -119,11 +126,30 @@ def test_a_failed_run_does_not_keep_the_others_from_running(tmp_path: Path) -> N
     ):
         run_study(study, quiet())
     assert [read_result(run).config.depth for run in study.runs[1:]] == [14, 8, 14]
+    assert (study.folder / "curves.png").exists()
+    assert len(json.loads((study.folder / "study.json").read_text())["runs"]) == 3
 
 
-def test_a_study_without_seeds_is_refused(tmp_path: Path) -> None:
+def test_a_study_needs_seeds_and_each_run_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="seeds"):
         study_of(tmp_path, "seeds=[]")
+    with pytest.raises(ConfigError, match="the same run twice: plain-8"):
+        study_of(tmp_path, "seeds=[0,0]")
+    with pytest.raises(ConfigError, match="no name for a folder"):
+        study_of(tmp_path, "study.name=../elsewhere")
+
+
+def test_a_run_named_twice_is_drawn_once(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    run_study(study, quiet())
+    folders = find_runs(study.folder) + find_runs(tmp_path / "outputs" / "digits")
+    assert [net.num_seeds for net in load_curves(folders)] == [1] * 4
+
+
+def test_a_damaged_index_is_named(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(UserError, match=r"study\.json is no index of a study"):
+        find_runs(tmp_path)
 
 
 def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path: Path) -> None:
@@ -179,8 +205,9 @@ def test_the_verdict_is_the_difference_of_means() -> None:
     assert comparison.differences == [63, 53, 59]
     assert comparison.mean == pytest.approx(58.333, abs=1e-3)
     assert comparison.noise == pytest.approx(2.906, abs=1e-3)  # 5.033 / sqrt(3)
+    assert comparison.threshold == pytest.approx(12.50, abs=1e-2)  # 4.303 times the noise
     said = depth_verdict(comparison)
-    assert said.startswith("plain-56 minus plain-20: +58.33 points")
+    assert said.startswith("plain-56 minus plain-20: +58.33 ± 5.03 points")
     assert "3 seeds" in said
     assert said.endswith("degradation")
 
@@ -203,7 +230,38 @@ def test_a_verdict_contradicts_the_paper_when_the_runs_do() -> None:
     better = compare("plain-20", "plain-56", [40.0], [20.0], 1000)
     assert "the deeper net trains better" in depth_verdict(better)
     worse = compare("plain-56", "ResNet-56", [20.0], [40.0], 1000)
-    assert "train worse" in shortcut_verdict(worse)
+    assert "the residual net trains worse" in shortcut_verdict(worse, cured=False)
+
+
+def finished(depth: int, residual: bool, error: float, seed: int = 0) -> Result:
+    config = settle(Config(depth=depth, residual=residual, seed=seed, data=DataConfig("digits")))
+    return Result(config, Path(), error, None, 1, 1, 1.0, 1000)
+
+
+@pytest.mark.parametrize(
+    ("plain", "residual", "said"),
+    [
+        ((5, 70), (2, 2), "the shortcuts cure it"),
+        ((40, 20), (10, 10), "the residual net trains better"),  # there was nothing to cure
+        ((5, 70), (2, 40), "the residual net trains better"),  # and here it is not cured
+    ],
+)
+def test_a_cure_needs_a_disease_and_health(
+    plain: tuple[float, float], residual: tuple[float, float], said: str
+) -> None:
+    results = [
+        finished(depth, kind, error)
+        for kind, errors in ((False, plain), (True, residual))
+        for depth, error in zip((20, 56), errors, strict=True)
+    ]
+    assert find_verdicts(results)[-1].endswith(said)
+
+
+def test_nets_are_compared_over_the_seeds_that_both_have() -> None:
+    results = [finished(20, False, 5, seed) for seed in (0, 1)] + [finished(56, False, 70, 1)]
+    (verdict,) = find_verdicts(results)
+    assert "+65.00 points" in verdict
+    assert "one seed" in verdict
 
 
 def test_small_differences_are_not_called_differences() -> None:

@@ -13,21 +13,23 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from resnet_degradation.config import Config, run_folder
-from resnet_degradation.errors import CheckpointError, DivergenceError
+from resnet_degradation.errors import CheckpointError, ConfigError, DivergenceError
 from resnet_degradation.evaluate import top1_error
 from resnet_degradation.runs import (
     COLUMNS,
     Row,
-    final_errors,
     read_config,
+    read_final_errors,
     read_metrics,
     read_summary,
 )
 from resnet_degradation.train import loop
 from resnet_degradation.train.checkpoint import checkpoint_files, load_checkpoint
 from resnet_degradation.train.meter import Meter
+from resnet_degradation.train.plan import make_plan
 from resnet_degradation.train.progress import RunProgress
 from resnet_degradation.train.recorder import SCALARS
+from resnet_degradation.train.schedule import Schedule
 from resnet_degradation.train.setup import prepare
 
 Tiny = Callable[..., Config]
@@ -92,6 +94,7 @@ def test_resume_continues_bit_for_bit(
     resumed = train_run(config)
     assert without_times(resumed) == without_times(whole)
     assert_equal_states(final_state(resumed), final_state(whole))
+    assert read_final_errors(resumed) == read_final_errors(whole)
 
 
 def test_resume_continues_bit_for_bit_on_streamed_images(
@@ -118,6 +121,7 @@ def test_how_often_a_run_is_looked_at_does_not_change_it(
     seldom = train_run(tiny("runtime.eval_every=12", f"output_dir={tmp_path / 'seldom'}", *WARMUP))
     assert often.name == seldom.name
     assert_equal_states(final_state(often)["net"], final_state(seldom)["net"])
+    assert read_final_errors(often) == read_final_errors(seldom)
 
 
 def test_a_run_folder_holds_the_whole_record(tiny: Tiny, train_run: TrainRun) -> None:
@@ -138,8 +142,7 @@ def test_a_run_folder_holds_the_whole_record(tiny: Tiny, train_run: TrainRun) ->
     assert [row.lr for row in rows] == pytest.approx([0.01] * 3 + [0.001] * 2 + [0.0001])
     assert rows[-1].epoch == pytest.approx(12 * 32 / 1437, abs=1e-4)
     summary = read_summary(folder)
-    final = final_errors(rows)
-    assert summary["final_errors_percent"] == pytest.approx(vars(final), abs=1e-4)
+    assert summary["final_errors_percent"] == read_final_errors(folder).in_percent()
     assert summary["num_parameters"] > 0
     assert summary["multiply_adds"] > 0
     assert summary["versions"]["torch"] == torch.__version__
@@ -186,6 +189,10 @@ def test_tensorboard_shows_the_record_and_no_point_twice(tiny: Tiny, train_run: 
             assert [step for step, _ in shown] == [step for step, _ in recorded]
             assert [v for _, v in shown] == pytest.approx([v for _, v in recorded], rel=1e-5)
     tags = events.Tags()
+    assert tags["images"] == ["training images"]
+    assert events.Scalars("final/val_error")[0].value == pytest.approx(
+        read_metrics(folder)[-1].val_error
+    )
     assert "configuration/text_summary" in tags["tensors"]
     plugins = events.summary_metadata
     assert any(meta.plugin_data.plugin_name == "hparams" for meta in plugins.values())
@@ -265,29 +272,96 @@ def test_each_reader_of_the_meter_sees_what_came_since_it_last_looked() -> None:
     assert (meter.read("a").loss, meter.read("b").loss) == (3, 2)
 
 
-def recorded(iteration: int, per_epoch: int, train: float, val: float) -> Row:
-    return Row(iteration, iteration / per_epoch, 0.1, 1.0, train, val, None, 1.0, 1.0)
+def test_final_training_error_is_counted_over_the_last_epoch_or_tenth(
+    tiny: Tiny, train_run: TrainRun
+) -> None:
+    # 45 iterations are an epoch, so the last tenth of 20 iterations is shorter: 2 iterations.
+    config = tiny("recipe.iterations=20", "runtime.log_every=1", "runtime.eval_every=20")
+    folder = train_run(config)
+    last_two = [row.train_error for row in read_metrics(folder)[-2:]]
+    final = read_final_errors(folder)
+    assert final.num_train_images == 2 * 32
+    assert final.train_error == pytest.approx(sum(last_two) / 2, abs=1e-4)
+    epochs = make_plan(tiny("recipe.iterations=64000", "recipe.batch_size=128"), 50_000, 10_000)
+    assert epochs.final_window == 391  # of the paper's schedule, the last epoch
 
 
-def test_final_training_error_is_averaged_over_the_last_epoch() -> None:
-    errors = {280: 50, 290: 30, 295: 10, 300: 4}
-    rows = [recorded(iteration, 10, error, 41) for iteration, error in errors.items()]
-    assert final_errors(rows).train_error == pytest.approx((10 * 5 + 4 * 5) / 10)
+def test_held_out_errors_are_the_last_and_not_the_best(tiny: Tiny, train_run: TrainRun) -> None:
+    folder = train_run(tiny("runtime.eval_every=1", "recipe.lr=1"))
+    rows = read_metrics(folder)
+    assert read_final_errors(folder).val_error == pytest.approx(rows[-1].val_error, abs=1e-4)
+    assert min(row.val_error or 100 for row in rows) < (rows[-1].val_error or 0)
 
 
-def test_of_a_run_of_few_epochs_the_last_tenth_counts() -> None:
-    rows = [recorded(iteration, 400, 400 - iteration, 45) for iteration in range(10, 401, 10)]
-    assert final_errors(rows).train_error == pytest.approx((30 + 20 + 10 + 0) / 4)
+@pytest.mark.slow
+def test_a_compiled_net_trains_and_saves_the_same_names(tiny: Tiny, train_run: TrainRun) -> None:
+    compiled = final_state(train_run(tiny("runtime.compile=true", "recipe.iterations=3")))["net"]
+    plain = prepare(tiny()).net.state_dict()
+    assert list(compiled) == list(plain)
 
 
-def test_held_out_errors_are_the_last_and_not_the_best() -> None:
-    rows = [recorded(10, 10, 9, 40), recorded(20, 10, 8, 45)]
-    assert final_errors(rows).val_error == 45
+def test_the_rate_falls_when_the_validation_error_does_not(tiny: Tiny, train_run: TrainRun) -> None:
+    # No error falls by 100 points, so every evaluation after the first is one too many.
+    rows = read_metrics(
+        train_run(
+            tiny(
+                "recipe.schedule=plateau", "recipe.plateau_every=4", "recipe.plateau_patience=1",
+                "recipe.plateau_threshold=100", "data.validation_fraction=0.2",
+            )
+        )
+    )  # fmt: skip
+    assert [row.lr for row in rows if row.iteration in (4, 8, 12)] == pytest.approx(
+        [0.01, 0.01, 0.001]
+    )
+    assert all((row.val_error is None) == (row.test_error is None) for row in rows)
 
 
-def test_a_compiled_net_saves_the_same_names(tiny: Tiny) -> None:
-    run = prepare(tiny("runtime.compile=true"))
-    assert not any(name.startswith("_orig_mod") for name in run.parts()["net"].state_dict())
+def test_the_test_set_chooses_nothing_where_there_is_a_validation_set(
+    tiny: Tiny, silent: RunProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observed: list[float] = []
+    monkeypatch.setattr(Schedule, "observe_held_out_error", lambda _self, e: observed.append(e))
+    config = tiny(*PLATEAU, "data.validation_fraction=0.2")
+    rows = read_metrics(loop.train(config, silent))
+    assert observed == pytest.approx([r.val_error for r in rows if r.iteration % 3 == 0], abs=1e-4)
+
+
+def test_no_git_is_no_reason_to_fail(
+    tiny: Tiny, train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert read_summary(train_run(tiny()))["git_revision"] is None
+
+
+def test_a_torn_last_row_is_cut_off_on_resume(
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path
+) -> None:
+    whole = train_run(tiny(f"output_dir={tmp_path / 'whole'}"))
+    config = tiny()
+    with pytest.raises(PowerCutError):
+        loop.train(config, CutProgress(9))
+    record = run_folder(config) / "metrics.csv"
+    record.write_bytes(record.read_bytes()[:-7])
+    assert without_times(train_run(config)) == without_times(whole)
+
+
+@pytest.mark.parametrize("position", [0.2, 0.5, 0.8])
+def test_one_flipped_bit_in_a_checkpoint_is_noticed(
+    tiny: Tiny, train_run: TrainRun, position: float
+) -> None:
+    folder = train_run(tiny())
+    newest = checkpoint_files(folder)[0]
+    content = bytearray(newest.read_bytes())
+    content[int(position * len(content))] ^= 1
+    newest.write_bytes(content)
+    with pytest.warns(UserWarning, match="damaged checkpoint"):
+        state = final_state(folder)
+    assert state["iteration"] == 10
+
+
+def test_more_images_a_batch_than_there_are_is_refused(tiny: Tiny, train_run: TrainRun) -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.batch_size=2000 .* 1437 training images"):
+        train_run(tiny("recipe.batch_size=2000"))
 
 
 def test_summary_is_json_that_other_tools_can_read(tiny: Tiny, train_run: TrainRun) -> None:

@@ -17,10 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from resnet_degradation.config import Config, Settings, StudyRunConfig, resolve
+from resnet_degradation.config import Config, NetConfig, Settings, StudyRunConfig, resolve
 from resnet_degradation.errors import ConfigError, UserError
-
-GROUPS = ("data", "recipe", "runtime", "study")
 
 
 def config_folder() -> Path:
@@ -86,14 +84,16 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
         try:
             _refuse_unknown(composed, schema)
             run(composed)
-        except UserError as error:
+        except Exception as error:
+            message = _explain(error, schema)
+            if message is None:
+                raise  # a bug: it keeps its traceback
             context = HydraConfig.get()
             sweeping = context.mode == RunMode.MULTIRUN
             if sweeping and not context.launcher._target_.endswith("BasicLauncher"):
                 raise  # the job runs in another process: its launcher has to see the failure
-            job = f"{' '.join(context.overrides.task)}: " if sweeping else ""
-            _complain(f"{job}{error}")
-            failures.append(error.exit_code)
+            _complain(f"{' '.join(context.overrides.task)}: {message}" if sweeping else message)
+            failures.append(error.exit_code if isinstance(error, UserError) else 2)
 
     entry_point = hydra.main(
         version_base="1.3", config_path=str(config_folder()), config_name=config_name
@@ -107,11 +107,11 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     except KeyboardInterrupt:
         _complain("interrupted: the same command goes on from the last checkpoint")
         sys.exit(130)
-    except UserError as error:
-        _complain(str(error))
-        sys.exit(error.exit_code)
-    except (HydraException, OmegaConfBaseException) as error:
-        _complain(_explain(error, schema))
+    except Exception as error:
+        message = _explain(error, schema)
+        if message is None:
+            raise
+        _complain(message)
         sys.exit(ConfigError.exit_code)
     sys.exit(failures[0] if failures else 0)
 
@@ -147,17 +147,37 @@ def _keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
 
 def _unknown_key(key: str, schema: type[Settings]) -> str:
     keys = list(_keys(schema))
+    if schema is StudyRunConfig:
+        keys += [f"study.nets.{field.name}" for field in dataclasses.fields(NetConfig)]
     # "lr" is nearer to "recipe.lr" than its letters tell.
-    by_last_part = {known.rsplit(".", 1)[-1]: known for known in keys}
-    nearest = difflib.get_close_matches(key, keys, 1, 0.5) or [
+    by_last_part = {known.rpartition(".")[2]: known for known in reversed(keys)}
+    nearest = difflib.get_close_matches(key, keys, 1, 0.7) or [
         by_last_part[match]
-        for match in difflib.get_close_matches(key.rsplit(".", 1)[-1], by_last_part, 1, 0.5)
+        for match in difflib.get_close_matches(key.rpartition(".")[2], by_last_part, 1, 0.7)
     ]
     hint = f"the nearest is {nearest[0]}" if nearest else "see --help for the valid keys"
     return f"there is no key {key}: {hint}"
 
 
-def _explain(error: Exception, schema: type[Settings]) -> str:
+def _explain(error: Exception, schema: type[Settings]) -> str | None:
+    """What is wrong, in one line, if the user can mend it; None if it is a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _explain_configuration(error, schema)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        return f"data, recipe, runtime and study cannot be null: choose an option ({error})"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return (
+            "out of memory: try a smaller recipe.batch_size, runtime.eval_batch_size, width or "
+            "data.image_size"
+        )
+    return None
+
+
+def _explain_configuration(error: Exception, schema: type[Settings]) -> str:
     """What Hydra or OmegaConf object to, in one line."""
     cause = error.__cause__ or error
     if isinstance(error, MissingConfigException) and error.options is not None:

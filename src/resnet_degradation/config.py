@@ -17,7 +17,7 @@ from typing import Any, Optional, Union, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from resnet_degradation.durations import parse_duration
+from resnet_degradation.durations import normal_duration, parse_duration
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.families import FAMILIES, Family, architecture, choose_family
 
@@ -50,7 +50,7 @@ class DataConfig:
 class RecipeConfig:
     """How a net is trained: everything of sections 3.4, 4.1 and 4.2 that is no net and no image."""
 
-    iterations: Union[int, str] = 64000
+    iterations: Union[int, float, str] = 64000
     batch_size: int = 128
     lr: float = 0.1
     momentum: float = 0.9
@@ -58,7 +58,7 @@ class RecipeConfig:
     schedule: str = "milestones"
     milestones: list[Any] = field(default_factory=lambda: [0.5, 0.75])
     gamma: float = 0.1
-    plateau_every: Union[int, str] = "1ep"
+    plateau_every: Union[int, float, str] = "1ep"
     plateau_patience: int = 5
     plateau_threshold: float = 0.1
     warmup: str = "auto"
@@ -82,9 +82,9 @@ class RuntimeConfig:
     compile: bool = False
     num_threads: int = 0
     num_workers: int = 2
-    log_every: Optional[Union[int, str]] = None
-    eval_every: Optional[Union[int, str]] = None
-    checkpoint_every: Optional[Union[int, str]] = None
+    log_every: Optional[Union[int, float, str]] = None
+    eval_every: Optional[Union[int, float, str]] = None
+    checkpoint_every: Optional[Union[int, float, str]] = None
     eval_batch_size: int = 500
 
 
@@ -142,28 +142,52 @@ def resolve(composed: DictConfig) -> Config:
 
     Raises ConfigError, naming the key and what is valid, for whatever cannot be run.
     """
-    return settle(cast(Config, OmegaConf.to_object(composed)))
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    return settle(config)
 
 
 def settle(config: Config) -> Config:
     """Check every rule between fields and fill in what was left open; see `resolve`."""
+    config = dataclasses.replace(
+        config,
+        family=config.family or None,
+        shortcut=config.shortcut or None,
+        data=dataclasses.replace(config.data, root=config.data.root or None),
+    )
     _check_choices(config)
     _check_ranges(config)
     family = choose_family(config.depth, _candidate_families(config))
     arch = architecture(config.depth, family)
     default_shortcut = "B" if arch.block == "bottleneck" else "A"
-    recipe = config.recipe
-    warmup = recipe.warmup
-    if warmup == "auto":
-        deep = family == "cifar" and config.depth >= WARMUP_FROM_DEPTH
-        warmup = "always" if deep else "never"
     return dataclasses.replace(
         config,
         family=family,
         shortcut=(config.shortcut or default_shortcut) if config.residual else None,
         data=dataclasses.replace(config.data, root=_data_root(config.data)),
-        recipe=dataclasses.replace(recipe, warmup=warmup, scale=_scale(config)),
+        recipe=dataclasses.replace(
+            config.recipe,
+            iterations=normal_duration(config.recipe.iterations, "recipe.iterations"),
+            plateau_every=normal_duration(config.recipe.plateau_every, "recipe.plateau_every"),
+            milestones=[_normal_milestone(m) for m in config.recipe.milestones],
+            warmup=_warmup(config, family),
+            scale=_scale(config),
+        ),
     )
+
+
+def _warmup(config: Config, family: Family) -> str:
+    if config.recipe.warmup != "auto":
+        return config.recipe.warmup
+    return "always" if family == "cifar" and config.depth >= WARMUP_FROM_DEPTH else "never"
+
+
+def _is_fraction(milestone: Any) -> bool:
+    return isinstance(milestone, float) and 0 < milestone < 1
+
+
+def _normal_milestone(milestone: Any) -> Any:
+    return milestone if _is_fraction(milestone) else normal_duration(milestone, "recipe.milestones")
 
 
 def _candidate_families(config: Config) -> tuple[Family, ...]:
@@ -184,9 +208,14 @@ def _data_root(data: DataConfig) -> str | None:
     if data.name == "digits":
         return None
     if data.root is not None:
-        return str(Path(data.root).expanduser().absolute())
-    base = Path(os.environ.get("RESNET_DATA", "data")).expanduser().absolute()
-    return str(base / "imagenet" if data.name == "imagenet" else base)
+        return _normal_path(data.root)
+    base = _normal_path(os.environ.get("RESNET_DATA") or "data")
+    return str(Path(base) / "imagenet") if data.name == "imagenet" else base
+
+
+def _normal_path(path: str) -> str:
+    """The absolute path without "..", so that one folder has one name."""
+    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100 (Path keeps "..")
 
 
 def _check_choices(config: Config) -> None:
@@ -261,13 +290,17 @@ def _check_ranges(config: Config) -> None:
             f"recipe.colour_std={recipe.colour_std} is not valid: give 0 or more",
         ),
         (
-            runtime.devices == 1,
-            f"runtime.devices={runtime.devices} is not available: this version trains on 1 device",
+            runtime.devices == 1 and int(os.environ.get("WORLD_SIZE") or 1) == 1,
+            f"runtime.devices={runtime.devices} in a world of {os.environ.get('WORLD_SIZE') or 1} "
+            "is not available: this version trains in one process, on one device",
         ),
         (
-            runtime.num_threads >= 0 and runtime.num_workers >= 0 and runtime.eval_batch_size > 0,
-            "runtime.num_threads and runtime.num_workers must be 0 or more, "
-            "runtime.eval_batch_size 1 or more",
+            0 <= runtime.num_threads <= 4096 and 0 <= runtime.num_workers <= 4096,
+            "runtime.num_threads and runtime.num_workers must be in 0 .. 4096",
+        ),
+        (
+            runtime.eval_batch_size > 0,
+            f"runtime.eval_batch_size={runtime.eval_batch_size} is not valid: give at least 1",
         ),
         (bool(config.output_dir), "output_dir is empty: name a folder"),
     ]
@@ -300,7 +333,7 @@ def _check_durations(config: Config) -> None:
         if (interval := getattr(runtime, key)) is not None:
             parse_duration(interval, f"runtime.{key}")
     for milestone in recipe.milestones:
-        if not (isinstance(milestone, float) and 0 < milestone < 1):
+        if not _is_fraction(milestone):
             parse_duration(milestone, "recipe.milestones")
 
 
@@ -313,13 +346,29 @@ def identity(config: Config) -> dict[str, Any]:
     kept = dataclasses.asdict(config)
     runtime, _ = kept.pop("runtime"), kept.pop("output_dir")
     kept["runtime"] = {"precision": runtime["precision"]}
-    kept["data"].pop("families")  # settled into `family`
-    kept["data"].pop("download")
+    for key in ("families", "download"):
+        kept["data"].pop(key)
     if config.data.name not in ("folder", "imagenet"):
         kept["data"].pop("root")  # the same checksummed images, wherever they are
-    if config.recipe.schedule == "plateau":
-        kept["recipe"].pop("milestones")
+    if config.family == "cifar" or config.depth < 50:
+        kept.pop("bottleneck_stride")  # it has no bottlenecks
+    for key in _without_effect(config.recipe):
+        kept["recipe"].pop(key)
     return _changed(kept, dataclasses.asdict(Config()))
+
+
+def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
+    """The keys of the recipe that its other keys put out of use."""
+    if recipe.schedule == "plateau":
+        yield "milestones"
+    else:
+        yield from ("plateau_every", "plateau_patience", "plateau_threshold")
+    if recipe.warmup == "never":
+        yield from ("warmup_lr", "warmup_until", "warmup_window")
+    if recipe.augmentation != "pad-crop":
+        yield "pad"
+    if recipe.augmentation == "none":
+        yield "mirror"
 
 
 def identity_keys(config: Config) -> list[str]:

@@ -4,23 +4,30 @@ import re
 
 from resnet_degradation.errors import ConfigError
 
-Duration = int | str
+Duration = int | float | str
 
-_EPOCHS = re.compile(r"(\d+(?:\.\d+)?) ?(?:ep|epochs?)")
+LONGEST = 1e9
+
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?) ?(ep|epochs?)?")
 
 
 def parse_duration(duration: Duration, key: str) -> tuple[float, bool]:
     """The number and whether it counts epochs; raises ConfigError naming `key` if malformed."""
-    if isinstance(duration, int) and not isinstance(duration, bool) and duration > 0:
-        return duration, False
-    if isinstance(duration, str):
-        match = _EPOCHS.fullmatch(duration.strip())
-        if match and float(match[1]) > 0:
-            return float(match[1]), True
+    match = _LENGTH.fullmatch(str(duration).strip())
+    if match and not isinstance(duration, bool):
+        number, in_epochs = float(match[1]), match[2] is not None
+        if 0 < number <= LONGEST and (in_epochs or number.is_integer()):
+            return number, in_epochs
     raise ConfigError(
         f"{key}={duration} is no duration: give a positive number of iterations, as 64000, "
         f"or of epochs, as 90ep"
     )
+
+
+def normal_duration(duration: Duration, key: str) -> Duration:
+    """The one way to write this duration: 300 for "300" and 3e2, "2ep" for "2 epochs"."""
+    number, in_epochs = parse_duration(duration, key)
+    return f"{number:g}ep" if in_epochs else int(number)
 
 
 def to_iterations(duration: Duration, images: int, batch_size: int, key: str) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from resnet_degradation.config import Config
 from resnet_degradation.errors import UserError
@@ -42,7 +43,7 @@ class Row:
 
     def held_out_error(self) -> float | None:
         """The validation error, or the test error of data that has no validation set."""
-        return self.val_error if self.val_error is not None else self.test_error
+        return _first_measured(self.val_error, self.test_error)
 
 
 COLUMNS = [column.name for column in fields(Row)]
@@ -50,7 +51,7 @@ COLUMNS = [column.name for column in fields(Row)]
 
 def format_row(row: Row) -> list[str]:
     """The cells of a row; empty where nothing was measured."""
-    digits = {"epoch": ".4f", "lr": ".8g", "images_per_second": ".1f", "seconds": ".2f"}
+    digits = {"epoch": ".8g", "lr": ".8g", "images_per_second": ".1f", "seconds": ".2f"}
     return [
         ""
         if value is None
@@ -81,7 +82,10 @@ def find_runs(folder: Path) -> list[Path]:
     Raises UserError if there is none.
     """
     if (index := folder / "study.json").is_file():
-        return [folder / run for run in json.loads(index.read_text())["runs"]]
+        try:
+            return [folder / str(run) for run in json.loads(index.read_text())["runs"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{index} is no index of a study: {error}") from error
     found = sorted(file.parent for file in folder.rglob("metrics.csv"))
     if not found:
         raise UserError(f"no run in {folder}: looked for metrics.csv in it and below it")
@@ -94,7 +98,7 @@ def read_config(folder: Path) -> Config:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(file))
         config = OmegaConf.to_object(merged)
-    except (OSError, OmegaConfBaseException) as error:
+    except (OSError, OmegaConfBaseException, YAMLError, TypeError) as error:
         raise UserError(f"{file} is no configuration of a run: {error}") from error
     assert isinstance(config, Config)
     return config
@@ -105,15 +109,30 @@ def read_metrics(folder: Path) -> list[Row]:
     file = folder / "metrics.csv"
     if not file.is_file():
         raise UserError(f"{folder} is no run folder: it has no metrics.csv")
-    with file.open(newline="") as stream:
-        reader = csv.DictReader(stream)
-        rows = []
-        for cells in reader:
-            try:
-                rows.append(parse_row(cells))
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{file}, line {reader.line_num}, is no row: {error}") from error
+    rows, problem = _parse(file)
+    if problem:
+        raise UserError(f"{file}, {problem}")
     return rows
+
+
+def read_whole_rows(folder: Path) -> list[Row]:
+    """The rows up to the first that is cut off, as the last one may be after a power cut."""
+    file = folder / "metrics.csv"
+    return _parse(file)[0] if file.is_file() else []
+
+
+def _parse(file: Path) -> tuple[list[Row], str]:
+    """The rows up to the first bad line, and what is wrong with that (empty if nothing)."""
+    rows: list[Row] = []
+    with file.open(newline="", errors="replace") as stream:
+        reader = csv.DictReader(stream)
+        try:
+            if reader.fieldnames != COLUMNS:
+                return rows, f"line 1: expected the columns {','.join(COLUMNS)}"
+            rows.extend(parse_row(cells) for cells in reader)
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            return rows, f"line {reader.line_num}: {error}"
+    return rows, ""
 
 
 def write_metrics(folder: Path, rows: Iterable[Row]) -> None:
@@ -132,18 +151,27 @@ def write_metrics(folder: Path, rows: Iterable[Row]) -> None:
 class FinalErrors:
     """Errors at the end of a run, in percent.
 
-    `train_error` is averaged over the rows of the last epoch, or of the last tenth of the run
-    where that is shorter, for single rows are noisy. The others are those of the last iterate,
-    never of the best.
+    `train_error` is counted on the augmented images of the last epoch, or of the last tenth of
+    the run where that is shorter; `num_train_images` says on how many. The others are those of
+    the last iterate, never of the best.
     """
 
     train_error: float
     val_error: float | None
     test_error: float | None
+    num_train_images: int
 
     def held_out_error(self) -> float | None:
         """The validation error, or the test error of data that has no validation set."""
-        return self.val_error if self.val_error is not None else self.test_error
+        return _first_measured(self.val_error, self.test_error)
+
+    def in_percent(self) -> dict[str, float | None]:
+        """The errors by their names."""
+        return {
+            "train_error": self.train_error,
+            "val_error": self.val_error,
+            "test_error": self.test_error,
+        }
 
     def __str__(self) -> str:
         named = (("validation", self.val_error), ("test", self.test_error))
@@ -151,30 +179,16 @@ class FinalErrors:
         return ", ".join([f"training error {self.train_error:.2f} %", *parts])
 
 
-def _final_rows(rows: list[Row]) -> list[tuple[Row, int]]:
-    """The rows that make the final training error, each with how many iterations it covers."""
-    end = rows[-1]
-    window = min(end.iteration / end.epoch, end.iteration / 10)
-    previous = [0, *(row.iteration for row in rows)]
-    lengths = [row.iteration - before for row, before in zip(rows, previous, strict=False)]
-    return [
-        (row, length)
-        for row, length in zip(rows, lengths, strict=True)
-        if row.iteration > end.iteration - window
-    ]
+def _first_measured(*errors: float | None) -> float | None:
+    return next((error for error in errors if error is not None), None)
 
 
-def final_errors(rows: list[Row]) -> FinalErrors:
-    """The final errors that a run's rows tell; `rows` must not be empty."""
-    weighted = _final_rows(rows)
-    total = sum(length for _, length in weighted)
-    train_error = sum(row.train_error * length for row, length in weighted) / total
-    return FinalErrors(train_error, rows[-1].val_error, rows[-1].test_error)
-
-
-def num_images_of_final_error(rows: list[Row], batch_size: int) -> int:
-    """On how many training images `final_errors` has counted the training error."""
-    return batch_size * sum(length for _, length in _final_rows(rows))
+def read_final_errors(folder: Path) -> FinalErrors:
+    """The final errors of a finished run; raises UserError if it is not finished."""
+    summary = read_summary(folder)
+    return FinalErrors(
+        **summary["final_errors_percent"], num_train_images=summary["final_train_images"]
+    )
 
 
 def is_finished(folder: Path) -> bool:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -22,12 +22,7 @@ from resnet_degradation.config import (
     settle,
 )
 from resnet_degradation.errors import ConfigError, UserError
-from resnet_degradation.runs import (
-    final_errors,
-    num_images_of_final_error,
-    read_metrics,
-    read_summary,
-)
+from resnet_degradation.runs import is_finished, read_final_errors, read_summary
 from resnet_degradation.verdict import Comparison, compare, depth_verdict, shortcut_verdict
 
 RESULT_COLUMNS = (
@@ -73,9 +68,12 @@ def resolve_study(composed: DictConfig) -> Study:
 
     Raises ConfigError for whatever cannot be run.
     """
-    config = cast(StudyRunConfig, OmegaConf.to_object(composed))
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, StudyRunConfig)
     if not config.study.nets or not config.seeds:
         raise ConfigError("study.nets and seeds need at least one entry each")
+    if Path(config.study.name).name != config.study.name:
+        raise ConfigError(f"study.name={config.study.name} is no name for a folder")
     shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Settings)}
     runs = []
     for seed in config.seeds:
@@ -84,6 +82,10 @@ def resolve_study(composed: DictConfig) -> Study:
             if net.shortcut is not None:
                 own["shortcut"] = net.shortcut
             runs.append(settle(Config(**(shared | own))))
+    folders = [run_folder(run) for run in runs]
+    if len(set(folders)) < len(folders):
+        repeated = next(folder for folder in folders if folders.count(folder) > 1)
+        raise ConfigError(f"study.nets or seeds name the same run twice: {repeated.name}")
     folder = Path(config.output_dir) / "studies" / config.study.name
     return Study(config.study.name, config.study.title, runs, folder)
 
@@ -105,12 +107,14 @@ def run_study(study: Study, console: Console) -> None:
         except UserError as error:
             failures.append(f"{net_name(config)} seed {config.seed}: {error}")
             progress.say(f"failed: {error}")
+    finished = [config for config in study.runs if is_finished(run_folder(config))]
+    if finished:
+        report(dataclasses.replace(study, runs=finished), console)
     if failures:
         raise UserError(
-            f"{len(failures)} of {len(study.runs)} runs failed, so there is no figure yet. "
+            f"{len(failures)} of {len(study.runs)} runs failed, the figure is without them. "
             f"First: {failures[0]}"
         )
-    report(study, console)
 
 
 def report(study: Study, console: Console) -> None:
@@ -149,8 +153,7 @@ def report(study: Study, console: Console) -> None:
 def read_result(config: Config) -> Result:
     """What the finished run of this configuration came to, from its files."""
     folder = run_folder(config)
-    summary, rows = read_summary(folder), read_metrics(folder)
-    final = final_errors(rows)
+    summary, final = read_summary(folder), read_final_errors(folder)
     return Result(
         config=config,
         folder=folder,
@@ -159,7 +162,7 @@ def read_result(config: Config) -> Result:
         num_parameters=summary["num_parameters"],
         multiply_adds=summary["multiply_adds"],
         seconds=summary["seconds"],
-        num_images=num_images_of_final_error(rows, config.recipe.batch_size),
+        num_images=final.num_train_images,
     )
 
 
@@ -172,35 +175,47 @@ def by_net(results: list[Result]) -> dict[str, list[Result]]:
 
 
 def find_verdicts(results: list[Result]) -> list[str]:
-    """What the study says: the deepest against the shallowest net, plain and residual, and the
-    deepest residual net against its plain counterpart; each only where there are such nets.
+    """What the study says, for every kind of net (plain, or residual by one shortcut option).
+
+    The deepest net against the shallowest of its kind, and the deepest residual net against the
+    plain net of the same depth; each only where there are such nets, over the seeds of both.
     """
-    nets = by_net(results)
-
-    def compared(first: str, second: str) -> Comparison:
-        return compare(
-            first,
-            second,
-            [result.train_error for result in nets[first]],
-            [result.train_error for result in nets[second]],
-            nets[first][0].num_images,
-        )
-
+    kinds: dict[str | None, dict[int, dict[int, Result]]] = {}  # option -> depth -> seed
+    for result in results:
+        config = result.config
+        of_kind = kinds.setdefault(config.shortcut, {})
+        of_kind.setdefault(config.depth, {})[config.seed] = result
     verdicts: list[str] = []
-    deepest: dict[bool, tuple[str, int]] = {}
-    for residual in (False, True):
-        depths = {
-            name: members[0].config.depth
-            for name, members in nets.items()
-            if members[0].config.residual == residual
-        }
-        if len(set(depths.values())) > 1:
-            shallow, deep = min(depths, key=depths.__getitem__), max(depths, key=depths.__getitem__)
-            verdicts.append(depth_verdict(compared(shallow, deep)))
-            deepest[residual] = deep, depths[deep]
-    if len(deepest) == 2 and deepest[False][1] == deepest[True][1]:
-        verdicts.append(shortcut_verdict(compared(deepest[False][0], deepest[True][0])))
+    outcomes: dict[str | None, str] = {}
+    for option, depths in kinds.items():
+        comparison = _compared(depths[min(depths)], depths[max(depths)])
+        if len(depths) > 1 and comparison is not None:
+            verdicts.append(depth_verdict(comparison))
+            outcomes[option] = comparison.outcome
+    plain = kinds.pop(None, {})
+    for option, depths in kinds.items():
+        deepest = max(depths)
+        if deepest in plain:
+            comparison = _compared(plain[deepest], depths[deepest])
+            cured = outcomes.get(None) == "worse" and outcomes.get(option) in ("alike", "better")
+            if comparison is not None:
+                verdicts.append(shortcut_verdict(comparison, cured))
     return verdicts
+
+
+def _compared(first: dict[int, Result], second: dict[int, Result]) -> Comparison | None:
+    """Two nets over the seeds that both have; None if there is none."""
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    one, other = first[seeds[0]], second[seeds[0]]
+    return compare(
+        net_name(one.config),
+        net_name(other.config),
+        [first[seed].train_error for seed in seeds],
+        [second[seed].train_error for seed in seeds],
+        min(one.num_images, other.num_images),
+    )
 
 
 def results_table(results: list[Result]) -> Table:

@@ -4,16 +4,15 @@ import math
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-# A difference is called one if it is larger than this many times its noise.
-CLEAR = 2.0
-
 
 @dataclass(frozen=True)
 class Comparison:
     """Final training error of net `second` minus that of `first`, in points, seed by seed.
 
     `noise` is the standard error of the mean difference: over the seeds, or, where that is
-    smaller or there is one seed, from counting wrong answers among finitely many images.
+    smaller or there is one seed, from counting wrong answers among finitely many images. The mean
+    is called a difference if it is larger than `threshold`: the noise times the quantile that
+    bounds 95 % of Student's t distribution, or of the normal one where there is one seed.
     """
 
     first: str
@@ -27,18 +26,29 @@ class Comparison:
         return mean(self.differences)
 
     @property
+    def threshold(self) -> float:
+        """The size from which on the mean difference stands out of the noise."""
+        from scipy import stats
+
+        num_seeds = len(self.differences)
+        quantile = stats.t.ppf(0.975, num_seeds - 1) if num_seeds > 1 else stats.norm.ppf(0.975)
+        return float(quantile) * self.noise
+
+    @property
     def outcome(self) -> str:
         """Whether `second` trains "worse", "better", or "alike" as far as the noise can tell."""
-        if abs(self.mean) <= CLEAR * self.noise:
+        if abs(self.mean) <= self.threshold:
             return "alike"
         return "worse" if self.mean > 0 else "better"
 
     def arithmetic(self) -> str:
-        """The difference, its noise and the number of seeds."""
+        """The difference, its spread over the seeds, and what it is measured against."""
         num_seeds = len(self.differences)
+        spread = f" ± {stdev(self.differences):.2f}" if num_seeds > 1 else ""
+        seeds = f"{num_seeds} seeds" if num_seeds > 1 else "one seed, spread over seeds unknown"
         return (
-            f"{self.second} minus {self.first}: {self.mean:+.2f} points of training error "
-            f"(noise {self.noise:.2f}, {num_seeds} seed{'s' if num_seeds > 1 else ''})"
+            f"{self.second} minus {self.first}: {self.mean:+.2f}{spread} points of training error "
+            f"({seeds}; noise up to {self.threshold:.2f})"
         )
 
 
@@ -52,12 +62,16 @@ def depth_verdict(comparison: Comparison) -> str:
     return f"{comparison.arithmetic()}: {said[comparison.outcome]}"
 
 
-def shortcut_verdict(comparison: Comparison) -> str:
-    """What the comparison of a residual net (second) with its plain counterpart says."""
+def shortcut_verdict(comparison: Comparison, cured: bool) -> str:
+    """What the comparison of a residual net (second) with its plain counterpart says.
+
+    cured: depth makes the plain net train worse, and the residual net not.
+    """
+    better = "the shortcuts cure it" if cured else "the residual net trains better"
     said = {
-        "worse": "the shortcuts make it train worse",
-        "better": "the shortcuts cure it",
-        "alike": "no difference beyond the noise: the shortcuts change nothing",
+        "worse": "the residual net trains worse",
+        "better": better,
+        "alike": "no difference beyond the noise",
     }
     return f"{comparison.arithmetic()}: {said[comparison.outcome]}"
 

@@ -19,6 +19,8 @@ from resnet_degradation.errors import DataError
 from resnet_degradation.seeding import generator
 
 DIGITS_HELD_OUT = 360
+# Training and validation images of Imagenette's second version.
+IMAGENETTE_IMAGES = (9_469, 3_925)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def load_source(data: DataConfig) -> Source:
         source = load_cifar(data)
     else:
         root = Path(str(data.root))
-        source = scan_folder(download_imagenette(data) if data.name == "imagenette" else root)
+        source = load_imagenette(data) if data.name == "imagenette" else scan_folder(root)
     return split_validation(source, data.validation_fraction)
 
 
@@ -163,19 +165,30 @@ def _resized(images: Tensor, image_size: int) -> Tensor:
     return resized.round().clamp(0, 255).to(torch.uint8)
 
 
-def download_imagenette(data: DataConfig) -> Path:
-    """The folder of Imagenette (shorter side 320), checksummed and downloaded if missing."""
+def load_imagenette(data: DataConfig) -> Source:
+    """The files of Imagenette (shorter side 320), checksummed and downloaded if missing."""
     from torchvision import datasets
 
-    def open_sets(download: bool) -> Any:
-        # torchvision refuses to download what is there already, so look before asking.
-        present = (Path(str(data.root)) / "imagenette2-320").is_dir()
-        return datasets.Imagenette(
-            data.root, split="train", size="320px", download=download and not present
-        )
+    folder = Path(str(data.root)) / "imagenette2-320"
 
-    _fetch(open_sets, data, "imagenette2-320/", datasets.Imagenette._ARCHIVES["320px"][0])
-    return Path(str(data.root)) / "imagenette2-320"
+    if not folder.is_dir():
+        _fetch(
+            lambda download: datasets.Imagenette(
+                data.root, split="train", size="320px", download=download
+            ),
+            data,
+            f"{folder.name}/",
+            datasets.Imagenette._ARCHIVES["320px"][0],
+        )
+    source = scan_folder(folder)
+    num_images = (len(source.train), len(source.held_out["val"]))
+    if num_images != IMAGENETTE_IMAGES:
+        raise DataError(
+            f"{folder} is not all of Imagenette: it has {num_images[0]:,} training and "
+            f"{num_images[1]:,} validation images instead of {IMAGENETTE_IMAGES[0]:,} and "
+            f"{IMAGENETTE_IMAGES[1]:,}. Remove the folder, and it is downloaded again"
+        )
+    return source
 
 
 def _fetch(open_sets: Callable[[bool], Any], data: DataConfig, looked_for: str, url: str) -> Any:
@@ -187,8 +200,8 @@ def _fetch(open_sets: Callable[[bool], Any], data: DataConfig, looked_for: str, 
     )
     try:
         return open_sets(False)
-    except RuntimeError:
-        pass  # not there, or its checksum differs
+    except (OSError, RuntimeError):
+        pass  # not there, incomplete, or its checksum differs
     if not data.download:
         raise DataError(
             f"{data.name} was not found: looked for {root / looked_for} (complete, with the right "
@@ -238,6 +251,10 @@ def _class_names(folder: Path) -> list[str]:
     return names
 
 
+def _refuse(error: OSError) -> None:
+    raise error
+
+
 def _list_images(folder: Path, classes: list[str]) -> Files:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -246,7 +263,7 @@ def _list_images(folder: Path, classes: list[str]) -> Files:
     for label, name in enumerate(classes):
         found = sorted(
             os.path.join(parent, file)  # noqa: PTH118 (a million Paths are slow)
-            for parent, _, files in os.walk(folder / name, followlinks=True)
+            for parent, _, files in os.walk(folder / name, onerror=_refuse, followlinks=True)
             for file in files
             if file.lower().endswith(IMG_EXTENSIONS)
         )

@@ -25,6 +25,7 @@ from resnet_degradation.data.views import (
     decoded,
     one_view_each,
 )
+from resnet_degradation.errors import DataError
 from resnet_degradation.seeding import generator
 
 # Enough for the mean and the three principal components to be stable to well under 1 %.
@@ -47,10 +48,8 @@ def colour_statistics(
 
     Computed from centre views, once, and kept in `cache` for the runs that follow.
     """
-    step = max(1, len(files) // MAX_STATISTICS_IMAGES)
-    chosen = torch.arange(0, len(files), step)[:MAX_STATISTICS_IMAGES]
-    sampled = files.subset(chosen)
-    key = [image_size, shorter_side, *sampled.paths]
+    sampled = files.subset(evenly_spaced(len(files), MAX_STATISTICS_IMAGES))
+    key = [image_size, shorter_side, *(_fingerprint(path) for path in sampled.paths)]
     name = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).hexdigest()
     file = cache / f"colours-{name}.pt"
     if file.exists():
@@ -77,6 +76,20 @@ def colour_statistics(
     torch.save(statistics, temporary)
     temporary.replace(file)
     return ColourStatistics(**statistics)
+
+
+def evenly_spaced(num_images: int, at_most: int) -> Tensor:
+    """Indices of so many images or fewer, spread over all of them: files are sorted by class."""
+    count = min(num_images, at_most)
+    return torch.arange(count) * num_images // count
+
+
+def _fingerprint(path: str) -> tuple[str, int, int]:
+    try:
+        status = Path(path).stat()
+    except OSError as error:
+        raise DataError(f"cannot read the image {path} ({error.strerror})") from error
+    return path, status.st_size, status.st_mtime_ns
 
 
 class StreamBatches:

@@ -62,7 +62,7 @@ def load_curves(folders: list[Path]) -> list[NetCurves]:
     tell in what. Raises UserError if a folder holds no run.
     """
     groups: dict[str, list[tuple[Config, list[Row]]]] = {}
-    for folder in folders:
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
         config, rows = read_config(folder), read_metrics(folder)
         if rows:
             groups.setdefault(digest(replace(config, seed=0)), []).append((config, rows))
@@ -223,7 +223,8 @@ def save_figure(figure: "Figure", stem: Path) -> list[Path]:
 
     stem.parent.mkdir(parents=True, exist_ok=True)
     # Without a date and with fixed identifiers, the same record gives the same file.
-    files = [(stem.with_suffix(".png"), {}), (stem.with_suffix(".svg"), {"Date": None})]
+    formats: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}}
+    files = [(stem.with_name(f"{stem.name}.{name}"), data) for name, data in formats.items()]
     with mpl.rc_context(RC):
         for file, metadata in files:
             figure.savefig(file, metadata=metadata)

@@ -1,8 +1,8 @@
 """Checkpoints: written so that the newest complete one always survives, two generations kept."""
 
 import os
-import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,22 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     files = checkpoint_files(folder)
     for file in files:
         try:
-            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            return state
-        except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
-            warnings.warn(f"damaged checkpoint {file}: trying the one before it", stacklevel=2)
+            return _read(file)
+        except Exception as error:
+            warnings.warn(
+                f"damaged checkpoint {file} ({type(error).__name__}): trying the one before it",
+                stacklevel=2,
+            )
     if files:
         raise CheckpointError(
             f"no checkpoint in {files[0].parent} can be read: remove {folder} to start anew"
         )
     return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(file) as archive:
+        if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums
+            raise ValueError(f"wrong checksum of {damaged}")
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    return state

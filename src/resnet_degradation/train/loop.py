@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from resnet_degradation.config import Config, run_folder
-from resnet_degradation.errors import DivergenceError
+from resnet_degradation.errors import ConfigError, DivergenceError
 from resnet_degradation.evaluate import held_out_errors
-from resnet_degradation.runs import Row, final_errors, is_finished
+from resnet_degradation.runs import FinalErrors, Row, is_finished
 from resnet_degradation.train.progress import RunProgress
 from resnet_degradation.train.recorder import Recorder
 from resnet_degradation.train.setup import (
@@ -32,13 +32,14 @@ def train(config: Config, progress: RunProgress) -> Path:
     if is_finished(folder):
         progress.say(f"{run_name(config)} is finished already: {folder}")
         return folder
+    require_folder(config.output_dir)
     run = prepare(config)
     progress.say(describe(run))
     recorder = Recorder(folder, config, run.start)
     progress.begin(run.start, run.plan.num_iterations)
     try:
         iterate(run, recorder, progress)
-        final = final_errors(recorder.rows)
+        final = final_errors(run, recorder)
         recorder.finish(config, final, summary(run, final))
     finally:
         progress.end()
@@ -47,15 +48,32 @@ def train(config: Config, progress: RunProgress) -> Path:
     return folder
 
 
+def require_folder(output_dir: str) -> None:
+    """Raise ConfigError, before any work is done, if there can be no folder of this name."""
+    try:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"output_dir={output_dir} cannot be used as a folder ({error.strerror}): name another"
+        ) from error
+
+
+def final_errors(run: Run, recorder: Recorder) -> FinalErrors:
+    """The errors at the end of a run whose iterations are done."""
+    seen, last = run.meter.read("final"), recorder.rows[-1]
+    return FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
+
+
 def iterate(run: Run, recorder: Recorder, progress: RunProgress) -> None:
     """The iterations that are left, with what is measured and saved between them."""
     recipe, plan, schedule, meter = run.config.recipe, run.plan, run.schedule, run.meter
     mixed_precision = run.config.runtime.precision == "bf16"
     forward = forward_function(run)
     run.net.train()
+    run.clock.lap()
     batches = run.batches.training(run.start, plan.num_iterations)
     for iteration, (images, labels) in enumerate(batches, run.start):
-        if iteration == 0:
+        if iteration == run.start:
             recorder.add_images((images[:32] + run.batches.mean).clamp(0, 1))
 
         rate = schedule.rate(iteration)
@@ -73,6 +91,8 @@ def iterate(run: Run, recorder: Recorder, progress: RunProgress) -> None:
         progress.advance(done)
         if schedule.wants_training_error(done):
             schedule.observe_training_error(meter.read("warm-up").error)
+        if done == plan.num_iterations - plan.final_window:
+            meter.read("final")  # what comes from here on makes the final training error
         held_out: dict[str, float] = {}
         if plan.due(done, plan.eval_every) or schedule.wants_held_out_error(done):
             with run.clock.excluded():
@@ -88,6 +108,7 @@ def iterate(run: Run, recorder: Recorder, progress: RunProgress) -> None:
                     f"iterations at rate {rate:g}. Lower recipe.lr, or begin gently with "
                     f"recipe.warmup=always. What was recorded is in {run.folder}"
                 )
+            num_images = (done - max(run.start, recorder.last_iteration())) * recipe.batch_size
             row = Row(
                 iteration=done,
                 epoch=done / plan.iterations_per_epoch,
@@ -96,13 +117,12 @@ def iterate(run: Run, recorder: Recorder, progress: RunProgress) -> None:
                 train_error=seen.error,
                 val_error=held_out.get("val"),
                 test_error=held_out.get("test"),
-                images_per_second=(done - recorder.last_iteration())
-                * recipe.batch_size
-                / run.clock.lap(),
+                images_per_second=num_images / run.clock.lap(),
                 seconds=run.clock.seconds(),
             )
             recorder.add(row)
             progress.row(row)
         if plan.due(done, plan.checkpoint_every):
             with run.clock.excluded():
+                recorder.flush_to_disk()  # first, so that no checkpoint is ahead of the record
                 run.save(done)

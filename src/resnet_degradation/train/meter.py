@@ -9,10 +9,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Seen:
-    """Mean loss, and error in percent, over some training images."""
+    """Mean loss, and error in percent, over so many training images."""
 
     loss: float
     error: float
+    num_images: int
 
 
 class Meter:
@@ -38,7 +39,7 @@ class Meter:
         loss0, wrong0, seen0 = self.last_seen[reader]
         self.last_seen[reader] = (loss, wrong, seen)
         count = seen - seen0
-        return Seen((loss - loss0) / count, 100 * (wrong - wrong0) / count)
+        return Seen((loss - loss0) / count, 100 * (wrong - wrong0) / count, int(count))
 
     def state_dict(self) -> dict[str, Any]:
         """The totals and what each reader has seen of them, for a checkpoint."""

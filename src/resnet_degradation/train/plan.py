@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from resnet_degradation.config import Config
 from resnet_degradation.durations import Duration, to_iterations
+from resnet_degradation.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,14 @@ class Plan:
     eval_every: int
     checkpoint_every: int
     iterations_per_epoch: float
+
+    @property
+    def final_window(self) -> int:
+        """The iterations over which the final training error is counted.
+
+        The last epoch, or the last tenth of the run where that is shorter: few batches are noisy.
+        """
+        return max(1, round(min(self.iterations_per_epoch, self.num_iterations / 10)))
 
     def due(self, done: int, interval: int) -> bool:
         """Whether something done every `interval` is due after `done` iterations."""
@@ -29,12 +38,19 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
     curve, a long one a row every 100 iterations, an evaluation every 1,000 (or every epoch, where
     that is longer), and a checkpoint every 1,000. Evaluations are spaced so as to take no more
     than about a fifth of the time.
+
+    Raises ConfigError if there are fewer training images than a batch has.
     """
     batch_size, runtime = config.recipe.batch_size, config.runtime
 
     def iterations(duration: Duration, key: str) -> int:
         return to_iterations(duration, num_train, batch_size, key)
 
+    if batch_size > num_train:
+        raise ConfigError(
+            f"recipe.batch_size={batch_size} is more than the {num_train} training images: "
+            "give at most their number"
+        )
     total = iterations(config.recipe.iterations, "recipe.iterations")
     epoch = num_train / batch_size
     # An image costs a third of a training image to evaluate: one forward, no backward pass.

@@ -6,24 +6,27 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import asdict
-from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import hydra
+import numpy
 import torch
+import torchvision
 from omegaconf import OmegaConf
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from resnet_degradation.config import Config, data_name, net_name
+import resnet_degradation
+from resnet_degradation.config import Config, data_name, identity_keys, net_name
 from resnet_degradation.runs import (
     FinalErrors,
     Row,
     as_recorded,
     format_row,
-    read_metrics,
+    read_whole_rows,
     write_metrics,
 )
 
@@ -50,7 +53,7 @@ class Recorder:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
-        rows = read_metrics(folder) if start > 0 else []
+        rows = read_whole_rows(folder) if start > 0 else []
         self.rows = [row for row in rows if row.iteration <= start]
         write_metrics(folder, self.rows)
         self._stream = (folder / "metrics.csv").open("a", newline="")
@@ -75,6 +78,10 @@ class Recorder:
         self._stream.flush()
         self._show(row)
 
+    def flush_to_disk(self) -> None:
+        """Wait until every row is on the disk."""
+        os.fsync(self._stream.fileno())
+
     def add_images(self, images: Tensor) -> None:
         """Show some images (N, 3, H, W) in [0, 1] as the net is given them."""
         from torchvision.utils import make_grid
@@ -83,11 +90,12 @@ class Recorder:
 
     def finish(self, config: Config, final: FinalErrors, summary: dict[str, Any]) -> None:
         """Write the summary, which marks the run as finished, and TensorBoard's hparams."""
-        errors = {f"error/{name.removesuffix('_error')}": e for name, e in asdict(final).items()}
-        measured = {name: error for name, error in errors.items() if error is not None}
+        errors = {f"final/{n}": e for n, e in final.in_percent().items() if e is not None}
+        for tag, error in errors.items():
+            self._tensorboard.add_scalar(tag, error, self.last_iteration())
         writer = self._tensorboard.file_writer
         assert writer is not None
-        for part in hparams(_flat(config), measured):
+        for part in hparams(_hparams(config), errors):
             writer.add_summary(part)
         self.close()
         file = self.folder / "summary.json"
@@ -115,21 +123,27 @@ def _as_markdown(config: Config) -> str:
     return "```yaml\n" + OmegaConf.to_yaml(config) + "```"
 
 
-def _flat(config: Config) -> dict[str, Any]:
+def _hparams(config: Config) -> dict[str, Any]:
     """The settings that tell runs apart, as TensorBoard's hparams table wants them."""
-    flat: dict[str, Any] = {"net": net_name(config), "depth": config.depth}
-    flat |= {"residual": config.residual, "seed": config.seed, "data": data_name(config)}
-    for name in ("batch_size", "lr", "iterations", "weight_decay", "warmup"):
-        flat[f"recipe.{name}"] = getattr(config.recipe, name)
-    return flat | {"shortcut": config.shortcut or "none"}
+    keys = ["depth", "residual", "shortcut", "seed", "recipe.lr", "recipe.iterations"]
+    values = {key: attrgetter(key)(config) for key in dict.fromkeys(keys + identity_keys(config))}
+    return {"net": net_name(config), "data": data_name(config)} | {
+        key: value if isinstance(value, bool | int | float | str) else str(value)
+        for key, value in values.items()
+    }
 
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, hardware and git revision, for the summary."""
-    packages = ("resnet-degradation", "torchvision", "hydra-core", "numpy")
     return {
-        "versions": {"python": platform.python_version(), "torch": torch.__version__}
-        | {name: metadata.version(name) for name in packages},
+        "versions": {
+            "python": platform.python_version(),
+            "resnet-degradation": resnet_degradation.__version__,
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "hydra-core": hydra.__version__,
+            "numpy": numpy.__version__,
+        },
         "hardware": {
             "platform": platform.platform(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -155,10 +169,9 @@ def _git_revision() -> str | None:
     source = Path(__file__).resolve().parents[3]
     if not (source / ".git").exists():
         return None
-    described = subprocess.run(
-        ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None  # no git here
     return described.stdout.strip() or None

@@ -80,7 +80,7 @@ def prepare(config: Config) -> Run:
             fused=True,
         ),
         schedule=Schedule(recipe, plan.num_iterations, batches.num_train),
-        meter=Meter(device, readers=("row", "warm-up")),
+        meter=Meter(device, readers=("row", "warm-up", "final")),
         clock=Clock(),
         start=0,
     )
@@ -155,7 +155,8 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "num_held_out_images": run.batches.splits,
         "iterations": plan.num_iterations,
         "epochs": plan.num_iterations / plan.iterations_per_epoch,
-        "final_errors_percent": vars(final),
+        "final_errors_percent": final.in_percent(),
+        "final_train_images": final.num_train_images,
         "num_parameters": num_parameters(run.net),
         "multiply_adds": multiply_adds(run.net, config.data.image_size),
         "seconds": run.clock.seconds(),
