@@ -15,7 +15,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-reproduce-figure: $(INSTALLED) ## Train the nets of a figure and draw it (STUDY=quick, ARGS="key=value ...")
+reproduce-figure: $(INSTALLED) ## Train a figure's nets, draw it (STUDY=quick ARGS=...)
 	@$(BIN)/resnet-study study=$(STUDY) $(ARGS)
 
 test: $(INSTALLED_DEV) ## Run all tests

@@ -19,14 +19,19 @@ def main() -> int:
     )
     parser.add_argument("folders", nargs="+", type=Path, help="folders of a study or of runs")
     parser.add_argument(
-        "--output", type=Path, help="path of the figure without ending (default: FOLDER/curves)"
+        "--output",
+        type=Path,
+        help="path of the figure without ending (default: FOLDER/curves; of several, ./curves)",
     )
-    parser.add_argument("--title", default="")
+    parser.add_argument("--title", default="", help="what to write above the figure")
     arguments = parser.parse_args()
     try:
-        runs = [run for folder in arguments.folders for run in find_runs(folder)]
+        # Figures may lie among the runs that a wildcard names.
+        folders = [path for path in arguments.folders if not path.is_file()]
+        default = folders[0] / "curves" if len(folders) == 1 else Path("curves")
+        runs = [run for folder in folders for run in find_runs(folder)]
         figure = plot_curves(load_curves(runs), arguments.title)
-        files = save_figure(figure, arguments.output or arguments.folders[0] / "curves")
+        files = save_figure(figure, arguments.output or default)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return UserError.exit_code

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from resnet_degradation.cli import valid_keys
+from resnet_degradation.config import Config, StudyRunConfig
+
 BIN = Path(sys.executable).parent
 TINY = (
     "depth=8",
@@ -48,14 +51,23 @@ MISTAKES = [
     (["lr=0.1"], "there is no key lr: the nearest is recipe.lr"),
     (["+extra=1"], "there is no key extra"),
     (["+recipe.warmups=always"], "the nearest is recipe.warmup"),
-    (["depth=deep"], "depth: Value 'deep' of type 'str' could not be converted to Integer"),
-    (["residual=maybe"], "residual: Value 'maybe' is not a valid bool"),
+    (
+        ["depth=deep"],
+        "depth: Value 'deep' of type 'str' could not be converted to Integer: give a whole number",
+    ),
+    (
+        ["residual=maybe"],
+        "residual: Value 'maybe' is not a valid bool (type str): give true or false",
+    ),
     (["recipe.lr=fast"], "recipe.lr: Value 'fast' of type 'str' could not be converted to Float"),
     (["data=cifar"], "there is no data=cifar, the nearest is data=cifar10; valid: cifar10"),
     (["recipe=slow"], "there is no recipe=slow"),
-    (["depth=21"], "depth=21 is no depth of the paper's nets"),
-    (["depth"], "missing EQUAL"),
+    (["depth=21"], "depth=21 is the depth of no net here"),
+    (["depth"], "'depth' lacks a value: settings are given as key=VALUE"),
     (["depth=[1"], "[1"),
+    (["depth=20,56"], "'depth=20,56' names several values: add -m to run each"),
+    (["--depth", "20"], "--depth is no option: settings are given as depth=VALUE"),
+    (["data=folder", "data.root=~/nowhere"], "/nowhere/train"),
     (["data=folder", "data.root=/nowhere"], "/nowhere/train"),
     (["data=imagenet", "depth=18", "data.root=/nowhere"], "/nowhere/train"),
     (["runtime.device=cuda"], "runtime.device=cuda, but torch finds no CUDA device"),
@@ -65,7 +77,7 @@ MISTAKES = [
     (["data.root=${nope}", "data=folder"], "nope"),
     (["output_dir=/dev/null"], "/dev/null"),
     (["recipe.batch_size=100000000000"], "recipe.batch_size"),
-    (["depth=34", "data=cifar10"], "depth=34 is no depth"),
+    (["depth=34", "data=cifar10"], "depth=34 is the depth of no net here"),
 ]
 
 
@@ -100,7 +112,11 @@ def test_help_loads_nothing_heavy(tmp_path: Path, command: str) -> None:
     assert done.stdout.splitlines()[-1].split() == ["loaded:"]
     assert command in done.stdout
     assert "depth=34 residual=false" in done.stdout or command == "resnet-study"
-    assert max(len(line) for line in done.stdout.splitlines()) <= 100
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+    explained = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+    schema = Config if entry == "train" else StudyRunConfig
+    groups = {"data", "recipe", "runtime", "study"}
+    assert set(valid_keys(schema)) - groups <= explained
 
 
 def test_a_run_works_from_any_folder_and_says_when_it_is_finished(tmp_path: Path) -> None:
@@ -134,7 +150,9 @@ def test_without_a_terminal_progress_is_plain_lines(tmp_path: Path) -> None:
 def test_a_sweep_makes_one_folder_a_job_and_goes_on_after_a_failed_one(tmp_path: Path) -> None:
     done = resnet_train(tmp_path, "-m", *TINY[1:], "depth=8,9,14", "residual=true,false")
     assert done.returncode == 2
-    assert done.stderr.count("error: ") == 2  # depth 9, plain and residual
+    lines = done.stderr.splitlines()
+    assert len(lines) == 3  # depth 9, plain and residual, and a count at the end
+    assert lines[-1].startswith("error: 2 jobs failed: ")
     assert "depth=9" in done.stderr
     names = [folder.name for folder in run_folders(tmp_path)]
     assert len(names) == 4
@@ -164,7 +182,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert said.splitlines()[-1].startswith("error: interrupted: the same command goes on")
+    assert said.splitlines()[-1].startswith("interrupted: the same command goes on")
     assert "Traceback" not in said
 
 

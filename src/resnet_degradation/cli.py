@@ -17,8 +17,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from resnet_degradation import __version__
 from resnet_degradation.config import Config, NetConfig, Settings, StudyRunConfig, resolve
 from resnet_degradation.errors import ConfigError, UserError
+
+# What OmegaConf's messages about types leave unsaid.
+EXPECTED = {
+    "could not be converted to Integer": ": give a whole number",
+    "could not be converted to Float": ": give a number",
+    "is not a valid bool": ": give true or false",
+}
 
 
 def config_folder() -> Path:
@@ -78,7 +86,17 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     # Hydra would print part of a traceback and exit; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     register_schemas()
-    failures: list[int] = []
+    if "--version" in sys.argv[1:]:
+        print(f"resnet-degradation {__version__}")
+        sys.exit(0)
+    sys.argv[1:] = [_expand_home(argument) for argument in sys.argv[1:]]
+    for argument in sys.argv[1:]:
+        key = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and key in valid_keys(schema):
+            _complain(f"{argument} is no option: settings are given as {key}=VALUE")
+            sys.exit(ConfigError.exit_code)
+    failures: list[str] = []
+    exit_codes: list[int] = []
 
     def task(composed: DictConfig) -> None:
         try:
@@ -92,8 +110,10 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
             sweeping = context.mode == RunMode.MULTIRUN
             if sweeping and not context.launcher._target_.endswith("BasicLauncher"):
                 raise  # the job runs in another process: its launcher has to see the failure
-            _complain(f"{' '.join(context.overrides.task)}: {message}" if sweeping else message)
-            failures.append(error.exit_code if isinstance(error, UserError) else 2)
+            job = " ".join(OmegaConf.to_container(context.overrides.task, resolve=False))
+            _complain(f"{job}: {message}" if sweeping else message)
+            failures.append(job)
+            exit_codes.append(error.exit_code if isinstance(error, UserError) else 2)
 
     entry_point = hydra.main(
         version_base="1.3", config_path=str(config_folder()), config_name=config_name
@@ -105,7 +125,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except KeyboardInterrupt:
-        _complain("interrupted: the same command goes on from the last checkpoint")
+        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         message = _explain(error, schema)
@@ -113,16 +133,24 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
             raise
         _complain(message)
         sys.exit(ConfigError.exit_code)
-    sys.exit(failures[0] if failures else 0)
+    if len(failures) > 1:
+        _complain(f"{len(failures)} jobs failed: {'; '.join(failures)}")
+    sys.exit(exit_codes[0] if exit_codes else 0)
 
 
 def _complain(message: str) -> None:
     print("error: " + " ".join(message.split()), file=sys.stderr)
 
 
+def _expand_home(argument: str) -> str:
+    """key=~/folder with the home folder in place of ~, which shells leave as it is there."""
+    key, equals, value = argument.partition("=")
+    return f"{key}={Path(value).expanduser()}" if equals and value.startswith("~/") else argument
+
+
 def _refuse_unknown(composed: DictConfig, schema: type[Settings]) -> None:
     """Raise ConfigError for a key that was forced in with +key=value."""
-    known = set(_keys(schema))
+    known = set(valid_keys(schema))
     for key in _composed_keys(composed):
         if key not in known:
             raise ConfigError(_unknown_key(key, schema))
@@ -136,17 +164,17 @@ def _composed_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _composed_keys(node[name], f"{key}.")
 
 
-def _keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
+def valid_keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
     """Every key of a schema, with dots."""
     for field in dataclasses.fields(schema):
         yield prefix + field.name
         factory = field.default_factory
         if isinstance(factory, type) and dataclasses.is_dataclass(factory):
-            yield from _keys(factory, f"{prefix}{field.name}.")
+            yield from valid_keys(factory, f"{prefix}{field.name}.")
 
 
 def _unknown_key(key: str, schema: type[Settings]) -> str:
-    keys = list(_keys(schema))
+    keys = list(valid_keys(schema))
     if schema is StudyRunConfig:
         keys += [f"study.nets.{field.name}" for field in dataclasses.fields(NetConfig)]
     # "lr" is nearer to "recipe.lr" than its letters tell.
@@ -189,5 +217,12 @@ def _explain_configuration(error: Exception, schema: type[Settings]) -> str:
         return _unknown_key(str(cause.full_key), schema)
     if isinstance(cause, OmegaConfBaseException):
         key = f"{cause.full_key}: " if cause.full_key else ""
-        return f"{key}{str(cause).splitlines()[0]}"
+        message = str(cause).splitlines()[0]
+        expected = next((e for kind, e in EXPECTED.items() if kind in message), "")
+        return f"{key}{message}{expected}"
+    first = str(error).splitlines()[0]
+    if "Ambiguous value" in first:
+        return f"{first.partition(' for argument ')[2]} names several values: add -m to run each"
+    if "Error parsing override" in first and "missing EQUAL" in str(error):
+        return f"{first.partition('override ')[2]} lacks a value: settings are given as key=VALUE"
     return str(error).replace("\nSee https://", " See https://").split("\nTo append")[0]

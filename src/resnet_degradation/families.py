@@ -61,7 +61,7 @@ def choose_family(depth: int, candidates: tuple[Family, ...]) -> Family:
             return family
     choices = "; ".join(f"{family} family: {valid_depths(family)}" for family in candidates)
     hint = "" if len(candidates) == len(FAMILIES) else " (another family: family=cifar|imagenet)"
-    raise ConfigError(f"depth={depth} is no depth of the paper's nets. Valid: {choices}{hint}")
+    raise ConfigError(f"depth={depth} is the depth of no net here. Valid: {choices}{hint}")
 
 
 def architecture(depth: int, family: Family) -> Architecture:

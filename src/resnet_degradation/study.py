@@ -140,6 +140,8 @@ def report(study: Study, console: Console) -> None:
     console.print("Verdict", style="bold")
     for verdict in verdicts:
         console.print(f"- {verdict}", highlight=False)
+    if len({config.seed for config in study.runs}) == 1:
+        console.print("- One seed; the spread over three: seeds=[0,1,2]", highlight=False)
     console.print()
     for what, where in (
         ("figure", ", ".join(str(file) for file in files)),

@@ -30,7 +30,7 @@ def train(config: Config, progress: RunProgress) -> Path:
     """
     folder = run_folder(config)
     if is_finished(folder):
-        progress.say(f"{run_name(config)} is finished already: {folder}")
+        progress.say(f"{run_name(config)} is finished already:\n{folder}")
         return folder
     require_folder(config.output_dir)
     run = prepare(config)
