@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -110,7 +110,8 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
             sweeping = context.mode == RunMode.MULTIRUN
             if sweeping and not context.launcher._target_.endswith("BasicLauncher"):
                 raise  # the job runs in another process: its launcher has to see the failure
-            job = " ".join(OmegaConf.to_container(context.overrides.task, resolve=False))
+            overrides = OmegaConf.to_container(context.overrides.task, resolve=False)
+            job = " ".join(cast(list[str], overrides))
             _complain(f"{job}: {message}" if sweeping else message)
             failures.append(job)
             exit_codes.append(error.exit_code if isinstance(error, UserError) else 2)
