@@ -44,7 +44,7 @@ def train(config: Config, progress: RunProgress) -> Path:
     finally:
         progress.end()
         recorder.close()
-    progress.say(f"{run.name}: {final} after {run.clock.seconds():.0f} s")
+    progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
     return folder
 
 
