@@ -17,7 +17,7 @@ from resnet_degradation.config import Config, DataConfig, run_folder, settle
 from resnet_degradation.errors import ConfigError, UserError
 from resnet_degradation.figures.curves import caption, load_curves
 from resnet_degradation.figures.style import COLOURS
-from resnet_degradation.runs import find_runs, read_metrics
+from resnet_degradation.runs import find_runs, read_metrics, write_metrics
 from resnet_degradation.study import (
     Result,
     Study,
@@ -144,6 +144,17 @@ def test_a_run_named_twice_is_drawn_once(tmp_path: Path) -> None:
     run_study(study, quiet())
     folders = find_runs(study.folder) + find_runs(tmp_path / "outputs" / "digits")
     assert [net.num_seeds for net in load_curves(folders)] == [1] * 4
+
+
+def test_runs_without_a_common_iteration_cannot_be_averaged(tmp_path: Path) -> None:
+    for seed, interval in ((0, 5), (1, 4)):
+        study = study_of(tmp_path, f"seeds=[{seed}]", "recipe.iterations=6")
+        run_study(study, quiet())
+        for run in study.runs:
+            rows = [row for row in read_metrics(run_folder(run)) if row.iteration == interval + 1]
+            write_metrics(run_folder(run), rows or read_metrics(run_folder(run))[:1])
+    with pytest.raises(UserError, match="no recorded iteration in common"):
+        load_curves(find_runs(tmp_path / "outputs"))
 
 
 def test_a_damaged_index_is_named(tmp_path: Path) -> None:

@@ -91,6 +91,11 @@ def distinct_names(configs: list[Config]) -> list[str]:
 def _over_seeds(name: str, runs: list[tuple[Config, list[Row]]]) -> NetCurves:
     config = runs[0][0]
     records = [rows for _, rows in runs]
+    if not set.intersection(*({row.iteration for row in rows} for rows in records)):
+        raise UserError(
+            f"the {len(runs)} runs of {name} have no recorded iteration in common to average at: "
+            "draw them one by one"
+        )
     validated = any(row.val_error is not None for row in records[0])
     return NetCurves(
         name=name,
