@@ -412,6 +412,11 @@ def net_name(config: Config) -> str:
     return name if config.width == 1 else f"{name}-width{config.width:g}"
 
 
+def run_name(config: Config) -> str:
+    """The net and the seed, for people."""
+    return f"{net_name(config)} seed {config.seed}"
+
+
 def data_name(config: Config) -> str:
     """The data for people: the data set, or the folder where the images are the user's own."""
     own = config.data.name in ("folder", "imagenet") and config.data.root is not None

@@ -19,6 +19,7 @@ from resnet_degradation.config import (
     StudyRunConfig,
     net_name,
     run_folder,
+    run_name,
     settle,
 )
 from resnet_degradation.errors import ConfigError, UserError
@@ -95,17 +96,21 @@ def run_study(study: Study, console: Console) -> None:
 
     A run that fails does not keep the others from running; UserError is raised at the end.
     """
-    from resnet_degradation.train.loop import train
     from resnet_degradation.train.progress import RunProgress
 
     progress = RunProgress(console)
     failures = []
     for number, config in enumerate(study.runs, 1):
         progress.say(f"[{number}/{len(study.runs)}]", end=" ")
+        if is_finished(run_folder(config)):
+            progress.say(f"{run_name(config)} is finished already")
+            continue
+        from resnet_degradation.train.loop import train  # torch, only if there is something to do
+
         try:
             train(config, progress)
         except UserError as error:
-            failures.append(f"{net_name(config)} seed {config.seed}: {error}")
+            failures.append(f"{run_name(config)}: {error}")
             progress.say(f"failed: {error}")
     finished = [config for config in study.runs if is_finished(run_folder(config))]
     if finished:

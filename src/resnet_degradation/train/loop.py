@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from resnet_degradation.config import Config, run_folder
+from resnet_degradation.config import Config, run_folder, run_name
 from resnet_degradation.errors import ConfigError, DivergenceError
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.runs import FinalErrors, Row, is_finished
@@ -17,7 +17,6 @@ from resnet_degradation.train.setup import (
     describe,
     forward_function,
     prepare,
-    run_name,
     summary,
 )
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from resnet_degradation.config import Config, data_name, net_name, run_folder
+from resnet_degradation.config import Config, data_name, net_name, run_folder, run_name
 from resnet_degradation.data import Batches, load_batches
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.families import Family
@@ -89,11 +89,6 @@ def prepare(config: Config) -> Run:
             part.load_state_dict(checkpoint[name])
         run.start, run.clock = checkpoint["iteration"], Clock(checkpoint["seconds"])
     return run
-
-
-def run_name(config: Config) -> str:
-    """The net and the seed, for people."""
-    return f"{net_name(config)} seed {config.seed}"
 
 
 def choose_device(config: Config) -> torch.device:
