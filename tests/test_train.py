@@ -52,6 +52,11 @@ class CutProgress(RunProgress):
             raise PowerCutError
 
 
+def interrupt(config: Config, after: int) -> None:
+    with pytest.raises(PowerCutError):
+        loop.train(config, CutProgress(after))
+
+
 def without_times(folder: Path) -> list[Row]:
     return [replace(row, images_per_second=0, seconds=0) for row in read_metrics(folder)]
 
@@ -89,8 +94,7 @@ def test_resume_continues_bit_for_bit(
     whole = train_run(tiny(*recipe, f"output_dir={tmp_path / 'whole'}"))
     config = tiny(*recipe, f"output_dir={tmp_path / 'cut'}")
     for cut in cuts:
-        with pytest.raises(PowerCutError):
-            loop.train(config, CutProgress(cut))
+        interrupt(config, cut)
     resumed = train_run(config)
     assert without_times(resumed) == without_times(whole)
     assert_equal_states(final_state(resumed), final_state(whole))
@@ -108,8 +112,7 @@ def test_resume_continues_bit_for_bit_on_streamed_images(
     )  # fmt: skip
     whole = train_run(tiny(*overrides, f"output_dir={tmp_path / 'whole'}"))
     config = tiny(*overrides, f"output_dir={tmp_path / 'cut'}", "runtime.num_workers=0")
-    with pytest.raises(PowerCutError):
-        loop.train(config, CutProgress(5))
+    interrupt(config, 5)
     assert without_times(train_run(config)) == without_times(whole)
     assert_equal_states(final_state(run_folder(config)), final_state(whole))
 
@@ -173,8 +176,7 @@ def test_evaluation_leaves_the_net_as_it_was(tiny: Tiny) -> None:
 def test_tensorboard_shows_the_record_and_no_point_twice(tiny: Tiny, train_run: TrainRun) -> None:
     config = tiny()
     for cut in (7, 11):
-        with pytest.raises(PowerCutError):
-            loop.train(config, CutProgress(cut))
+        interrupt(config, cut)
     folder = train_run(config)
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
@@ -212,8 +214,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 ) -> None:
     whole = train_run(tiny(f"output_dir={tmp_path / 'whole'}"))
     config = tiny()
-    with pytest.raises(PowerCutError):
-        loop.train(config, CutProgress(11))
+    interrupt(config, 11)
     newest, older = checkpoint_files(run_folder(config))
     newest.write_bytes(newest.read_bytes()[:-1000])
     with pytest.warns(UserWarning, match="damaged checkpoint"):
@@ -224,8 +225,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
 
 def test_if_no_checkpoint_can_be_read_nothing_is_overwritten(tiny: Tiny) -> None:
     config = tiny()
-    with pytest.raises(PowerCutError):
-        loop.train(config, CutProgress(11))
+    interrupt(config, 11)
     for file in checkpoint_files(run_folder(config)):
         file.write_bytes(b"")
     record = (run_folder(config) / "metrics.csv").read_bytes()
@@ -338,8 +338,7 @@ def test_a_torn_last_row_is_cut_off_on_resume(
 ) -> None:
     whole = train_run(tiny(f"output_dir={tmp_path / 'whole'}"))
     config = tiny()
-    with pytest.raises(PowerCutError):
-        loop.train(config, CutProgress(9))
+    interrupt(config, 9)
     record = run_folder(config) / "metrics.csv"
     record.write_bytes(record.read_bytes()[:-7])
     assert without_times(train_run(config)) == without_times(whole)

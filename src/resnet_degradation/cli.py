@@ -95,8 +95,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
         if argument.startswith("--") and key in valid_keys(schema):
             _complain(f"{argument} is no option: settings are given as {key}=VALUE")
             sys.exit(ConfigError.exit_code)
-    failures: list[str] = []
-    exit_codes: list[int] = []
+    failures: list[tuple[str, int]] = []  # the job's overrides and its exit code
 
     def task(composed: DictConfig) -> None:
         try:
@@ -113,8 +112,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
             overrides = OmegaConf.to_container(context.overrides.task, resolve=False)
             job = " ".join(cast(list[str], overrides))
             _complain(f"{job}: {message}" if sweeping else message)
-            failures.append(job)
-            exit_codes.append(error.exit_code if isinstance(error, UserError) else 2)
+            failures.append((job, error.exit_code if isinstance(error, UserError) else 2))
 
     entry_point = hydra.main(
         version_base="1.3", config_path=str(config_folder()), config_name=config_name
@@ -135,8 +133,8 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
         _complain(message)
         sys.exit(ConfigError.exit_code)
     if len(failures) > 1:
-        _complain(f"{len(failures)} jobs failed: {'; '.join(failures)}")
-    sys.exit(exit_codes[0] if exit_codes else 0)
+        _complain(f"{len(failures)} jobs failed: {'; '.join(job for job, _ in failures)}")
+    sys.exit(failures[0][1] if failures else 0)
 
 
 def _complain(message: str) -> None:

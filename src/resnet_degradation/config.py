@@ -17,14 +17,22 @@ from typing import Any, Optional, Union, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from resnet_degradation.durations import normal_duration, parse_duration
+from resnet_degradation.durations import is_fraction, normal_duration, parse_duration
 from resnet_degradation.errors import ConfigError
-from resnet_degradation.families import FAMILIES, Family, architecture, choose_family
+from resnet_degradation.families import (
+    FAMILIES,
+    Family,
+    architecture,
+    choose_family,
+    default_shortcut,
+)
 
 # OmegaConf reads `Optional` and `Union`, not `X | Y`, on every Python that it supports.
 # ruff: noqa: UP007, UP045
 
 DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette")
+# Data of the user's own, which only its folder identifies.
+OWN_IMAGES = ("folder", "imagenet")
 PRECISIONS = ("fp32", "bf16")
 
 # Depths from which section 4.2 begins with the smaller rate.
@@ -158,12 +166,11 @@ def settle(config: Config) -> Config:
     _check_choices(config)
     _check_ranges(config)
     family = choose_family(config.depth, _candidate_families(config))
-    arch = architecture(config.depth, family)
-    default_shortcut = "B" if arch.block == "bottleneck" else "A"
+    shortcut = config.shortcut or default_shortcut(config.depth, family)
     return dataclasses.replace(
         config,
         family=family,
-        shortcut=(config.shortcut or default_shortcut) if config.residual else None,
+        shortcut=shortcut if config.residual else None,
         data=dataclasses.replace(config.data, root=_data_root(config.data)),
         recipe=dataclasses.replace(
             config.recipe,
@@ -182,12 +189,8 @@ def _warmup(config: Config, family: Family) -> str:
     return "always" if family == "cifar" and config.depth >= WARMUP_FROM_DEPTH else "never"
 
 
-def _is_fraction(milestone: Any) -> bool:
-    return isinstance(milestone, float) and 0 < milestone < 1
-
-
 def _normal_milestone(milestone: Any) -> Any:
-    return milestone if _is_fraction(milestone) else normal_duration(milestone, "recipe.milestones")
+    return milestone if is_fraction(milestone) else normal_duration(milestone, "recipe.milestones")
 
 
 def _candidate_families(config: Config) -> tuple[Family, ...]:
@@ -308,7 +311,7 @@ def _check_ranges(config: Config) -> None:
         if not holds:
             raise ConfigError(message)
     _check_scale(config)
-    _check_durations(config)
+    _check_intervals(runtime)
 
 
 def _check_scale(config: Config) -> None:
@@ -325,16 +328,10 @@ def _check_scale(config: Config) -> None:
         )
 
 
-def _check_durations(config: Config) -> None:
-    recipe, runtime = config.recipe, config.runtime
-    parse_duration(recipe.iterations, "recipe.iterations")
-    parse_duration(recipe.plateau_every, "recipe.plateau_every")
+def _check_intervals(runtime: RuntimeConfig) -> None:
     for key in ("log_every", "eval_every", "checkpoint_every"):
         if (interval := getattr(runtime, key)) is not None:
             parse_duration(interval, f"runtime.{key}")
-    for milestone in recipe.milestones:
-        if not _is_fraction(milestone):
-            parse_duration(milestone, "recipe.milestones")
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -348,10 +345,10 @@ def identity(config: Config) -> dict[str, Any]:
     kept["runtime"] = {"precision": runtime["precision"]}
     for key in ("families", "download"):
         kept["data"].pop(key)
-    if config.data.name not in ("folder", "imagenet"):
+    if config.data.name not in OWN_IMAGES:
         kept["data"].pop("root")  # the same checksummed images, wherever they are
-    if config.family == "cifar" or config.depth < 50:
-        kept.pop("bottleneck_stride")  # it has no bottlenecks
+    if architecture(config.depth, cast(Family, config.family)).block == "basic":
+        kept.pop("bottleneck_stride")
     for key in _without_effect(config.recipe):
         kept["recipe"].pop(key)
     return _changed(kept, dataclasses.asdict(Config()))
@@ -406,8 +403,7 @@ def net_name(config: Config) -> str:
         name = f"plain-{config.depth}"
     else:
         name = f"ResNet-{config.depth}"
-        arch = architecture(config.depth, cast(Family, config.family))
-        if config.shortcut != ("B" if arch.block == "bottleneck" else "A"):
+        if config.shortcut != default_shortcut(config.depth, cast(Family, config.family)):
             name += f"-{config.shortcut}"
     return name if config.width == 1 else f"{name}-width{config.width:g}"
 
@@ -419,7 +415,7 @@ def run_name(config: Config) -> str:
 
 def data_name(config: Config) -> str:
     """The data for people: the data set, or the folder where the images are the user's own."""
-    own = config.data.name in ("folder", "imagenet") and config.data.root is not None
+    own = config.data.name in OWN_IMAGES and config.data.root is not None
     return (Path(str(config.data.root)).name if own else "") or config.data.name
 
 

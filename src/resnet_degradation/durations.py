@@ -24,6 +24,11 @@ def parse_duration(duration: Duration, key: str) -> tuple[float, bool]:
     )
 
 
+def is_fraction(milestone: object) -> bool:
+    """Whether a milestone is a share of the run, and not a duration."""
+    return isinstance(milestone, float) and 0 < milestone < 1
+
+
 def normal_duration(duration: Duration, key: str) -> Duration:
     """The one way to write this duration: 300 for "300" and 3e2, "2ep" for "2 epochs"."""
     number, in_epochs = parse_duration(duration, key)

@@ -72,3 +72,8 @@ def architecture(depth: int, family: Family) -> Architecture:
         return Architecture(family, depth, "basic", (n, n, n), (16, 32, 64))
     block, num_blocks = IMAGENET_DEPTHS[depth]
     return Architecture(family, depth, block, num_blocks, (64, 128, 256, 512))
+
+
+def default_shortcut(depth: int, family: Family) -> Literal["A", "B"]:
+    """The paper's shortcut option: A in Table 2 and section 4.2, B for bottlenecks (Table 3)."""
+    return "B" if architecture(depth, family).block == "bottleneck" else "A"

@@ -6,7 +6,6 @@ record), `checkpoints/`, and, once the run is finished, `summary.json`.
 
 import csv
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from yaml import YAMLError
 
 from resnet_degradation.config import Config
 from resnet_degradation.errors import UserError
+from resnet_degradation.files import replaced
 
 HELD_OUT = ("val", "test")
 
@@ -137,14 +137,10 @@ def _parse(file: Path) -> tuple[list[Row], str]:
 
 def write_metrics(folder: Path, rows: Iterable[Row]) -> None:
     """Replace a run's metrics.csv by these rows, at once or not at all."""
-    temporary = folder / "metrics.csv.tmp"
-    with temporary.open("w", newline="") as stream:
+    with replaced(folder / "metrics.csv") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(format_row(row) for row in rows)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(folder / "metrics.csv")
 
 
 @dataclass(frozen=True)
@@ -185,7 +181,11 @@ def _first_measured(*errors: float | None) -> float | None:
 
 def read_final_errors(folder: Path) -> FinalErrors:
     """The final errors of a finished run; raises UserError if it is not finished."""
-    summary = read_summary(folder)
+    return summarised_errors(read_summary(folder))
+
+
+def summarised_errors(summary: dict[str, Any]) -> FinalErrors:
+    """The final errors that the summary of a run holds."""
     return FinalErrors(
         **summary["final_errors_percent"], num_train_images=summary["final_train_images"]
     )

@@ -23,7 +23,7 @@ from resnet_degradation.config import (
     settle,
 )
 from resnet_degradation.errors import ConfigError, UserError
-from resnet_degradation.runs import is_finished, read_final_errors, read_summary
+from resnet_degradation.runs import is_finished, read_summary, summarised_errors
 from resnet_degradation.verdict import Comparison, compare, depth_verdict, shortcut_verdict
 
 RESULT_COLUMNS = (
@@ -160,7 +160,8 @@ def report(study: Study, console: Console) -> None:
 def read_result(config: Config) -> Result:
     """What the finished run of this configuration came to, from its files."""
     folder = run_folder(config)
-    summary, final = read_summary(folder), read_final_errors(folder)
+    summary = read_summary(folder)
+    final = summarised_errors(summary)
     return Result(
         config=config,
         folder=folder,
@@ -195,8 +196,10 @@ def find_verdicts(results: list[Result]) -> list[str]:
     verdicts: list[str] = []
     outcomes: dict[str | None, str] = {}
     for option, depths in kinds.items():
+        if len(depths) == 1:
+            continue
         comparison = _compared(depths[min(depths)], depths[max(depths)])
-        if len(depths) > 1 and comparison is not None:
+        if comparison is not None:
             verdicts.append(depth_verdict(comparison))
             outcomes[option] = comparison.outcome
     plain = kinds.pop(None, {})

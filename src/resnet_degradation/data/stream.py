@@ -26,6 +26,7 @@ from resnet_degradation.data.views import (
     one_view_each,
 )
 from resnet_degradation.errors import DataError
+from resnet_degradation.files import replaced
 from resnet_degradation.seeding import generator
 
 # Enough for the mean and the three principal components to be stable to well under 1 %.
@@ -72,9 +73,8 @@ def colour_statistics(
         "eigenvectors": eigenvectors.float(),
     }
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".tmp")
-    torch.save(statistics, temporary)
-    temporary.replace(file)
+    with replaced(file, "wb") as stream:
+        torch.save(statistics, stream)
     return ColourStatistics(**statistics)
 
 

@@ -118,8 +118,9 @@ def _over_seeds(name: str, runs: list[tuple[Config, list[Row]]]) -> NetCurves:
 
 def _curve(runs: list[list[tuple[int, float]]]) -> Curve:
     """The mean over runs at the iterations that all of them have recorded."""
-    common = sorted(set.intersection(*(set(dict(points)) for points in runs)))
-    values = np.array([[dict(points)[iteration] for iteration in common] for points in runs])
+    recorded = [dict(points) for points in runs]
+    common = sorted(set.intersection(*(set(errors) for errors in recorded)))
+    values = np.array([[errors[iteration] for iteration in common] for errors in recorded])
     if not common:
         return Curve(np.array([]), np.array([]), np.array([]))
     spread = values.std(axis=0, ddof=1) if len(runs) > 1 else np.zeros(len(common))

@@ -1,6 +1,5 @@
 """Checkpoints: written so that the newest complete one always survives, two generations kept."""
 
-import os
 import warnings
 import zipfile
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 
 from resnet_degradation.errors import CheckpointError
+from resnet_degradation.files import replaced
 
 KEPT = 2
 
@@ -23,12 +23,8 @@ def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any]) -> Path
     directory = folder / "checkpoints"
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / f"iteration-{iteration:09d}.pt"
-    temporary = file.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
+    with replaced(file, "wb") as stream:
         torch.save({"iteration": iteration, **state}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
     for old in checkpoint_files(folder)[KEPT:]:
         old.unlink()
     return file

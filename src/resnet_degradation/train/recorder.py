@@ -21,6 +21,7 @@ from torch.utils.tensorboard.summary import hparams
 
 import resnet_degradation
 from resnet_degradation.config import Config, data_name, identity_keys, net_name
+from resnet_degradation.files import replaced
 from resnet_degradation.runs import (
     FinalErrors,
     Row,
@@ -52,7 +53,8 @@ class Recorder:
     def __init__(self, folder: Path, config: Config, start: int) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config))
+        configuration = OmegaConf.to_yaml(config)
+        (folder / "config.yaml").write_text(configuration)
         rows = read_whole_rows(folder) if start > 0 else []
         self.rows = [row for row in rows if row.iteration <= start]
         write_metrics(folder, self.rows)
@@ -62,7 +64,7 @@ class Recorder:
             stale.unlink()
         self._began = time.time() - (self.rows[-1].seconds if self.rows else 0)
         self._tensorboard = SummaryWriter(str(folder))
-        self._tensorboard.add_text("configuration", _as_markdown(config), 0)
+        self._tensorboard.add_text("configuration", f"```yaml\n{configuration}```", 0)
         for row in self.rows:
             self._show(row)
 
@@ -98,14 +100,9 @@ class Recorder:
         for part in hparams(_hparams(config), errors):
             writer.add_summary(part)
         self.close()
-        file = self.folder / "summary.json"
-        temporary = file.with_suffix(".tmp")
-        with temporary.open("w") as stream:
+        with replaced(self.folder / "summary.json") as stream:
             json.dump(summary, stream, indent=2)
             stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
 
     def close(self) -> None:
         """Close the files; the run can be resumed."""
@@ -117,10 +114,6 @@ class Recorder:
         for tag, column in SCALARS.items():
             if (value := getattr(row, column)) is not None:
                 self._tensorboard.add_scalar(tag, value, row.iteration, walltime=when)
-
-
-def _as_markdown(config: Config) -> str:
-    return "```yaml\n" + OmegaConf.to_yaml(config) + "```"
 
 
 def _hparams(config: Config) -> dict[str, Any]:

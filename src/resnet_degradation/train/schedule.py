@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from resnet_degradation.config import RecipeConfig
-from resnet_degradation.durations import to_iterations
+from resnet_degradation.durations import is_fraction, to_iterations
 from resnet_degradation.errors import ConfigError
 
 
@@ -84,7 +84,7 @@ def milestones(recipe: RecipeConfig, num_iterations: int, num_images: int) -> li
     """
     resolved = [
         min(round(milestone * num_iterations), num_iterations - 1)
-        if isinstance(milestone, float)
+        if is_fraction(milestone)
         else to_iterations(milestone, num_images, recipe.batch_size, "recipe.milestones")
         for milestone in recipe.milestones
     ]

@@ -33,6 +33,7 @@ class Run:
     batches: Batches
     plan: Plan
     net: ResNet
+    multiply_adds: int  # of one image
     optimizer: torch.optim.Optimizer
     schedule: Schedule
     meter: Meter
@@ -72,6 +73,7 @@ def prepare(config: Config) -> Run:
         batches=batches,
         plan=plan,
         net=net,
+        multiply_adds=multiply_adds(net, config.data.image_size),
         optimizer=torch.optim.SGD(
             net.parameters(),
             lr=recipe.lr,
@@ -127,8 +129,8 @@ def describe(run: Run) -> str:
     on = f"cpu, {torch.get_num_threads()} threads" if run.device.type == "cpu" else str(run.device)
     epochs = plan.num_iterations / plan.iterations_per_epoch
     lines = [
-        f"{run_name(config)}, {config.family} family: {num_parameters(run.net):,} parameters, "
-        f"{multiply_adds(run.net, size) / 1e6:,.1f} M multiply-adds",
+        f"{run.name}, {config.family} family: {num_parameters(run.net):,} parameters, "
+        f"{run.multiply_adds / 1e6:,.1f} M multiply-adds",
         f"{data_name(config)} {size}x{size}: {run.batches.num_train:,} train, {held_out}",
         f"{plan.num_iterations:,} iterations of {config.recipe.batch_size} "
         f"({epochs:.1f} epochs) on {on}",
@@ -153,7 +155,7 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "final_errors_percent": final.in_percent(),
         "final_train_images": final.num_train_images,
         "num_parameters": num_parameters(run.net),
-        "multiply_adds": multiply_adds(run.net, config.data.image_size),
+        "multiply_adds": run.multiply_adds,
         "seconds": run.clock.seconds(),
         **environment(run.device),
     }
