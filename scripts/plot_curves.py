@@ -1,19 +1,40 @@
 """Redraw training and held-out error curves from recorded metrics alone.
 
 python scripts/plot_curves.py outputs/studies/quick
-python scripts/plot_curves.py outputs/digits --output curves
+python scripts/plot_curves.py outputs/digits --output curves --x epoch --smooth 5 --log
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
+from resnet_degradation.config import ERRORS, PanelConfig
 from resnet_degradation.errors import UserError
-from resnet_degradation.figures.curves import load_curves, plot_curves, save_figure
+from resnet_degradation.figures import load_curves, plot_curves, save_figure
+from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, read_drawing
+from resnet_degradation.figures.style import FORMATS
 from resnet_degradation.runs import find_runs
 
 
 def main() -> int:
+    arguments = parse()
+    try:
+        # Figures may lie among the runs that a wildcard names.
+        folders = [path for path in arguments.folders if not path.is_file()]
+        default = folders[0] / "curves" if len(folders) == 1 else Path("curves")
+        runs = [run for folder in folders for run in find_runs(folder)]
+        drawing = chosen(arguments, read_drawing(folders[0]) if len(folders) == 1 else Drawing())
+        figure = plot_curves(load_curves(runs, drawing.x, drawing.smooth), drawing)
+        files = save_figure(figure, arguments.output or default, tuple(arguments.formats))
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UserError.exit_code
+    print(*files, sep="\n")
+    return 0
+
+
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -23,20 +44,65 @@ def main() -> int:
         type=Path,
         help="path of the figure without ending (default: FOLDER/curves; of several, ./curves)",
     )
-    parser.add_argument("--title", default="", help="what to write above the figure")
-    arguments = parser.parse_args()
-    try:
-        # Figures may lie among the runs that a wildcard names.
-        folders = [path for path in arguments.folders if not path.is_file()]
-        default = folders[0] / "curves" if len(folders) == 1 else Path("curves")
-        runs = [run for folder in folders for run in find_runs(folder)]
-        figure = plot_curves(load_curves(runs), arguments.title)
-        files = save_figure(figure, arguments.output or default)
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return UserError.exit_code
-    print(*files, sep="\n")
-    return 0
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=FORMATS,
+        default=list(FORMATS),
+        help="endings of the files (default: all)",
+    )
+    parser.add_argument("--title", help="what to write above the figure (default: the study's)")
+    parser.add_argument(
+        "--x", choices=HORIZONTAL, help="the horizontal axis (default: the iteration)"
+    )
+    parser.add_argument(
+        "--errors", choices=ERRORS, help="which errors to draw (default: as the study, else both)"
+    )
+    parser.add_argument(
+        "--together", action="store_true", help="plain and residual nets in one panel"
+    )
+    parser.add_argument(
+        "--smooth",
+        type=positive,
+        metavar="N",
+        help="average each point of a training curve with the N - 1 rows before it",
+    )
+    parser.add_argument("--log", action="store_true", default=None, help="logarithmic error axis")
+    parser.add_argument(
+        "--dashed", action="store_true", default=None, help="training error dashed, not thin"
+    )
+    parser.add_argument(
+        "--y-max", type=percent, metavar="PERCENT", help="upper end of the error axis"
+    )
+    return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def percent(text: str) -> float:
+    """An error in percent, above 0."""
+    if not 0 < (number := float(text)) <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is no error in percent")
+    return number
+
+
+def chosen(arguments: argparse.Namespace, drawing: Drawing) -> Drawing:
+    """The study's drawing, with what the command line says otherwise."""
+    panels = [PanelConfig()] if arguments.together else drawing.panels
+    if arguments.errors is not None:
+        panels = [dataclasses.replace(panel, errors=arguments.errors) for panel in panels]
+    given = {
+        name: value
+        for name in ("title", "x", "smooth", "log", "dashed", "y_max")
+        if (value := getattr(arguments, name)) is not None
+    }
+    forced = arguments.y_max is not None
+    return dataclasses.replace(drawing, panels=panels, y_forced=forced, **given)
 
 
 if __name__ == "__main__":

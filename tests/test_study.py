@@ -10,6 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
+from resnet_degradation.verdict import compare, counting_noise, depth_verdict, shortcut_verdict
 from rich.console import Console
 
 from resnet_degradation.cli import config_folder, register_schemas
@@ -26,7 +27,6 @@ from resnet_degradation.study import (
     resolve_study,
     run_study,
 )
-from resnet_degradation.verdict import compare, counting_noise, depth_verdict, shortcut_verdict
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "plot_curves.py"
 TINY = (

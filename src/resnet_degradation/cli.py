@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import hydra
+from hydra import compose
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
@@ -19,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from resnet_degradation import __version__
 from resnet_degradation.config import Config, NetConfig, Settings, StudyRunConfig, resolve
-from resnet_degradation.errors import ConfigError, UserError
+from resnet_degradation.errors import ConfigError, UserError, explain
 
 # What OmegaConf's messages about types leave unsaid.
 EXPECTED = {
@@ -61,19 +62,46 @@ def train() -> NoReturn:
 
 
 def study() -> NoReturn:
-    """`resnet-study`: every run of a figure, then the figure, the table and the verdict."""
+    """`resnet-study`: every run of a figure, then the figure, the report and the verdict."""
 
     def run(composed: DictConfig) -> None:
-        from resnet_degradation.study import resolve_study
+        from resnet_degradation.study.define import resolve_study
 
-        study = resolve_study(composed)
+        hydra_config = HydraConfig.get()
+        if composed.part is None:
+            chosen = hydra_config.runtime.choices["study"]
+            study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
+        else:
+            study = resolve_study(composed)
         from rich.console import Console
 
-        from resnet_degradation.study import run_study
+        console = Console()
+        if composed.plan:
+            from resnet_degradation.study.estimate import print_plan
 
-        run_study(study, Console())
+            print_plan(study, console)
+        elif composed.part is not None:
+            from resnet_degradation.train.loop import train
+            from resnet_degradation.train.progress import RunProgress
+
+            train(study.runs[composed.part - 1], RunProgress(console))
+        else:
+            from resnet_degradation.study.run import run_study
+
+            arguments = list(sys.argv[1:])
+            launched = not _is_basic(hydra_config.launcher) and not _is_sweeping()
+            run_study(study, console, composed.jobs, arguments, launched)
 
     _main(run, "study_config", StudyRunConfig)
+
+
+def _is_basic(launcher: Any) -> bool:
+    """Whether it is Hydra's own launcher, which runs jobs one after another in this process."""
+    return str(launcher._target_).endswith("BasicLauncher")
+
+
+def _is_sweeping() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Settings]) -> NoReturn:
@@ -105,9 +133,8 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
             message = _explain(error, schema)
             if message is None:
                 raise  # a bug: it keeps its traceback
-            context = HydraConfig.get()
-            sweeping = context.mode == RunMode.MULTIRUN
-            if sweeping and not context.launcher._target_.endswith("BasicLauncher"):
+            context, sweeping = HydraConfig.get(), _is_sweeping()
+            if sweeping and not _is_basic(context.launcher):
                 raise  # the job runs in another process: its launcher has to see the failure
             overrides = OmegaConf.to_container(context.overrides.task, resolve=False)
             job = " ".join(cast(list[str], overrides))
@@ -188,20 +215,11 @@ def _unknown_key(key: str, schema: type[Settings]) -> str:
 
 def _explain(error: Exception, schema: type[Settings]) -> str | None:
     """What is wrong, in one line, if the user can mend it; None if it is a bug."""
-    if isinstance(error, UserError):
-        return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_configuration(error, schema)
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return f"data, recipe, runtime and study cannot be null: choose an option ({error})"
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
-        return (
-            "out of memory: try a smaller recipe.batch_size, runtime.eval_batch_size, width or "
-            "data.image_size"
-        )
-    return None
+    return explain(error)
 
 
 def _explain_configuration(error: Exception, schema: type[Settings]) -> str:

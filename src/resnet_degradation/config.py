@@ -34,6 +34,8 @@ DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette
 # Data of the user's own, which only its folder identifies.
 OWN_IMAGES = ("folder", "imagenet")
 PRECISIONS = ("fp32", "bf16")
+FIGURES = ("curves", "responses")
+ERRORS = ("both", "training", "held-out")
 
 # Depths from which section 4.2 begins with the smaller rate.
 WARMUP_FROM_DEPTH = 110
@@ -129,20 +131,43 @@ class NetConfig:
 
 
 @dataclass
+class PanelConfig:
+    """One panel of a study's curves: which of its nets, and which of their errors."""
+
+    title: str = ""
+    residual: Optional[bool] = None  # null: plain and residual nets
+    min_depth: int = 0
+    max_depth: int = 10**9
+    errors: str = "both"
+
+
+@dataclass
 class StudyConfig:
-    """The runs that make a figure: every net with every seed."""
+    """The runs that make a figure (every net with every seed), and what is drawn of them."""
 
     name: str = MISSING
     title: str = ""
     nets: list[NetConfig] = field(default_factory=list)
+    figures: list[str] = field(default_factory=lambda: ["curves"])
+    panels: list[PanelConfig] = field(
+        default_factory=lambda: [
+            PanelConfig("plain nets", residual=False),
+            PanelConfig("residual nets", residual=True),
+        ]
+    )
+    dashed: bool = False
+    y_max: Optional[float] = None
 
 
 @dataclass
 class StudyRunConfig(Settings):
-    """A study, and what its runs have in common."""
+    """A study, what its runs have in common, and how they are to be run."""
 
     seeds: list[int] = field(default_factory=lambda: [0])
     study: StudyConfig = field(default_factory=StudyConfig)
+    jobs: int = 1
+    part: Optional[int] = None
+    plan: bool = False
 
 
 def resolve(composed: DictConfig) -> Config:

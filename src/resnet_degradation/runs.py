@@ -1,7 +1,7 @@
 """Runs as files: what a run folder holds, and how to read it. Nothing here needs a trainer.
 
 A run folder holds `config.yaml`, `metrics.csv` (the record), TensorBoard's events (a view of the
-record), `checkpoints/`, and, once the run is finished, `summary.json`.
+record), `checkpoints/`, and, once the run is finished, `responses.csv` and `summary.json`.
 """
 
 import csv
@@ -144,6 +144,43 @@ def write_metrics(folder: Path, rows: Iterable[Row]) -> None:
 
 
 @dataclass(frozen=True)
+class Response:
+    """One row of responses.csv: the standard deviation of a 3x3 layer's output (figure 7).
+
+    `layer` counts the 3x3 layers from 1, in order; `name` is the convolution's.
+    """
+
+    layer: int
+    name: str
+    std: float
+
+
+def write_responses(folder: Path, responses: list[Response]) -> None:
+    """Write the whole of a run's responses.csv."""
+    with replaced(folder / "responses.csv") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["layer", "name", "std"])
+        writer.writerows([row.layer, row.name, f"{row.std:.6g}"] for row in responses)
+
+
+def read_responses(folder: Path) -> list[Response]:
+    """The layer responses of a finished run; raises UserError if they are not there."""
+    file = folder / "responses.csv"
+    try:
+        with file.open(newline="") as stream:
+            return [
+                Response(int(row["layer"]), row["name"], float(row["std"]))
+                for row in csv.DictReader(stream)
+            ]
+    except OSError as error:
+        raise UserError(
+            f"{folder} has no responses.csv: it is written when a run is finished"
+        ) from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{file} is no record of layer responses: {error}") from error
+
+
+@dataclass(frozen=True)
 class FinalErrors:
     """Errors at the end of a run, in percent.
 
@@ -189,6 +226,17 @@ def summarised_errors(summary: dict[str, Any]) -> FinalErrors:
     return FinalErrors(
         **summary["final_errors_percent"], num_train_images=summary["final_train_images"]
     )
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints in a run folder, newest first."""
+    return sorted((folder / "checkpoints").glob("iteration-*.pt"), reverse=True)
+
+
+def last_checkpoint(folder: Path) -> int:
+    """The iteration of the newest checkpoint in a run folder, 0 if there is none."""
+    files = checkpoint_files(folder)
+    return int(files[0].stem.removeprefix("iteration-")) if files else 0
 
 
 def is_finished(folder: Path) -> bool:

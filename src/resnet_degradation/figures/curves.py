@@ -3,6 +3,7 @@
 Everything is drawn from the files of run folders; no trainer is needed, nor any checkpoint.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -11,9 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from resnet_degradation.config import Config, data_name, digest, identity_keys, net_name
+from resnet_degradation.config import (
+    Config,
+    PanelConfig,
+    data_name,
+    digest,
+    identity_keys,
+    net_name,
+)
+from resnet_degradation.durations import is_fraction
 from resnet_degradation.errors import UserError
-from resnet_degradation.figures.style import RC, colour
+from resnet_degradation.figures.drawing import Drawing, shows
+from resnet_degradation.figures.style import colours, muted, rc
 from resnet_degradation.runs import Row, read_config, read_metrics
 
 if TYPE_CHECKING:
@@ -21,19 +31,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Line widths: training error is thin and held-out error bold, as in figure 4.
-THIN, BOLD = 0.8, 2.2
+THIN, BOLD = 0.8, 2.0
+
+# From so many iterations on, the axis counts them in units of 1e4, as the paper does.
+IN_TEN_THOUSANDS = 20_000
 
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """An error in percent against iterations: its mean over seeds, and their standard deviation.
+    """An error in percent: its mean over seeds, and their standard deviation, at each `x`.
 
     `spread` is zero where there is one seed.
     """
 
-    iterations: Values
+    x: Values
     mean: Values
     spread: Values
 
@@ -49,14 +62,12 @@ class NetCurves:
     held_out: Curve
     held_out_name: str  # "validation" or "test"
 
-    def end(self) -> float:
-        """Where the bold curve ends, or the thin one where nothing was held out yet."""
-        curve = self.held_out if len(self.held_out.mean) else self.train
-        return float(curve.mean[-1])
 
-
-def load_curves(folders: list[Path]) -> list[NetCurves]:
+def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> list[NetCurves]:
     """The curves of the runs in these folders, averaged over seeds, in the order of the folders.
+
+    x: the column of the record on the horizontal axis. smooth: how many rows a point of a training
+    curve averages (itself and those before it).
 
     Runs that differ in more than the seed are kept apart; where nets of one name do, the names
     tell in what. Raises UserError if a folder holds no run.
@@ -69,7 +80,10 @@ def load_curves(folders: list[Path]) -> list[NetCurves]:
     if not groups:
         raise UserError("there is nothing to draw yet: no run has recorded a row")
     names = distinct_names([runs[0][0] for runs in groups.values()])
-    return [_over_seeds(name, runs) for name, runs in zip(names, groups.values(), strict=True)]
+    return [
+        _over_seeds(name, runs, x, smooth)
+        for name, runs in zip(names, groups.values(), strict=True)
+    ]
 
 
 def distinct_names(configs: list[Config]) -> list[str]:
@@ -88,8 +102,7 @@ def distinct_names(configs: list[Config]) -> list[str]:
     return distinct
 
 
-def _over_seeds(name: str, runs: list[tuple[Config, list[Row]]]) -> NetCurves:
-    config = runs[0][0]
+def _over_seeds(name: str, runs: list[tuple[Config, list[Row]]], x: str, smooth: int) -> NetCurves:
     records = [rows for _, rows in runs]
     if not set.intersection(*({row.iteration for row in rows} for rows in records)):
         raise UserError(
@@ -97,125 +110,229 @@ def _over_seeds(name: str, runs: list[tuple[Config, list[Row]]]) -> NetCurves:
             "draw them one by one"
         )
     validated = any(row.val_error is not None for row in records[0])
+    held_out = attrgetter("val_error" if validated else "test_error")
     return NetCurves(
         name=name,
-        config=config,
+        config=runs[0][0],
         num_seeds=len(runs),
-        train=_curve([[(row.iteration, row.train_error) for row in rows] for rows in records]),
-        held_out=_curve(
-            [
-                [
-                    (row.iteration, error)
-                    for row in rows
-                    if (error := row.val_error if validated else row.test_error) is not None
-                ]
-                for rows in records
-            ]
-        ),
+        train=_curve(records, attrgetter("train_error"), x, smooth),
+        held_out=_curve(records, held_out, x, 1),
         held_out_name="validation" if validated else "test",
     )
 
 
-def _curve(runs: list[list[tuple[int, float]]]) -> Curve:
-    """The mean over runs at the iterations that all of them have recorded."""
-    recorded = [dict(points) for points in runs]
-    common = sorted(set.intersection(*(set(errors) for errors in recorded)))
-    values = np.array([[errors[iteration] for iteration in common] for errors in recorded])
+def _curve(
+    records: list[list[Row]], error: Callable[[Row], float | None], x: str, smooth: int
+) -> Curve:
+    """The mean over runs at the iterations at which all of them have measured this error."""
+    measured = [
+        {
+            row.iteration: (getattr(row, x), value)
+            for row in rows
+            if (value := error(row)) is not None
+        }
+        for rows in records
+    ]
+    common = sorted(set.intersection(*(set(points) for points in measured)))
     if not common:
         return Curve(np.array([]), np.array([]), np.array([]))
-    spread = values.std(axis=0, ddof=1) if len(runs) > 1 else np.zeros(len(common))
-    return Curve(np.array(common, dtype=float), values.mean(axis=0), spread)
+    points = np.array([[of_run[iteration] for iteration in common] for of_run in measured])
+    errors = np.stack([_trailing_mean(of_run, smooth) for of_run in points[:, :, 1]])
+    spread = errors.std(axis=0, ddof=1) if len(records) > 1 else np.zeros(len(common))
+    return Curve(points[:, :, 0].mean(axis=0), errors.mean(axis=0), spread)
 
 
-def plot_curves(nets: list[NetCurves], title: str = "") -> "Figure":
-    """Plain nets on the left, residual nets on the right; thin training, bold held-out error.
+def _trailing_mean(values: Values, window: int) -> Values:
+    """The mean of each value and the up to `window` - 1 before it."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    begins = np.maximum(0, ends - window)
+    means: Values = (sums[ends] - sums[begins]) / (ends - begins)
+    return means
 
-    A band is one standard deviation over seeds. The caption names data, schedule and seeds.
+
+def plot_curves(
+    nets: list[NetCurves], drawing: Drawing | None = None, dark: bool = False
+) -> "Figure":
+    """Errors in the panels of `drawing`: by default plain nets left and residual nets right.
+
+    Training error is thin (or dashed), held-out error bold; a band is one standard deviation over
+    seeds. The caption names data, schedule and seeds. Raises UserError if no panel shows a net.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-    from matplotlib.lines import Line2D
-
-    kinds = [
-        (label, members)
-        for label, residual in (("plain nets", False), ("residual nets", True))
-        if (members := [net for net in nets if net.config.residual == residual])
+    drawing = drawing or Drawing()
+    shown = [
+        (panel, members)
+        for panel in drawing.panels
+        if (members := [net for net in nets if shows(panel, net.config)])
     ]
-    with mpl.rc_context(RC):
-        figure, panels = plt.subplots(
-            1, len(kinds), figsize=(4.2 * len(kinds), 3.6), sharey=True, squeeze=False
+    if not shown:
+        raise UserError("there is nothing to draw: no panel shows any of these nets")
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(rc(dark)):
+        figure = Figure(figsize=(1.2 + 3.8 * len(shown), 3.7))
+        rows = figure.subplots(1, len(shown), sharey=True, squeeze=False)
+        top = _top(shown, drawing)
+        for axes, (panel, members) in zip(rows[0], shown, strict=True):
+            for net, colour in zip(members, _colours(members, dark), strict=True):
+                _draw(axes, net, panel, colour, drawing)
+            if drawing.log:
+                axes.set_yscale("log")
+                axes.yaxis.set_major_formatter("{x:g}")
+            else:
+                axes.set_ylim(0, top)
+            axes.set_title(panel.title)
+            _label_horizontal(axes, nets, drawing.x)
+        rows[0][0].set_ylabel("error (%)")
+        _legend(figure, nets, shown, drawing, dark)
+        figure.text(0.5, 0.02, caption(nets), ha="center", fontsize=7.5, color=muted(dark))
+        if drawing.title:
+            figure.suptitle(drawing.title)
+        figure.subplots_adjust(
+            left=0.55 / figure.get_figwidth(),
+            right=1 - 0.85 / figure.get_figwidth(),
+            bottom=0.25,
+            top=0.83 if drawing.title else 0.9,
+            wspace=0.27,
         )
-        panels[0][0].set_ylabel("error (%)")
-        highest = max(float(net.train.mean.max()) for net in nets)
-        panels[0][0].set_ylim(0, min(100.0, 1.05 * highest))
-        for axes, (label, members) in zip(panels[0], kinds, strict=True):
-            for net in members:
-                _draw(axes, net)
-            _name_at_the_end(axes, members)
-            axes.set_title(label)
-            axes.set_xlabel("iteration")
-            axes.set_xlim(0, max(net.train.iterations[-1] for net in nets))
-        held_out = " / ".join(sorted({net.held_out_name for net in nets}))
-        figure.legend(
-            handles=[
-                Line2D([], [], color="#555555", linewidth=THIN, label="training error"),
-                Line2D([], [], color="#555555", linewidth=BOLD, label=f"{held_out} error"),
-            ],
-            loc="lower center",
-            ncols=2,
-            bbox_to_anchor=(0.5, 0.045),
-        )
-        figure.text(0.5, 0.015, caption(nets), ha="center", fontsize=7.5, color="#555555")
-        if title:
-            figure.suptitle(title)
-        figure.tight_layout(rect=(0, 0.11, 1, 1))
+        for axes, (panel, members) in zip(rows[0], shown, strict=True):
+            _name_at_the_end(axes, members, panel, _colours(members, dark))
     return figure
 
 
-def _draw(axes: "Axes", net: NetCurves) -> None:
-    shade = colour(net.config.depth)
-    for curve, width in ((net.train, THIN), (net.held_out, BOLD)):
-        axes.plot(curve.iterations, curve.mean, color=shade, linewidth=width)
+def _colours(members: list[NetCurves], dark: bool) -> list[str]:
+    return colours([net.config for net in members], dark)
+
+
+def _parts(net: NetCurves, panel: PanelConfig) -> list[tuple[str, Curve]]:
+    """What a panel draws of a net."""
+    parts = [("training", net.train), (net.held_out_name, net.held_out)]
+    chosen = {"both": parts, "training": parts[:1], "held-out": parts[1:]}[panel.errors]
+    return [(name, curve) for name, curve in chosen if len(curve.x)]
+
+
+def _end(net: NetCurves, panel: PanelConfig) -> float | None:
+    """Where the bold curve ends, or the thin one where nothing was held out yet."""
+    parts = _parts(net, panel)
+    return float(parts[-1][1].mean[-1]) if parts else None
+
+
+def _top(shown: list[tuple[PanelConfig, list[NetCurves]]], drawing: Drawing) -> float:
+    """The upper end of the error axis."""
+    curves = [curve for panel, nets in shown for net in nets for _, curve in _parts(net, panel)]
+    ends = sorted(float(curve.mean[-1]) for curve in curves)
+    if drawing.y_max is not None and ends:
+        fits = ends[len(ends) // 2] < 0.9 * drawing.y_max
+        if fits or drawing.y_forced:
+            return drawing.y_max
+    highest = max((float(net.train.mean.max()) for _, nets in shown for net in nets), default=100)
+    return min(100.0, 1.05 * highest) or 1.0
+
+
+def _draw(axes: "Axes", net: NetCurves, panel: PanelConfig, colour: str, drawing: Drawing) -> None:
+    for kind, curve in _parts(net, panel):
+        thin = kind == "training" and panel.errors == "both"
+        axes.plot(
+            curve.x,
+            curve.mean,
+            color=colour,
+            linewidth=(1.0 if drawing.dashed else THIN) if thin else BOLD,
+            linestyle="--" if thin and drawing.dashed else "-",
+            label=f"{net.name} {kind}",
+        )
         if net.num_seeds > 1:
             low, high = curve.mean - curve.spread, curve.mean + curve.spread
-            axes.fill_between(curve.iterations, low, high, color=shade, alpha=0.15, linewidth=0)
+            axes.fill_between(curve.x, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def _name_at_the_end(axes: "Axes", members: list[NetCurves]) -> None:
-    """Write each net's name where its bold curve ends, as the paper does, but not over another."""
-    low, high = axes.get_ylim()
-    gap = 0.065 * (high - low)
-    lowest_free = low + 0.02 * (high - low)
-    for net in sorted(members, key=NetCurves.end):
-        height = max(net.end(), lowest_free)
+def _label_horizontal(axes: "Axes", nets: list[NetCurves], x: str) -> None:
+    end = max(float(net.train.x[-1]) for net in nets)
+    axes.set_xlim(0, end)
+    if x == "iteration" and end >= IN_TEN_THOUSANDS:
+        axes.set_xlabel("iterations (1e4)")
+        axes.xaxis.set_major_formatter(lambda value, _position: f"{value / 1e4:g}")
+    else:
+        axes.set_xlabel({"iteration": "iterations", "epoch": "epochs"}.get(x, x))
+        axes.xaxis.set_major_formatter("{x:,g}")
+    axes.locator_params(axis="x", nbins=6)
+
+
+def _legend(
+    figure: "Figure",
+    nets: list[NetCurves],
+    shown: list[tuple[PanelConfig, list[NetCurves]]],
+    drawing: Drawing,
+    dark: bool,
+) -> None:
+    if all(panel.errors != "both" for panel, _ in shown):
+        return
+    from matplotlib.lines import Line2D
+
+    held_out = " / ".join(sorted({net.held_out_name for net in nets}))
+    thin = {"linewidth": 1.0, "linestyle": "--"} if drawing.dashed else {"linewidth": THIN}
+    over = f" (mean over {drawing.smooth} rows)" if drawing.smooth > 1 else ""
+    figure.legend(
+        handles=[
+            Line2D([], [], color=muted(dark), label=f"training error{over}", **thin),
+            Line2D([], [], color=muted(dark), linewidth=BOLD, label=f"{held_out} error"),
+        ],
+        loc="lower center",
+        ncols=2,
+        bbox_to_anchor=(0.5, 0.045),
+    )
+
+
+def _name_at_the_end(
+    axes: "Axes", members: list[NetCurves], panel: PanelConfig, shades: list[str]
+) -> None:
+    """Write each net's name where its bold curve ends, as the paper does, but not over another.
+
+    A curve that ends above the picture is named at its top, with the error that it ends at.
+    """
+    size = 7.5
+    height = axes.get_window_extent().height * 72 / axes.figure.dpi  # in points
+    gap = 1.25 * size / height
+    ends = []
+    for net, shade in zip(members, shades, strict=True):
+        if (end := _end(net, panel)) is not None:
+            pixel = axes.transData.transform((0, max(end, 1e-9)))
+            place = float(axes.transAxes.inverted().transform(pixel)[1])
+            name = f"{net.name}\n(ends at {end:.0f} %)" if place > 1 else net.name
+            ends.append((min(place, 1.0), net.name, name, shade))
+    lowest_free = 0.015
+    for place, _, name, shade in sorted(ends):
+        put = max(place, lowest_free)
         axes.annotate(
-            net.name,
-            (1.01, height),
-            xycoords=("axes fraction", "data"),
-            color=colour(net.config.depth),
+            name,
+            (1.012, put),
+            xycoords="axes fraction",
+            color=shade,
+            fontsize=size,
             va="center",
             annotation_clip=False,
         )
-        lowest_free = height + gap
+        lowest_free = put + gap * (1 + name.count("\n"))
 
 
 def caption(nets: list[NetCurves]) -> str:
     """The data, the schedule and the number of seeds behind the curves."""
-
-    def all_of(values: set[str]) -> str:
-        return " / ".join(sorted(values))
-
-    configs = [net.config for net in nets]
-    data = all_of({f"{data_name(c)} {c.data.image_size}x{c.data.image_size}" for c in configs})
-    length = all_of({_length(c) for c in configs})
-    rate = all_of({f"rate {c.recipe.lr:g}" for c in configs})
     num_seeds = {net.num_seeds for net in nets}
-    seeds = all_of({str(number) for number in num_seeds})
+    seeds = _all_of({str(number) for number in num_seeds})
     seeds += " seed" if num_seeds == {1} else " seeds (band: one standard deviation)"
-    batch = all_of({str(c.recipe.batch_size) for c in configs})
-    return f"{data}; {length} of {batch} images; {rate}; {seeds}"
+    return f"{conditions([net.config for net in nets])}; {seeds}"
+
+
+def conditions(configs: list[Config]) -> str:
+    """The data and the schedule of some runs."""
+    data = _all_of({f"{data_name(c)} {c.data.image_size}x{c.data.image_size}" for c in configs})
+    length = _all_of({_length(c) for c in configs})
+    batch = _all_of({str(c.recipe.batch_size) for c in configs})
+    return f"{data}; {length} of {batch} images; {_all_of({_rate(c) for c in configs})}"
+
+
+def _all_of(values: set[str]) -> str:
+    return " / ".join(sorted(values))
 
 
 def _length(config: Config) -> str:
@@ -223,15 +340,15 @@ def _length(config: Config) -> str:
     return f"{length:,} iterations" if isinstance(length, int) else f"{length}, in batches"
 
 
-def save_figure(figure: "Figure", stem: Path) -> list[Path]:
-    """Write the figure as PNG and SVG beside each other; `stem` is their path without ending."""
-    import matplotlib as mpl
-
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    # Without a date and with fixed identifiers, the same record gives the same file.
-    formats: dict[str, dict[str, None]] = {"png": {}, "svg": {"Date": None}}
-    files = [(stem.with_name(f"{stem.name}.{name}"), data) for name, data in formats.items()]
-    with mpl.rc_context(RC):
-        for file, metadata in files:
-            figure.savefig(file, metadata=metadata)
-    return [file for file, _ in files]
+def _rate(config: Config) -> str:
+    recipe = config.recipe
+    rate = f"rate {recipe.lr:g}"
+    if recipe.schedule == "plateau":
+        return f"{rate}, times {recipe.gamma:g} on a plateau"
+    if not recipe.milestones:
+        return rate
+    points = [
+        f"{milestone:.0%}" if is_fraction(milestone) else f"{milestone}"
+        for milestone in recipe.milestones
+    ]
+    return f"{rate}, times {recipe.gamma:g} at {' and '.join(points)}"

@@ -1,6 +1,13 @@
-"""How figures look: the same nets in the same colours everywhere."""
+"""How figures look: the same nets in the same colours everywhere, on paper and on screen."""
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from resnet_degradation.config import Config
+from resnet_degradation.families import Family, default_shortcut
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, laid over the paper's
 # colours: 20 layers yellow, 56 red, 110 black (figure 6); 18 blue, 34 red (figure 4).
@@ -18,23 +25,87 @@ COLOURS = {
     152: "#000000",
 }
 OTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#009E73", "#E69F00")
+# Nets with another shortcut option than the paper's, which keeps the colour of its depth.
+SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#0072B2", "C": "#009E73"}
 
-RC: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "figure.facecolor": "white",
-    "savefig.dpi": 200,
-    "svg.fonttype": "none",
-    # A figure drawn twice from the same record is the same file.
-    "svg.hashsalt": "resnet-degradation",
-}
+FORMATS = ("png", "svg", "pdf")
 
 
-def colour(depth: int) -> str:
-    """The colour of all nets with this depth."""
-    return COLOURS.get(depth, OTHER_COLOURS[depth % len(OTHER_COLOURS)])
+def muted(dark: bool) -> str:
+    """The colour of captions and legends."""
+    return "#A8B0B8" if dark else "#555555"
+
+
+def rc(dark: bool = False) -> dict[Any, Any]:
+    """matplotlib's settings; `dark` for pages that are read on a dark screen."""
+    ink, paper, grid = (
+        ("#E4E7EB", "#171A1E", "#33383E") if dark else ("#000000", "white", "#DDDDDD")
+    )
+    return {
+        "font.size": 9,
+        "text.color": ink,
+        "axes.edgecolor": ink,
+        "axes.labelcolor": ink,
+        "axes.facecolor": paper,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": grid,
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+        "figure.facecolor": paper,
+        "savefig.dpi": 200,
+        "pdf.fonttype": 42,  # text stays text
+        "svg.fonttype": "none",
+        # A figure drawn twice from the same record is the same file.
+        "svg.hashsalt": "resnet-degradation",
+    }
+
+
+def colours(configs: list[Config], dark: bool = False) -> list[str]:
+    """The colours of these nets in one panel: by depth and shortcut option, shaded where equal."""
+    base = [_base_colour(config) for config in configs]
+    return [
+        _shaded(_on(colour, dark), base[:position].count(colour))
+        for position, colour in enumerate(base)
+    ]
+
+
+def _base_colour(config: Config) -> str:
+    usual = default_shortcut(config.depth, cast(Family, config.family))
+    if config.shortcut is not None and config.shortcut != usual:
+        return SHORTCUT_COLOURS[config.shortcut]
+    return COLOURS.get(config.depth, OTHER_COLOURS[config.depth % len(OTHER_COLOURS)])
+
+
+def _on(colour: str, dark: bool) -> str:
+    """The colour, if need be made visible on a dark page."""
+    return {"#000000": "#FFFFFF", "#0072B2": "#3D9BDC"}.get(colour, colour) if dark else colour
+
+
+def _shaded(colour: str, step: int) -> str:
+    """The colour itself, and for every further step a tone farther towards grey."""
+    if step == 0:
+        return colour
+    share = 1 - 0.6**step
+    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + share * (150 - part)):02X}" for part in parts)
+
+
+def save_figure(
+    figure: "Figure", stem: Path, formats: tuple[str, ...] = FORMATS, dark: bool = False
+) -> list[Path]:
+    """Write the figure in each format; `stem` is the path without ending. Returns the files."""
+    import matplotlib as mpl
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    # Without a date and with fixed identifiers, the same record gives the same file.
+    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    files = [stem.with_name(f"{stem.name}.{name}") for name in formats]
+    with mpl.rc_context(rc(dark)):
+        for name, file in zip(formats, files, strict=True):
+            figure.savefig(file, metadata=undated[name])
+    return files

@@ -9,13 +9,9 @@ import torch
 
 from resnet_degradation.errors import CheckpointError
 from resnet_degradation.files import replaced
+from resnet_degradation.runs import checkpoint_files
 
 KEPT = 2
-
-
-def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints in a run folder, newest first."""
-    return sorted((folder / "checkpoints").glob("iteration-*.pt"), reverse=True)
 
 
 def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any]) -> Path:

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from resnet_degradation.config import Config, run_folder, run_name
 from resnet_degradation.errors import ConfigError, DivergenceError
 from resnet_degradation.evaluate import held_out_errors
-from resnet_degradation.runs import FinalErrors, Row, is_finished
-from resnet_degradation.train.progress import RunProgress
+from resnet_degradation.inspect.responses import layer_responses
+from resnet_degradation.runs import FinalErrors, Response, Row, is_finished
+from resnet_degradation.train.progress import View
 from resnet_degradation.train.recorder import Recorder
 from resnet_degradation.train.setup import (
     Run,
@@ -21,7 +22,7 @@ from resnet_degradation.train.setup import (
 )
 
 
-def train(config: Config, progress: RunProgress) -> Path:
+def train(config: Config, progress: View) -> Path:
     """Run a settled configuration to its end and return its run folder.
 
     A finished run is left as it is; an interrupted one goes on from its last checkpoint as if it
@@ -33,13 +34,12 @@ def train(config: Config, progress: RunProgress) -> Path:
         return folder
     require_folder(config.output_dir)
     run = prepare(config)
-    progress.say(describe(run))
     recorder = Recorder(folder, config, run.start)
-    progress.begin(run.start, run.plan.num_iterations)
+    progress.begin(run.start, run.plan.num_iterations, describe(run))
     try:
         iterate(run, recorder, progress)
         final = final_errors(run, recorder)
-        recorder.finish(config, final, summary(run, final))
+        recorder.finish(config, final, final_responses(run), summary(run, final))
     finally:
         progress.end()
         recorder.close()
@@ -63,7 +63,13 @@ def final_errors(run: Run, recorder: Recorder) -> FinalErrors:
     return FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
 
 
-def iterate(run: Run, recorder: Recorder, progress: RunProgress) -> None:
+def final_responses(run: Run) -> list[Response]:
+    """The layer responses at the end of a run, on all images of its first held-out split."""
+    split = next(iter(run.batches.splits))
+    return layer_responses(run.net, (images for images, _ in run.batches.held_out(split)))
+
+
+def iterate(run: Run, recorder: Recorder, progress: View) -> None:
     """The iterations that are left, with what is measured and saved between them."""
     recipe, plan, schedule, meter = run.config.recipe, run.plan, run.schedule, run.meter
     mixed_precision = run.config.runtime.precision == "bf16"

@@ -1,5 +1,7 @@
 """What a run says while it trains: a live bar in a terminal, plain lines elsewhere."""
 
+from typing import Protocol
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -13,24 +15,58 @@ from rich.progress import (
 from resnet_degradation.runs import Row
 
 
+class View(Protocol):
+    """Whom a run tells how far it is."""
+
+    def say(self, text: str) -> None:
+        """Print some text."""
+
+    def begin(self, start: int, total: int, about: str) -> None:
+        """Show a run of which `start` of `total` iterations are done, and what it is about."""
+
+    def advance(self, done: int) -> None:
+        """`done` iterations are done."""
+
+    def row(self, row: Row) -> None:
+        """Show a new row of the record."""
+
+    def end(self) -> None:
+        """The run is over, finished or not."""
+
+
+class Errors:
+    """The last errors of a run as text; the held-out one stays until the next is measured."""
+
+    def __init__(self) -> None:
+        self._held_out = ""
+
+    def told(self, row: Row) -> str:
+        """The training error of this row, and the held-out error as far as known."""
+        if (error := row.held_out_error()) is not None:
+            name = "val" if row.val_error is not None else "test"
+            self._held_out = f" {name} {error:.1f}%"
+        return f"train {row.train_error:.1f}%{self._held_out}"
+
+
 class RunProgress:
-    """Shows one run's errors, rate, speed and time left."""
+    """Shows one run's errors, rate, speed and time left; see View."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._total = 0
-        self._held_out: str = ""
+        self._errors = Errors()
 
-    def say(self, text: str, end: str = "\n") -> None:
+    def say(self, text: str) -> None:
         """Print some text, above the bar if there is one."""
-        self.console.print(text, end=end, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def begin(self, start: int, total: int) -> None:
-        """Show a run of which `start` of `total` iterations are done."""
+    def begin(self, start: int, total: int, about: str) -> None:
+        """Show a run of which `start` of `total` iterations are done, and what it is about."""
+        self.say(about)
         self._total = total
-        self._held_out = ""
+        self._errors = Errors()
         if self.console.is_terminal:
             # Narrow enough for 80 columns, beyond which numbers are cut off: so without a label.
             self._bar = Progress(
@@ -52,18 +88,12 @@ class RunProgress:
 
     def row(self, row: Row) -> None:
         """Show a new row of the record."""
-        if (error := row.held_out_error()) is not None:
-            name = "val" if row.val_error is not None else "test"
-            self._held_out = f" {name} {error:.1f}%"
-        measured = (
-            f"train {row.train_error:.1f}%{self._held_out} lr {row.lr:.3g} "
-            f"{row.images_per_second:.0f} images/s"
-        )
+        measured = f"{self._errors.told(row)} lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
         if self._bar is not None:
             self._bar.update(self._task, measured=measured)
             return
-        left = row.seconds / row.iteration * (self._total - row.iteration)
-        self.say(f"{row.iteration:>7}/{self._total} {measured} {_clock(left)} left")
+        left = clock(row.seconds / row.iteration * (self._total - row.iteration))
+        self.say(f"{row.iteration:>7}/{self._total} {measured} {left} left")
 
     def end(self) -> None:
         """Take the bar away."""
@@ -72,7 +102,8 @@ class RunProgress:
             self._bar = None
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time in seconds as m:ss, or h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours}:{minutes:02d}:{int(seconds):02d}" if hours else f"{minutes}:{int(seconds):02d}"

@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics.csv, TensorBoard events, config.yaml, summary.json."""
+"""What a run leaves behind: see runs.py for the files, and how they are read."""
 
 import csv
 import json
@@ -24,11 +24,13 @@ from resnet_degradation.config import Config, data_name, identity_keys, net_name
 from resnet_degradation.files import replaced
 from resnet_degradation.runs import (
     FinalErrors,
+    Response,
     Row,
     as_recorded,
     format_row,
     read_whole_rows,
     write_metrics,
+    write_responses,
 )
 
 # TensorBoard's names for the columns of metrics.csv that it shows.
@@ -90,8 +92,15 @@ class Recorder:
 
         self._tensorboard.add_image("training images", make_grid(images, nrow=8), 0)
 
-    def finish(self, config: Config, final: FinalErrors, summary: dict[str, Any]) -> None:
-        """Write the summary, which marks the run as finished, and TensorBoard's hparams."""
+    def finish(
+        self,
+        config: Config,
+        final: FinalErrors,
+        responses: list[Response],
+        summary: dict[str, Any],
+    ) -> None:
+        """Write responses, TensorBoard's hparams, and last the summary, which says: finished."""
+        write_responses(self.folder, responses)
         errors = {f"final/{n}": e for n, e in final.in_percent().items() if e is not None}
         for tag, error in errors.items():
             self._tensorboard.add_scalar(tag, error, self.last_iteration())

@@ -107,8 +107,8 @@ def choose_device(config: Config) -> torch.device:
     return torch.device("cuda" if use_cuda else "cpu")
 
 
-def make_net(config: Config, num_classes: int) -> ResNet:
-    """The initialised net of a settled configuration."""
+def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResNet:
+    """The net of a settled configuration, with its initial weights if `initialised`."""
     net = build_net(
         config.depth,
         config.residual,
@@ -118,7 +118,8 @@ def make_net(config: Config, num_classes: int) -> ResNet:
         width=config.width,
         bottleneck_stride=cast(BottleneckStride, config.bottleneck_stride),
     )
-    initialise(net, config.seed)
+    if initialised:
+        initialise(net, config.seed)
     return net
 
 

@@ -76,6 +76,16 @@ def shortcut_verdict(comparison: Comparison, cured: bool) -> str:
     return f"{comparison.arithmetic()}: {said[comparison.outcome]}"
 
 
+def option_verdict(comparison: Comparison) -> str:
+    """What the comparison of a residual net (second) with its twin by shortcut option A says."""
+    said = {
+        "worse": "it trains worse than option A",
+        "better": "it trains better than option A",
+        "alike": "no difference beyond the noise",
+    }
+    return f"{comparison.arithmetic()}: {said[comparison.outcome]}"
+
+
 def counting_noise(error: float, num_images: int) -> float:
     """The standard error in points of an error (percent) counted on `num_images` images."""
     # One wrong answer at the least, or an error of zero would have no noise.

@@ -1,0 +1,59 @@
+"""What a figure shows and how, as data: a study's file says it, its index keeps it."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resnet_degradation.config import Config, PanelConfig, StudyConfig
+from resnet_degradation.errors import UserError
+
+# What the horizontal axis may be: columns of the record.
+HORIZONTAL = ("iteration", "epoch", "seconds")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Titles, panels and axes of a figure of curves.
+
+    y_max: upper end of the error axis in percent, used where most curves end below it, or
+    always if `y_forced`.
+    dashed: training error dashed, as in figure 6, and not thin, as in figure 4.
+    smooth: number of rows of the record that a point of a training curve averages.
+    """
+
+    title: str = ""
+    panels: list[PanelConfig] = field(default_factory=lambda: StudyConfig().panels)
+    dashed: bool = False
+    y_max: float | None = None
+    y_forced: bool = False
+    x: str = "iteration"
+    smooth: int = 1
+    log: bool = False
+
+
+def shows(panel: PanelConfig, config: Config) -> bool:
+    """Whether a net belongs to a panel."""
+    kind = panel.residual is None or panel.residual == config.residual
+    return kind and panel.min_depth <= config.depth <= panel.max_depth
+
+
+def to_json(drawing: Drawing) -> dict[str, Any]:
+    """The drawing for a study's index."""
+    return asdict(drawing)
+
+
+def read_drawing(folder: Path) -> Drawing:
+    """How the study in this folder is drawn, or the usual way if it is no study's folder.
+
+    Raises UserError if its index is damaged.
+    """
+    index = folder / "study.json"
+    if not index.is_file():
+        return Drawing()
+    try:
+        kept = json.loads(index.read_text())["drawing"]
+        panels = [PanelConfig(**panel) for panel in kept.pop("panels")]
+        return Drawing(panels=panels, **kept)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{index} is no index of a study: {error}") from error

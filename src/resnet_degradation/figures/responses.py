@@ -1,0 +1,96 @@
+"""Standard deviation of layer responses, in the manner of figure 7; drawn from files alone."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from resnet_degradation.config import Config, digest
+from resnet_degradation.errors import UserError
+from resnet_degradation.figures.curves import Values, conditions, distinct_names
+from resnet_degradation.figures.style import colours, muted, rc
+from resnet_degradation.runs import read_config, read_responses
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class NetResponses:
+    """The responses of one net's 3x3 layers in order, over all of its seeds: (seeds, layers)."""
+
+    name: str
+    config: Config
+    stds: Values
+
+
+def load_responses(folders: list[Path]) -> list[NetResponses]:
+    """The responses of the finished runs in these folders, by net, in the order of the folders.
+
+    Raises UserError if there is none, or if a folder's is damaged.
+    """
+    groups: dict[str, list[tuple[Config, list[float]]]] = {}
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        config = read_config(folder)
+        stds = [response.std for response in read_responses(folder)]
+        groups.setdefault(digest(replace(config, seed=0)), []).append((config, stds))
+    if not groups:
+        raise UserError("there is nothing to draw yet: no run has recorded its layer responses")
+    names = distinct_names([runs[0][0] for runs in groups.values()])
+    return [
+        NetResponses(name, runs[0][0], np.array([stds for _, stds in runs]))
+        for name, runs in zip(names, groups.values(), strict=True)
+    ]
+
+
+def plot_responses(nets: list[NetResponses], title: str = "", dark: bool = False) -> "Figure":
+    """Responses in layer order (above) and in descending order (below).
+
+    Plain nets dashed, residual nets solid; a band is one standard deviation over seeds.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    # A plain net has the colour of its residual twin, as its line tells them apart.
+    kinds = [[net for net in nets if net.config.residual == kind] for kind in (False, True)]
+    shaded = [
+        pair
+        for kind in kinds
+        for pair in zip(kind, colours([net.config for net in kind], dark), strict=True)
+    ]
+    with mpl.rc_context(rc(dark)):
+        figure = Figure(figsize=(7.2, 6.2))
+        panels = figure.subplots(2, 1)
+        for axes, in_order in zip(panels, (True, False), strict=True):
+            for net, shade in shaded:
+                stds = net.stds if in_order else -np.sort(-net.stds, axis=1)
+                layers = np.arange(1, stds.shape[1] + 1)
+                mean = stds.mean(axis=0)
+                axes.plot(
+                    layers,
+                    mean,
+                    color=shade,
+                    linewidth=1.4 if net.config.residual else 1.1,
+                    linestyle="-" if net.config.residual else "--",
+                    label=net.name,
+                )
+                if len(stds) > 1:
+                    spread = stds.std(axis=0, ddof=1)
+                    low, high = mean - spread, mean + spread
+                    axes.fill_between(layers, low, high, color=shade, alpha=0.18, linewidth=0)
+            axes.set_ylabel("standard deviation")
+            axes.set_xlim(1, max(net.stds.shape[1] for net in nets))
+            axes.set_ylim(bottom=0)
+            axes.set_xlabel(
+                "3x3 layers, from the images on" if in_order else "3x3 layers, strongest first"
+            )
+        panels[0].legend(ncols=min(len(nets), 5), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        num_seeds = sorted({len(net.stds) for net in nets})
+        seeds = " / ".join(map(str, num_seeds)) + (" seed" if num_seeds == [1] else " seeds")
+        told = f"{conditions([net.config for net in nets])}; {seeds}"
+        figure.text(0.5, 0.012, told, ha="center", fontsize=7.5, color=muted(dark))
+        if title:
+            figure.suptitle(title)
+        figure.subplots_adjust(left=0.09, right=0.98, top=0.88, bottom=0.12, hspace=0.28)
+    return figure

@@ -1,0 +1,1 @@
+"""Measurements on a trained net that say why, and not only that."""

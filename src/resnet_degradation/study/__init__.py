@@ -1,0 +1,1 @@
+"""Studies: which runs make a figure, carrying them out, and what they say together."""

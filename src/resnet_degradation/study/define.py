@@ -1,0 +1,146 @@
+"""Which runs make a figure, and in which folder the figure belongs."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from resnet_degradation.config import (
+    ERRORS,
+    FIGURES,
+    Config,
+    Settings,
+    StudyRunConfig,
+    data_name,
+    digest,
+    net_name,
+    run_folder,
+    settle,
+)
+from resnet_degradation.errors import ConfigError
+from resnet_degradation.figures.drawing import Drawing, shows, to_json
+from resnet_degradation.files import replaced
+
+
+@dataclass(frozen=True)
+class Study:
+    """A named set of settled runs, what is drawn of them, and the folder for that."""
+
+    name: str
+    runs: list[Config]
+    figures: list[str]
+    drawing: Drawing
+    folder: Path
+
+    def is_single_seed(self) -> bool:
+        """Whether there is no spread over seeds to tell."""
+        return len({run.seed for run in self.runs}) == 1
+
+
+def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> Study:
+    """The study that a composed configuration names: every net with every seed.
+
+    as_filed: the same study as its file has it. A study whose runs are others, because settings
+    were overridden, gets a folder of its own, so that no figure takes another's place.
+
+    Raises ConfigError for whatever cannot be run or drawn.
+    """
+    config = _typed(composed)
+    study = config.study
+    runs = _runs(config)
+    drawing = Drawing(study.title, study.panels, dashed=study.dashed, y_max=study.y_max)
+    _check_drawing(config, runs)
+    name = study.name
+    if as_filed is not None:
+        filed = _typed(as_filed)
+        if filed.study.name == name and _digests(_runs(filed)) != _digests(runs):
+            name = f"{name}-{data_name(runs[0])}-{_digest_of_all(runs)}"
+    folder = Path(config.output_dir) / "studies" / name
+    return Study(study.name, runs, study.figures, drawing, folder)
+
+
+def _typed(composed: DictConfig) -> StudyRunConfig:
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, StudyRunConfig)
+    return config
+
+
+def _runs(config: StudyRunConfig) -> list[Config]:
+    """Every net with every seed, all nets of one seed before the next."""
+    if not config.study.nets or not config.seeds:
+        raise ConfigError("study.nets and seeds need at least one entry each")
+    shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Settings)}
+    runs = []
+    for seed in config.seeds:
+        for net in config.study.nets:
+            own: dict[str, Any] = {"depth": net.depth, "residual": net.residual, "seed": seed}
+            if net.shortcut is not None:
+                own["shortcut"] = net.shortcut
+            runs.append(settle(Config(**(shared | own))))
+    folders = [run_folder(run) for run in runs]
+    if len(set(folders)) < len(folders):
+        repeated = next(folder for folder in folders if folders.count(folder) > 1)
+        raise ConfigError(f"study.nets or seeds name the same run twice: {repeated.name}")
+    return runs
+
+
+def _check_drawing(config: StudyRunConfig, runs: list[Config]) -> None:
+    study = config.study
+    if Path(study.name).name != study.name:
+        raise ConfigError(f"study.name={study.name} is no name for a folder")
+    for figure in study.figures:
+        if figure not in FIGURES:
+            raise ConfigError(
+                f"study.figures={study.figures} is not valid: choose {', '.join(FIGURES)}"
+            )
+    for panel in study.panels:
+        if panel.errors not in ERRORS:
+            raise ConfigError(
+                f"study.panels: errors={panel.errors} is not valid: choose {', '.join(ERRORS)}"
+            )
+    if not study.figures or not study.panels:
+        raise ConfigError("study.figures and study.panels need at least one entry each")
+    for run in runs:
+        if not any(shows(panel, run) for panel in study.panels):
+            raise ConfigError(
+                f"study.panels show no {net_name(run)}: widen residual, min_depth or max_depth "
+                "of one, or leave that net out of study.nets"
+            )
+    if study.y_max is not None and not 0 < study.y_max <= 100:
+        raise ConfigError(f"study.y_max={study.y_max} is not valid: give an error in percent")
+    if config.jobs < 1:
+        raise ConfigError(f"jobs={config.jobs} is not valid: give at least 1")
+    if config.part is not None and not 1 <= config.part <= len(runs):
+        raise ConfigError(
+            f"part={config.part} is not valid: this study has the parts 1 .. {len(runs)} "
+            "(plan=true lists them)"
+        )
+
+
+def _digests(runs: list[Config]) -> list[str]:
+    return [digest(run) for run in runs]
+
+
+def _digest_of_all(runs: list[Config]) -> str:
+    text = "/".join(_digests(runs))
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def write_index(study: Study, runs: list[Config], verdicts: list[str]) -> None:
+    """Write the study's study.json: its finished runs, how they are drawn, what they say."""
+    index = {
+        "study": study.name,
+        "runs": [os.path.relpath(run_folder(run), study.folder) for run in runs],
+        "figures": study.figures,
+        "drawing": to_json(study.drawing),
+        "verdicts": verdicts,
+    }
+    study.folder.mkdir(parents=True, exist_ok=True)
+    with replaced(study.folder / "study.json") as stream:
+        json.dump(index, stream, indent=2)
+        stream.write("\n")

@@ -1,0 +1,191 @@
+"""Carrying out the runs of a study: one after another, several at once, or by a Hydra launcher.
+
+A run that fails keeps no other from running. A run in another process is watched by its record.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing.connection import wait as wait_for_end
+from pathlib import Path
+from queue import SimpleQueue
+
+from rich.console import Console
+
+from resnet_degradation.config import Config, run_folder
+from resnet_degradation.errors import explain
+from resnet_degradation.runs import is_finished
+from resnet_degradation.study.view import TICK, StudyView
+
+Failures = dict[int, str]  # position of a run -> why it failed
+
+
+def run_in_turn(runs: list[Config], view: StudyView) -> Failures:
+    """One run after another, in this process."""
+    from resnet_degradation.train.loop import train
+
+    failures = {}
+    for position, run in enumerate(runs):
+        failure = None
+        try:
+            train(run, view.of(run))
+        except Exception as error:
+            failures[position] = failure = _reason(error)
+        view.over(run, failure)
+    return failures
+
+
+def run_at_once(runs: list[Config], jobs: int, view: StudyView) -> Failures:
+    """Up to `jobs` runs at once, each in one of as many processes; one that dies takes one run."""
+    idle: SimpleQueue[_Worker] = SimpleQueue()
+    for slot in range(jobs):
+        idle.put(_Worker(slot))
+    failures = {}
+    threads = ThreadPoolExecutor(jobs)
+    pending: dict[Future[str | None], int] = {
+        threads.submit(_train_by_one_of, idle, _with_its_threads(run, jobs)): position
+        for position, run in enumerate(runs)
+    }
+    try:
+        while pending:
+            ended, _ = wait(pending, timeout=TICK, return_when=FIRST_COMPLETED)
+            for future in ended:
+                position = pending.pop(future)
+                if (failure := future.result()) is not None:
+                    failures[position] = failure
+                view.over(runs[position], failure)
+            for future, position in pending.items():
+                if future.running():
+                    view.of(runs[position]).read()
+    except BaseException:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    threads.shutdown()
+    for _ in range(jobs):
+        idle.get().end()
+    return failures
+
+
+def run_by_launcher(
+    runs: list[Config], parts: list[int], arguments: list[str], log: Path, view: StudyView
+) -> Failures:
+    """Each run as a job of the Hydra launcher that the arguments of this command choose.
+
+    parts: the runs' numbers in the study. What the jobs print goes to `log`.
+    """
+    command = [
+        *(sys.executable, "-m", "resnet_degradation.study", "--multirun", *arguments),
+        f"part={','.join(map(str, parts))}",
+    ]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    watched = dict(enumerate(runs))
+    with log.open("w") as stream:
+        launcher = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        try:
+            while launcher.poll() is None:
+                time.sleep(TICK)
+                for position, run in list(watched.items()):
+                    if is_finished(run_folder(run)):
+                        view.over(watched.pop(position), None)
+                    else:
+                        view.of(run).read()
+        finally:
+            launcher.terminate()
+    failures = {}
+    for position, run in watched.items():
+        failure = None
+        if not is_finished(run_folder(run)):
+            failures[position] = failure = f"its job did not finish: see {log}"
+        view.over(run, failure)
+    return failures
+
+
+def _with_its_threads(run: Config, jobs: int) -> Config:
+    """The run with its share of the CPU threads, unless it was given a number of them."""
+    if run.runtime.num_threads > 0:
+        return run
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    share = max(1, (available or 1) // jobs)
+    return replace(run, runtime=replace(run.runtime, num_threads=share))
+
+
+class _Worker:
+    """A process that carries out one run after another, and is replaced if it dies."""
+
+    def __init__(self, slot: int) -> None:
+        self._slot = slot
+        self._process = self._new()
+
+    def train(self, run: Config) -> str | None:
+        """Why the run failed, or None."""
+        try:
+            return self._process.submit(_train_quietly, run).result()
+        except BrokenProcessPool:
+            self._process = self._new()
+            return "its process was killed (by the system, if memory ran out)"
+
+    def end(self) -> None:
+        """End the process, which has nothing to do."""
+        self._process.shutdown()
+
+    def _new(self) -> ProcessPoolExecutor:
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(1, spawn, _begin_process, (self._slot,))
+
+
+def _train_by_one_of(idle: "SimpleQueue[_Worker]", run: Config) -> str | None:
+    worker = idle.get()
+    try:
+        return worker.train(run)
+    finally:
+        idle.put(worker)
+
+
+def _begin_process(slot: int) -> None:
+    """End when the study's process ends, however it does; use the slot's own GPU, if any."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        wait_for_end([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    import torch
+
+    if (num_gpus := torch.cuda.device_count()) > 1:
+        torch.cuda.set_device(slot % num_gpus)
+
+
+def _train_quietly(run: Config) -> str | None:
+    from resnet_degradation.train.loop import train
+    from resnet_degradation.train.progress import RunProgress
+
+    try:
+        train(run, RunProgress(Console(quiet=True)))
+    except Exception as error:
+        return _reason(error)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """Why a run failed, in one line; a bug shows its traceback first."""
+    if (message := explain(error)) is not None:
+        return message
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error} (a bug: see the traceback)"

@@ -1,0 +1,303 @@
+"""The report of a study, from the files of its runs: figures, tables, verdicts, conditions."""
+
+import base64
+import json
+import os
+import shlex
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from resnet_degradation import paper
+from resnet_degradation.config import Config, run_name
+from resnet_degradation.figures import (
+    load_curves,
+    load_responses,
+    plot_curves,
+    plot_responses,
+    save_figure,
+)
+from resnet_degradation.figures.curves import conditions
+from resnet_degradation.study.define import Study, write_index
+from resnet_degradation.study.results import (
+    Result,
+    by_net,
+    find_verdicts,
+    mean_and_spread,
+    read_result,
+    response_verdict,
+    write_results,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ALT_TEXTS = {
+    "curves": "Training and held-out error of every net against iterations",
+    "responses": "Standard deviation of the responses of every net's 3x3 layers",
+}
+# Settings that differ between the runs of a study; the others are the study's configuration.
+OF_A_RUN = ("depth", "residual", "shortcut", "seed", "family")
+
+
+@dataclass(frozen=True)
+class NetRow:
+    """One net of the report's table; errors in percent, as text with their spread over seeds."""
+
+    name: str
+    num_parameters: int
+    multiply_adds: int
+    train_error: str
+    held_out_error: str
+    paper: str  # the paper's error and its table, marked where it is not comparable
+    seeds: str
+    seconds: float
+    mean_train_error: float
+    mean_held_out_error: float | None
+    paper_error: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a study came to, ready to be written or printed."""
+
+    study: Study
+    results: list[Result]
+    nets: list[NetRow]
+    held_out_name: str
+    verdicts: list[str]
+    notes: list[str]  # what keeps the paper's values from being comparable
+    files: list[Path]
+
+
+def write_report(study: Study, arguments: list[str]) -> Report:
+    """Draw the figures of a study of finished runs, and write its tables and report.
+
+    arguments: of the command that made it, to be repeated.
+    """
+    results = [read_result(run) for run in study.runs]
+    verdicts = find_verdicts(results)
+    if "responses" in study.figures:
+        verdicts.append(response_verdict(results))
+    write_index(study, study.runs, verdicts)
+    write_results(study.folder / "results.csv", results)
+    draw = {name: _figure(name, study, results) for name in study.figures}
+    figures = [file for name in draw for file in save_figure(draw[name](), study.folder / name)]
+    nets, notes = net_rows(results)
+    files = [*figures, study.folder / "results.csv"]
+    report = Report(study, results, nets, _held_out_name(results), verdicts, notes, files)
+    content = _content(report, arguments)
+    for name in ("report.md", "report.html"):
+        pages = {} if name == "report.md" else {"pages": [_page(n, draw[n]) for n in draw]}
+        text = _template(name).render(content | pages)
+        (study.folder / name).write_text(text, encoding="utf-8")
+        files.append(study.folder / name)
+    return report
+
+
+def _figure(name: str, study: Study, results: list[Result]) -> Callable[..., "Figure"]:
+    """A function that draws a figure of the study: with its title or without, light or dark."""
+    folders = [result.folder for result in results]
+    untitled = replace(study.drawing, title="")
+    if name == "curves":
+        curves = load_curves(folders)
+        return lambda titled=True, dark=False: plot_curves(
+            curves, study.drawing if titled else untitled, dark
+        )
+    responses = load_responses(folders)
+    return lambda titled=True, dark=False: plot_responses(
+        responses, study.drawing.title if titled else "", dark
+    )
+
+
+def net_rows(results: list[Result]) -> tuple[list[NetRow], list[str]]:
+    """A row for every net, and the notes that its paper's value refers to."""
+    rows: list[NetRow] = []
+    notes: dict[str, str] = {}  # what differs -> its mark
+    for name, members in by_net(results).items():
+        config = members[0].config
+        held_out = [r.held_out_error for r in members if r.held_out_error is not None]
+        reference = paper.reference(config)
+        told = "-"
+        if reference is not None:
+            told = f"{reference} ({reference.table})"
+            if note := _not_comparable(config, reference):
+                told += notes.setdefault(note, "†" * (len(notes) + 1))
+        rows.append(
+            NetRow(
+                name=name,
+                num_parameters=members[0].num_parameters,
+                multiply_adds=members[0].multiply_adds,
+                train_error=mean_and_spread([result.train_error for result in members]),
+                held_out_error=mean_and_spread(held_out),
+                paper=told,
+                seeds=", ".join(str(result.config.seed) for result in members),
+                seconds=sum(result.seconds for result in members),
+                mean_train_error=mean(result.train_error for result in members),
+                mean_held_out_error=mean(held_out) if held_out else None,
+                paper_error=None if reference is None else reference.error,
+            )
+        )
+    return rows, [f"{mark} {note}" for note, mark in notes.items()]
+
+
+def _not_comparable(config: Config, reference: paper.Reference) -> str:
+    """What keeps the paper's value from being comparable; empty if nothing does."""
+    images = {"cifar": "CIFAR-10", "imagenet": "ImageNet"}[str(config.family)]
+    different = paper.differences(config)
+    if reference.testing != "single view":
+        different.append(f"tested on a single view, the paper's by {reference.testing}")
+    if not different:
+        return ""
+    return (
+        f"Not comparable: the paper's error is on {images}'s test data by its own recipe; "
+        f"here: {'; '.join(different)}."
+    )
+
+
+def _held_out_name(results: list[Result]) -> str:
+    names = {"test" if result.val_error is None else "validation" for result in results}
+    return " / ".join(sorted(names))
+
+
+def _content(report: Report, arguments: list[str]) -> dict[str, Any]:
+    """What both templates show."""
+    study, results = report.study, report.results
+    configs = [result.config for result in results]
+    shared = OmegaConf.to_container(OmegaConf.structured(configs[0]))
+    assert isinstance(shared, dict)
+    for key in OF_A_RUN:
+        shared.pop(key)
+    shared["runtime"].pop("num_threads")
+    environments: dict[str, list[str]] = {}
+    for result in results:
+        text = OmegaConf.to_yaml(OmegaConf.create(result.environment)).strip()
+        environments.setdefault(text, []).append(run_name(result.config))
+    return {
+        "title": study.drawing.title or study.name,
+        "study": study,
+        "conditions": conditions(configs),
+        "command": shlex.join(["resnet-study", *(arguments or [f"study={study.name}"])]),
+        "nets": report.nets,
+        "results": results,
+        "held_out_name": report.held_out_name,
+        "verdicts": report.verdicts,
+        "single_seed": study.is_single_seed(),
+        "notes": report.notes,
+        "alt_texts": ALT_TEXTS,
+        "num_images": sorted({result.num_images for result in results}),
+        "seconds": sum(result.seconds for result in results),
+        "configuration": OmegaConf.to_yaml(OmegaConf.create(shared)).strip(),
+        "environments": environments,
+        "run_name": run_name,
+        "link": lambda result: _relative(result.folder, study.folder),
+    }
+
+
+def _relative(folder: Path, to: Path) -> str:
+    return Path(os.path.relpath(folder, to)).as_posix()
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("resnet_degradation.study"),
+        autoescape=name.endswith(".html"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(f"{name}.jinja")
+
+
+def _page(name: str, draw: Callable[..., "Figure"]) -> dict[str, Any]:
+    """A figure for the page: as data URLs for light and dark, with the values of its lines."""
+    figure = draw(titled=False)
+    width, height = figure.get_size_inches()
+    return {
+        "name": name,
+        "alt": ALT_TEXTS[name],
+        "light": _data_url(figure, dark=False),
+        "dark": _data_url(draw(titled=False, dark=True), dark=True),
+        "aspect": f"{width:.3f} / {height:.3f}",
+        "width": round(width * 110),
+        "lines": json.dumps(line_values(figure)),
+    }
+
+
+def _data_url(figure: "Figure", dark: bool) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        (file,) = save_figure(figure, Path(folder) / "figure", formats=("svg",), dark=dark)
+        return "data:image/svg+xml;base64," + base64.b64encode(file.read_bytes()).decode()
+
+
+def line_values(figure: "Figure") -> list[dict[str, Any]]:
+    """Where the panels of a figure lie, and the values of their named lines.
+
+    Boxes are [left, top, right, bottom] in shares of the figure, from its upper left corner.
+    """
+    panels = []
+    for axes in figure.axes:
+        box = axes.get_position()
+        panels.append(
+            {
+                "box": [box.x0, 1 - box.y1, box.x1, 1 - box.y0],
+                "x": list(axes.get_xlim()),
+                "y": list(axes.get_ylim()),
+                "horizontal": axes.get_xlabel().removesuffix(" (1e4)"),
+                "lines": [
+                    {
+                        "name": line.get_label(),
+                        "colour": line.get_color(),
+                        "x": np.asarray(line.get_xdata(), dtype=float).round(3).tolist(),
+                        "y": np.asarray(line.get_ydata(), dtype=float).round(4).tolist(),
+                    }
+                    for line in axes.get_lines()
+                    if not str(line.get_label()).startswith("_")
+                ],
+            }
+        )
+    return panels
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the table, the verdicts, and where everything is."""
+    study = report.study
+    comparable = bool(not report.notes and any(net.paper != "-" for net in report.nets))
+    columns = ["parameters", "training", report.held_out_name, "seeds", "seconds"]
+    if comparable:
+        columns.insert(3, "paper")
+    table = Table(title="Final errors (%)")
+    table.add_column("net", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    for net in report.nets:
+        cells = [f"{net.num_parameters:,}", net.train_error, net.held_out_error]
+        cells += [net.paper] if comparable else []
+        table.add_row(net.name, *cells, net.seeds, f"{net.seconds:.0f}")
+    console.print()
+    console.print(table)
+    console.print("Verdict", style="bold")
+    for verdict in report.verdicts:
+        console.print(f"- {verdict}", highlight=False)
+    if study.is_single_seed():
+        console.print("- One seed; the spread over three: seeds=[0,1,2]", highlight=False)
+    console.print()
+    figures = [str(study.folder / f"{name}.png") for name in study.figures]
+    for what, where in (
+        ("report", f"{study.folder / 'report.html'} (or .md)"),
+        ("figure", f"{', '.join(figures)} (and .svg, .pdf)"),
+        ("table", str(study.folder / "results.csv")),
+        ("runs", f"{report.results[0].folder.parent}/"),
+        ("curves", f"tensorboard --logdir {report.results[0].config.output_dir}"),
+    ):
+        console.print(f"{what:>7}: {where}", highlight=False, soft_wrap=True)

@@ -1,0 +1,67 @@
+"""A study from its first run to its report."""
+
+import dataclasses
+
+from rich.console import Console
+
+from resnet_degradation.config import Config, run_folder, run_name
+from resnet_degradation.errors import UserError
+from resnet_degradation.runs import is_finished
+from resnet_degradation.study.define import Study
+from resnet_degradation.study.report import print_report, write_report
+
+
+def run_study(
+    study: Study,
+    console: Console,
+    jobs: int = 1,
+    arguments: list[str] | None = None,
+    launched: bool = False,
+) -> None:
+    """Run what is not finished, then draw the figures and write and print the report.
+
+    jobs: how many runs at once. arguments: those of the command line, for the report and, if
+    `launched`, for the Hydra launcher that they choose, which then carries out the runs.
+
+    A run that fails does not keep the others from running; UserError is raised at the end.
+    """
+    arguments = arguments or []
+    pending = [run for run in study.runs if not is_finished(run_folder(run))]
+    if len(pending) < len(study.runs):
+        console.print(f"{len(study.runs) - len(pending)} of {len(study.runs)} runs are finished")
+    failures = _execute(study, pending, console, jobs, arguments, launched) if pending else {}
+    finished = [run for run in study.runs if is_finished(run_folder(run))]
+    if finished:
+        complete = dataclasses.replace(study, runs=finished)
+        print_report(write_report(complete, arguments), console)
+    if failures:
+        told = "; ".join(f"{run_name(pending[i])}: {why}" for i, why in sorted(failures.items()))
+        raise UserError(
+            f"{len(failures)} of {len(study.runs)} runs failed, the figure is without them. {told}"
+        )
+
+
+def _execute(
+    study: Study,
+    pending: list[Config],
+    console: Console,
+    jobs: int,
+    arguments: list[str],
+    launched: bool,
+) -> dict[int, str]:
+    """Carry out the runs; the positions of those that failed, and why."""
+    from resnet_degradation.study import execute  # torch, only if there is something to do
+    from resnet_degradation.study.estimate import run_cost
+    from resnet_degradation.study.view import StudyView
+    from resnet_degradation.train.loop import require_folder
+
+    require_folder(pending[0].output_dir)
+    costs = {run_name(run): run_cost(run) for run in pending}
+    with StudyView(console, costs, len(study.runs) - len(pending)) as view:
+        if launched:
+            parts = [study.runs.index(run) + 1 for run in pending]
+            log = study.folder / "launcher.log"
+            return execute.run_by_launcher(pending, parts, arguments, log, view)
+        if jobs > 1:
+            return execute.run_at_once(pending, min(jobs, len(pending)), view)
+        return execute.run_in_turn(pending, view)
