@@ -1,72 +1,109 @@
-"""A study runs its nets, draws from files alone, and says what came out, whatever it is."""
+"""A study is a file: which runs it names, how they are carried out, and what is left of them."""
 
 import csv
 import json
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hypothesis import given
-from hypothesis import strategies as st
-from resnet_degradation.verdict import compare, counting_noise, depth_verdict, shortcut_verdict
+from helpers import composed_study, quiet, study_of, untimed_record
 from rich.console import Console
 
-from resnet_degradation.cli import config_folder, register_schemas
-from resnet_degradation.config import Config, DataConfig, run_folder, settle
+from resnet_degradation.cli import config_folder
+from resnet_degradation.config import net_name, run_folder
 from resnet_degradation.errors import ConfigError, UserError
-from resnet_degradation.figures.curves import caption, load_curves
-from resnet_degradation.figures.style import COLOURS
-from resnet_degradation.runs import find_runs, read_metrics, write_metrics
-from resnet_degradation.study import (
-    Result,
-    Study,
-    find_verdicts,
-    read_result,
-    resolve_study,
-    run_study,
+from resnet_degradation.runs import find_runs, is_finished
+from resnet_degradation.study import execute
+from resnet_degradation.study.define import Study
+from resnet_degradation.study.estimate import plan_costs, print_plan
+from resnet_degradation.study.results import read_result
+from resnet_degradation.study.run import run_study
+
+CIFAR_NETS = [20, 32, 44, 56, 110]
+NETS = {
+    "quick": ["plain-20", "plain-56", "ResNet-20", "ResNet-56"],
+    "quick-seeds": ["plain-20", "plain-56", "ResNet-20", "ResNet-56"] * 3,
+    "fig1": ["plain-20", "plain-56"],
+    "fig4": ["plain-18", "plain-34", "ResNet-18", "ResNet-34"],
+    "fig6": [f"{kind}-{depth}" for kind in ("plain", "ResNet") for depth in CIFAR_NETS],
+    "fig6-1202": [
+        *(f"{kind}-{depth}" for kind in ("plain", "ResNet") for depth in CIFAR_NETS),
+        "ResNet-1202",
+    ],
+    "fig7": ["plain-20", "plain-56", "ResNet-20", "ResNet-56", "ResNet-110"],
+    "table3": ["plain-34", "ResNet-34", "ResNet-34-B", "ResNet-34-C"],
+}
+
+
+def test_there_is_a_study_for_every_figure() -> None:
+    assert {file.stem for file in (config_folder() / "study").glob("*.yaml")} == set(NETS)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_study_names_the_nets_of_its_figure(name: str) -> None:
+    study = composed_study(f"study={name}")
+    assert [net_name(run) for run in study.runs] == NETS[name]
+    assert study.folder == Path("outputs/studies") / name
+    images = {"quick": "digits", "quick-seeds": "digits", "fig4": "imagenet", "table3": "imagenet"}
+    assert {run.data.name for run in study.runs} == {images.get(name, "cifar10")}
+    if name.startswith("fig") and name != "fig4":
+        assert {run.recipe.iterations for run in study.runs} == {64_000}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_study_runs_at_a_reduced_scale_and_in_a_folder_of_its_own(name: str) -> None:
+    overrides = (f"study={name}", "data=folder", "data.root=/images", "seeds=[3,4]")
+    study = composed_study(*overrides, "recipe.iterations=2000")
+    assert {run.data.root for run in study.runs} == {"/images"}
+    assert {run.recipe.iterations for run in study.runs} == {2000}
+    assert {run.seed for run in study.runs} == {3, 4}
+    assert study.folder.name.startswith(f"{name}-images-")
+    longer = composed_study(*overrides, "recipe.iterations=4000")
+    assert longer.folder != study.folder
+    assert composed_study(*overrides, "recipe.iterations=2000", "jobs=2").folder == study.folder
+
+
+def test_a_study_that_is_given_a_name_keeps_it() -> None:
+    study = composed_study("study=quick", "study.name=mine", "seeds=[1]")
+    assert study.folder == Path("outputs/studies/mine")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seeds=[]", "seeds"),
+        ("seeds=[0,0]", "the same run twice: plain-8"),
+        ("study.name=../elsewhere", "no name for a folder"),
+        ("study.figures=[pictures]", "choose curves, responses"),
+        ("study.panels=[]", "at least one"),
+        ("study.panels=[{errors: all}]", "choose both, training, held-out"),
+        ("study.panels=[{residual: true}]", "show no plain-8"),
+        ("study.y_max=-1", "study.y_max"),
+        ("jobs=0", "jobs=0"),
+        ("part=5", "the parts 1 .. 4"),
+        ("part=0", "the parts 1 .. 4"),
+    ],
 )
-
-SCRIPT = Path(__file__).parents[1] / "scripts" / "plot_curves.py"
-TINY = (
-    "study.nets=[{depth: 8, residual: false}, {depth: 14, residual: false}, "
-    "{depth: 8, residual: true}, {depth: 14, residual: true}]",
-    "data.image_size=8",
-    "recipe.iterations=6",
-    "recipe.batch_size=32",
-    "recipe.pad=1",
-    "width=0.5",
-    "runtime.eval_every=2",
-    "runtime.log_every=2",
-)
+def test_what_cannot_be_a_study_is_refused(tmp_path: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        study_of(tmp_path, override)
 
 
-def study_of(tmp_path: Path, *overrides: str) -> Study:
-    register_schemas()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        given_overrides = [*TINY, f"output_dir={tmp_path / 'outputs'}", *overrides]
-        return resolve_study(compose("study_config", overrides=given_overrides))
-
-
-def quiet() -> Console:
-    return Console(quiet=True)
-
-
-def test_the_quick_study_is_plain_and_residual_20_and_56() -> None:
-    register_schemas()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        study = resolve_study(compose("study_config", overrides=["seeds=[0,1]"]))
-    nets = [(run.depth, run.residual, run.seed) for run in study.runs]
-    one_seed = [(20, False), (56, False), (20, True), (56, True)]
-    assert nets == [(depth, residual, seed) for seed in (0, 1) for depth, residual in one_seed]
-    assert {run.data.name for run in study.runs} == {"digits"}
-
-
-def test_a_study_leaves_figure_table_and_index(tmp_path: Path) -> None:
+def test_a_study_leaves_figures_tables_report_and_index(tmp_path: Path) -> None:
     study = study_of(tmp_path, "seeds=[0,1]")
     run_study(study, quiet())
+    assert {file.name for file in study.folder.iterdir()} == {
+        *("curves.png", "curves.svg", "curves.pdf", "results.csv", "study.json"),
+        *("report.md", "report.html"),
+    }
     assert (study.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (study.folder / "curves.pdf").read_bytes().startswith(b"%PDF")
     assert "<svg" in (study.folder / "curves.svg").read_text()
     with (study.folder / "results.csv").open(newline="") as stream:
         results = list(csv.DictReader(stream))
@@ -82,28 +119,6 @@ def test_a_study_leaves_figure_table_and_index(tmp_path: Path) -> None:
     ]
 
 
-def test_figures_are_drawn_from_the_record_alone(tmp_path: Path) -> None:
-    study = study_of(tmp_path)
-    run_study(study, quiet())
-    drawn = {name: (study.folder / name).read_bytes() for name in ("curves.png", "curves.svg")}
-    for checkpoint in tmp_path.rglob("*.pt"):
-        checkpoint.unlink()
-    for events in tmp_path.rglob("events.out.tfevents.*"):
-        events.unlink()
-    redrawn = subprocess.run(
-        [
-            *(sys.executable, SCRIPT, study.folder),
-            *("--output", tmp_path / "again", "--title", study.title),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert redrawn.stdout.split() == [str(tmp_path / "again.png"), str(tmp_path / "again.svg")]
-    for name, content in drawn.items():
-        assert (tmp_path / name.replace("curves", "again")).read_bytes() == content
-
-
 def test_a_repeated_study_runs_nothing_again(tmp_path: Path) -> None:
     study = study_of(tmp_path)
     run_study(study, quiet())
@@ -114,186 +129,174 @@ def test_a_repeated_study_runs_nothing_again(tmp_path: Path) -> None:
     assert {run.depth: read_result(run).seconds for run in study.runs} == before
 
 
-def test_a_failed_run_does_not_keep_the_others_from_running(tmp_path: Path) -> None:
+def break_first_run(study: Study) -> None:
+    checkpoints = run_folder(study.runs[0]) / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "iteration-000000005.pt").write_bytes(b"no checkpoint")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.filterwarnings("ignore:damaged")
+def test_a_failed_run_does_not_keep_the_others_from_running(tmp_path: Path, jobs: int) -> None:
     study = study_of(tmp_path)
-    blocked = run_folder(study.runs[0])
-    blocked.mkdir(parents=True)
-    (blocked / "checkpoints").mkdir()
-    (blocked / "checkpoints/iteration-000000005.pt").write_bytes(b"no checkpoint")
-    with (
-        pytest.warns(UserWarning, match="damaged"),
-        pytest.raises(UserError, match="1 of 4 runs failed"),
-    ):
-        run_study(study, quiet())
+    break_first_run(study)
+    with pytest.raises(UserError, match=r"1 of 4 runs failed.*plain-8.*no checkpoint in"):
+        run_study(study, quiet(), jobs=jobs)
     assert [read_result(run).config.depth for run in study.runs[1:]] == [14, 8, 14]
     assert (study.folder / "curves.png").exists()
     assert len(json.loads((study.folder / "study.json").read_text())["runs"]) == 3
 
 
-def test_a_study_needs_seeds_and_each_run_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="seeds"):
-        study_of(tmp_path, "seeds=[]")
-    with pytest.raises(ConfigError, match="the same run twice: plain-8"):
-        study_of(tmp_path, "seeds=[0,0]")
-    with pytest.raises(ConfigError, match="no name for a folder"):
-        study_of(tmp_path, "study.name=../elsewhere")
-
-
-def test_a_run_named_twice_is_drawn_once(tmp_path: Path) -> None:
-    study = study_of(tmp_path)
-    run_study(study, quiet())
-    folders = find_runs(study.folder) + find_runs(tmp_path / "outputs" / "digits")
-    assert [net.num_seeds for net in load_curves(folders)] == [1] * 4
-
-
-def test_runs_without_a_common_iteration_cannot_be_averaged(tmp_path: Path) -> None:
-    for seed, interval in ((0, 5), (1, 4)):
-        study = study_of(tmp_path, f"seeds=[{seed}]", "recipe.iterations=6")
-        run_study(study, quiet())
-        for run in study.runs:
-            rows = [row for row in read_metrics(run_folder(run)) if row.iteration == interval + 1]
-            write_metrics(run_folder(run), rows or read_metrics(run_folder(run))[:1])
-    with pytest.raises(UserError, match="no recorded iteration in common"):
-        load_curves(find_runs(tmp_path / "outputs"))
-
-
-def test_a_damaged_index_is_named(tmp_path: Path) -> None:
-    (tmp_path / "study.json").write_text("{")
-    with pytest.raises(UserError, match=r"study\.json is no index of a study"):
-        find_runs(tmp_path)
-
-
-def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path: Path) -> None:
-    study = study_of(tmp_path, "seeds=[0,1,2]")
-    run_study(study, quiet())
-    nets = load_curves(find_runs(study.folder))
-    assert [net.num_seeds for net in nets] == [3] * 4
-    plain = nets[0]
-    runs = [read_metrics(read_result(run).folder) for run in study.runs if run.depth == 8]
-    errors = [rows[-1].train_error for rows in runs[0::2]]
-    assert plain.train.mean[-1] == pytest.approx(sum(errors) / 3)
-    assert plain.train.iterations.tolist() == [2, 4, 6]
-    assert plain.held_out_name == "validation"
-    assert "3 seeds" in caption(nets)
-    assert "digits 8x8" in caption(nets)
-
-
-def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -> None:
-    for rate in ("0.01", "0.02"):
-        run_study(study_of(tmp_path, f"recipe.lr={rate}"), quiet())
-    nets = load_curves(find_runs(tmp_path / "outputs"))
-    assert len(nets) == 8
-    assert {net.name for net in nets if net.config.depth == 8 and net.config.residual} == {
-        "ResNet-8-width0.5 (lr 0.01)",
-        "ResNet-8-width0.5 (lr 0.02)",
-    }
-
-
-@pytest.mark.parametrize("content", ["", "iteration,epoch\n1,2\n", "nonsense"])
-def test_what_is_no_record_is_named(tmp_path: Path, content: str) -> None:
-    (tmp_path / "metrics.csv").write_text(content)
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert str(tmp_path) in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_an_empty_folder_is_no_study(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no run in"):
-        find_runs(tmp_path)
-
-
-# --- verdicts ---
-
-ERRORS = st.floats(0, 100)
-
-
-def test_the_verdict_is_the_difference_of_means() -> None:
-    comparison = compare("plain-20", "plain-56", [4.0, 6.0, 5.0], [67.0, 59.0, 64.0], 1000)
-    assert comparison.differences == [63, 53, 59]
-    assert comparison.mean == pytest.approx(58.333, abs=1e-3)
-    assert comparison.noise == pytest.approx(2.906, abs=1e-3)  # 5.033 / sqrt(3)
-    assert comparison.threshold == pytest.approx(12.50, abs=1e-2)  # 4.303 times the noise
-    said = depth_verdict(comparison)
-    assert said.startswith("plain-56 minus plain-20: +58.33 ± 5.03 points")
-    assert "3 seeds" in said
-    assert said.endswith("degradation")
-
-
-@given(ERRORS, ERRORS)
-def test_swapping_the_nets_swaps_the_verdict(first: float, second: float) -> None:
-    one = compare("a", "b", [first], [second], 1000)
-    other = compare("b", "a", [second], [first], 1000)
-    assert one.mean == -other.mean
-    swapped = {"worse": "better", "better": "worse", "alike": "alike"}
-    assert other.outcome == swapped[one.outcome]
-
-
-@given(ERRORS)
-def test_equal_errors_are_alike(error: float) -> None:
-    assert compare("a", "b", [error, error], [error, error], 500).outcome == "alike"
-
-
-def test_a_verdict_contradicts_the_paper_when_the_runs_do() -> None:
-    better = compare("plain-20", "plain-56", [40.0], [20.0], 1000)
-    assert "the deeper net trains better" in depth_verdict(better)
-    worse = compare("plain-56", "ResNet-56", [20.0], [40.0], 1000)
-    assert "the residual net trains worse" in shortcut_verdict(worse, cured=False)
-
-
-def finished(depth: int, residual: bool, error: float, seed: int = 0) -> Result:
-    config = settle(Config(depth=depth, residual=residual, seed=seed, data=DataConfig("digits")))
-    return Result(config, Path(), error, None, 1, 1, 1.0, 1000)
-
-
-@pytest.mark.parametrize(
-    ("plain", "residual", "said"),
-    [
-        ((5, 70), (2, 2), "the shortcuts cure it"),
-        ((40, 20), (10, 10), "the residual net trains better"),  # there was nothing to cure
-        ((5, 70), (2, 40), "the residual net trains better"),  # and here it is not cured
-    ],
-)
-def test_a_cure_needs_a_disease_and_health(
-    plain: tuple[float, float], residual: tuple[float, float], said: str
+def test_a_bug_in_one_run_shows_its_traceback_and_the_others_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = [
-        finished(depth, kind, error)
-        for kind, errors in ((False, plain), (True, residual))
-        for depth, error in zip((20, 56), errors, strict=True)
+    from resnet_degradation.train import loop
+
+    train = loop.train
+
+    def broken(config, progress):  # type: ignore[no-untyped-def]
+        if config.depth == 14 and config.residual:
+            raise ZeroDivisionError("a bug")
+        return train(config, progress)
+
+    monkeypatch.setattr(loop, "train", broken)
+    with pytest.raises(UserError, match="ZeroDivisionError: a bug"):
+        run_study(study_of(tmp_path), quiet())
+    assert "Traceback" in capsys.readouterr().err
+    assert len(list(tmp_path.rglob("summary.json"))) == 3
+
+
+def test_runs_at_once_come_to_what_runs_in_turn_come_to(tmp_path: Path) -> None:
+    in_turn, at_once = study_of(tmp_path / "a"), study_of(tmp_path / "b", "runtime.num_threads=1")
+    run_study(in_turn, quiet())
+    run_study(at_once, quiet(), jobs=2)
+    for one, other in zip(in_turn.runs, at_once.runs, strict=True):
+        assert untimed_record(run_folder(one)) == untimed_record(run_folder(other))
+    for name in ("curves.svg", "study.json"):
+        assert (in_turn.folder / name).read_bytes() == (at_once.folder / name).read_bytes()
+
+
+def test_threads_are_divided_among_jobs_unless_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    run = study_of(tmp_path).runs[0]
+    assert execute._with_its_threads(run, 3).runtime.num_threads == 2
+    assert execute._with_its_threads(run, 99).runtime.num_threads == 1
+    given = study_of(tmp_path, "runtime.num_threads=5").runs[0]
+    assert execute._with_its_threads(given, 3).runtime.num_threads == 5
+
+
+@pytest.mark.slow
+def test_a_killed_process_takes_its_run_and_no_other(tmp_path: Path) -> None:
+    study = study_of(tmp_path, "recipe.iterations=300", "runtime.log_every=10")
+
+    def kill_one() -> None:
+        while not list(tmp_path.rglob("metrics.csv")):
+            time.sleep(0.02)
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one, daemon=True)
+    killer.start()
+    with pytest.raises(UserError, match=r"1 of 4 runs failed.*was killed"):
+        run_study(study, quiet(), jobs=2)
+    assert sum(is_finished(run_folder(run)) for run in study.runs) == 3
+    run_study(study, quiet(), jobs=2)
+    assert all(is_finished(run_folder(run)) for run in study.runs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_study_killed_at_any_moment_ends_as_one_never_interrupted(
+    tmp_path: Path, jobs: int
+) -> None:
+    overrides = (
+        *("recipe.iterations=120", "runtime.log_every=10", "runtime.eval_every=20"),
+        *("runtime.checkpoint_every=15", "runtime.num_threads=1"),
+    )
+    whole = study_of(tmp_path / "whole", *overrides)
+    run_study(whole, quiet())
+    killed = study_of(tmp_path / "killed", *overrides)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
+        "from helpers import quiet, study_of; from resnet_degradation.study.run import run_study; "
+        "run_study(study_of(Path(sys.argv[2]), *sys.argv[4:]), quiet(), jobs=int(sys.argv[3]))"
+    )
+    script = tmp_path / "study.py"
+    script.write_text(f"if __name__ == '__main__':\n    {code}\n")
+    command = [
+        *(sys.executable, str(script), str(Path(__file__).parent), str(tmp_path / "killed")),
+        *(str(jobs), *overrides),
     ]
-    assert find_verdicts(results)[-1].endswith(said)
+    kills = 0
+    for delay in (0.2, 0.7, 1.3, 0.4):
+        process = subprocess.Popen(command)
+        before = len(list((tmp_path / "killed").rglob("iteration-*.pt")))
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if len(list((tmp_path / "killed").rglob("iteration-*.pt"))) > before:
+                break
+            time.sleep(0.02)
+        time.sleep(delay)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+        time.sleep(1.0)  # processes of the study's end by themselves when it is gone
+        records = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("metrics.csv")}
+        time.sleep(0.5)
+        assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("metrics.csv")} == records
+    assert kills >= 2
+    run_study(killed, quiet(), jobs=jobs)
+    for one, other in zip(whole.runs, killed.runs, strict=True):
+        assert untimed_record(run_folder(one)) == untimed_record(run_folder(other))
+        assert read_result(one).train_error == read_result(other).train_error
+        responses = [(run_folder(run) / "responses.csv").read_bytes() for run in (one, other)]
+        assert responses[0] == responses[1]
+    for name in ("curves.png", "curves.svg", "curves.pdf", "study.json"):
+        assert (whole.folder / name).read_bytes() == (killed.folder / name).read_bytes()
 
 
-def test_nets_are_compared_over_the_seeds_that_both_have() -> None:
-    results = [finished(20, False, 5, seed) for seed in (0, 1)] + [finished(56, False, 70, 1)]
-    (verdict,) = find_verdicts(results)
-    assert "+65.00 points" in verdict
-    assert "one seed" in verdict
+def test_a_plan_says_what_is_left_and_runs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = study_of(tmp_path)
+    first = Study("one", study.runs[:1], study.figures, study.drawing, study.folder)
+    run_study(first, quiet())
+    before = sorted(tmp_path.rglob("*"))
+    costs, images, measured = plan_costs(study)
+    assert [cost.state for cost in costs] == ["finished", "to do", "to do", "to do"]
+    assert (images.num_train, images.num_held_out) == (1437, 360)
+    assert "plain-14" in measured
+    # 3 forward passes a step of 32 images, 3 evaluations of 360 and the responses at the end.
+    deep, shallow = costs[1].multiply_adds, costs[2].multiply_adds
+    assert shallow == read_result(study.runs[0]).multiply_adds * (3 * 32 * 6 + 4 * 360)
+    assert 1.5 < deep / shallow < 3
+    assert all((cost.seconds or 1) > 0 for cost in costs)
+    print_plan(study, Console(width=80))
+    told = capsys.readouterr().out
+    assert "3 of 4 runs left" in told
+    assert max(map(len, told.splitlines())) <= 80
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_small_differences_are_not_called_differences() -> None:
-    assert compare("a", "b", [1.0], [1.2], 1472).outcome == "alike"
-    assert counting_noise(50, 2500) == pytest.approx(1.0)
-    assert counting_noise(0, 1000) > 0
-
-
-def test_the_nets_of_one_figure_of_the_paper_have_different_colours() -> None:
-    for depths in ((20, 32, 44, 56, 110), (110, 1202), (18, 34), (18, 34, 50, 101, 152)):
-        assert len({COLOURS[depth] for depth in depths}) == len(depths)
+def test_a_plan_needs_no_images_unless_lengths_are_in_epochs(tmp_path: Path) -> None:
+    missing = (
+        *("study=fig1", f"data.root={tmp_path}", "width=0.25", "recipe.batch_size=8"),
+        f"output_dir={tmp_path}",
+    )
+    costs, images, _ = plan_costs(composed_study(*missing))
+    assert images.num_train is None
+    assert [cost.iterations for cost in costs] == [64_000, 64_000]
+    with pytest.raises(UserError, match="in epochs, but cifar10 was not found"):
+        plan_costs(composed_study(*missing, "recipe.iterations=2ep"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 def test_the_quick_figure_shows_degradation_and_its_cure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    register_schemas()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        overrides = [f"output_dir={tmp_path}"]
-        study = resolve_study(compose("study_config", overrides=overrides))
+    study = composed_study(f"output_dir={tmp_path}")
     run_study(study, Console(width=100))
     results = [read_result(run) for run in study.runs]
     errors = {(r.config.depth, r.config.residual): r.train_error for r in results}

@@ -182,7 +182,7 @@ def plot_curves(
                 axes.yaxis.set_major_formatter("{x:g}")
             else:
                 axes.set_ylim(0, top)
-            axes.set_title(panel.title)
+            axes.set_title(panel.title or _usual_title(panel, members))
             _label_horizontal(axes, nets, drawing.x)
         rows[0][0].set_ylabel("error (%)")
         _legend(figure, nets, shown, drawing, dark)
@@ -210,6 +210,13 @@ def _parts(net: NetCurves, panel: PanelConfig) -> list[tuple[str, Curve]]:
     parts = [("training", net.train), (net.held_out_name, net.held_out)]
     chosen = {"both": parts, "training": parts[:1], "held-out": parts[1:]}[panel.errors]
     return [(name, curve) for name, curve in chosen if len(curve.x)]
+
+
+def _usual_title(panel: PanelConfig, members: list[NetCurves]) -> str:
+    """What a panel without a title shows, where that is one kind of error."""
+    if panel.errors == "both":
+        return ""
+    return f"{_parts(members[0], panel)[-1][0]} error"
 
 
 def _end(net: NetCurves, panel: PanelConfig) -> float | None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
-from resnet_degradation.config import Config, net_name, run_folder, run_name
+from resnet_degradation.config import Config, data_name, net_name, run_folder, run_name
 from resnet_degradation.data.sources import load_source
 from resnet_degradation.durations import parse_duration
 from resnet_degradation.errors import DataError
@@ -190,7 +190,10 @@ def print_plan(study: Study, console: Console) -> None:
     where = f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
     notes = [f"Time: one run after another on {where}, as fast as {measured}"] if left else []
     if images.problem:
-        notes.append(f"Time of evaluations is not in it: {images.problem}")
+        notes.append(
+            f"Evaluations are not counted: {data_name(study.runs[0])} is not in "
+            f"{study.runs[0].data.root} yet"
+        )
     notes.append(f"Figures, table and report will be in {study.folder}")
     for note in notes:
         console.print(note, highlight=False, markup=False)

@@ -1,0 +1,104 @@
+"""Verdicts are computed from final training errors, and say what came out, whatever it is."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resnet_degradation.config import Config, DataConfig, settle
+from resnet_degradation.study.results import Result, find_verdicts
+from resnet_degradation.study.verdict import (
+    compare,
+    counting_noise,
+    depth_verdict,
+    shortcut_verdict,
+)
+
+ERRORS = st.floats(0, 100)
+
+
+def test_the_verdict_is_the_difference_of_means() -> None:
+    comparison = compare("plain-20", "plain-56", [4.0, 6.0, 5.0], [67.0, 59.0, 64.0], 1000)
+    assert comparison.differences == [63, 53, 59]
+    assert comparison.mean == pytest.approx(58.333, abs=1e-3)
+    assert comparison.noise == pytest.approx(2.906, abs=1e-3)  # 5.033 / sqrt(3)
+    assert comparison.threshold == pytest.approx(12.50, abs=1e-2)  # 4.303 times the noise
+    said = depth_verdict(comparison)
+    assert said.startswith("plain-56 minus plain-20: +58.33 ± 5.03 points")
+    assert "3 seeds" in said
+    assert said.endswith("degradation")
+
+
+@given(ERRORS, ERRORS)
+def test_swapping_the_nets_swaps_the_verdict(first: float, second: float) -> None:
+    one = compare("a", "b", [first], [second], 1000)
+    other = compare("b", "a", [second], [first], 1000)
+    assert one.mean == -other.mean
+    swapped = {"worse": "better", "better": "worse", "alike": "alike"}
+    assert other.outcome == swapped[one.outcome]
+
+
+@given(ERRORS)
+def test_equal_errors_are_alike(error: float) -> None:
+    assert compare("a", "b", [error, error], [error, error], 500).outcome == "alike"
+
+
+def test_a_verdict_contradicts_the_paper_when_the_runs_do() -> None:
+    better = compare("plain-20", "plain-56", [40.0], [20.0], 1000)
+    assert "the deeper net trains better" in depth_verdict(better)
+    worse = compare("plain-56", "ResNet-56", [20.0], [40.0], 1000)
+    assert "the residual net trains worse" in shortcut_verdict(worse, cured=False)
+
+
+def finished(
+    depth: int, residual: bool, error: float, seed: int = 0, shortcut: str | None = None
+) -> Result:
+    config = Config(
+        depth=depth, residual=residual, seed=seed, shortcut=shortcut, data=DataConfig("digits")
+    )
+    return Result(settle(config), Path(), error, None, None, 1, 1, 300, 1.0, 1000, 1.0, {})
+
+
+@pytest.mark.parametrize(
+    ("plain", "residual", "said"),
+    [
+        ((5, 70), (2, 2), "the shortcuts cure it"),
+        ((40, 20), (10, 10), "the residual net trains better"),  # there was nothing to cure
+        ((5, 70), (2, 40), "the residual net trains better"),  # and here it is not cured
+    ],
+)
+def test_a_cure_needs_a_disease_and_health(
+    plain: tuple[float, float], residual: tuple[float, float], said: str
+) -> None:
+    results = [
+        finished(depth, kind, error)
+        for kind, errors in ((False, plain), (True, residual))
+        for depth, error in zip((20, 56), errors, strict=True)
+    ]
+    assert find_verdicts(results)[-1].endswith(said)
+
+
+def test_nets_are_compared_over_the_seeds_that_both_have() -> None:
+    results = [finished(20, False, 5, seed) for seed in (0, 1)] + [finished(56, False, 70, 1)]
+    (verdict,) = find_verdicts(results)
+    assert "+65.00 points" in verdict
+    assert "one seed" in verdict
+
+
+def test_small_differences_are_not_called_differences() -> None:
+    assert compare("a", "b", [1.0], [1.2], 1472).outcome == "alike"
+    assert counting_noise(50, 2500) == pytest.approx(1.0)
+    assert counting_noise(0, 1000) > 0
+
+
+def test_shortcut_options_are_compared_with_option_a() -> None:
+    results = [finished(20, False, 30)] + [
+        finished(20, True, error, shortcut=option)
+        for option, error in (("A", 20.0), ("B", 10.0), ("C", 20.1))
+    ]
+    told = find_verdicts(results)
+    assert len(told) == 5  # each option with the plain net, B and C with A
+    assert told[-2].startswith("ResNet-20-B minus ResNet-20: -10.00 points")
+    assert told[-2].endswith("it trains better than option A")
+    assert told[-1].endswith("no difference beyond the noise")
