@@ -40,7 +40,9 @@ class StudyView:
             disable=not console.is_terminal,
             speed_estimate_period=600,
         )
-        self.task = self.progress.add_task("", total=sum(costs.values()), count="", measured="left")
+        self.task = self.progress.add_task(
+            "", total=sum(costs.values()), count="", measured="time left"
+        )
         self._ticked = time.monotonic()
         self._finished_cost = 0.0
         self._describe()

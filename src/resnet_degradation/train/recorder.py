@@ -128,7 +128,8 @@ class Recorder:
 def _hparams(config: Config) -> dict[str, Any]:
     """The settings that tell runs apart, as TensorBoard's hparams table wants them."""
     keys = ["depth", "residual", "shortcut", "seed", "recipe.lr", "recipe.iterations"]
-    values = {key: attrgetter(key)(config) for key in dict.fromkeys(keys + identity_keys(config))}
+    keys += [key for key in identity_keys(config) if key != "data.name"]  # it is "data" below
+    values = {key: attrgetter(key)(config) for key in dict.fromkeys(keys)}
     return {"net": net_name(config), "data": data_name(config)} | {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value in values.items()
