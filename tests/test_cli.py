@@ -161,6 +161,58 @@ def test_a_sweep_makes_one_folder_a_job_and_goes_on_after_a_failed_one(tmp_path:
     assert written == {"outputs"}
 
 
+TINY_STUDY = (
+    "study.nets=[{depth: 8, residual: false}, {depth: 8, residual: true}]",
+    *TINY[1:],
+    "runtime.log_every=2",
+)
+
+
+def resnet_study(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return call(folder, str(BIN / "resnet-study"), *arguments)
+
+
+def test_a_study_overridden_does_not_take_the_place_of_its_file(tmp_path: Path) -> None:
+    done = resnet_study(tmp_path, *TINY_STUDY)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "outputs/studies").iterdir()
+    assert folder.name.startswith("quick-digits-")
+    assert str(folder.relative_to(tmp_path) / "report.html") in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
+    again = resnet_study(tmp_path, *TINY_STUDY)
+    assert "2 of 2 runs are finished" in again.stdout
+    planned = resnet_study(tmp_path, *TINY_STUDY, "plan=true")
+    assert "0 of 2 runs left" in planned.stdout
+
+
+def test_a_part_of_a_study_is_one_run(tmp_path: Path) -> None:
+    done = resnet_study(tmp_path, *TINY_STUDY, "part=2")
+    assert done.returncode == 0, done.stderr
+    (folder,) = run_folders(tmp_path)
+    assert folder.name.startswith("ResNet-8-")
+    assert not (tmp_path / "outputs/studies").exists()
+    planned = resnet_study(tmp_path, *TINY_STUDY, "plan=true")
+    assert "1 of 2 runs left" in planned.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_a_study_hands_its_runs_to_a_hydra_launcher(tmp_path: Path, launcher: str) -> None:
+    plugin = launcher.partition("_")[0]
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"no {plugin} launcher")
+    chosen = (*TINY_STUDY, f"hydra/launcher={launcher}")
+    assert resnet_study(tmp_path, *TINY_STUDY, "part=1").returncode == 0
+    done = resnet_study(tmp_path, *chosen)
+    assert done.returncode == 0, done.stderr
+    assert [folder.name[:5] for folder in run_folders(tmp_path)] == ["ResNe", "plain"]
+    (folder,) = (tmp_path / "outputs/studies").iterdir()
+    assert {"report.html", "curves.png", "launcher.log"} <= {file.name for file in folder.iterdir()}
+    failed = resnet_study(tmp_path, *chosen, "recipe.milestones=[900]")
+    assert failed.returncode == 2
+    assert "its job did not finish" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
 def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -> None:
     done = call(tmp_path, str(BIN / "resnet-study"), "depth=20")
     assert done.returncode == 2

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from helpers import composed_study, quiet, study_of
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +22,7 @@ from resnet_degradation.errors import UserError
 from resnet_degradation.figures import Drawing, load_curves, load_responses, plot_curves
 from resnet_degradation.figures.curves import Curve, NetCurves, caption
 from resnet_degradation.figures.drawing import read_drawing
+from resnet_degradation.figures.labels import spread_out
 from resnet_degradation.figures.style import COLOURS, colours
 from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.nets import build_net, initialise
@@ -214,6 +217,20 @@ def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
     assert len(boxes) == 5
     for below, above in pairwise(boxes):
         assert below.y1 <= above.y0 + 1
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.2)), max_size=12))
+def test_spread_out_boxes_keep_their_order_and_do_not_overlap(
+    boxes: list[tuple[float, float]],
+) -> None:
+    places = sorted(place for place, _ in boxes)
+    heights = [height for _, height in boxes]
+    centres = spread_out(places, heights)
+    ends = [(c - h / 2, c + h / 2) for c, h in zip(centres, heights, strict=True)]
+    assert all(below[1] <= above[0] + 1e-9 for below, above in pairwise(ends))
+    assert all(low >= -1e-9 for low, _ in ends)
+    if sum(heights) <= 1.02:
+        assert all(high <= 1.02 + 1e-9 for _, high in ends)
 
 
 def test_panels_choose_nets_and_errors() -> None:

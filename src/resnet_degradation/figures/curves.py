@@ -23,6 +23,7 @@ from resnet_degradation.config import (
 from resnet_degradation.durations import is_fraction
 from resnet_degradation.errors import UserError
 from resnet_degradation.figures.drawing import Drawing, shows
+from resnet_degradation.figures.labels import Label, label_ends, label_width
 from resnet_degradation.figures.style import colours, muted, rc
 from resnet_degradation.runs import Row, read_config, read_metrics
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 # Line widths: training error is thin and held-out error bold, as in figure 4.
 THIN, BOLD = 0.8, 2.0
+
+# Inches: the figure's height, a panel's width, and what lies left of, and between, panels.
+HEIGHT, PANEL, LEFT, BETWEEN = 3.7, 2.95, 0.62, 0.25
 
 # From so many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
@@ -171,7 +175,7 @@ def plot_curves(
     from matplotlib.figure import Figure
 
     with mpl.rc_context(rc(dark)):
-        figure = Figure(figsize=(1.2 + 3.8 * len(shown), 3.7))
+        figure = Figure(figsize=(LEFT + PANEL * len(shown), HEIGHT))
         rows = figure.subplots(1, len(shown), sharey=True, squeeze=False)
         top = _top(shown, drawing)
         for axes, (panel, members) in zip(rows[0], shown, strict=True):
@@ -189,15 +193,27 @@ def plot_curves(
         figure.text(0.5, 0.02, caption(nets), ha="center", fontsize=7.5, color=muted(dark))
         if drawing.title:
             figure.suptitle(drawing.title)
+        beside = 0.1 + label_width([net.name for net in nets])  # inches
+        figure.set_figwidth(LEFT + len(shown) * (PANEL + beside) + (len(shown) - 1) * BETWEEN)
+        width = figure.get_figwidth()
         figure.subplots_adjust(
-            left=0.55 / figure.get_figwidth(),
-            right=1 - 0.85 / figure.get_figwidth(),
+            left=LEFT / width,
+            right=1 - beside / width,
             bottom=0.25,
             top=0.83 if drawing.title else 0.9,
-            wspace=0.27,
+            wspace=(beside + BETWEEN) / PANEL,
         )
         for axes, (panel, members) in zip(rows[0], shown, strict=True):
-            _name_at_the_end(axes, members, panel, _colours(members, dark))
+            ends = [(net, _end(net, panel)) for net in members]
+            shades = _colours(members, dark)
+            label_ends(
+                axes,
+                [
+                    Label(net.name, shade, end)
+                    for (net, end), shade in zip(ends, shades, strict=True)
+                    if end is not None
+                ],
+            )
     return figure
 
 
@@ -246,6 +262,7 @@ def _draw(axes: "Axes", net: NetCurves, panel: PanelConfig, colour: str, drawing
             color=colour,
             linewidth=(1.0 if drawing.dashed else THIN) if thin else BOLD,
             linestyle="--" if thin and drawing.dashed else "-",
+            marker="o" if len(curve.x) == 1 else "",  # a line of one point cannot be seen
             label=f"{net.name} {kind}",
         )
         if net.num_seeds > 1:
@@ -288,38 +305,6 @@ def _legend(
         ncols=2,
         bbox_to_anchor=(0.5, 0.045),
     )
-
-
-def _name_at_the_end(
-    axes: "Axes", members: list[NetCurves], panel: PanelConfig, shades: list[str]
-) -> None:
-    """Write each net's name where its bold curve ends, as the paper does, but not over another.
-
-    A curve that ends above the picture is named at its top, with the error that it ends at.
-    """
-    size = 7.5
-    height = axes.get_window_extent().height * 72 / axes.figure.dpi  # in points
-    gap = 1.25 * size / height
-    ends = []
-    for net, shade in zip(members, shades, strict=True):
-        if (end := _end(net, panel)) is not None:
-            pixel = axes.transData.transform((0, max(end, 1e-9)))
-            place = float(axes.transAxes.inverted().transform(pixel)[1])
-            name = f"{net.name}\n(ends at {end:.0f} %)" if place > 1 else net.name
-            ends.append((min(place, 1.0), net.name, name, shade))
-    lowest_free = 0.015
-    for place, _, name, shade in sorted(ends):
-        put = max(place, lowest_free)
-        axes.annotate(
-            name,
-            (1.012, put),
-            xycoords="axes fraction",
-            color=shade,
-            fontsize=size,
-            va="center",
-            annotation_clip=False,
-        )
-        lowest_free = put + gap * (1 + name.count("\n"))
 
 
 def caption(nets: list[NetCurves]) -> str:

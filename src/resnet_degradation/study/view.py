@@ -40,9 +40,8 @@ class StudyView:
             disable=not console.is_terminal,
             speed_estimate_period=600,
         )
-        self.task = self.progress.add_task(
-            "", total=sum(costs.values()), count="", measured="time left"
-        )
+        total = sum(costs.values())
+        self.task = self.progress.add_task("", total=total, count="", measured="time left")
         self._ticked = time.monotonic()
         self._finished_cost = 0.0
         self._describe()
