@@ -13,6 +13,7 @@ import pytest
 
 from resnet_degradation.cli import valid_keys
 from resnet_degradation.config import Config, StudyRunConfig
+from resnet_degradation.train.lock import claimed
 
 BIN = Path(sys.executable).parent
 TINY = (
@@ -236,6 +237,27 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert said.splitlines()[-1].startswith("interrupted: the same command goes on")
     assert "Traceback" not in said
+
+
+def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [BIN / "resnet-train", *TINY, "recipe.iterations=4000"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("metrics.csv")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    second = resnet_train(tmp_path, *TINY, "recipe.iterations=4000")
+    assert second.returncode == 2
+    (line,) = second.stderr.splitlines()
+    assert f"is being trained by process {process.pid} on " in line
+    process.kill()
+    process.wait()
+    (folder,) = run_folders(tmp_path)
+    with claimed(folder, str(tmp_path / "outputs")):
+        pass  # what a dead process held is free
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import csv
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -317,8 +316,3 @@ def test_missing_or_damaged_responses_are_named(tmp_path: Path) -> None:
     (tmp_path / "responses.csv").write_text("layer,name,std\n1,conv1,much\n")
     with pytest.raises(UserError, match="no record of layer responses"):
         read_responses(tmp_path)
-
-
-def test_the_seed_alone_does_not_make_another_net() -> None:
-    config = settle(Config(depth=20, data=DataConfig("digits")))
-    assert len(set(colours([config, replace(config, depth=56)]))) == 2

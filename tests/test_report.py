@@ -10,7 +10,7 @@ from rich.console import Console
 
 from resnet_degradation import paper
 from resnet_degradation.config import Config, run_folder
-from resnet_degradation.runs import read_final_errors
+from resnet_degradation.runs import FinalErrors, read_final_errors
 from resnet_degradation.study.report import net_rows, print_report, write_report
 from resnet_degradation.study.results import Result, read_result
 from resnet_degradation.study.run import run_study
@@ -73,12 +73,15 @@ def test_every_departure_from_the_papers_recipe_is_named(override: str, told: st
 
 
 def test_what_changes_no_result_is_no_departure() -> None:
-    run = only("fig6", "runtime.log_every=7", "recipe.warmup_window=20", "data.root=/elsewhere")
+    run = only(
+        *("fig6", "runtime.log_every=7", "recipe.warmup_window=20", "data.root=/elsewhere"),
+        "recipe.milestones=[32000,48000]",
+    )
     assert paper.differences(run["ResNet-110"]) == []
 
 
 def result(config: Config, error: float) -> Result:
-    return Result(config, Path(), 1.0, None, error, 1, 1, 64_000, 1.0, 50_000, 1.0, {})
+    return Result(config, Path(), FinalErrors(1.0, None, error, 50_000), 1, 1, 64_000, 1.0, 1.0, {})
 
 
 def test_the_papers_value_is_never_beside_other_conditions_without_saying_so() -> None:
@@ -126,7 +129,7 @@ def test_a_report_has_numbers_verdicts_conditions_and_the_command(
     assert [float(row["train_error"]) for row in rows] == [
         read_result(run).train_error for run in study.runs
     ]
-    print_report(write_report(study, []), Console(width=80))
+    print_report(write_report(study, [], []), Console(width=80))
     told = capsys.readouterr().out
     assert max(map(len, (line for line in told.splitlines() if str(tmp_path) not in line))) <= 80
     assert "the paper" not in told

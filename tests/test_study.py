@@ -67,6 +67,7 @@ def test_a_study_runs_at_a_reduced_scale_and_in_a_folder_of_its_own(name: str) -
     longer = composed_study(*overrides, "recipe.iterations=4000")
     assert longer.folder != study.folder
     assert composed_study(*overrides, "recipe.iterations=2000", "jobs=2").folder == study.folder
+    assert composed_study(f"study={name}", "study.title=mine").folder.name != name
 
 
 def test_a_study_that_is_given_a_name_keeps_it() -> None:
@@ -80,6 +81,8 @@ def test_a_study_that_is_given_a_name_keeps_it() -> None:
         ("seeds=[]", "seeds"),
         ("seeds=[0,0]", "the same run twice: plain-8"),
         ("study.name=../elsewhere", "no name for a folder"),
+        ("study.name=..", "no name for a folder"),
+        ("study.name=", "no name for a folder"),
         ("study.figures=[pictures]", "choose curves, responses"),
         ("study.panels=[]", "at least one"),
         ("study.panels=[{errors: all}]", "choose both, training, held-out"),
@@ -145,6 +148,10 @@ def test_a_failed_run_does_not_keep_the_others_from_running(tmp_path: Path, jobs
     assert [read_result(run).config.depth for run in study.runs[1:]] == [14, 8, 14]
     assert (study.folder / "curves.png").exists()
     assert len(json.loads((study.folder / "study.json").read_text())["runs"]) == 3
+    for name in ("report.md", "report.html"):
+        text = (study.folder / name).read_text()
+        assert "Not in this report:" in text
+        assert "plain-8-width0.5 seed 0: no checkpoint in" in text
 
 
 def test_a_bug_in_one_run_shows_its_traceback_and_the_others_run(
@@ -198,7 +205,7 @@ def test_a_killed_process_takes_its_run_and_no_other(tmp_path: Path) -> None:
 
     killer = threading.Thread(target=kill_one, daemon=True)
     killer.start()
-    with pytest.raises(UserError, match=r"1 of 4 runs failed.*was killed"):
+    with pytest.raises(UserError, match=r"1 of 4 runs failed.*ended unexpectedly"):
         run_study(study, quiet(), jobs=2)
     assert sum(is_finished(run_folder(run)) for run in study.runs) == 3
     run_study(study, quiet(), jobs=2)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resnet_degradation.config import Config, DataConfig, settle
+from resnet_degradation.runs import FinalErrors
 from resnet_degradation.study.results import Result, find_verdicts
 from resnet_degradation.study.verdict import (
     compare,
@@ -22,8 +23,7 @@ def test_the_verdict_is_the_difference_of_means() -> None:
     comparison = compare("plain-20", "plain-56", [4.0, 6.0, 5.0], [67.0, 59.0, 64.0], 1000)
     assert comparison.differences == [63, 53, 59]
     assert comparison.mean == pytest.approx(58.333, abs=1e-3)
-    assert comparison.noise == pytest.approx(2.906, abs=1e-3)  # 5.033 / sqrt(3)
-    assert comparison.threshold == pytest.approx(12.50, abs=1e-2)  # 4.303 times the noise
+    assert comparison.threshold == pytest.approx(12.50, abs=1e-2)  # 4.303 * 5.033 / sqrt(3)
     said = depth_verdict(comparison)
     assert said.startswith("plain-56 minus plain-20: +58.33 ± 5.03 points")
     assert "3 seeds" in said
@@ -44,6 +44,13 @@ def test_equal_errors_are_alike(error: float) -> None:
     assert compare("a", "b", [error, error], [error, error], 500).outcome == "alike"
 
 
+def test_seeds_that_agree_do_not_make_counting_exact() -> None:
+    comparison = compare("a", "b", [10.0, 10.0], [12.0, 12.0], 1000)
+    # 1.96 * sqrt((0.1 * 0.9 + 0.12 * 0.88) / 1000 / 2), in points
+    assert comparison.threshold == pytest.approx(1.938, abs=1e-3)
+    assert compare("a", "b", [10.0], [12.0], 1000).threshold == pytest.approx(2.741, abs=1e-3)
+
+
 def test_a_verdict_contradicts_the_paper_when_the_runs_do() -> None:
     better = compare("plain-20", "plain-56", [40.0], [20.0], 1000)
     assert "the deeper net trains better" in depth_verdict(better)
@@ -57,7 +64,9 @@ def finished(
     config = Config(
         depth=depth, residual=residual, seed=seed, shortcut=shortcut, data=DataConfig("digits")
     )
-    return Result(settle(config), Path(), error, None, None, 1, 1, 300, 1.0, 1000, 1.0, {})
+    return Result(
+        settle(config), Path(), FinalErrors(error, None, None, 1000), 1, 1, 300, 1.0, 1.0, {}
+    )
 
 
 @pytest.mark.parametrize(

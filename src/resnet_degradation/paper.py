@@ -113,6 +113,9 @@ def differences(config: Config) -> list[str]:
 def _comparable(recipe: RecipeConfig) -> dict[str, Any]:
     settings = {key: value for key, value in asdict(recipe).items() if key not in LEFT_OPEN}
     if recipe.schedule == "plateau":
-        settings.pop("milestones")
         settings["milestones"] = "where the error plateaus"
+    elif isinstance(recipe.iterations, int):  # 32k of 64k is the same as half of them
+        settings["milestones"] = [
+            m / recipe.iterations if isinstance(m, int) else m for m in recipe.milestones
+        ]
     return settings

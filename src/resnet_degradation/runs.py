@@ -174,7 +174,8 @@ def read_responses(folder: Path) -> list[Response]:
             ]
     except OSError as error:
         raise UserError(
-            f"{folder} has no responses.csv: it is written when a run is finished"
+            f"{folder} has no responses.csv, which is written when a run is finished. If it is, "
+            "delete its summary.json and repeat the run: it is taken up at its last checkpoint"
         ) from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{file} is no record of layer responses: {error}") from error

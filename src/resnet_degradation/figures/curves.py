@@ -3,6 +3,7 @@
 Everything is drawn from the files of run folders; no trainer is needed, nor any checkpoint.
 """
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -23,7 +24,7 @@ from resnet_degradation.config import (
 from resnet_degradation.durations import is_fraction
 from resnet_degradation.errors import UserError
 from resnet_degradation.figures.drawing import Drawing, shows
-from resnet_degradation.figures.labels import Label, label_ends, label_width
+from resnet_degradation.figures.labels import SIZE, Label, label_ends, text_width
 from resnet_degradation.figures.style import colours, muted, rc
 from resnet_degradation.runs import Row, read_config, read_metrics
 
@@ -178,24 +179,32 @@ def plot_curves(
         figure = Figure(figsize=(LEFT + PANEL * len(shown), HEIGHT))
         rows = figure.subplots(1, len(shown), sharey=True, squeeze=False)
         top = _top(shown, drawing)
+        labels = []
         for axes, (panel, members) in zip(rows[0], shown, strict=True):
-            for net, colour in zip(members, _colours(members, dark), strict=True):
+            shades = colours([net.config for net in members], dark)
+            for net, colour in zip(members, shades, strict=True):
                 _draw(axes, net, panel, colour, drawing)
             if drawing.log:
                 axes.set_yscale("log")
                 axes.yaxis.set_major_formatter("{x:g}")
+                axes.set_ylim(top=top)
             else:
                 axes.set_ylim(0, top)
             axes.set_title(panel.title or _usual_title(panel, members))
             _label_horizontal(axes, nets, drawing.x)
+            ends = [
+                (net.name, shade, _end(net, panel))
+                for net, shade in zip(members, shades, strict=True)
+            ]
+            labels.append([Label(name, shade, end) for name, shade, end in ends if end is not None])
         rows[0][0].set_ylabel("error (%)")
+        beside = 0.1 + text_width([label.text(top) for group in labels for label in group])
+        width = LEFT + len(shown) * (PANEL + beside) + (len(shown) - 1) * BETWEEN
+        figure.set_figwidth(width)
         _legend(figure, nets, shown, drawing, dark)
-        figure.text(0.5, 0.02, caption(nets), ha="center", fontsize=7.5, color=muted(dark))
+        write_caption(figure, caption(nets), dark)
         if drawing.title:
             figure.suptitle(drawing.title)
-        beside = 0.1 + label_width([net.name for net in nets])  # inches
-        figure.set_figwidth(LEFT + len(shown) * (PANEL + beside) + (len(shown) - 1) * BETWEEN)
-        width = figure.get_figwidth()
         figure.subplots_adjust(
             left=LEFT / width,
             right=1 - beside / width,
@@ -203,22 +212,9 @@ def plot_curves(
             top=0.83 if drawing.title else 0.9,
             wspace=(beside + BETWEEN) / PANEL,
         )
-        for axes, (panel, members) in zip(rows[0], shown, strict=True):
-            ends = [(net, _end(net, panel)) for net in members]
-            shades = _colours(members, dark)
-            label_ends(
-                axes,
-                [
-                    Label(net.name, shade, end)
-                    for (net, end), shade in zip(ends, shades, strict=True)
-                    if end is not None
-                ],
-            )
+        for axes, group in zip(rows[0], labels, strict=True):
+            label_ends(axes, group)
     return figure
-
-
-def _colours(members: list[NetCurves], dark: bool) -> list[str]:
-    return colours([net.config for net in members], dark)
 
 
 def _parts(net: NetCurves, panel: PanelConfig) -> list[tuple[str, Curve]]:
@@ -244,12 +240,14 @@ def _end(net: NetCurves, panel: PanelConfig) -> float | None:
 def _top(shown: list[tuple[PanelConfig, list[NetCurves]]], drawing: Drawing) -> float:
     """The upper end of the error axis."""
     curves = [curve for panel, nets in shown for net in nets for _, curve in _parts(net, panel)]
+    if not curves:
+        return 100.0
     ends = sorted(float(curve.mean[-1]) for curve in curves)
-    if drawing.y_max is not None and ends:
+    if drawing.y_max is not None:
         fits = ends[len(ends) // 2] < 0.9 * drawing.y_max
         if fits or drawing.y_forced:
             return drawing.y_max
-    highest = max((float(net.train.mean.max()) for _, nets in shown for net in nets), default=100)
+    highest = max(float((curve.mean + curve.spread).max()) for curve in curves)
     return min(100.0, 1.05 * highest) or 1.0
 
 
@@ -303,16 +301,28 @@ def _legend(
         ],
         loc="lower center",
         ncols=2,
-        bbox_to_anchor=(0.5, 0.045),
+        bbox_to_anchor=(0.5, 0.06),
     )
 
 
 def caption(nets: list[NetCurves]) -> str:
     """The data, the schedule and the number of seeds behind the curves."""
-    num_seeds = {net.num_seeds for net in nets}
-    seeds = _all_of({str(number) for number in num_seeds})
-    seeds += " seed" if num_seeds == {1} else " seeds (band: one standard deviation)"
-    return f"{conditions([net.config for net in nets])}; {seeds}"
+    return told([net.config for net in nets], [net.num_seeds for net in nets])
+
+
+def told(configs: list[Config], num_seeds: list[int]) -> str:
+    """The data, the schedule and the number of seeds of these nets."""
+    seeds = " / ".join(map(str, sorted(set(num_seeds))))
+    seeds += " seed" if set(num_seeds) == {1} else " seeds (band: one standard deviation)"
+    return f"{conditions(configs)}; {seeds}"
+
+
+def write_caption(figure: "Figure", text: str, dark: bool) -> None:
+    """Write a caption below a figure, in as many lines as its width asks for."""
+    room = figure.get_figwidth() - 0.2
+    length = text_width([text])
+    lines = textwrap.wrap(text, max(20, int(len(text) * min(1, 0.95 * room / length))))
+    figure.text(0.5, 0.01, "\n".join(lines), ha="center", fontsize=SIZE, color=muted(dark))
 
 
 def conditions(configs: list[Config]) -> str:

@@ -18,41 +18,39 @@ class Label:
     colour: str
     end: float
 
+    def text(self, top: float) -> str:
+        """The name; that of a curve which ends above `top` tells where."""
+        return f"{self.name}\n(ends at {self.end:.0f} %)" if self.end > top else self.name
 
-def label_width(names: list[str]) -> float:
-    """The width in inches of the longest of these names."""
+
+def text_width(texts: list[str], size: float = SIZE) -> float:
+    """The width in inches of the longest line of these texts."""
     from matplotlib.textpath import TextPath
 
-    widths = [
-        TextPath((0, 0), line, size=SIZE).get_extents().width
-        for name in names
-        for line in name.splitlines()
-    ]
-    return float(max(widths)) / 72
+    lines = [line for text in texts for line in text.splitlines()]
+    return max(float(TextPath((0, 0), line, size=size).get_extents().width) for line in lines) / 72
 
 
 def label_ends(axes: "Axes", labels: list[Label]) -> None:
     """Write each name beside the axes where its curve ends, and none over another.
 
-    A curve that ends above the picture is named at its top, with the error that it ends at.
+    A curve that ends above the picture is named at its top.
     """
+    top = axes.get_ylim()[1]
     height = axes.get_window_extent().height * 72 / axes.figure.dpi  # points
-    placed = []
-    for label in labels:
+    rising = sorted(labels, key=lambda label: label.end)
+    texts = [label.text(top) for label in rising]
+    places = []
+    for label in rising:
         pixel = axes.transData.transform((0, max(label.end, 1e-9)))
-        place = float(axes.transAxes.inverted().transform(pixel)[1])
-        name = f"{label.name}\n(ends at {label.end:.0f} %)" if place > 1 else label.name
-        placed.append((min(place, 1.0), name, label.colour))
-    placed.sort()
-    heights = [LINE / height * (1 + name.count("\n")) for _, name, _ in placed]
-    for put, (_, name, colour) in zip(
-        spread_out([place for place, _, _ in placed], heights), placed, strict=True
-    ):
+        places.append(min(float(axes.transAxes.inverted().transform(pixel)[1]), 1.0))
+    heights = [LINE / height * (1 + text.count("\n")) for text in texts]
+    for place, text, label in zip(spread_out(places, heights), texts, rising, strict=True):
         axes.annotate(
-            name,
-            (1.012, put),
+            text,
+            (1.012, place),
             xycoords="axes fraction",
-            color=colour,
+            color=label.colour,
             fontsize=SIZE,
             va="center",
             annotation_clip=False,

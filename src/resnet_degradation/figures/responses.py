@@ -8,8 +8,8 @@ import numpy as np
 
 from resnet_degradation.config import Config, digest
 from resnet_degradation.errors import UserError
-from resnet_degradation.figures.curves import Values, conditions, distinct_names
-from resnet_degradation.figures.style import colours, muted, rc
+from resnet_degradation.figures.curves import Values, distinct_names, told, write_caption
+from resnet_degradation.figures.style import colours, rc
 from resnet_degradation.runs import read_config, read_responses
 
 if TYPE_CHECKING:
@@ -86,10 +86,8 @@ def plot_responses(nets: list[NetResponses], title: str = "", dark: bool = False
                 "3x3 layers, from the images on" if in_order else "3x3 layers, strongest first"
             )
         panels[0].legend(ncols=min(len(nets), 5), loc="lower center", bbox_to_anchor=(0.5, 1.0))
-        num_seeds = sorted({len(net.stds) for net in nets})
-        seeds = " / ".join(map(str, num_seeds)) + (" seed" if num_seeds == [1] else " seeds")
-        told = f"{conditions([net.config for net in nets])}; {seeds}"
-        figure.text(0.5, 0.012, told, ha="center", fontsize=7.5, color=muted(dark))
+        text = told([net.config for net in nets], [len(net.stds) for net in nets])
+        write_caption(figure, text, dark)
         if title:
             figure.suptitle(title)
         figure.subplots_adjust(left=0.09, right=0.98, top=0.88, bottom=0.12, hspace=0.28)

@@ -56,6 +56,7 @@ def rc(dark: bool = False) -> dict[Any, Any]:
         "grid.color": grid,
         "grid.linewidth": 0.6,
         "legend.frameon": False,
+        "text.parse_math": False,  # names of folders and titles are what they are
         "figure.facecolor": paper,
         "savefig.dpi": 200,
         "pdf.fonttype": 42,  # text stays text

@@ -15,6 +15,7 @@ from resnet_degradation.config import (
     FIGURES,
     Config,
     Settings,
+    StudyConfig,
     StudyRunConfig,
     data_name,
     digest,
@@ -45,23 +46,22 @@ class Study:
 def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> Study:
     """The study that a composed configuration names: every net with every seed.
 
-    as_filed: the same study as its file has it. A study whose runs are others, because settings
-    were overridden, gets a folder of its own, so that no figure takes another's place.
+    as_filed: the same study as its file has it. One with other runs, or drawn otherwise, because
+    settings were overridden, gets a folder of its own, so that no figure takes another's place.
 
     Raises ConfigError for whatever cannot be run or drawn.
     """
     config = _typed(composed)
-    study = config.study
-    runs = _runs(config)
-    drawing = Drawing(study.title, study.panels, dashed=study.dashed, y_max=study.y_max)
-    _check_drawing(config, runs)
+    study, runs = config.study, _runs(config)
+    _check_study(config, runs)
     name = study.name
     if as_filed is not None:
         filed = _typed(as_filed)
-        if filed.study.name == name and _digests(_runs(filed)) != _digests(runs):
-            name = f"{name}-{data_name(runs[0])}-{_digest_of_all(runs)}"
+        own = _digest(study, runs)
+        if filed.study.name == name and own != _digest(filed.study, _runs(filed)):
+            name = f"{name}-{data_name(runs[0])}-{own}"
     folder = Path(config.output_dir) / "studies" / name
-    return Study(study.name, runs, study.figures, drawing, folder)
+    return Study(study.name, runs, study.figures, _drawing(study), folder)
 
 
 def _typed(composed: DictConfig) -> StudyRunConfig:
@@ -89,9 +89,13 @@ def _runs(config: StudyRunConfig) -> list[Config]:
     return runs
 
 
-def _check_drawing(config: StudyRunConfig, runs: list[Config]) -> None:
+def _drawing(study: StudyConfig) -> Drawing:
+    return Drawing(study.title, study.panels, dashed=study.dashed, y_max=study.y_max)
+
+
+def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
     study = config.study
-    if Path(study.name).name != study.name:
+    if Path(study.name).name != study.name or study.name in ("", ".."):
         raise ConfigError(f"study.name={study.name} is no name for a folder")
     for figure in study.figures:
         if figure not in FIGURES:
@@ -122,13 +126,10 @@ def _check_drawing(config: StudyRunConfig, runs: list[Config]) -> None:
         )
 
 
-def _digests(runs: list[Config]) -> list[str]:
-    return [digest(run) for run in runs]
-
-
-def _digest_of_all(runs: list[Config]) -> str:
-    text = "/".join(_digests(runs))
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+def _digest(study: StudyConfig, runs: list[Config]) -> str:
+    """Eight hexadecimal digits for the runs of a study and how they are drawn."""
+    whole = [[digest(run) for run in runs], study.figures, to_json(_drawing(study))]
+    return hashlib.blake2b(json.dumps(whole).encode(), digest_size=4).hexdigest()
 
 
 def write_index(study: Study, runs: list[Config], verdicts: list[str]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch.nn import functional as F
 
@@ -160,7 +161,8 @@ def measure_step(run: Config, per_image: int) -> tuple[int, float]:
 def print_plan(study: Study, console: Console) -> None:
     """Print every run of a study, how far it is, and what is left of it; run nothing."""
     costs, images, measured = plan_costs(study)
-    table = Table(title=f"{study.drawing.title or study.name}: what would be run")
+    title = escape(study.drawing.title or study.name)
+    table = Table(title=f"{title}: what would be run")
     table.add_column("part", justify="right")
     table.add_column("run", no_wrap=True)
     for column in ("state", "iterations", "multiply-adds", "time"):

@@ -5,6 +5,7 @@ A run that fails keeps no other from running. A run in another process is watche
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from concurrent.futures import (
     wait,
 )
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
@@ -95,7 +97,9 @@ def run_by_launcher(
     log.parent.mkdir(parents=True, exist_ok=True)
     watched = dict(enumerate(runs))
     with log.open("w") as stream:
-        launcher = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        launcher = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             while launcher.poll() is None:
                 time.sleep(TICK)
@@ -105,7 +109,7 @@ def run_by_launcher(
                     else:
                         view.of(run).read()
         finally:
-            launcher.terminate()
+            _end_session(launcher)
     failures = {}
     for position, run in watched.items():
         failure = None
@@ -113,6 +117,13 @@ def run_by_launcher(
             failures[position] = failure = f"its job did not finish: see {log}"
         view.over(run, failure)
     return failures
+
+
+def _end_session(launcher: "subprocess.Popen[bytes]") -> None:
+    """End a launcher and the jobs that it runs on this machine (jobs of a cluster go on)."""
+    with suppress(ProcessLookupError):
+        os.killpg(launcher.pid, signal.SIGTERM)
+    launcher.wait()
 
 
 def _with_its_threads(run: Config, jobs: int) -> Config:
@@ -137,7 +148,7 @@ class _Worker:
             return self._process.submit(_train_quietly, run).result()
         except BrokenProcessPool:
             self._process = self._new()
-            return "its process was killed (by the system, if memory ran out)"
+            return "its process ended unexpectedly (killed by the system, if memory ran out)"
 
     def end(self) -> None:
         """End the process, which has nothing to do."""

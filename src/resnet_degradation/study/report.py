@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -76,13 +77,14 @@ class Report:
     held_out_name: str
     verdicts: list[str]
     notes: list[str]  # what keeps the paper's values from being comparable
-    files: list[Path]
+    missing: list[str]  # runs that are not in it, and why
 
 
-def write_report(study: Study, arguments: list[str]) -> Report:
+def write_report(study: Study, arguments: list[str], missing: list[str]) -> Report:
     """Draw the figures of a study of finished runs, and write its tables and report.
 
-    arguments: of the command that made it, to be repeated.
+    arguments: of the command that made it, to be repeated. missing: runs that the study should
+    have and has not, each with the reason.
     """
     results = [read_result(run) for run in study.runs]
     verdicts = find_verdicts(results)
@@ -91,16 +93,15 @@ def write_report(study: Study, arguments: list[str]) -> Report:
     write_index(study, study.runs, verdicts)
     write_results(study.folder / "results.csv", results)
     draw = {name: _figure(name, study, results) for name in study.figures}
-    figures = [file for name in draw for file in save_figure(draw[name](), study.folder / name)]
+    for name, figure in draw.items():
+        save_figure(figure(), study.folder / name)
     nets, notes = net_rows(results)
-    files = [*figures, study.folder / "results.csv"]
-    report = Report(study, results, nets, _held_out_name(results), verdicts, notes, files)
+    report = Report(study, results, nets, _held_out_name(results), verdicts, notes, missing)
     content = _content(report, arguments)
     for name in ("report.md", "report.html"):
         pages = {} if name == "report.md" else {"pages": [_page(n, draw[n]) for n in draw]}
         text = _template(name).render(content | pages)
         (study.folder / name).write_text(text, encoding="utf-8")
-        files.append(study.folder / name)
     return report
 
 
@@ -165,7 +166,7 @@ def _not_comparable(config: Config, reference: paper.Reference) -> str:
 
 
 def _held_out_name(results: list[Result]) -> str:
-    names = {"test" if result.val_error is None else "validation" for result in results}
+    names = {"test" if result.errors.val_error is None else "validation" for result in results}
     return " / ".join(sorted(names))
 
 
@@ -194,7 +195,8 @@ def _content(report: Report, arguments: list[str]) -> dict[str, Any]:
         "single_seed": study.is_single_seed(),
         "notes": report.notes,
         "alt_texts": ALT_TEXTS,
-        "num_images": sorted({result.num_images for result in results}),
+        "missing": report.missing,
+        "explained": explained(report),
         "seconds": sum(result.seconds for result in results),
         "configuration": OmegaConf.to_yaml(OmegaConf.create(shared)).strip(),
         "environments": environments,
@@ -203,8 +205,33 @@ def _content(report: Report, arguments: list[str]) -> dict[str, Any]:
     }
 
 
+def explained(report: Report) -> dict[str, str]:
+    """What the report's numbers mean, in sentences."""
+    images = " or ".join(
+        f"{number:,}" for number in sorted({r.errors.num_train_images for r in report.results})
+    )
+    of_seeds = "" if report.study.is_single_seed() else " ± standard deviation over the seeds"
+    top1 = any(result.config.family == "imagenet" for result in report.results)
+    return {
+        "verdicts": (
+            "A difference is called one where it is larger than its noise: 1.96 standard errors "
+            "of counting wrong answers among finitely many images or, where that is larger, the "
+            "standard error over the seeds times the quantile that bounds 95 % of Student's t "
+            "distribution."
+        ),
+        "errors": (
+            f"Mean{of_seeds}, of the last iterate. Training error is counted in training mode on "
+            f"the last {images} augmented images of a run; parameters and multiply-adds (of one "
+            "image) are counted from the net itself."
+        ),
+        "paper": f"The paper's are {'top-1' if top1 else 'test'} errors."
+        if any(net.paper_error for net in report.nets)
+        else "",
+    }
+
+
 def _relative(folder: Path, to: Path) -> str:
-    return Path(os.path.relpath(folder, to)).as_posix()
+    return quote(Path(os.path.relpath(folder, to)).as_posix())
 
 
 def _template(name: str) -> jinja2.Template:
@@ -276,6 +303,8 @@ def print_report(report: Report, console: Console) -> None:
     columns = ["parameters", "training", report.held_out_name, "seeds", "seconds"]
     if comparable:
         columns.insert(3, "paper")
+    for run in report.missing:
+        console.print(f"Not in the report: {run}", highlight=False, markup=False)
     table = Table(title="Final errors (%)")
     table.add_column("net", no_wrap=True)
     for column in columns:
@@ -288,7 +317,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(table)
     console.print("Verdict", style="bold")
     for verdict in report.verdicts:
-        console.print(f"- {verdict}", highlight=False)
+        console.print(f"- {verdict}", highlight=False, markup=False)
     if study.is_single_seed():
         console.print("- One seed; the spread over three: seeds=[0,1,2]", highlight=False)
     console.print()
@@ -298,6 +327,6 @@ def print_report(report: Report, console: Console) -> None:
         ("figure", f"{', '.join(figures)} (and .svg, .pdf)"),
         ("table", str(study.folder / "results.csv")),
         ("runs", f"{report.results[0].folder.parent}/"),
-        ("curves", f"tensorboard --logdir {report.results[0].config.output_dir}"),
+        ("curves", f"tensorboard --logdir {shlex.quote(report.results[0].config.output_dir)}"),
     ):
-        console.print(f"{what:>7}: {where}", highlight=False, soft_wrap=True)
+        console.print(f"{what:>7}: {where}", highlight=False, markup=False, soft_wrap=True)

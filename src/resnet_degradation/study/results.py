@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from resnet_degradation.config import Config, data_name, net_name, run_folder
-from resnet_degradation.runs import Response, read_responses, read_summary, summarised_errors
+from resnet_degradation.runs import FinalErrors, read_responses, read_summary, summarised_errors
 from resnet_degradation.study.verdict import (
     Comparison,
     compare,
@@ -41,47 +41,47 @@ class Result:
 
     config: Config
     folder: Path
-    train_error: float
-    val_error: float | None
-    test_error: float | None
+    errors: FinalErrors
     num_parameters: int
     multiply_adds: int
     iterations: int
     seconds: float
-    num_images: int  # on how many training images the training error was counted
-    mean_response: float  # over the 3x3 layers (figure 7)
+    mean_response: float | None  # over the 3x3 layers (figure 7), where it was recorded
     environment: dict[str, Any]  # versions, hardware, git revision
 
     @property
+    def train_error(self) -> float:
+        """The final training error."""
+        return self.errors.train_error
+
+    @property
     def held_out_error(self) -> float | None:
-        """The validation error, or the test error of data that has no validation set."""
-        return self.val_error if self.val_error is not None else self.test_error
+        """The final validation error, or test error of data that has no validation set."""
+        return self.errors.held_out_error()
 
 
 def read_result(config: Config) -> Result:
     """What the finished run of this configuration came to, from its files."""
     folder = run_folder(config)
     summary = read_summary(folder)
-    final = summarised_errors(summary)
     return Result(
         config=config,
         folder=folder,
-        train_error=final.train_error,
-        val_error=final.val_error,
-        test_error=final.test_error,
+        errors=summarised_errors(summary),
         num_parameters=summary["num_parameters"],
         multiply_adds=summary["multiply_adds"],
         iterations=summary["iterations"],
         seconds=summary["seconds"],
-        num_images=final.num_train_images,
-        mean_response=mean_response(read_responses(folder)),
+        mean_response=mean_response(folder),
         environment={key: summary[key] for key in ("versions", "hardware", "git_revision")},
     )
 
 
-def mean_response(responses: list[Response]) -> float:
-    """The mean over layers of the standard deviation of their responses."""
-    return mean(response.std for response in responses)
+def mean_response(folder: Path) -> float | None:
+    """The mean over layers of the standard deviation of their responses; None if not recorded."""
+    if not (folder / "responses.csv").is_file():
+        return None
+    return mean(response.std for response in read_responses(folder))
 
 
 def by_net(results: list[Result]) -> dict[str, list[Result]]:
@@ -109,7 +109,8 @@ def write_results(file: Path, results: list[Result]) -> None:
         for result in results:
             config = result.config
             own = {"net": net_name(config), "data": data_name(config)}
-            cells = {**vars(config), **vars(result), **own, "folder": result.folder.name}
+            errors = result.errors.in_percent()
+            cells = vars(config) | vars(result) | errors | own | {"folder": result.folder.name}
             writer.writerow([cells[column] for column in RESULT_COLUMNS])
 
 
@@ -152,7 +153,8 @@ def find_verdicts(results: list[Result]) -> list[str]:
 def response_verdict(results: list[Result]) -> str:
     """The mean response of every net's 3x3 layers, in the order of the nets."""
     told = [
-        f"{name} {mean_and_spread([result.mean_response for result in members])}"
+        f"{name} "
+        + mean_and_spread([r.mean_response for r in members if r.mean_response is not None])
         for name, members in by_net(results).items()
     ]
     return f"standard deviation of layer responses, mean over layers: {', '.join(told)}"
@@ -169,5 +171,5 @@ def _compared(first: dict[int, Result], second: dict[int, Result]) -> Comparison
         net_name(other.config),
         [first[seed].train_error for seed in seeds],
         [second[seed].train_error for seed in seeds],
-        min(one.num_images, other.num_images),
+        min(one.errors.num_train_images, other.errors.num_train_images),
     )

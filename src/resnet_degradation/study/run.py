@@ -30,14 +30,15 @@ def run_study(
     if len(pending) < len(study.runs):
         console.print(f"{len(study.runs) - len(pending)} of {len(study.runs)} runs are finished")
     failures = _execute(study, pending, console, jobs, arguments, launched) if pending else {}
+    told = [f"{run_name(pending[i])}: {why}" for i, why in sorted(failures.items())]
     finished = [run for run in study.runs if is_finished(run_folder(run))]
     if finished:
         complete = dataclasses.replace(study, runs=finished)
-        print_report(write_report(complete, arguments), console)
+        print_report(write_report(complete, arguments, missing=told), console)
     if failures:
-        told = "; ".join(f"{run_name(pending[i])}: {why}" for i, why in sorted(failures.items()))
         raise UserError(
-            f"{len(failures)} of {len(study.runs)} runs failed, the figure is without them. {told}"
+            f"{len(failures)} of {len(study.runs)} runs failed, the report is without them. "
+            + "; ".join(told)
         )
 
 

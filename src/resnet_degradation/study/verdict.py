@@ -4,21 +4,22 @@ import math
 from dataclasses import dataclass
 from statistics import mean, stdev
 
+# Of the normal distribution: it bounds 95 %.
+NORMAL_QUANTILE = 1.96
+
 
 @dataclass(frozen=True)
 class Comparison:
     """Final training error of net `second` minus that of `first`, in points, seed by seed.
 
-    `noise` is the standard error of the mean difference: over the seeds, or, where that is
-    smaller or there is one seed, from counting wrong answers among finitely many images. The mean
-    is called a difference if it is larger than `threshold`: the noise times the quantile that
-    bounds 95 % of Student's t distribution, or of the normal one where there is one seed.
+    counting: the standard error of the mean difference from counting wrong answers among finitely
+    many images, in points.
     """
 
     first: str
     second: str
     differences: list[float]
-    noise: float
+    counting: float
 
     @property
     def mean(self) -> float:
@@ -27,12 +28,19 @@ class Comparison:
 
     @property
     def threshold(self) -> float:
-        """The size from which on the mean difference stands out of the noise."""
+        """The size from which on the mean difference stands out of the noise.
+
+        That of counting, times 1.96; or, where that is larger, that over the n seeds: the standard
+        error times the quantile that bounds 95 % of Student's t distribution with n - 1 degrees.
+        """
         from scipy import stats
 
+        of_counting = NORMAL_QUANTILE * self.counting
         num_seeds = len(self.differences)
-        quantile = stats.t.ppf(0.975, num_seeds - 1) if num_seeds > 1 else stats.norm.ppf(0.975)
-        return float(quantile) * self.noise
+        if num_seeds == 1:
+            return of_counting
+        standard_error = stdev(self.differences) / math.sqrt(num_seeds)
+        return max(of_counting, float(stats.t.ppf(0.975, num_seeds - 1)) * standard_error)
 
     @property
     def outcome(self) -> str:
@@ -54,12 +62,12 @@ class Comparison:
 
 def depth_verdict(comparison: Comparison) -> str:
     """What the comparison of a deep net (second) with a shallow one says."""
-    said = {
-        "worse": "the deeper net trains worse: degradation",
-        "better": "the deeper net trains better: no degradation",
-        "alike": "no difference beyond the noise: no degradation seen",
-    }
-    return f"{comparison.arithmetic()}: {said[comparison.outcome]}"
+    return _said(
+        comparison,
+        worse="the deeper net trains worse: degradation",
+        better="the deeper net trains better: no degradation",
+        alike="no difference beyond the noise: no degradation seen",
+    )
 
 
 def shortcut_verdict(comparison: Comparison, cured: bool) -> str:
@@ -67,22 +75,29 @@ def shortcut_verdict(comparison: Comparison, cured: bool) -> str:
 
     cured: depth makes the plain net train worse, and the residual net not.
     """
-    better = "the shortcuts cure it" if cured else "the residual net trains better"
-    said = {
-        "worse": "the residual net trains worse",
-        "better": better,
-        "alike": "no difference beyond the noise",
-    }
-    return f"{comparison.arithmetic()}: {said[comparison.outcome]}"
+    return _said(
+        comparison,
+        worse="the residual net trains worse",
+        better="the shortcuts cure it" if cured else "the residual net trains better",
+    )
 
 
 def option_verdict(comparison: Comparison) -> str:
     """What the comparison of a residual net (second) with its twin by shortcut option A says."""
-    said = {
-        "worse": "it trains worse than option A",
-        "better": "it trains better than option A",
-        "alike": "no difference beyond the noise",
-    }
+    return _said(
+        comparison,
+        worse="it trains worse than option A",
+        better="it trains better than option A",
+    )
+
+
+def _said(
+    comparison: Comparison,
+    worse: str,
+    better: str,
+    alike: str = "no difference beyond the noise",
+) -> str:
+    said = {"worse": worse, "better": better, "alike": alike}
     return f"{comparison.arithmetic()}: {said[comparison.outcome]}"
 
 
@@ -109,7 +124,4 @@ def compare(
     counted = [
         math.hypot(counting_noise(a, num_images), counting_noise(b, num_images)) for a, b in pairs
     ]
-    noise = mean(counted) / math.sqrt(len(pairs))
-    if len(differences) > 1:
-        noise = max(noise, stdev(differences) / math.sqrt(len(differences)))
-    return Comparison(first, second, differences, noise)
+    return Comparison(first, second, differences, mean(counted) / math.sqrt(len(pairs)))

@@ -1,9 +1,10 @@
 """One view of a whole study: live bars in a terminal, plain lines elsewhere, and the time left."""
 
 import time
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resnet_degradation.config import Config, run_folder, run_name
 from resnet_degradation.runs import (
@@ -19,6 +20,15 @@ from resnet_degradation.train.progress import Errors, clock
 TICK = 1.0
 
 
+@dataclass
+class Share:
+    """What part of a run was done before this call of the study, and what part is done now."""
+
+    before: float = 0.0
+    done: float = 0.0
+    failed: bool = False
+
+
 class StudyView:
     """Shows how far the runs of a study are, each and together."""
 
@@ -26,6 +36,7 @@ class StudyView:
         """costs: what each run that is not finished costs, by its name, in any one unit."""
         self.console = console
         self.costs = costs
+        self.shares = {name: Share() for name in costs}
         self.num_runs = num_finished + len(costs)
         self.num_finished = num_finished
         self.running: dict[str, RunView] = {}
@@ -40,11 +51,9 @@ class StudyView:
             disable=not console.is_terminal,
             speed_estimate_period=600,
         )
-        total = sum(costs.values())
-        self.task = self.progress.add_task("", total=total, count="", measured="time left")
-        self._ticked = time.monotonic()
-        self._finished_cost = 0.0
-        self._describe()
+        self._bar = self.progress.add_task("", count="", measured="time left")
+        self._ticked = 0.0
+        self.tick(force=True)
 
     def __enter__(self) -> "StudyView":
         self.progress.start()
@@ -59,48 +68,50 @@ class StudyView:
 
     def of(self, run: Config) -> "RunView":
         """The view of one of its runs."""
-        return self.running.setdefault(run_name(run), RunView(self, run))
+        name = run_name(run)
+        if name not in self.running:
+            self.running[name] = RunView(self, run)
+        return self.running[name]
 
     def over(self, run: Config, failure: str | None) -> None:
         """A run has come to its end, or failed for a reason."""
         name = run_name(run)
-        view = self.running.pop(name, None)
-        share = view.share if view is not None else 0.0
-        if view is not None:
-            view.end()
+        if name in self.running:
+            self.progress.remove_task(self.running.pop(name).bar)
+        share = self.shares[name]
         if failure is None:
+            share.done = 1 - share.before
             self.num_finished += 1
-            self._finished_cost += self.costs[name] * (1 - (view.skipped if view else 0.0))
             seconds = read_summary(run_folder(run))["seconds"]
             self.say(f"{name}: {read_final_errors(run_folder(run))} ({seconds:.0f} s)")
         else:
-            self._finished_cost += self.costs[name] * share
-            self.forget(self.costs[name] * (1 - share))
+            share.failed = True
             self.say(f"{name} failed: {failure}")
         self.tick(force=True)
 
-    def forget(self, cost: float) -> None:
-        """Take a cost out of what is to be done, as it was done earlier or never will be."""
-        total = self.progress.tasks[0].total or 0.0
-        self.progress.update(self.task, total=max(total - cost, 0.0))
+    def work(self) -> tuple[float, float]:
+        """What is done of the costs in this call, and all that this call will have done."""
+        done = sum(self.costs[name] * share.done for name, share in self.shares.items())
+        total = sum(
+            self.costs[name] * (share.done if share.failed else 1 - share.before)
+            for name, share in self.shares.items()
+        )
+        return done, total
 
     def tick(self, force: bool = False) -> None:
         """Bring the study's own bar up to date."""
         now = time.monotonic()
         if force or now - self._ticked >= TICK:
             self._ticked = now
-            running = sum(self.costs[name] * view.share for name, view in self.running.items())
-            self.progress.update(self.task, completed=self._finished_cost + running)
-            self._describe()
+            done, total = self.work()
+            count = f"{self.num_finished}/{self.num_runs} runs"
+            self.progress.update(self._bar, completed=done, total=total, description=count)
 
     def told(self) -> str:
         """How far the study is, in a few words."""
-        left = self.progress.tasks[0].time_remaining
+        left = next(task for task in self.progress.tasks if task.id == self._bar).time_remaining
         time_left = "" if left is None else f", {clock(left)} left"
         return f"{self.num_finished}/{self.num_runs} runs{time_left}"
-
-    def _describe(self) -> None:
-        self.progress.update(self.task, description=f"{self.num_finished}/{self.num_runs} runs")
 
 
 class RunView:
@@ -109,14 +120,13 @@ class RunView:
     def __init__(self, study: StudyView, run: Config) -> None:
         self.study = study
         self.run = run
-        self.share = 0.0  # of the run's cost, done within this call of the study
-        self.skipped = 0.0  # done before
-        self._start = 0
+        self.name = run_name(run)
+        # What an earlier call recorded beyond its last checkpoint is run, and recorded, again.
+        self._stale = _recorded(run)
+        self._shown = last_checkpoint(run_folder(run))  # the last iteration shown
         self._total = 0
-        # The last iteration of which a row was shown; what is not in a checkpoint is run again.
-        self._shown = last_checkpoint(run_folder(run))
-        self._task: TaskID | None = None
         self._errors = Errors()
+        self.bar = study.progress.add_task(self.name, total=None, count="", measured="")
 
     def say(self, text: str) -> None:
         """Leave it to the study to say how the run ended."""
@@ -124,48 +134,50 @@ class RunView:
     def begin(self, start: int, total: int, about: str) -> None:
         """Show a run of which `start` of `total` iterations are done; the report says the rest."""
         del about
-        self._start, self._total, self._shown = start, total, start
-        self.skipped = start / total
+        self._total = total
+        self.study.shares[self.name].before = start / total
         if start > 0:
-            self.study.say(f"{run_name(self.run)}: resumed after {start:,} iterations")
-            self.study.forget(self.study.costs[run_name(self.run)] * self.skipped)
-        self._task = self.study.progress.add_task(
-            run_name(self.run), total=total, completed=start, count="", measured=""
-        )
+            self.study.say(f"{self.name}: resumed after {start:,} iterations")
+        self.study.progress.update(self.bar, total=total)
         self.advance(start)
 
     def advance(self, done: int) -> None:
         """`done` iterations are done."""
-        self.share = (done - self._start) / self._total
-        if self._task is not None:
-            count = f"{done}/{self._total}"
-            self.study.progress.update(self._task, completed=done, count=count)
+        share = self.study.shares[self.name]
+        share.done = done / self._total - share.before
+        count = f"{done}/{self._total}"
+        self.study.progress.update(self.bar, completed=done, count=count)
         self.study.tick()
 
     def row(self, row: Row) -> None:
         """Show a new row of the record."""
         self._shown = row.iteration
         measured = self._errors.told(row)
-        if self._task is not None:
-            self.study.progress.update(self._task, measured=measured)
+        self.study.progress.update(self.bar, measured=measured)
         if self.study.progress.disable:
             done = f"{row.iteration:>6}/{self._total}"
-            self.study.say(f"{run_name(self.run):<18} {done} {measured} [{self.study.told()}]")
+            self.study.say(f"{self.name:<18} {done} {measured} [{self.study.told()}]")
 
     def end(self) -> None:
-        """Take the run's bar away."""
-        if self._task is not None:
-            self.study.progress.remove_task(self._task)
-            self._task = None
+        """Leave it to the study to take the run's bar away."""
 
     def read(self) -> None:
         """Show what the record of a run in another process holds beyond what was shown."""
+        if self._stale is not None and _recorded(self.run) == self._stale:
+            return  # the run has not taken it up yet
+        self._stale = None
         new = [row for row in read_whole_rows(run_folder(self.run)) if row.iteration > self._shown]
         if new:
-            if self._task is None:
+            if self._total == 0:
                 self.begin(self._shown, _length(self.run, new[-1]), "")
             self.advance(new[-1].iteration)
             self.row(new[-1])
+
+
+def _recorded(run: Config) -> int | None:
+    """The inode of the record of a run, which is replaced when the run is taken up."""
+    file = run_folder(run) / "metrics.csv"
+    return file.stat().st_ino if file.is_file() else None
 
 
 def _length(run: Config, row: Row) -> int:

@@ -11,6 +11,7 @@ from resnet_degradation.errors import ConfigError, DivergenceError
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.runs import FinalErrors, Response, Row, is_finished
+from resnet_degradation.train.lock import claimed
 from resnet_degradation.train.progress import View
 from resnet_degradation.train.recorder import Recorder
 from resnet_degradation.train.setup import (
@@ -33,18 +34,23 @@ def train(config: Config, progress: View) -> Path:
         progress.say(f"{run_name(config)} is finished already:\n{folder}")
         return folder
     require_folder(config.output_dir)
-    run = prepare(config)
-    recorder = Recorder(folder, config, run.start)
+    with claimed(folder, config.output_dir):
+        carry_out(prepare(config), progress)
+    return folder
+
+
+def carry_out(run: Run, progress: View) -> None:
+    """The iterations that are left of a run, and what is measured at its end."""
+    recorder = Recorder(run.folder, run.config, run.start)
     progress.begin(run.start, run.plan.num_iterations, describe(run))
     try:
         iterate(run, recorder, progress)
         final = final_errors(run, recorder)
-        recorder.finish(config, final, final_responses(run), summary(run, final))
+        recorder.finish(run.config, final, final_responses(run), summary(run, final))
     finally:
         progress.end()
         recorder.close()
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
-    return folder
 
 
 def require_folder(output_dir: str) -> None:
