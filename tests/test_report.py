@@ -81,7 +81,9 @@ def test_what_changes_no_result_is_no_departure() -> None:
 
 
 def result(config: Config, error: float) -> Result:
-    return Result(config, Path(), FinalErrors(1.0, None, error, 50_000), 1, 1, 64_000, 1.0, 1.0, {})
+    return Result(
+        config, Path(), FinalErrors(1.0, None, error, 50_000), 1, 1, 64_000, 1.0, 10, False, 1.0, {}
+    )
 
 
 def test_the_papers_value_is_never_beside_other_conditions_without_saying_so() -> None:
@@ -94,7 +96,7 @@ def test_the_papers_value_is_never_beside_other_conditions_without_saying_so() -
     rows, notes = net_rows(other)
     assert {row.name: row.paper for row in rows}["ResNet-20"] == "8.75 (Table 6)†"
     assert notes == [
-        "† Not comparable: the paper's error is on CIFAR-10's test data by its own recipe; here: "
+        "† Not comparable: the paper's error is on CIFAR-10's test images by its own recipe; here: "
         "data jpeg."
     ]
     # A single view is not the ten of the paper's Tables 2 and 3.

@@ -1,5 +1,6 @@
 """Verdicts are computed from final training errors, and say what came out, whatever it is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from resnet_degradation.config import Config, DataConfig, settle
 from resnet_degradation.runs import FinalErrors
-from resnet_degradation.study.results import Result, find_verdicts
+from resnet_degradation.study.results import Result, find_cautions, find_verdicts
 from resnet_degradation.study.verdict import (
     compare,
     counting_noise,
@@ -65,7 +66,17 @@ def finished(
         depth=depth, residual=residual, seed=seed, shortcut=shortcut, data=DataConfig("digits")
     )
     return Result(
-        settle(config), Path(), FinalErrors(error, None, None, 1000), 1, 1, 300, 1.0, 1.0, {}
+        settle(config),
+        Path(),
+        FinalErrors(error, None, None, 1000),
+        1,
+        1,
+        300,
+        1.0,
+        10,
+        False,
+        1.0,
+        {},
     )
 
 
@@ -111,3 +122,12 @@ def test_shortcut_options_are_compared_with_option_a() -> None:
     assert told[-2].startswith("ResNet-20-B minus ResNet-20: -10.00 points")
     assert told[-2].endswith("it trains better than option A")
     assert told[-1].endswith("no difference beyond the noise")
+
+
+def test_cautions_name_runs_that_cannot_be_compared() -> None:
+    fine = [finished(20, False, 30), finished(56, False, 60)]
+    assert find_cautions(fine) == []
+    (near_chance,) = find_cautions([finished(20, False, 86), finished(56, False, 89)])
+    assert "near chance (90.0 %)" in near_chance
+    (warming,) = find_cautions([*fine, replace(finished(110, True, 50), still_warming_up=True)])
+    assert warming.startswith("ResNet-110 seed 0 ended while still warming up")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from helpers import quiet, study_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resnet_degradation.config import run_folder, run_name
@@ -16,6 +16,7 @@ def row(iteration: int) -> Row:
     return Row(iteration, iteration / 45, 0.1, 1.0, 50.0, None, None, 100.0, 1.0 * iteration)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 10)), min_size=4, max_size=4))
 def test_what_failed_or_was_done_before_is_not_to_be_done(
     steps: list[tuple[int, int]],

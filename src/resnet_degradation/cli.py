@@ -27,6 +27,7 @@ EXPECTED = {
     "could not be converted to Integer": ": give a whole number",
     "could not be converted to Float": ": give a number",
     "is not a valid bool": ": give true or false",
+    "is not a ListConfig": " Give a list, as [0,1]",
 }
 
 
@@ -68,7 +69,7 @@ def study() -> NoReturn:
         from resnet_degradation.study.define import resolve_study
 
         hydra_config = HydraConfig.get()
-        if composed.part is None:
+        if composed.part is None or not _is_sweeping():
             chosen = hydra_config.runtime.choices["study"]
             study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
         else:
@@ -229,6 +230,8 @@ def _explain_configuration(error: Exception, schema: type[Settings]) -> str:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         nearest = difflib.get_close_matches(option, error.options, 1)
         hint = f", the nearest is {group}={nearest[0]}" if nearest else ""
+        if group == "hydra/launcher":
+            hint += " (launchers are installed with pip install -e '.[joblib,slurm,ray]')"
         return f"there is no {group}={option}{hint}; valid: {', '.join(error.options)}"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         return _unknown_key(str(cause.full_key), schema)

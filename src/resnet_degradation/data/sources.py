@@ -220,15 +220,7 @@ def _fetch(open_sets: Callable[[bool], Any], data: DataConfig, looked_for: str, 
 
 def scan_folder(root: Path) -> Source:
     """The image files of train/<class>/* and of val/<class>/* or test/<class>/* (or both)."""
-    train_root = root / "train"
-    held_out_roots = {name: root / name for name in ("val", "test") if (root / name).is_dir()}
-    if not train_root.is_dir() or not held_out_roots:
-        missing = train_root if not train_root.is_dir() else f"{root / 'val'} or {root / 'test'}"
-        raise DataError(
-            f"no images: looked for the folder {missing}. Expected train/<class>/* and "
-            f"val/<class>/* or test/<class>/* in {root}: name their folder with data.root= or "
-            "RESNET_DATA, or train on the embedded images with data=digits"
-        )
+    train_root, held_out_roots = split_folders(root)
     classes = _class_names(train_root)
     held_out: dict[str, Images] = {}
     for name, folder in held_out_roots.items():
@@ -240,6 +232,20 @@ def scan_folder(root: Path) -> Source:
             )
         held_out[name] = _list_images(folder, classes)
     return Source(_list_images(train_root, classes), held_out, classes)
+
+
+def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
+    """The folders of the training and of the held-out images; raises DataError if one lacks."""
+    train_root = root / "train"
+    held_out_roots = {name: root / name for name in ("val", "test") if (root / name).is_dir()}
+    if not train_root.is_dir() or not held_out_roots:
+        missing = train_root if not train_root.is_dir() else f"{root / 'val'} or {root / 'test'}"
+        raise DataError(
+            f"no images: looked for the folder {missing}. Expected train/<class>/* and "
+            f"val/<class>/* or test/<class>/* in {root}: name their folder with data.root= or "
+            "RESNET_DATA, or train on the embedded images with data=digits"
+        )
+    return train_root, held_out_roots
 
 
 def _class_names(folder: Path) -> list[str]:

@@ -197,7 +197,9 @@ def plot_curves(
                 for net, shade in zip(members, shades, strict=True)
             ]
             labels.append([Label(name, shade, end) for name, shade, end in ends if end is not None])
-        rows[0][0].set_ylabel("error (%)")
+        kinds = {panel.errors for panel, _ in shown}
+        kind = "training " if kinds == {"training"} else ""
+        rows[0][0].set_ylabel(f"{kind}error (%)")
         beside = 0.1 + text_width([label.text(top) for group in labels for label in group])
         width = LEFT + len(shown) * (PANEL + beside) + (len(shown) - 1) * BETWEEN
         figure.set_figwidth(width)
@@ -260,7 +262,9 @@ def _draw(axes: "Axes", net: NetCurves, panel: PanelConfig, colour: str, drawing
             color=colour,
             linewidth=(1.0 if drawing.dashed else THIN) if thin else BOLD,
             linestyle="--" if thin and drawing.dashed else "-",
-            marker="o" if len(curve.x) == 1 else "",  # a line of one point cannot be seen
+            # A line of one point cannot be seen.
+            marker="o" if len(curve.x) == 1 else "",
+            clip_on=len(curve.x) > 1,
             label=f"{net.name} {kind}",
         )
         if net.num_seeds > 1:

@@ -79,7 +79,7 @@ def plot_responses(nets: list[NetResponses], title: str = "", dark: bool = False
                     spread = stds.std(axis=0, ddof=1)
                     low, high = mean - spread, mean + spread
                     axes.fill_between(layers, low, high, color=shade, alpha=0.18, linewidth=0)
-            axes.set_ylabel("standard deviation")
+            axes.set_ylabel("std of responses")
             axes.set_xlim(1, max(net.stds.shape[1] for net in nets))
             axes.set_ylim(bottom=0)
             axes.set_xlabel(

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch.nn import functional as F
 
-from resnet_degradation.config import Config, data_name, net_name, run_folder, run_name
+from resnet_degradation.config import OWN_IMAGES, Config, data_name, net_name, run_folder, run_name
 from resnet_degradation.data.sources import load_source
 from resnet_degradation.durations import parse_duration
 from resnet_degradation.errors import DataError
@@ -67,10 +67,15 @@ def image_cost(run: Config, num_classes: int = 10) -> int:
 
 
 def count_images(run: Config) -> Images:
-    """How many images a run has, without downloading any."""
+    """How many images a run has, without downloading any.
+
+    Raises DataError where images of the user's own are not there.
+    """
     try:
         source = load_source(replace(run.data, download=False))
     except DataError as error:
+        if run.data.name in OWN_IMAGES:
+            raise  # no run will download them
         return Images(None, 0, 10, str(error))
     held_out = sum(len(images) for images in source.held_out.values())
     return Images(len(source.train), held_out, len(source.classes))
@@ -79,7 +84,8 @@ def count_images(run: Config) -> Images:
 def plan_costs(study: Study) -> tuple[list[Cost], Images, str]:
     """What is left of every run, the images it was counted for, and how time was measured.
 
-    Raises DataError where the images are not at hand and the length is given in epochs of them.
+    Raises DataError where images of the user's own are not there, or where others are not yet and
+    the length is given in epochs of them.
     """
     images = count_images(study.runs[0])
     _, in_epochs = parse_duration(study.runs[0].recipe.iterations, "recipe.iterations")
@@ -184,7 +190,7 @@ def print_plan(study: Study, console: Console) -> None:
         f"{len(left)} of {len(costs)} runs left",
         "",
         "",
-        f"{sum(cost.multiply_adds for cost in left):.1e}",
+        f"{sum(cost.multiply_adds for cost in left):.1e}" if left else "-",
         duration(total),
     )
     console.print(table)

@@ -32,6 +32,7 @@ from resnet_degradation.study.define import Study, write_index
 from resnet_degradation.study.results import (
     Result,
     by_net,
+    find_cautions,
     find_verdicts,
     mean_and_spread,
     read_result,
@@ -76,6 +77,7 @@ class Report:
     nets: list[NetRow]
     held_out_name: str
     verdicts: list[str]
+    cautions: list[str]
     notes: list[str]  # what keeps the paper's values from being comparable
     missing: list[str]  # runs that are not in it, and why
 
@@ -96,7 +98,8 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> Repo
     for name, figure in draw.items():
         save_figure(figure(), study.folder / name)
     nets, notes = net_rows(results)
-    report = Report(study, results, nets, _held_out_name(results), verdicts, notes, missing)
+    held_out_name, cautions = _held_out_name(results), find_cautions(results)
+    report = Report(study, results, nets, held_out_name, verdicts, cautions, notes, missing)
     content = _content(report, arguments)
     for name in ("report.md", "report.html"):
         pages = {} if name == "report.md" else {"pages": [_page(n, draw[n]) for n in draw]}
@@ -153,14 +156,17 @@ def net_rows(results: list[Result]) -> tuple[list[NetRow], list[str]]:
 
 def _not_comparable(config: Config, reference: paper.Reference) -> str:
     """What keeps the paper's value from being comparable; empty if nothing does."""
-    images = {"cifar": "CIFAR-10", "imagenet": "ImageNet"}[str(config.family)]
+    images = {
+        "cifar": "CIFAR-10's test images",
+        "imagenet": "ImageNet's validation images",
+    }[str(config.family)]
     different = paper.differences(config)
     if reference.testing != "single view":
         different.append(f"tested on a single view, the paper's by {reference.testing}")
     if not different:
         return ""
     return (
-        f"Not comparable: the paper's error is on {images}'s test data by its own recipe; "
+        f"Not comparable: the paper's error is on {images} by its own recipe; "
         f"here: {'; '.join(different)}."
     )
 
@@ -192,6 +198,7 @@ def _content(report: Report, arguments: list[str]) -> dict[str, Any]:
         "results": results,
         "held_out_name": report.held_out_name,
         "verdicts": report.verdicts,
+        "cautions": report.cautions,
         "single_seed": study.is_single_seed(),
         "notes": report.notes,
         "alt_texts": ALT_TEXTS,
@@ -318,13 +325,14 @@ def print_report(report: Report, console: Console) -> None:
     console.print("Verdict", style="bold")
     for verdict in report.verdicts:
         console.print(f"- {verdict}", highlight=False, markup=False)
+    for caution in report.cautions:
+        console.print(f"- Caution: {caution}", highlight=False, markup=False)
     if study.is_single_seed():
         console.print("- One seed; the spread over three: seeds=[0,1,2]", highlight=False)
     console.print()
-    figures = [str(study.folder / f"{name}.png") for name in study.figures]
     for what, where in (
         ("report", f"{study.folder / 'report.html'} (or .md)"),
-        ("figure", f"{', '.join(figures)} (and .svg, .pdf)"),
+        *(("figure", f"{study.folder / name}.png (.svg, .pdf)") for name in study.figures),
         ("table", str(study.folder / "results.csv")),
         ("runs", f"{report.results[0].folder.parent}/"),
         ("curves", f"tensorboard --logdir {shlex.quote(report.results[0].config.output_dir)}"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from resnet_degradation.config import Config, data_name, net_name, run_folder
+from resnet_degradation.config import Config, data_name, net_name, run_folder, run_name
 from resnet_degradation.runs import FinalErrors, read_responses, read_summary, summarised_errors
 from resnet_degradation.study.verdict import (
     Comparison,
@@ -46,6 +46,8 @@ class Result:
     multiply_adds: int
     iterations: int
     seconds: float
+    num_classes: int
+    still_warming_up: bool  # at the end of the run, at the smaller rate
     mean_response: float | None  # over the 3x3 layers (figure 7), where it was recorded
     environment: dict[str, Any]  # versions, hardware, git revision
 
@@ -72,6 +74,8 @@ def read_result(config: Config) -> Result:
         multiply_adds=summary["multiply_adds"],
         iterations=summary["iterations"],
         seconds=summary["seconds"],
+        num_classes=summary["num_classes"],
+        still_warming_up=summary["still_warming_up"],
         mean_response=mean_response(folder),
         environment={key: summary[key] for key in ("versions", "hardware", "git_revision")},
     )
@@ -148,6 +152,23 @@ def find_verdicts(results: list[Result]) -> list[str]:
             if comparison is not None:
                 verdicts.append(option_verdict(comparison))
     return verdicts
+
+
+def find_cautions(results: list[Result]) -> list[str]:
+    """What keeps the verdicts from meaning what they seem to."""
+    cautions = []
+    if slow := [run_name(result.config) for result in results if result.still_warming_up]:
+        cautions.append(
+            f"{', '.join(slow)} ended while still warming up, at the smaller rate "
+            "(recipe.warmup_lr): not comparable with the other nets; train for longer"
+        )
+    chance = max(100 * (1 - 1 / result.num_classes) for result in results)
+    if all(result.train_error > 0.9 * chance for result in results):
+        cautions.append(
+            f"every training error is near chance ({chance:.1f} %): the runs are too short, or "
+            "the rate is wrong, to tell nets apart"
+        )
+    return cautions
 
 
 def response_verdict(results: list[Result]) -> str:

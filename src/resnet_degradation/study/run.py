@@ -1,10 +1,11 @@
 """A study from its first run to its report."""
 
 import dataclasses
+from pathlib import Path
 
 from rich.console import Console
 
-from resnet_degradation.config import Config, run_folder, run_name
+from resnet_degradation.config import OWN_IMAGES, Config, run_folder, run_name
 from resnet_degradation.errors import UserError
 from resnet_degradation.runs import is_finished
 from resnet_degradation.study.define import Study
@@ -51,11 +52,14 @@ def _execute(
     launched: bool,
 ) -> dict[int, str]:
     """Carry out the runs; the positions of those that failed, and why."""
+    from resnet_degradation.data.sources import split_folders
     from resnet_degradation.study import execute  # torch, only if there is something to do
     from resnet_degradation.study.estimate import run_cost
     from resnet_degradation.study.view import StudyView
     from resnet_degradation.train.loop import require_folder
 
+    if pending[0].data.name in OWN_IMAGES:
+        split_folders(Path(str(pending[0].data.root)))  # said once, and not by every run
     require_folder(pending[0].output_dir)
     costs = {run_name(run): run_cost(run) for run in pending}
     with StudyView(console, costs, len(study.runs) - len(pending)) as view:
