@@ -286,6 +286,17 @@ def test_final_training_error_is_counted_over_the_last_epoch_or_tenth(
     assert epochs.final_window == 391  # of the paper's schedule, the last epoch
 
 
+@pytest.mark.parametrize("iterations", [300, 400, 2000, 64_000])
+def test_an_evaluation_leaves_no_row_of_few_batches(tiny: Tiny, iterations: int) -> None:
+    config = tiny(
+        *(f"recipe.iterations={iterations}", "recipe.batch_size=128"),
+        *("runtime.log_every=null", "runtime.eval_every=null"),
+    )
+    plan = make_plan(config, 50_000, 10_000)
+    assert plan.eval_every % plan.log_every == 0
+    assert 1000 <= plan.eval_every <= 1100 or iterations < 10_000
+
+
 def test_held_out_errors_are_the_last_and_not_the_best(tiny: Tiny, train_run: TrainRun) -> None:
     folder = train_run(tiny("runtime.eval_every=1", "recipe.lr=1"))
     rows = read_metrics(folder)

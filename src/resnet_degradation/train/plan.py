@@ -62,10 +62,15 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
             return math.ceil(max(shortest, min(share * total, longest)))
         return iterations(duration, f"runtime.{name}")
 
+    log_every = interval("log_every", 10, 1 / 30, 100)
+    eval_every = interval("eval_every", fifth_of_the_time, 1 / 15, max(1000, epoch))
+    if runtime.eval_every is None:
+        # An evaluation ends a row: between two rows, it would leave one of few, noisy, batches.
+        eval_every = log_every * math.ceil(eval_every / log_every)
     return Plan(
         num_iterations=total,
-        log_every=interval("log_every", 10, 1 / 30, 100),
-        eval_every=interval("eval_every", fifth_of_the_time, 1 / 15, max(1000, epoch)),
+        log_every=log_every,
+        eval_every=eval_every,
         checkpoint_every=interval("checkpoint_every", 10, 1 / 6, 1000),
         iterations_per_epoch=epoch,
     )
