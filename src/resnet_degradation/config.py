@@ -418,7 +418,11 @@ def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
 
 def digest(config: Config) -> str:
     """Eight hexadecimal digits that name the identity of a settled configuration."""
-    text = json.dumps(identity(config), sort_keys=True)
+    return short_hash(json.dumps(identity(config), sort_keys=True))
+
+
+def short_hash(text: str) -> str:
+    """Eight hexadecimal digits that name a text."""
     return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 

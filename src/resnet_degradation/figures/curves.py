@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ HEIGHT, PANEL, LEFT, BETWEEN = 3.7, 2.95, 0.62, 0.25
 # From so many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
 
+Record = TypeVar("Record")
 Values = npt.NDArray[np.float64]
 
 
@@ -77,18 +78,27 @@ def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> l
     Runs that differ in more than the seed are kept apart; where nets of one name do, the names
     tell in what. Raises UserError if a folder holds no run.
     """
-    groups: dict[str, list[tuple[Config, list[Row]]]] = {}
-    for folder in dict.fromkeys(folder.resolve() for folder in folders):
-        config, rows = read_config(folder), read_metrics(folder)
-        if rows:
-            groups.setdefault(digest(replace(config, seed=0)), []).append((config, rows))
-    if not groups:
+    nets = by_net(folders, read_metrics)
+    if not nets:
         raise UserError("there is nothing to draw yet: no run has recorded a row")
-    names = distinct_names([runs[0][0] for runs in groups.values()])
-    return [
-        _over_seeds(name, runs, x, smooth)
-        for name, runs in zip(names, groups.values(), strict=True)
-    ]
+    return [_over_seeds(name, config, records, x, smooth) for name, config, records in nets]
+
+
+def by_net(
+    folders: list[Path], read: Callable[[Path], list[Record]]
+) -> list[tuple[str, Config, list[list[Record]]]]:
+    """Name, configuration and records of each net in these folders, one record for every seed.
+
+    read: gives the record of a run folder; a run whose record is empty is left out.
+    """
+    groups: dict[str, list[tuple[Config, list[Record]]]] = {}
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        config, record = read_config(folder), read(folder)
+        if record:
+            groups.setdefault(digest(replace(config, seed=0)), []).append((config, record))
+    configs = [runs[0][0] for runs in groups.values()]
+    records = [[record for _, record in runs] for runs in groups.values()]
+    return list(zip(distinct_names(configs), configs, records, strict=True))
 
 
 def distinct_names(configs: list[Config]) -> list[str]:
@@ -107,19 +117,20 @@ def distinct_names(configs: list[Config]) -> list[str]:
     return distinct
 
 
-def _over_seeds(name: str, runs: list[tuple[Config, list[Row]]], x: str, smooth: int) -> NetCurves:
-    records = [rows for _, rows in runs]
+def _over_seeds(
+    name: str, config: Config, records: list[list[Row]], x: str, smooth: int
+) -> NetCurves:
     if not set.intersection(*({row.iteration for row in rows} for rows in records)):
         raise UserError(
-            f"the {len(runs)} runs of {name} have no recorded iteration in common to average at: "
-            "draw them one by one"
+            f"the {len(records)} runs of {name} have no recorded iteration in common to average "
+            "at: draw them one by one"
         )
     validated = any(row.val_error is not None for row in records[0])
     held_out = attrgetter("val_error" if validated else "test_error")
     return NetCurves(
         name=name,
-        config=runs[0][0],
-        num_seeds=len(runs),
+        config=config,
+        num_seeds=len(records),
         train=_curve(records, attrgetter("train_error"), x, smooth),
         held_out=_curve(records, held_out, x, 1),
         held_out_name="validation" if validated else "test",

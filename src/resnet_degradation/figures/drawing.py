@@ -1,9 +1,8 @@
 """What a figure shows and how, as data: a study's file says it, its index keeps it."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from resnet_degradation.config import Config, PanelConfig, StudyConfig
 from resnet_degradation.errors import UserError
@@ -36,11 +35,6 @@ def shows(panel: PanelConfig, config: Config) -> bool:
     """Whether a net belongs to a panel."""
     kind = panel.residual is None or panel.residual == config.residual
     return kind and panel.min_depth <= config.depth <= panel.max_depth
-
-
-def to_json(drawing: Drawing) -> dict[str, Any]:
-    """The drawing for a study's index."""
-    return asdict(drawing)
 
 
 def read_drawing(folder: Path) -> Drawing:

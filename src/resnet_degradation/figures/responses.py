@@ -1,16 +1,16 @@
 """Standard deviation of layer responses, in the manner of figure 7; drawn from files alone."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from resnet_degradation.config import Config, digest
+from resnet_degradation.config import Config
 from resnet_degradation.errors import UserError
-from resnet_degradation.figures.curves import Values, distinct_names, told, write_caption
+from resnet_degradation.figures.curves import Values, by_net, told, write_caption
 from resnet_degradation.figures.style import colours, rc
-from resnet_degradation.runs import read_config, read_responses
+from resnet_degradation.runs import read_responses
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,17 +30,12 @@ def load_responses(folders: list[Path]) -> list[NetResponses]:
 
     Raises UserError if there is none, or if a folder's is damaged.
     """
-    groups: dict[str, list[tuple[Config, list[float]]]] = {}
-    for folder in dict.fromkeys(folder.resolve() for folder in folders):
-        config = read_config(folder)
-        stds = [response.std for response in read_responses(folder)]
-        groups.setdefault(digest(replace(config, seed=0)), []).append((config, stds))
-    if not groups:
+    nets = by_net(folders, read_responses)
+    if not nets:
         raise UserError("there is nothing to draw yet: no run has recorded its layer responses")
-    names = distinct_names([runs[0][0] for runs in groups.values()])
     return [
-        NetResponses(name, runs[0][0], np.array([stds for _, stds in runs]))
-        for name, runs in zip(names, groups.values(), strict=True)
+        NetResponses(name, config, np.array([[row.std for row in rows] for rows in records]))
+        for name, config, records in nets
     ]
 
 

@@ -1,7 +1,6 @@
 """Which runs make a figure, and in which folder the figure belongs."""
 
 import dataclasses
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -22,10 +21,12 @@ from resnet_degradation.config import (
     net_name,
     run_folder,
     settle,
+    short_hash,
 )
 from resnet_degradation.errors import ConfigError
-from resnet_degradation.figures.drawing import Drawing, shows, to_json
+from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.files import replaced
+from resnet_degradation.runs import is_finished
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Study:
     figures: list[str]
     drawing: Drawing
     folder: Path
+
+    def pending(self) -> list[Config]:
+        """The runs that are not finished."""
+        return [run for run in self.runs if not is_finished(run_folder(run))]
 
     def is_single_seed(self) -> bool:
         """Whether there is no spread over seeds to tell."""
@@ -128,17 +133,17 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
 
 def _digest(study: StudyConfig, runs: list[Config]) -> str:
     """Eight hexadecimal digits for the runs of a study and how they are drawn."""
-    whole = [[digest(run) for run in runs], study.figures, to_json(_drawing(study))]
-    return hashlib.blake2b(json.dumps(whole).encode(), digest_size=4).hexdigest()
+    whole = [[digest(run) for run in runs], study.figures, dataclasses.asdict(_drawing(study))]
+    return short_hash(json.dumps(whole))
 
 
-def write_index(study: Study, runs: list[Config], verdicts: list[str]) -> None:
-    """Write the study's study.json: its finished runs, how they are drawn, what they say."""
+def write_index(study: Study, verdicts: list[str]) -> None:
+    """Write the study's study.json: its runs, how they are drawn, what they say."""
     index = {
         "study": study.name,
-        "runs": [os.path.relpath(run_folder(run), study.folder) for run in runs],
+        "runs": [os.path.relpath(run_folder(run), study.folder) for run in study.runs],
         "figures": study.figures,
-        "drawing": to_json(study.drawing),
+        "drawing": dataclasses.asdict(study.drawing),
         "verdicts": verdicts,
     }
     study.folder.mkdir(parents=True, exist_ok=True)

@@ -93,8 +93,7 @@ def plan_costs(study: Study) -> tuple[list[Cost], Images, str]:
         raise DataError(f"recipe.iterations is given in epochs, but {images.problem}")
     per_image = {net_name(run): image_cost(run, images.num_classes) for run in study.runs}
     lengths = [_steps_and_evaluated(run, images) for run in study.runs]
-    pending = [run for run in study.runs if not is_finished(run_folder(run))]
-    speeds, measured = measure_speeds(pending, per_image)
+    speeds, measured = measure_speeds(study.pending(), per_image)
     costs = []
     for run, (iterations, evaluated) in zip(study.runs, lengths, strict=True):
         if is_finished(run_folder(run)):

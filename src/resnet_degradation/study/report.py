@@ -92,7 +92,7 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> Repo
     verdicts = find_verdicts(results)
     if "responses" in study.figures:
         verdicts.append(response_verdict(results))
-    write_index(study, study.runs, verdicts)
+    write_index(study, verdicts)
     write_results(study.folder / "results.csv", results)
     draw = {name: _figure(name, study, results) for name in study.figures}
     for name, figure in draw.items():
@@ -189,20 +189,12 @@ def _content(report: Report, arguments: list[str]) -> dict[str, Any]:
     for result in results:
         text = OmegaConf.to_yaml(OmegaConf.create(result.environment)).strip()
         environments.setdefault(text, []).append(run_name(result.config))
-    return {
+    return vars(report) | {
         "title": study.drawing.title or study.name,
-        "study": study,
         "conditions": conditions(configs),
         "command": shlex.join(["resnet-study", *(arguments or [f"study={study.name}"])]),
-        "nets": report.nets,
-        "results": results,
-        "held_out_name": report.held_out_name,
-        "verdicts": report.verdicts,
-        "cautions": report.cautions,
         "single_seed": study.is_single_seed(),
-        "notes": report.notes,
         "alt_texts": ALT_TEXTS,
-        "missing": report.missing,
         "explained": explained(report),
         "seconds": sum(result.seconds for result in results),
         "configuration": OmegaConf.to_yaml(OmegaConf.create(shared)).strip(),

@@ -27,7 +27,7 @@ def run_study(
     A run that fails does not keep the others from running; UserError is raised at the end.
     """
     arguments = arguments or []
-    pending = [run for run in study.runs if not is_finished(run_folder(run))]
+    pending = study.pending()
     if len(pending) < len(study.runs):
         console.print(f"{len(study.runs) - len(pending)} of {len(study.runs)} runs are finished")
     failures = _execute(study, pending, console, jobs, arguments, launched) if pending else {}
