@@ -235,7 +235,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert said.splitlines()[-1].startswith("interrupted: the same command goes on")
+    assert said.splitlines()[-1].endswith("the same command goes on from there (SIGINT)")
     assert "Traceback" not in said
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from resnet_degradation.config import Config
-from resnet_degradation.data import load_batches
+from resnet_degradation.data import Batches, make_batches
 from resnet_degradation.data.augment import draw_crops
 from resnet_degradation.data.batches import MemoryBatches
 from resnet_degradation.data.order import batch_indices
@@ -24,6 +24,12 @@ from resnet_degradation.data.views import JitteredView
 from resnet_degradation.errors import DataError
 
 CPU = torch.device("cpu")
+
+
+def load_batches(config: Config, device: torch.device) -> Batches:
+    return make_batches(load_source(config.data), config, device)
+
+
 Settled = Callable[..., Config]
 Folder = Callable[..., Path]
 

@@ -62,9 +62,10 @@ def without_times(folder: Path) -> list[Row]:
 
 
 def final_state(folder: Path) -> dict[str, Any]:
-    state = load_checkpoint(folder)
-    assert state is not None
-    return state
+    """The parts of the last checkpoint, without its times."""
+    checkpoint = load_checkpoint(folder)
+    assert checkpoint is not None
+    return {name: state for name, state in checkpoint.parts.items() if name != "clock"}
 
 
 def assert_equal_states(first: Any, second: Any) -> None:
@@ -72,7 +73,7 @@ def assert_equal_states(first: Any, second: Any) -> None:
         assert torch.equal(first, second)
     elif isinstance(first, dict):
         assert first.keys() == second.keys()
-        for key in first.keys() - {"seconds"}:
+        for key in first:
             assert_equal_states(first[key], second[key])
     elif isinstance(first, list | tuple):
         assert len(first) == len(second)
@@ -219,7 +220,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     newest.write_bytes(newest.read_bytes()[:-1000])
     with pytest.warns(UserWarning, match="damaged checkpoint"):
         resumed = loop.train(config, RunProgress(Console(quiet=True)))
-    assert older.name == "iteration-000000005.pt"
+    assert older.name.startswith("iteration-000000005-")
     assert without_times(resumed) == without_times(whole)
 
 
@@ -239,7 +240,9 @@ def test_if_no_checkpoint_can_be_read_nothing_is_overwritten(tiny: Tiny) -> None
 
 def test_a_diverged_run_says_where_and_is_not_finished(tiny: Tiny, train_run: TrainRun) -> None:
     config = tiny("recipe.lr=1e30")
-    with pytest.raises(DivergenceError, match=r"after \d+ iterations at rate 1e\+30"):
+    with pytest.raises(
+        DivergenceError, match=r"the loss of iteration 2 is not finite, at rate 1e\+30"
+    ):
         train_run(config)
     assert not (run_folder(config) / "summary.json").exists()
 
@@ -365,8 +368,9 @@ def test_one_flipped_bit_in_a_checkpoint_is_noticed(
     content[int(position * len(content))] ^= 1
     newest.write_bytes(content)
     with pytest.warns(UserWarning, match="damaged checkpoint"):
-        state = final_state(folder)
-    assert state["iteration"] == 10
+        checkpoint = load_checkpoint(folder)
+    assert checkpoint is not None
+    assert checkpoint.iteration == 10
 
 
 def test_more_images_a_batch_than_there_are_is_refused(tiny: Tiny, train_run: TrainRun) -> None:

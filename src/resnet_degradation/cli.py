@@ -20,7 +20,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from resnet_degradation import __version__
 from resnet_degradation.config import Config, NetConfig, Settings, StudyRunConfig, resolve
-from resnet_degradation.errors import ConfigError, UserError, explain
+from resnet_degradation.errors import ConfigError, Stopped, UserError, explain
+from resnet_degradation.signals import end_on_signals
 
 # What OmegaConf's messages about types leave unsaid.
 EXPECTED = {
@@ -114,6 +115,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     warnings.formatwarning = lambda message, *_details, **_more: f"warning: {message}\n"
     # Hydra would print part of a traceback and exit; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    end_on_signals()
     register_schemas()
     if "--version" in sys.argv[1:]:
         print(f"resnet-degradation {__version__}")
@@ -151,9 +153,9 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
         # Whoever read our output (a pager, head) has left; nothing more is to be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)
     except Exception as error:
         message = _explain(error, schema)
         if message is None:

@@ -393,17 +393,17 @@ def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
         yield "mirror"
 
 
-def identity_keys(config: Config) -> list[str]:
-    """The dotted keys of the settings in the identity."""
+def identity_settings(config: Config) -> dict[str, Any]:
+    """The settings in the identity by their dotted keys."""
 
-    def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         for key, value in values.items():
             if isinstance(value, dict):
                 yield from flatten(value, f"{prefix}{key}.")
             else:
-                yield f"{prefix}{key}"
+                yield f"{prefix}{key}", value
 
-    return list(flatten(identity(config)))
+    return dict(flatten(identity(config)))
 
 
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

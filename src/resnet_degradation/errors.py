@@ -1,4 +1,6 @@
-"""Errors that a user can cause. Each message is one line: what is wrong, what to do."""
+"""What ends a run. An error that a user can mend says in one line what is wrong, what to do."""
+
+import signal
 
 
 class UserError(Exception):
@@ -19,10 +21,26 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be continued from."""
 
 
+class RecordError(UserError):
+    """The record of a run cannot be written: a full disk, a folder that is read-only or gone."""
+
+
 class DivergenceError(UserError):
     """The training loss stopped being finite."""
 
     exit_code = 3
+
+
+class Stopped(BaseException):
+    """A signal asked for the end. Like KeyboardInterrupt, it is no Exception: no run's failure."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(number, message)  # all arguments, so that it passes between processes
+        self.message = message
+        self.exit_code = 128 + number
+
+    def __str__(self) -> str:
+        return f"{self.message} ({signal.Signals(self.exit_code - 128).name})"
 
 
 def explain(error: Exception) -> str | None:

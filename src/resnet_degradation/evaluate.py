@@ -1,26 +1,40 @@
 """The error of a net on held-out images."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from resnet_degradation.data.batches import Batches
 
 
+def _nothing() -> None:
+    pass
+
+
 @torch.no_grad()
-def top1_error(net: nn.Module, batches: Batches, split: str) -> float:
+def top1_error(
+    net: nn.Module, batches: Batches, split: str, between_batches: Callable[[], None] = _nothing
+) -> float:
     """The top-1 error in percent on every image of `split`, by its single centre view.
 
-    The net is evaluated with its running statistics and left in the mode it was in.
+    The net is evaluated with its running statistics and left in the mode it was in, also if
+    `between_batches` ends the evaluation by raising something.
     """
     was_training = net.training
     net.eval()
     num_wrong = torch.zeros((), dtype=torch.int64, device=next(net.parameters()).device)
-    for images, labels in batches.held_out(split):
-        num_wrong += (net(images).argmax(dim=1) != labels).sum()
-    net.train(was_training)
+    try:
+        for images, labels in batches.held_out(split):
+            num_wrong += (net(images).argmax(dim=1) != labels).sum()
+            between_batches()
+    finally:
+        net.train(was_training)
     return 100 * int(num_wrong) / batches.splits[split]
 
 
-def held_out_errors(net: nn.Module, batches: Batches) -> dict[str, float]:
+def held_out_errors(
+    net: nn.Module, batches: Batches, between_batches: Callable[[], None] = _nothing
+) -> dict[str, float]:
     """The top-1 error in percent on every held-out split, by its name."""
-    return {split: top1_error(net, batches, split) for split in batches.splits}
+    return {split: top1_error(net, batches, split, between_batches) for split in batches.splits}

@@ -11,11 +11,28 @@ from typing import IO, Any
 def replaced(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A stream whose content takes the place of `file`, once it is complete and on the disk.
 
-    mode: "w" for text (line ends are written as they are), "wb" for bytes.
+    If anything goes wrong, `file` stays as it was. mode: "w" for text (line ends are written as
+    they are), "wb" for bytes.
     """
     temporary = file.with_name(f"{file.name}.tmp")
-    with temporary.open(mode, newline=None if "b" in mode else "") as stream:
-        yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
+    try:
+        with temporary.open(mode, newline=None if "b" in mode else "") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can say so."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

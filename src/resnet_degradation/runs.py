@@ -6,6 +6,7 @@ record), `checkpoints/`, and, once the run is finished, `responses.csv` and `sum
 
 import csv
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from resnet_degradation.errors import UserError
 from resnet_degradation.files import replaced
 
 HELD_OUT = ("val", "test")
+_CHECKPOINT = re.compile(r"iteration-(\d{1,12})\b.*\.pt$")
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def format_row(row: Row) -> list[str]:
 
 def parse_row(cells: dict[str, str]) -> Row:
     """The row of these cells; raises ValueError or KeyError if they are not one."""
+    if None in cells:
+        raise ValueError("there are more cells than columns")
     numbers: dict[str, Any] = {
         name: float(cells[name]) if cells[name] else None for name in COLUMNS
     }
@@ -124,15 +128,20 @@ def read_whole_rows(folder: Path) -> list[Row]:
 def _parse(file: Path) -> tuple[list[Row], str]:
     """The rows up to the first bad line, and what is wrong with that (empty if nothing)."""
     rows: list[Row] = []
-    with file.open(newline="", errors="replace") as stream:
-        reader = csv.DictReader(stream)
-        try:
-            if reader.fieldnames != COLUMNS:
-                return rows, f"line 1: expected the columns {','.join(COLUMNS)}"
-            rows.extend(parse_row(cells) for cells in reader)
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            return rows, f"line {reader.line_num}: {error}"
-    return rows, ""
+    lines = file.read_text(errors="replace").splitlines(keepends=True)
+    torn = bool(lines) and not lines[-1].endswith("\n")  # what is there of it may look whole
+    reader = csv.DictReader(lines[:-1] if torn else lines)
+    try:
+        if reader.fieldnames != COLUMNS:
+            return rows, f"line 1: expected the columns {','.join(COLUMNS)}"
+        for cells in reader:
+            row = parse_row(cells)
+            if rows and row.iteration <= rows[-1].iteration:
+                raise ValueError(f"iteration {row.iteration} comes after {rows[-1].iteration}")
+            rows.append(row)
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        return rows, f"line {reader.line_num}: {error}"
+    return rows, f"line {len(lines)}: it is cut off" if torn else ""
 
 
 def write_metrics(folder: Path, rows: Iterable[Row]) -> None:
@@ -231,13 +240,21 @@ def summarised_errors(summary: dict[str, Any]) -> FinalErrors:
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints in a run folder, newest first."""
-    return sorted((folder / "checkpoints").glob("iteration-*.pt"), reverse=True)
+    found = [file for file in (folder / "checkpoints").glob("*") if _CHECKPOINT.match(file.name)]
+    return sorted(found, key=checkpoint_iteration, reverse=True)
+
+
+def checkpoint_iteration(file: Path) -> int:
+    """The iteration that a checkpoint's name tells."""
+    match = _CHECKPOINT.match(file.name)
+    assert match is not None
+    return int(match[1])
 
 
 def last_checkpoint(folder: Path) -> int:
     """The iteration of the newest checkpoint in a run folder, 0 if there is none."""
     files = checkpoint_files(folder)
-    return int(files[0].stem.removeprefix("iteration-")) if files else 0
+    return checkpoint_iteration(files[0]) if files else 0
 
 
 def is_finished(folder: Path) -> bool:
@@ -246,8 +263,16 @@ def is_finished(folder: Path) -> bool:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a finished run; raises UserError if it is not finished."""
+    """The summary of a finished run; raises UserError if it is not finished, or damaged."""
     if not is_finished(folder):
         raise UserError(f"{folder} holds no finished run: it has no summary.json")
-    summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return summary
+    file = folder / "summary.json"
+    try:
+        summary = json.loads(file.read_bytes())
+        summarised_errors(summary)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is damaged: delete it and repeat the run, which is taken up at its last "
+            "checkpoint"
+        ) from error
+    return dict(summary)

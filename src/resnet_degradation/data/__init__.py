@@ -6,20 +6,19 @@ import torch
 
 from resnet_degradation.config import Config
 from resnet_degradation.data.batches import Batch, Batches, MemoryBatches
-from resnet_degradation.data.sources import Arrays, Files, Images, load_source
+from resnet_degradation.data.sources import Arrays, Files, Images, Source, load_source
 from resnet_degradation.data.stream import StreamBatches
 from resnet_degradation.data.views import decode
 from resnet_degradation.errors import ConfigError
 
-__all__ = ["Batch", "Batches", "load_batches"]
+__all__ = ["Batch", "Batches", "load_source", "make_batches"]
 
 
-def load_batches(config: Config, device: torch.device) -> Batches:
-    """The batches that a settled configuration asks for, on `device`.
+def make_batches(source: Source, config: Config, device: torch.device) -> Batches:
+    """The batches of a source's images that a settled configuration asks for, on `device`.
 
-    Raises DataError if images are missing or unreadable.
+    Raises DataError if an image is unreadable, ConfigError if it cannot be augmented as asked.
     """
-    source = load_source(config.data)
     recipe = config.recipe
     mean_per_pixel = config.data.mean == "pixel"
     if recipe.augmentation == "scale-jitter":

@@ -3,8 +3,9 @@
 A source is either arrays, when every image has one small size, or paths, when they have not.
 """
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class Arrays:
 class Files:
     """Image files of any size."""
 
+    root: str  # the folder that they are in, at any depth
     paths: list[str]  # plain strings: there may be millions
     labels: Tensor  # (N,) int64
 
@@ -50,7 +52,7 @@ class Files:
 
     def subset(self, indices: Tensor) -> "Files":
         """The files with these indices, in their order."""
-        return Files([self.paths[i] for i in indices.tolist()], self.labels[indices])
+        return Files(self.root, [self.paths[i] for i in indices.tolist()], self.labels[indices])
 
 
 Images = Arrays | Files
@@ -66,6 +68,20 @@ class Source:
     train: Images
     held_out: dict[str, Images]
     classes: list[str]
+
+    def contents(self) -> dict[str, Any]:
+        """Facts that tell, when a run is continued, whether its images are still the same."""
+        splits = {"training": self.train, **self.held_out}
+        facts: dict[str, Any] = {"the number of classes": len(self.classes)}
+        for name, images in splits.items():
+            facts[f"the number of {name} images"] = len(images)
+        for name, images in splits.items():
+            if isinstance(images, Files):
+                digest = hashlib.blake2b(digest_size=8)
+                for path in images.paths:
+                    digest.update(os.fsencode(path[len(images.root) :]) + b"\0")
+                facts[f"the digest of the {name} images' names"] = digest.hexdigest()
+        return facts
 
 
 def load_source(data: DataConfig) -> Source:
@@ -257,22 +273,13 @@ def _class_names(folder: Path) -> list[str]:
     return names
 
 
-def _refuse(error: OSError) -> None:
-    raise error
-
-
 def _list_images(folder: Path, classes: list[str]) -> Files:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(
-            os.path.join(parent, file)  # noqa: PTH118 (a million Paths are slow)
-            for parent, _, files in os.walk(folder / name, onerror=_refuse, followlinks=True)
-            for file in files
-            if file.lower().endswith(IMG_EXTENSIONS)
-        )
+        found = sorted(_image_files(folder / name, IMG_EXTENSIONS, set()))
         if not found:
             raise DataError(
                 f"{folder / name} has no images: every class needs at least one file with an "
@@ -280,4 +287,25 @@ def _list_images(folder: Path, classes: list[str]) -> Files:
             )
         paths += found
         labels += [label] * len(found)
-    return Files(paths, torch.tensor(labels))
+    return Files(str(folder), paths, torch.tensor(labels))
+
+
+def _image_files(
+    folder: Path | str, endings: tuple[str, ...], seen: set[tuple[int, int]]
+) -> Iterator[str]:
+    """The image files in a folder and in those below it, each folder once: links may make loops.
+
+    Paths are strings: a million Paths are slow. Raises OSError for a folder that cannot be read.
+    """
+    status = os.stat(folder)  # noqa: PTH116
+    if (identity := (status.st_dev, status.st_ino)) in seen:
+        return
+    seen.add(identity)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _image_files(entry.path, endings, seen)
+            elif entry.name.lower().endswith(endings):
+                if not entry.is_file() and Path(entry.path).exists():  # a pipe would block
+                    raise DataError(f"{entry.path} is named like an image and is no file")
+                yield entry.path

@@ -26,7 +26,7 @@ from resnet_degradation.data.views import (
     one_view_each,
 )
 from resnet_degradation.errors import DataError
-from resnet_degradation.files import replaced
+from resnet_degradation.sealed import DamagedError, load_sealed, save_sealed
 from resnet_degradation.seeding import generator
 
 # Enough for the mean and the three principal components to be stable to well under 1 %.
@@ -52,9 +52,12 @@ def colour_statistics(
     sampled = files.subset(evenly_spaced(len(files), MAX_STATISTICS_IMAGES))
     key = [image_size, shorter_side, *(_fingerprint(path) for path in sampled.paths)]
     name = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).hexdigest()
-    file = cache / f"colours-{name}.pt"
-    if file.exists():
-        return ColourStatistics(**torch.load(file, weights_only=True))
+    stem = f"colours-{name}"
+    for file in cache.glob(f"{stem}-*.pt"):
+        try:
+            return ColourStatistics(**load_sealed(file))
+        except (DamagedError, TypeError):
+            file.unlink(missing_ok=True)
     total = torch.zeros(3, image_size, image_size, dtype=torch.int64)
     products = torch.zeros(3, 3, dtype=torch.float64)
     view = CentreView(image_size, shorter_side)
@@ -73,8 +76,7 @@ def colour_statistics(
         "eigenvectors": eigenvectors.float(),
     }
     cache.mkdir(parents=True, exist_ok=True)
-    with replaced(file, "wb") as stream:
-        torch.save(statistics, stream)
+    save_sealed(cache, stem, statistics)
     return ColourStatistics(**statistics)
 
 

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from resnet_degradation.data.sources import Arrays, Files
 from resnet_degradation.errors import DataError
 from resnet_degradation.seeding import generator
+from resnet_degradation.signals import ignore_signals
 
 ViewRequest = tuple[int, int, int]  # index of the file, iteration, position in the batch
 
@@ -20,10 +21,10 @@ def read_image(path: str) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    # PIL raises SyntaxError and ValueError too on some damaged files.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # PIL raises errors of many kinds on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"cannot read the image {path} ({error}): mend, replace or remove it"
+            f"cannot read the image {path} ({reason}): mend, replace or remove it"
         ) from error
 
 
@@ -97,6 +98,11 @@ def _collate(views: list[Tensor | DataError]) -> Tensor | DataError:
     return torch.stack([view for view in views if isinstance(view, Tensor)])
 
 
+def _begin_worker(_number: int) -> None:
+    # A signal may reach all processes at once, and the loop still needs its workers then.
+    ignore_signals()
+
+
 def decoded(
     files: Files,
     view: View,
@@ -104,15 +110,31 @@ def decoded(
     num_workers: int,
     pin: bool = False,
 ) -> Iterator[Tensor]:
-    """The views (B, 3, H, W) uint8 that each of `requests` asks for, in order."""
+    """The views (B, 3, H, W) uint8 that each of `requests` asks for, in order.
+
+    Raises DataError if an image cannot be read, or if the system ends a worker process.
+    """
     loader = DataLoader(
         _Views(files, view),
         batch_sampler=requests,
         num_workers=num_workers,
         collate_fn=_collate,
         pin_memory=pin,
+        worker_init_fn=_begin_worker,
     )
-    for views in loader:
+    batches = iter(loader)
+    while True:
+        try:
+            views = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise DataError(
+                f"the system ended a process that decodes images ({str(error).splitlines()[0]}). "
+                "If memory ran out, set runtime.num_workers lower; repeat the command"
+            ) from error
         if isinstance(views, DataError):
             raise views
         yield views

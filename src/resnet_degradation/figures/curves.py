@@ -18,7 +18,7 @@ from resnet_degradation.config import (
     PanelConfig,
     data_name,
     digest,
-    identity_keys,
+    identity_settings,
     net_name,
 )
 from resnet_degradation.durations import is_fraction
@@ -107,7 +107,7 @@ def distinct_names(configs: list[Config]) -> list[str]:
     distinct = []
     for name, config in zip(names, configs, strict=True):
         rivals = [other for rival, other in zip(names, configs, strict=True) if rival == name]
-        keys = sorted({key for other in rivals for key in identity_keys(other)} - {"seed"})
+        keys = sorted({key for other in rivals for key in identity_settings(other)} - {"seed"})
         told = [
             f"{key.rpartition('.')[2]} {attrgetter(key)(config)}"
             for key in keys

@@ -28,8 +28,13 @@ from queue import SimpleQueue
 from rich.console import Console
 
 from resnet_degradation.config import Config, run_folder
-from resnet_degradation.errors import explain
+from resnet_degradation.errors import Stopped, explain
 from resnet_degradation.runs import is_finished
+from resnet_degradation.signals import (
+    SAVING,
+    handling,
+    leave_interrupts_to_parent,
+)
 from resnet_degradation.study.view import TICK, StudyView
 
 Failures = dict[int, str]  # position of a run -> why it failed
@@ -55,32 +60,57 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyView) -> Failures:
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for slot in range(jobs):
         idle.put(_Worker(slot))
-    failures = {}
     threads = ThreadPoolExecutor(jobs)
     pending: dict[Future[str | None], int] = {
         threads.submit(_train_by_one_of, idle, _with_its_threads(run, jobs)): position
         for position, run in enumerate(runs)
     }
     try:
-        while pending:
-            ended, _ = wait(pending, timeout=TICK, return_when=FIRST_COMPLETED)
-            for future in ended:
-                position = pending.pop(future)
-                if (failure := future.result()) is not None:
-                    failures[position] = failure
-                view.over(runs[position], failure)
-            for future, position in pending.items():
-                if future.running():
-                    view.of(runs[position]).read()
+        with handling({SAVING: _pass_on} if SAVING else {}):
+            failures = _watch(pending, runs, view)
     except BaseException:
         threads.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
+        _end_orderly(multiprocessing.active_children())
         raise
     threads.shutdown()
     for _ in range(jobs):
         idle.get().end()
     return failures
+
+
+def _watch(pending: dict[Future[str | None], int], runs: list[Config], view: StudyView) -> Failures:
+    """Show how far the runs are until the last has ended."""
+    failures = {}
+    while pending:
+        ended, _ = wait(pending, timeout=TICK, return_when=FIRST_COMPLETED)
+        for future in ended:
+            position = pending.pop(future)
+            if (failure := future.result()) is not None:
+                failures[position] = failure
+            view.over(runs[position], failure)
+        for future, position in pending.items():
+            if future.running():
+                view.of(runs[position]).read()
+    return failures
+
+
+def _pass_on(number: int, _frame: object) -> None:
+    for process in multiprocessing.active_children():
+        if process.pid is not None:
+            os.kill(process.pid, number)
+
+
+def _end_orderly(processes: list[multiprocessing.process.BaseProcess]) -> None:
+    """Let processes save their runs and end; end them at once if another signal comes."""
+    for process in processes:
+        process.terminate()
+    try:
+        for process in processes:
+            process.join()
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
 
 
 def run_by_launcher(
@@ -169,6 +199,7 @@ def _train_by_one_of(idle: "SimpleQueue[_Worker]", run: Config) -> str | None:
 
 def _begin_process(slot: int) -> None:
     """End when the study's process ends, however it does; use the slot's own GPU, if any."""
+    leave_interrupts_to_parent()
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -189,6 +220,8 @@ def _train_quietly(run: Config) -> str | None:
 
     try:
         train(run, RunProgress(Console(quiet=True)))
+    except Stopped as stop:
+        os._exit(stop.exit_code)  # as an exception it would be kept for the study, which is ending
     except Exception as error:
         return _reason(error)
     return None

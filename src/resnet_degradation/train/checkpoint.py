@@ -1,45 +1,56 @@
 """Checkpoints: written so that the newest complete one always survives, two generations kept."""
 
 import warnings
-import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from resnet_degradation.errors import CheckpointError
-from resnet_degradation.files import replaced
-from resnet_degradation.runs import checkpoint_files
+from resnet_degradation.runs import checkpoint_files, checkpoint_iteration
+from resnet_degradation.sealed import DamagedError, load_sealed, save_sealed
 
 KEPT = 2
 
 
-def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
-    """Write `state` under a temporary name, flush it to the disk, rename it, drop old ones."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after `iteration` updates, and before anything that is then due is measured of it."""
+
+    iteration: int
+    belongs_to: dict[str, Any]  # what tells its run from others, by name
+    parts: dict[str, Any]  # the state of each part of the run, by name
+    rows: list[list[str]]  # the record so far, as cells
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint of the run in `folder`, and drop all but it and the one before.
+
+    Returns its file. Raises OSError, and leaves the others as they are, if it cannot be written.
+    """
     directory = folder / "checkpoints"
     directory.mkdir(parents=True, exist_ok=True)
-    file = directory / f"iteration-{iteration:09d}.pt"
-    with replaced(file, "wb") as stream:
-        torch.save({"iteration": iteration, **state}, stream)
-    for old in checkpoint_files(folder)[KEPT:]:
+    stem = f"iteration-{checkpoint.iteration:09d}"
+    file = save_sealed(directory, stem, vars(checkpoint))
+    # Others of this iteration or a later one were passed over as damaged.
+    others = [old for old in checkpoint_files(folder) if old != file]
+    before = [old for old in others if checkpoint_iteration(old) < checkpoint.iteration]
+    for old in set(others) - set(before[: KEPT - 1]):
         old.unlink()
     return file
 
 
-def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, or None if there is none at all.
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None if there is none at all.
 
     A damaged one is passed over with a warning. Raises CheckpointError if all are damaged.
     """
     files = checkpoint_files(folder)
-    for file in files:
+    for number, file in enumerate(files):
         try:
             return _read(file)
-        except Exception as error:
-            warnings.warn(
-                f"damaged checkpoint {file} ({type(error).__name__}): trying the one before it",
-                stacklevel=2,
-            )
+        except DamagedError as error:
+            then = "going on from the one before" if number + 1 < len(files) else "none is left"
+            warnings.warn(f"damaged checkpoint {file}: {error}; {then}", stacklevel=2)
     if files:
         raise CheckpointError(
             f"no checkpoint in {files[0].parent} can be read: remove {folder} to start anew"
@@ -47,9 +58,22 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _read(file: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(file) as archive:
-        if (damaged := archive.testzip()) is not None:  # torch does not look at the checksums
-            raise ValueError(f"wrong checksum of {damaged}")
-    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    return state
+def _read(file: Path) -> Checkpoint:
+    loaded = load_sealed(file)
+    try:
+        checkpoint = Checkpoint(**loaded)
+    except TypeError as error:
+        raise DamagedError("it is no checkpoint, or one of another version") from error
+    if checkpoint.iteration != checkpoint_iteration(file):
+        raise DamagedError(f"it is of iteration {checkpoint.iteration}")
+    return checkpoint
+
+
+def first_difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
+    """In what one run first differs from another, in words, or None if it does not."""
+    default = "its default"
+    for key in here | there:
+        one, other = there.get(key, default), here.get(key, default)
+        if one != other:
+            return f"{key} is {one} there and {other} here"
+    return None

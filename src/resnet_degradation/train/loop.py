@@ -1,16 +1,20 @@
 """One run, from its first iteration or its last checkpoint to its end."""
 
 import math
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_degradation.config import Config, run_folder, run_name
-from resnet_degradation.errors import ConfigError, DivergenceError
+from resnet_degradation.errors import ConfigError, DivergenceError, RecordError, Stopped
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.inspect.responses import layer_responses
-from resnet_degradation.runs import FinalErrors, Response, Row, is_finished
+from resnet_degradation.runs import FinalErrors, Response, Row, checkpoint_files, is_finished
+from resnet_degradation.signals import Wishes, listening
 from resnet_degradation.train.lock import claimed
 from resnet_degradation.train.progress import View
 from resnet_degradation.train.recorder import Recorder
@@ -40,17 +44,35 @@ def train(config: Config, progress: View) -> Path:
 
 
 def carry_out(run: Run, progress: View) -> None:
-    """The iterations that are left of a run, and what is measured at its end."""
-    recorder = Recorder(run.folder, run.config, run.start)
-    progress.begin(run.start, run.plan.num_iterations, describe(run))
+    """The iterations that are left of a run, and what is measured at its end.
+
+    Raises Stopped, once the run is saved, when a signal asks for that; RecordError when files
+    cannot be written.
+    """
     try:
-        iterate(run, recorder, progress)
-        final = final_errors(run, recorder)
-        recorder.finish(run.config, final, final_responses(run), summary(run, final))
-    finally:
-        progress.end()
-        recorder.close()
+        with listening() as wishes, closing(Recorder(run.folder, run.config, run.rows)) as recorder:
+            progress.begin(run.start, run.plan.num_iterations, describe(run))
+            try:
+                iterate(run, recorder, progress, wishes)
+                final = final_errors(run)
+                responses = final_responses(run, wishes)
+            finally:
+                progress.end()
+            recorder.finish(run.config, final, responses, summary(run, final))
+    except OSError as error:
+        raise RecordError(
+            f"{run.name} cannot go on in {run.folder} ({error.strerror or error}). "
+            f"{last_good(run)}: mend that, and the same command goes on"
+        ) from error
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
+    if wishes.to_stop is not None:
+        raise Stopped(wishes.to_stop, f"{run.name} was finished before it was stopped")
+
+
+def last_good(run: Run) -> str:
+    """Which checkpoint a run can be continued from, in words."""
+    files = checkpoint_files(run.folder)
+    return f"Its last good checkpoint is {files[0].name}" if files else "It has no checkpoint yet"
 
 
 def require_folder(output_dir: str) -> None:
@@ -63,77 +85,140 @@ def require_folder(output_dir: str) -> None:
         ) from error
 
 
-def final_errors(run: Run, recorder: Recorder) -> FinalErrors:
+def final_errors(run: Run) -> FinalErrors:
     """The errors at the end of a run whose iterations are done."""
-    seen, last = run.meter.read("final"), recorder.rows[-1]
+    seen, last = run.meter.read("final"), run.rows[-1]
     return FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
 
 
-def final_responses(run: Run) -> list[Response]:
+def final_responses(run: Run, wishes: Wishes) -> list[Response]:
     """The layer responses at the end of a run, on all images of its first held-out split."""
-    split = next(iter(run.batches.splits))
-    return layer_responses(run.net, (images for images, _ in run.batches.held_out(split)))
+
+    def held_out_images() -> Iterator[Tensor]:
+        for images, _ in run.batches.held_out(next(iter(run.batches.splits))):
+            stop_if_asked(run, wishes, run.plan.num_iterations)
+            yield images
+
+    return layer_responses(run.net, held_out_images())
 
 
-def iterate(run: Run, recorder: Recorder, progress: View) -> None:
-    """The iterations that are left, with what is measured and saved between them."""
-    recipe, plan, schedule, meter = run.config.recipe, run.plan, run.schedule, run.meter
+def iterate(run: Run, recorder: Recorder, progress: View, wishes: Wishes) -> None:
+    """The iterations that are left, with what is saved and measured between them.
+
+    A checkpoint holds the run after an update and before anything is measured of it. So an
+    evaluation that is cut short is done again, and what a run measures does not depend on where
+    it was interrupted.
+    """
+    plan = run.plan
     mixed_precision = run.config.runtime.precision == "bf16"
     forward = forward_function(run)
     run.net.train()
-    run.clock.lap()
+    first_images, _ = next(run.batches.training(0, 1))
+    recorder.add_images((first_images[:32] + run.batches.mean).clamp(0, 1))
+    if run.start > 0:
+        measure(run, recorder, progress, wishes, run.start)
+    else:
+        run.clock.lap()
     batches = run.batches.training(run.start, plan.num_iterations)
-    for iteration, (images, labels) in enumerate(batches, run.start):
-        if iteration == run.start:
-            recorder.add_images((images[:32] + run.batches.mean).clamp(0, 1))
-
-        rate = schedule.rate(iteration)
+    for done, (images, labels) in enumerate(batches, run.start + 1):
         for group in run.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = run.schedule.rate(done - 1)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=mixed_precision):
             scores = forward(images)
             loss = F.cross_entropy(scores, labels)
         run.optimizer.zero_grad()
         loss.backward()
         run.optimizer.step()
-        meter.update(loss, scores, labels)
-
-        done = iteration + 1
+        run.meter.update(loss, scores, labels)
         progress.advance(done)
-        if schedule.wants_training_error(done):
-            schedule.observe_training_error(meter.read("warm-up").error)
-        if done == plan.num_iterations - plan.final_window:
-            meter.read("final")  # what comes from here on makes the final training error
-        held_out: dict[str, float] = {}
-        if plan.due(done, plan.eval_every) or schedule.wants_held_out_error(done):
-            with run.clock.excluded():
-                held_out = held_out_errors(run.net, run.batches)
-        if schedule.wants_held_out_error(done):
-            # Where there is a validation set, the test set chooses nothing.
-            schedule.observe_held_out_error(held_out.get("val", held_out.get("test", math.nan)))
-        if plan.due(done, plan.log_every) or held_out:
-            seen = meter.read("row")
-            if not math.isfinite(seen.loss):
-                raise DivergenceError(
-                    f"{run.name} diverged: its training loss is {seen.loss} after {done} "
-                    f"iterations at rate {rate:g}. Lower recipe.lr, or begin gently with "
-                    f"recipe.warmup=always. What was recorded is in {run.folder}"
-                )
-            num_images = (done - max(run.start, recorder.last_iteration())) * recipe.batch_size
-            row = Row(
-                iteration=done,
-                epoch=done / plan.iterations_per_epoch,
-                lr=rate,
-                train_loss=seen.loss,
-                train_error=seen.error,
-                val_error=held_out.get("val"),
-                test_error=held_out.get("test"),
-                images_per_second=num_images / run.clock.lap(),
-                seconds=run.clock.seconds(),
-            )
-            recorder.add(row)
-            progress.row(row)
+
         if plan.due(done, plan.checkpoint_every):
             with run.clock.excluded():
-                recorder.flush_to_disk()  # first, so that no checkpoint is ahead of the record
-                run.save(done)
+                save(run, done)
+        heed(run, progress, wishes, done)
+        measure(run, recorder, progress, wishes, done)
+
+
+def measure(run: Run, recorder: Recorder, progress: View, wishes: Wishes, done: int) -> None:
+    """What is due after `done` updates: errors, what the schedule learns from them, a row."""
+    plan, schedule, meter = run.plan, run.schedule, run.meter
+    rate = schedule.rate(done - 1)
+    held_out: dict[str, float] = {}
+    if plan.due(done, plan.eval_every) or schedule.wants_held_out_error(done):
+        check_finite(run, done)
+        with run.clock.excluded():
+            held_out = held_out_errors(
+                run.net, run.batches, lambda: heed(run, progress, wishes, done)
+            )
+    # From here on the run's state changes, so no signal is heeded.
+    if schedule.wants_training_error(done):
+        schedule.observe_training_error(meter.read("warm-up").error)
+    if done == plan.num_iterations - plan.final_window:
+        meter.read("final")  # what comes from here on makes the final training error
+    if schedule.wants_held_out_error(done):
+        # Where there is a validation set, the test set chooses nothing.
+        schedule.observe_held_out_error(held_out.get("val", held_out.get("test", math.nan)))
+    if plan.due(done, plan.log_every) or held_out:
+        check_finite(run, done)
+        seen = meter.read("row")
+        num_images = (done - recorder.last_iteration()) * run.config.recipe.batch_size
+        row = Row(
+            iteration=done,
+            epoch=done / plan.iterations_per_epoch,
+            lr=rate,
+            train_loss=seen.loss,
+            train_error=seen.error,
+            val_error=held_out.get("val"),
+            test_error=held_out.get("test"),
+            images_per_second=num_images / run.clock.lap(),
+            seconds=run.clock.seconds(),
+        )
+        recorder.add(row)
+        progress.row(row)
+
+
+def heed(run: Run, progress: View, wishes: Wishes, done: int) -> None:
+    """Save a run of which nothing is measured yet after `done` updates, if a signal asked for it.
+
+    Raises Stopped, then, if it asked for the end.
+    """
+    if wishes.to_save or wishes.to_stop is not None:
+        save(run, done)
+        if wishes.to_save:
+            progress.say(f"{run.name}: saved after {done:,} iterations")
+        wishes.to_save = False
+    stop_if_asked(run, wishes, done)
+
+
+def stop_if_asked(run: Run, wishes: Wishes, done: int) -> None:
+    """Raise Stopped if a signal asked for the end of a run that is saved."""
+    if wishes.to_stop is not None:
+        raise Stopped(
+            wishes.to_stop,
+            f"{run.name} stopped after {done:,} of {run.plan.num_iterations:,} iterations, all "
+            "saved: the same command goes on from there",
+        )
+
+
+def save(run: Run, done: int) -> None:
+    """Write a checkpoint after `done` updates, unless it would be no good one."""
+    check_finite(run, done)
+    for name, values in run.net.state_dict().items():
+        if not values.isfinite().all():
+            raise diverged(run, done, f"{name} is no longer finite after iteration {done:,}")
+    run.save(done)
+
+
+def check_finite(run: Run, done: int) -> None:
+    """Raise DivergenceError if the training loss was not finite in one of `done` iterations."""
+    if (finite := int(run.meter.num_finite)) < done:
+        raise diverged(run, finite + 1, f"the loss of iteration {finite + 1:,} is not finite")
+
+
+def diverged(run: Run, iteration: int, what: str) -> DivergenceError:
+    """The error of a run that diverged in an iteration, counted from 1."""
+    return DivergenceError(
+        f"{run.name} diverged: {what}, at rate {run.schedule.rate(iteration - 1):g}. "
+        f"{last_good(run)}, in {run.folder}. Lower recipe.lr, or begin gently with "
+        "recipe.warmup=always"
+    )

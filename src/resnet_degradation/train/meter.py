@@ -25,6 +25,8 @@ class Meter:
     def __init__(self, device: torch.device, readers: tuple[str, ...]) -> None:
         # Sum of losses, number of wrong answers, number of images.
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
+        # Updates before the sum of losses stopped being finite, which is for good.
+        self.num_finite = torch.zeros((), dtype=torch.int64, device=device)
         self.last_seen = dict.fromkeys(readers, (0.0, 0.0, 0.0))
 
     def update(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
@@ -32,6 +34,7 @@ class Meter:
         wrong = (scores.argmax(dim=1) != labels).sum()
         seen = torch.full_like(wrong, len(labels))
         self.totals += torch.stack([loss.detach().double() * len(labels), wrong, seen])
+        self.num_finite += self.totals[0].isfinite()
 
     def read(self, reader: str) -> Seen:
         """What came since `reader` last looked."""
@@ -45,10 +48,12 @@ class Meter:
         """The totals and what each reader has seen of them, for a checkpoint."""
         return {
             "totals": self.totals.tolist(),
+            "num_finite": self.num_finite.item(),
             "last_seen": {reader: list(seen) for reader, seen in self.last_seen.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's state."""
         self.totals.copy_(torch.tensor(state["totals"], dtype=torch.float64))
+        self.num_finite.fill_(state["num_finite"])
         self.last_seen = {name: (s[0], s[1], s[2]) for name, s in state["last_seen"].items()}

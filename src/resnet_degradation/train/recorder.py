@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import subprocess
+import threading
 import time
 from operator import attrgetter
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 import resnet_degradation
-from resnet_degradation.config import Config, data_name, identity_keys, net_name
+from resnet_degradation.config import Config, data_name, identity_settings, net_name
 from resnet_degradation.files import replaced
 from resnet_degradation.runs import (
     FinalErrors,
@@ -28,7 +29,6 @@ from resnet_degradation.runs import (
     Row,
     as_recorded,
     format_row,
-    read_whole_rows,
     write_metrics,
     write_responses,
 )
@@ -45,29 +45,32 @@ SCALARS = {
 
 
 class Recorder:
-    """Writes the record of one run, from iteration `start` on.
+    """Writes the record of one run, from its rows so far on.
 
-    metrics.csv is the record. What it holds beyond `start` belongs to iterations that will be
-    run again, and is cut off. TensorBoard's events are a view of the record, so they are written
-    anew from it: no point is doubled, whenever the run was interrupted.
+    metrics.csv is the record. It is written anew from the rows that the checkpoint holds, so
+    neither what was recorded after it nor any damage to the file is left. TensorBoard's events are
+    a view of the record, and are written anew too: no point is doubled, whenever the run was
+    interrupted.
     """
 
-    def __init__(self, folder: Path, config: Config, start: int) -> None:
+    def __init__(self, folder: Path, config: Config, rows: list[Row]) -> None:
         self.folder = folder
+        self.rows = rows
         folder.mkdir(parents=True, exist_ok=True)
         configuration = OmegaConf.to_yaml(config)
-        (folder / "config.yaml").write_text(configuration)
-        rows = read_whole_rows(folder) if start > 0 else []
-        self.rows = [row for row in rows if row.iteration <= start]
-        write_metrics(folder, self.rows)
+        with replaced(folder / "config.yaml") as stream:
+            stream.write(configuration)
+        write_metrics(folder, rows)
         self._stream = (folder / "metrics.csv").open("a", newline="")
         self._csv = csv.writer(self._stream, lineterminator="\n")
         for stale in folder.glob("events.out.tfevents.*"):
             stale.unlink()
-        self._began = time.time() - (self.rows[-1].seconds if self.rows else 0)
-        self._tensorboard = SummaryWriter(str(folder))
+        self._began = time.time() - (rows[-1].seconds if rows else 0)
+        threading.excepthook = _hush_events
+        # A TensorBoard that is looking on forgets what it was shown before.
+        self._tensorboard = SummaryWriter(str(folder), purge_step=0)
         self._tensorboard.add_text("configuration", f"```yaml\n{configuration}```", 0)
-        for row in self.rows:
+        for row in rows:
             self._show(row)
 
     def last_iteration(self) -> int:
@@ -81,10 +84,6 @@ class Recorder:
         self._csv.writerow(format_row(row))
         self._stream.flush()
         self._show(row)
-
-    def flush_to_disk(self) -> None:
-        """Wait until every row is on the disk."""
-        os.fsync(self._stream.fileno())
 
     def add_images(self, images: Tensor) -> None:
         """Show some images (N, 3, H, W) in [0, 1] as the net is given them."""
@@ -108,6 +107,7 @@ class Recorder:
         assert writer is not None
         for part in hparams(_hparams(config), errors):
             writer.add_summary(part)
+        os.fsync(self._stream.fileno())
         self.close()
         with replaced(self.folder / "summary.json") as stream:
             json.dump(summary, stream, indent=2)
@@ -125,10 +125,16 @@ class Recorder:
                 self._tensorboard.add_scalar(tag, value, row.iteration, walltime=when)
 
 
+def _hush_events(raised: threading.ExceptHookArgs) -> None:
+    """Do not print what the thread that writes events raises: the next call raises it again."""
+    if not type(raised.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(raised)
+
+
 def _hparams(config: Config) -> dict[str, Any]:
     """The settings that tell runs apart, as TensorBoard's hparams table wants them."""
     keys = ["depth", "residual", "shortcut", "seed", "recipe.lr", "recipe.iterations"]
-    keys += [key for key in identity_keys(config) if key != "data.name"]  # it is "data" below
+    keys += [key for key in identity_settings(config) if key != "data.name"]  # it is "data" below
     values = {key: attrgetter(key)(config) for key in dict.fromkeys(keys)}
     return {"net": net_name(config), "data": data_name(config)} | {
         key: value if isinstance(value, bool | int | float | str) else str(value)

@@ -7,14 +7,26 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from resnet_degradation.config import Config, data_name, net_name, run_folder, run_name
-from resnet_degradation.data import Batches, load_batches
-from resnet_degradation.errors import ConfigError
+from resnet_degradation.config import (
+    Config,
+    data_name,
+    identity_settings,
+    net_name,
+    run_folder,
+    run_name,
+)
+from resnet_degradation.data import Batches, load_source, make_batches
+from resnet_degradation.errors import CheckpointError, ConfigError
 from resnet_degradation.families import Family
 from resnet_degradation.nets import ResNet, build_net, initialise, multiply_adds, num_parameters
 from resnet_degradation.nets.blocks import BottleneckStride, Shortcut
-from resnet_degradation.runs import FinalErrors
-from resnet_degradation.train.checkpoint import load_checkpoint, save_checkpoint
+from resnet_degradation.runs import COLUMNS, FinalErrors, Row, format_row, parse_row
+from resnet_degradation.train.checkpoint import (
+    Checkpoint,
+    first_difference,
+    load_checkpoint,
+    save_checkpoint,
+)
 from resnet_degradation.train.clock import Clock
 from resnet_degradation.train.meter import Meter
 from resnet_degradation.train.plan import Plan, make_plan
@@ -24,7 +36,7 @@ from resnet_degradation.train.schedule import Schedule
 
 @dataclass
 class Run:
-    """One run, ready for iteration `start`."""
+    """One run after `start` updates."""
 
     config: Config
     name: str
@@ -39,6 +51,8 @@ class Run:
     meter: Meter
     clock: Clock
     start: int
+    rows: list[Row]  # the record so far
+    identity: dict[str, Any]  # what has to be the same to go on from a checkpoint
 
     def parts(self) -> dict[str, Any]:
         """What has a state that continuing exactly needs; the data needs only the iteration."""
@@ -47,12 +61,33 @@ class Run:
             "optimizer": self.optimizer,
             "schedule": self.schedule,
             "meter": self.meter,
+            "clock": self.clock,
         }
 
     def save(self, done: int) -> None:
-        """Write a checkpoint after `done` iterations."""
+        """Write a checkpoint after `done` updates, of which nothing is measured yet."""
         states = {name: part.state_dict() for name, part in self.parts().items()}
-        save_checkpoint(self.folder, done, {**states, "seconds": self.clock.seconds()})
+        rows = [format_row(row) for row in self.rows]
+        save_checkpoint(self.folder, Checkpoint(done, self.identity, states, rows))
+
+    def take_up(self, checkpoint: Checkpoint) -> None:
+        """Be as the checkpoint's run was; raises CheckpointError if it is of another run."""
+        problem = first_difference(checkpoint.belongs_to, self.identity)
+        if problem is None:
+            try:
+                for name, part in self.parts().items():
+                    part.load_state_dict(checkpoint.parts[name])
+                self.rows = [
+                    parse_row(dict(zip(COLUMNS, cells, strict=True))) for cells in checkpoint.rows
+                ]
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                problem = str(error).strip().splitlines()[-1].strip()
+        if problem is not None:
+            raise CheckpointError(
+                f"the checkpoints in {self.folder} are of another run: {problem}. "
+                f"Restore what was changed, or remove {self.folder} to start anew"
+            )
+        self.start = checkpoint.iteration
 
 
 def prepare(config: Config) -> Run:
@@ -62,7 +97,8 @@ def prepare(config: Config) -> Run:
     """
     recipe = config.recipe
     device = choose_device(config)
-    batches = load_batches(config, device)
+    source = load_source(config.data)
+    batches = make_batches(source, config, device)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
     run = Run(
@@ -85,11 +121,11 @@ def prepare(config: Config) -> Run:
         meter=Meter(device, readers=("row", "warm-up", "final")),
         clock=Clock(),
         start=0,
+        rows=[],
+        identity=identity_settings(config) | source.contents(),
     )
     if (checkpoint := load_checkpoint(run.folder)) is not None:
-        for name, part in run.parts().items():
-            part.load_state_dict(checkpoint[name])
-        run.start, run.clock = checkpoint["iteration"], Clock(checkpoint["seconds"])
+        run.take_up(checkpoint)
     return run
 
 

@@ -1,0 +1,96 @@
+"""Signals: asking a program to end, and a run to save its state and end, or to save and go on."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from resnet_degradation.errors import Stopped
+
+# Not every system has all of them.
+ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+SAVING: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+
+# By default it would end a process that has nothing to save yet.
+_SAVING_NOTHING: dict[int, Any] = {} if SAVING is None else {SAVING: lambda *_: None}
+
+RESUMABLE = "the same command goes on from the last checkpoint"
+
+
+@dataclass
+class Wishes:
+    """What signals have asked of a run so far."""
+
+    to_stop: int | None = None  # the number of the signal
+    to_save: bool = False
+
+
+def end_on_signals() -> None:
+    """From here on, a signal that asks for the end raises Stopped, wherever the program is."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise Stopped(number, f"stopped: {RESUMABLE}")
+
+    _handle({**dict.fromkeys(ENDING, stop), **_SAVING_NOTHING})
+
+
+def leave_interrupts_to_parent() -> None:
+    """In a process that trains for another: Ctrl-C reaches both, and the other one decides."""
+    _handle({signal.SIGINT: signal.SIG_IGN, **_SAVING_NOTHING})
+
+
+def ignore_signals() -> None:
+    """In a process that serves another: only the other one ends it."""
+    _handle({number: signal.SIG_IGN for number in (*ENDING, SAVING) if number})
+
+
+@contextmanager
+def listening() -> Iterator[Wishes]:
+    """Turn signals into wishes; another SIGINT after one that asks for the end raises Stopped.
+
+    Outside the main thread, where Python hears no signals, there are no wishes.
+    """
+    wishes = Wishes()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            if wishes.to_stop is not None:
+                raise Stopped(number, f"stopped at once: {RESUMABLE}")
+            # Not through the console, which may be just then in use.
+            os.write(2, b"\nstopping after this iteration (again: at once)\n")
+        wishes.to_stop = number
+
+    def save(_number: int, _frame: FrameType | None) -> None:
+        wishes.to_save = True
+
+    handlers: dict[int, Any] = dict.fromkeys(ENDING, stop)
+    if SAVING is not None:
+        handlers[SAVING] = save
+    with handling(handlers):
+        yield wishes
+
+
+@contextmanager
+def handling(handlers: dict[int, Any]) -> Iterator[None]:
+    """Handle these signals in these ways for a while; what is ignored stays ignored."""
+    before = _handle(handlers)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handle(handlers: dict[int, Callable[..., None] | signal.Handlers]) -> dict[int, Any]:
+    """Set handlers, and return those that they take the place of."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            # nohup, and the shell of a job in the background, mean signals to be ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    return before
