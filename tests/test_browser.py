@@ -1,17 +1,11 @@
 """What a person sees in a real browser: the report of a study, and TensorBoard."""
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from helpers import quiet, study_of
+from helpers import quiet, served, study_of, wait_until
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -169,36 +163,8 @@ def test_the_report_follows_the_readers_light_or_dark(browser: Chrome, study: St
 @pytest.fixture(scope="module")
 def tensorboard(study: Study) -> Iterator[str]:
     """The address of a TensorBoard that shows the study's runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "tensorboard.main", "--logdir", "outputs"),
-            *("--host", "127.0.0.1", "--port", str(port)),
-        ],
-        cwd=study.folder.parents[2],
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: reachable(port))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def reachable(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_until(holds: Callable[[], Any], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
-        time.sleep(0.3)
+    with served(study.folder.parents[1]) as address:
+        yield address
 
 
 def opened(browser: Chrome, address: str, tab: str, expected: list[str]) -> str:

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers import wait_until
 
 from resnet_degradation.cli import valid_keys
 from resnet_degradation.config import Config, StudyRunConfig
@@ -228,10 +228,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("metrics.csv")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: list(tmp_path.rglob("metrics.csv")))
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
@@ -245,10 +242,7 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("metrics.csv")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: list(tmp_path.rglob("metrics.csv")))
     second = resnet_train(tmp_path, *TINY, "recipe.iterations=4000")
     assert second.returncode == 2
     (line,) = second.stderr.splitlines()
@@ -267,10 +261,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [BIN / "resnet-train", *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("iteration-*.pt")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: list(tmp_path.rglob("iteration-*.pt")))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not list(tmp_path.rglob("summary.json"))

@@ -240,9 +240,7 @@ def test_if_no_checkpoint_can_be_read_nothing_is_overwritten(tiny: Tiny) -> None
 
 def test_a_diverged_run_says_where_and_is_not_finished(tiny: Tiny, train_run: TrainRun) -> None:
     config = tiny("recipe.lr=1e30")
-    with pytest.raises(
-        DivergenceError, match=r"the loss of iteration 2 is not finite, at rate 1e\+30"
-    ):
+    with pytest.raises(DivergenceError, match=r"loss of iteration 2 is not finite, at rate 1e\+30"):
         train_run(config)
     assert not (run_folder(config) / "summary.json").exists()
 

@@ -178,11 +178,14 @@ def _expand_home(argument: str) -> str:
 
 
 def _refuse_unknown(composed: DictConfig, schema: type[Settings]) -> None:
-    """Raise ConfigError for a key that was forced in with +key=value."""
-    known = set(valid_keys(schema))
-    for key in _composed_keys(composed):
+    """Raise ConfigError for a key that was forced in with +key=value, or out with ~key."""
+    known, composed_keys = list(valid_keys(schema)), list(_composed_keys(composed))
+    for key in composed_keys:
         if key not in known:
             raise ConfigError(_unknown_key(key, schema))
+    for key in known:
+        if key not in composed_keys:
+            raise ConfigError(f"{key} cannot be taken out with ~: leave ~ away for its default")
 
 
 def _composed_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -37,6 +37,8 @@ PRECISIONS = ("fp32", "bf16")
 FIGURES = ("curves", "responses")
 ERRORS = ("both", "training", "held-out")
 
+LARGEST_IMAGE = 4096
+
 # Depths from which section 4.2 begins with the smaller rate.
 WARMUP_FROM_DEPTH = 110
 # Section 4.1 samples the shorter side in [256, 480] for crops of 224.
@@ -283,8 +285,8 @@ def _check_ranges(config: Config) -> None:
             "data.families is empty: give cifar, imagenet or both",
         ),
         (
-            data.image_size >= 8,
-            f"data.image_size={data.image_size} is too small: give at least 8",
+            8 <= data.image_size <= LARGEST_IMAGE,
+            f"data.image_size={data.image_size} is not valid: give 8 to {LARGEST_IMAGE}",
         ),
         (
             0 <= data.validation_fraction < 1,
@@ -304,6 +306,10 @@ def _check_ranges(config: Config) -> None:
         (
             0 < recipe.warmup_until <= 100,
             f"recipe.warmup_until={recipe.warmup_until} is not valid: give an error in percent",
+        ),
+        (
+            math.isfinite(recipe.plateau_threshold) and recipe.plateau_threshold >= 0,
+            f"recipe.plateau_threshold={recipe.plateau_threshold} is not valid: give 0 or more",
         ),
         (
             recipe.warmup_window >= 1 and recipe.plateau_patience >= 1,

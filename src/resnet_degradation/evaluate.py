@@ -1,6 +1,7 @@
 """The error of a net on held-out images."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 import torch
 from torch import nn
@@ -25,9 +26,10 @@ def top1_error(
     net.eval()
     num_wrong = torch.zeros((), dtype=torch.int64, device=next(net.parameters()).device)
     try:
-        for images, labels in batches.held_out(split):
-            num_wrong += (net(images).argmax(dim=1) != labels).sum()
-            between_batches()
+        with closing(batches.held_out(split)) as held_out:
+            for images, labels in held_out:
+                num_wrong += (net(images).argmax(dim=1) != labels).sum()
+                between_batches()
     finally:
         net.train(was_training)
     return 100 * int(num_wrong) / batches.splits[split]

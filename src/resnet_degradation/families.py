@@ -13,6 +13,9 @@ BlockKind = Literal["basic", "bottleneck"]
 
 FAMILIES: tuple[Family, ...] = ("cifar", "imagenet")
 
+# Of the CIFAR family: what takes minutes to build is a slip of the finger.
+DEEPEST = 9998
+
 # Table 1: depth -> kind of block and number of blocks in conv2_x .. conv5_x.
 IMAGENET_DEPTHS: dict[int, tuple[BlockKind, tuple[int, ...]]] = {
     18: ("basic", (2, 2, 2, 2)),
@@ -40,14 +43,14 @@ class Architecture:
 def fits(depth: int, family: Family) -> bool:
     """Whether `family` has a net of this depth: 6n+2 for CIFAR (section 4.2), Table 1 else."""
     if family == "cifar":
-        return depth >= 8 and (depth - 2) % 6 == 0
+        return 8 <= depth <= DEEPEST and (depth - 2) % 6 == 0
     return depth in IMAGENET_DEPTHS
 
 
 def valid_depths(family: Family) -> str:
     """The depths of `family`, for an error message."""
     if family == "cifar":
-        return "6n+2, such as 20, 32, 44, 56, 110 or 1202"
+        return f"6n+2, such as 20, 32, 44, 56, 110 or 1202 (at most {DEEPEST})"
     return ", ".join(str(depth) for depth in IMAGENET_DEPTHS)
 
 

@@ -14,7 +14,7 @@ def replaced(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     If anything goes wrong, `file` stays as it was. mode: "w" for text (line ends are written as
     they are), "wb" for bytes.
     """
-    temporary = file.with_name(f"{file.name}.tmp")
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")  # others may write it too
     try:
         with temporary.open(mode, newline=None if "b" in mode else "") as stream:
             yield stream

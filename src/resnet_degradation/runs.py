@@ -239,8 +239,15 @@ def summarised_errors(summary: dict[str, Any]) -> FinalErrors:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints in a run folder, newest first."""
-    found = [file for file in (folder / "checkpoints").glob("*") if _CHECKPOINT.match(file.name)]
+    """The checkpoints in a run folder, newest first.
+
+    Raises OSError if they cannot be listed, so that nobody takes them to be none.
+    """
+    try:
+        files = list((folder / "checkpoints").iterdir())
+    except FileNotFoundError:
+        return []
+    found = [file for file in files if _CHECKPOINT.match(file.name)]
     return sorted(found, key=checkpoint_iteration, reverse=True)
 
 

@@ -18,6 +18,9 @@ SAVING: signal.Signals | None = getattr(signal, "SIGUSR1", None)
 # By default it would end a process that has nothing to save yet.
 _SAVING_NOTHING: dict[int, Any] = {} if SAVING is None else {SAVING: lambda *_: None}
 
+# How long a process that serves another lives on after it was asked to end.
+LAST_SECONDS = 30
+
 RESUMABLE = "the same command goes on from the last checkpoint"
 
 
@@ -43,9 +46,12 @@ def leave_interrupts_to_parent() -> None:
     _handle({signal.SIGINT: signal.SIG_IGN, **_SAVING_NOTHING})
 
 
-def ignore_signals() -> None:
-    """In a process that serves another: only the other one ends it."""
+def outlive_signals() -> None:
+    """In a process that serves another: let the other one, which gets them too, save its state."""
     _handle({number: signal.SIG_IGN for number in (*ENDING, SAVING) if number})
+    if hasattr(signal, "alarm"):
+        # It may come from the other one too, as it ends. So it works, but late.
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Small images of one size live in memory, on the training device (`MemoryBatches`
 decoded by worker processes as they are needed (`StreamBatches`, in stream.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Protocol
 
 import torch
@@ -15,6 +15,8 @@ from resnet_degradation.data.order import batch_indices
 from resnet_degradation.data.sources import Arrays
 
 Batch = tuple[Tensor, Tensor]  # (B, C, H, W) float32, (B,) int64, both on the device
+# To be closed by who does not exhaust it: worker processes may stand behind it.
+BatchGenerator = Generator[Batch, None, None]
 
 
 class Batches(Protocol):
@@ -25,11 +27,11 @@ class Batches(Protocol):
     num_classes: int
     mean: Tensor  # (C, H, W), or (C, 1, 1), of pixels in [0, 1]
 
-    def training(self, start: int, stop: int) -> Iterator[Batch]:
+    def training(self, start: int, stop: int) -> BatchGenerator:
         """The batches of iterations start .. stop - 1, each a function of (seed, iteration)."""
         ...
 
-    def held_out(self, split: str) -> Iterator[Batch]:
+    def held_out(self, split: str) -> BatchGenerator:
         """Every image of a held-out split once, as its single centre view."""
         ...
 
@@ -86,7 +88,7 @@ class MemoryBatches:
             for name, images in held_out.items()
         }
 
-    def training(self, start: int, stop: int) -> Iterator[Batch]:
+    def training(self, start: int, stop: int) -> BatchGenerator:
         """See `Batches.training`."""
         for iteration in range(start, stop):
             yield self.training_batch(iteration)
@@ -106,7 +108,7 @@ class MemoryBatches:
         means = crop(self._padded_mean, torch.zeros_like(indices), crops, self.image_size)
         return (pixels - means) / 255, self._labels[indices]
 
-    def held_out(self, split: str) -> Iterator[Batch]:
+    def held_out(self, split: str) -> BatchGenerator:
         """See `Batches.held_out`."""
         data = self._held_out[split]
         for images, labels in zip(

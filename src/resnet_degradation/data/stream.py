@@ -7,14 +7,14 @@ what can be done for a whole batch (colours, mean) is done on the training devic
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from resnet_degradation.data.batches import Batch
+from resnet_degradation.data.batches import BatchGenerator
 from resnet_degradation.data.order import batch_indices
 from resnet_degradation.data.sources import Files
 from resnet_degradation.data.views import (
@@ -136,7 +136,7 @@ class StreamBatches:
         # Column c of this matrix is eigenvector c times eigenvalue c.
         self._colours = statistics.eigenvectors * statistics.eigenvalues
 
-    def training(self, start: int, stop: int) -> Iterator[Batch]:
+    def training(self, start: int, stop: int) -> BatchGenerator:
         """See `Batches.training`."""
 
         def requests() -> Iterator[list[ViewRequest]]:
@@ -150,7 +150,7 @@ class StreamBatches:
             labels = self._labels[self._indices(iteration)].to(self.device, non_blocking=True)
             yield images.contiguous(memory_format=torch.channels_last), labels
 
-    def held_out(self, split: str) -> Iterator[Batch]:
+    def held_out(self, split: str) -> BatchGenerator:
         """See `Batches.held_out`."""
         files = self._files[split]
         requests = one_view_each(len(files), self.eval_batch_size)
@@ -162,7 +162,7 @@ class StreamBatches:
 
     def _decode(
         self, files: Files, view: View, requests: Iterable[list[ViewRequest]]
-    ) -> Iterator[Tensor]:
+    ) -> Generator[Tensor, None, None]:
         pin = self.device.type == "cuda"
         return decoded(files, view, requests, self.num_workers, pin)
 

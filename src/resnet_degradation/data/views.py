@@ -1,6 +1,6 @@
 """Views of image files: decoded, resized and cropped, by worker processes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from resnet_degradation.data.sources import Arrays, Files
 from resnet_degradation.errors import DataError
 from resnet_degradation.seeding import generator
-from resnet_degradation.signals import ignore_signals
+from resnet_degradation.signals import outlive_signals
 
 ViewRequest = tuple[int, int, int]  # index of the file, iteration, position in the batch
 
@@ -100,7 +100,7 @@ def _collate(views: list[Tensor | DataError]) -> Tensor | DataError:
 
 def _begin_worker(_number: int) -> None:
     # A signal may reach all processes at once, and the loop still needs its workers then.
-    ignore_signals()
+    outlive_signals()
 
 
 def decoded(
@@ -109,7 +109,7 @@ def decoded(
     requests: Iterable[list[ViewRequest]],
     num_workers: int,
     pin: bool = False,
-) -> Iterator[Tensor]:
+) -> Generator[Tensor, None, None]:
     """The views (B, 3, H, W) uint8 that each of `requests` asks for, in order.
 
     Raises DataError if an image cannot be read, or if the system ends a worker process.
@@ -123,21 +123,20 @@ def decoded(
         worker_init_fn=_begin_worker,
     )
     batches = iter(loader)
-    while True:
-        try:
-            views = next(batches)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
-                raise
-            raise DataError(
-                f"the system ended a process that decodes images ({str(error).splitlines()[0]}). "
-                "If memory ran out, set runtime.num_workers lower; repeat the command"
-            ) from error
-        if isinstance(views, DataError):
-            raise views
-        yield views
+    try:
+        for views in batches:
+            if isinstance(views, DataError):
+                raise views
+            yield views
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise DataError(
+            f"the system ended a process that decodes images ({str(error).splitlines()[0]}). "
+            "If memory ran out, set runtime.num_workers lower; repeat the command"
+        ) from error
+    finally:
+        del batches  # and with it the workers
 
 
 def one_view_each(num_images: int, batch_size: int) -> list[list[ViewRequest]]:

@@ -95,9 +95,10 @@ def final_responses(run: Run, wishes: Wishes) -> list[Response]:
     """The layer responses at the end of a run, on all images of its first held-out split."""
 
     def held_out_images() -> Iterator[Tensor]:
-        for images, _ in run.batches.held_out(next(iter(run.batches.splits))):
-            stop_if_asked(run, wishes, run.plan.num_iterations)
-            yield images
+        with closing(run.batches.held_out(next(iter(run.batches.splits)))) as held_out:
+            for images, _ in held_out:
+                stop_if_asked(run, wishes, run.plan.num_iterations)
+                yield images
 
     return layer_responses(run.net, held_out_images())
 
@@ -113,30 +114,36 @@ def iterate(run: Run, recorder: Recorder, progress: View, wishes: Wishes) -> Non
     mixed_precision = run.config.runtime.precision == "bf16"
     forward = forward_function(run)
     run.net.train()
-    first_images, _ = next(run.batches.training(0, 1))
-    recorder.add_images((first_images[:32] + run.batches.mean).clamp(0, 1))
+    recorder.add_images(first_images(run))
     if run.start > 0:
         measure(run, recorder, progress, wishes, run.start)
     else:
         run.clock.lap()
-    batches = run.batches.training(run.start, plan.num_iterations)
-    for done, (images, labels) in enumerate(batches, run.start + 1):
-        for group in run.optimizer.param_groups:
-            group["lr"] = run.schedule.rate(done - 1)
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=mixed_precision):
-            scores = forward(images)
-            loss = F.cross_entropy(scores, labels)
-        run.optimizer.zero_grad()
-        loss.backward()
-        run.optimizer.step()
-        run.meter.update(loss, scores, labels)
-        progress.advance(done)
+    with closing(run.batches.training(run.start, plan.num_iterations)) as batches:
+        for done, (images, labels) in enumerate(batches, run.start + 1):
+            for group in run.optimizer.param_groups:
+                group["lr"] = run.schedule.rate(done - 1)
+            with torch.autocast(run.device.type, torch.bfloat16, enabled=mixed_precision):
+                scores = forward(images)
+                loss = F.cross_entropy(scores, labels)
+            run.optimizer.zero_grad()
+            loss.backward()
+            run.optimizer.step()
+            run.meter.update(loss, scores, labels)
+            progress.advance(done)
 
-        if plan.due(done, plan.checkpoint_every):
-            with run.clock.excluded():
-                save(run, done)
-        heed(run, progress, wishes, done)
-        measure(run, recorder, progress, wishes, done)
+            if plan.due(done, plan.checkpoint_every):
+                with run.clock.excluded():
+                    save(run, done)
+            heed(run, progress, wishes, done)
+            measure(run, recorder, progress, wishes, done)
+
+
+def first_images(run: Run) -> Tensor:
+    """Some images of the run's first batch (N, C, H, W) as the net is given them, in [0, 1]."""
+    with closing(run.batches.training(0, 1)) as batches:
+        images, _ = next(batches)
+    return (images[:32] + run.batches.mean).clamp(0, 1)
 
 
 def measure(run: Run, recorder: Recorder, progress: View, wishes: Wishes, done: int) -> None:

@@ -63,7 +63,7 @@ class Recorder:
         write_metrics(folder, rows)
         self._stream = (folder / "metrics.csv").open("a", newline="")
         self._csv = csv.writer(self._stream, lineterminator="\n")
-        for stale in folder.glob("events.out.tfevents.*"):
+        for stale in [*folder.glob("events.out.tfevents.*"), *folder.rglob("*.tmp")]:
             stale.unlink()
         self._began = time.time() - (rows[-1].seconds if rows else 0)
         threading.excepthook = _hush_events

@@ -1,0 +1,241 @@
+"""Signals save a run before they end it, and nobody can tell afterwards that they came."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import wait_until
+from rich.console import Console
+from test_cli import TINY, TINY_STUDY, run_folders
+from test_train import (
+    PLATEAU,
+    WARMUP,
+    Tiny,
+    TrainRun,
+    assert_equal_states,
+    final_state,
+    without_times,
+)
+
+from resnet_degradation.config import Config, run_folder
+from resnet_degradation.data.batches import Batch, MemoryBatches
+from resnet_degradation.errors import Stopped
+from resnet_degradation.runs import last_checkpoint, read_final_errors
+from resnet_degradation.train import loop
+from resnet_degradation.train.progress import RunProgress
+
+BIN = Path(sys.executable).parent
+
+
+class SignalledProgress(RunProgress):
+    """Sends this process signals once `after` iterations are done."""
+
+    def __init__(self, after: int, *numbers: int) -> None:
+        super().__init__(Console(quiet=True))
+        self.after, self.numbers = after, numbers
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def advance(self, done: int) -> None:
+        if done == self.after:
+            for number in self.numbers:
+                signal.raise_signal(number)
+
+
+def assert_ends_as(config: Config, whole: Path, train_run: TrainRun) -> None:
+    resumed = train_run(config)
+    assert without_times(resumed) == without_times(whole)
+    assert_equal_states(final_state(resumed), final_state(whole))
+    assert read_final_errors(resumed) == read_final_errors(whole)
+
+
+@pytest.fixture
+def whole(tiny: Tiny, train_run: TrainRun, tmp_path: Path) -> Path:
+    """A run that was never interrupted."""
+    return train_run(tiny(*PLATEAU, *WARMUP, f"output_dir={tmp_path / 'whole'}"))
+
+
+@pytest.mark.parametrize("after", [1, 6, 12])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_the_iteration_and_ends_the_run(
+    tiny: Tiny, train_run: TrainRun, whole: Path, number: signal.Signals, after: int
+) -> None:
+    config = tiny(*PLATEAU, *WARMUP)
+    handler = signal.getsignal(number)
+    with pytest.raises(Stopped, match=f"after {after} of 12 .* goes on from there") as stop:
+        loop.train(config, SignalledProgress(after, number))
+    assert stop.value.exit_code == 128 + number
+    assert last_checkpoint(run_folder(config)) == after
+    assert signal.getsignal(number) is handler
+    assert_ends_as(config, whole, train_run)
+
+
+@pytest.mark.parametrize("evaluation", [1, 2, 4])
+def test_a_signal_cuts_an_evaluation_short_and_it_is_done_again(
+    tiny: Tiny,
+    train_run: TrainRun,
+    whole: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    evaluation: int,
+) -> None:
+    """The fourth time, the held-out images are gone through for the responses of the layers."""
+    config = tiny(*PLATEAU, *WARMUP, "runtime.eval_batch_size=100")
+    held_out, times = MemoryBatches.held_out, 0
+    batches = 0
+
+    def signalled(self: MemoryBatches, split: str) -> Iterator[Batch]:
+        nonlocal times, batches
+        times += 1
+        for batch in held_out(self, split):
+            if times == evaluation:
+                batches += 1
+                signal.raise_signal(signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr(MemoryBatches, "held_out", signalled)
+    with pytest.raises(Stopped):
+        train_run(config)
+    assert batches == 1  # of four
+    monkeypatch.undo()
+    assert_ends_as(config, whole, train_run)
+
+
+def test_a_second_interrupt_stops_at_once(tiny: Tiny, train_run: TrainRun, whole: Path) -> None:
+    config = tiny(*PLATEAU, *WARMUP)
+    with pytest.raises(Stopped, match="stopped at once"):
+        loop.train(config, SignalledProgress(7, signal.SIGINT, signal.SIGINT))
+    assert last_checkpoint(run_folder(config)) == 5
+    assert_ends_as(config, whole, train_run)
+
+
+def test_sigusr1_saves_and_goes_on(tiny: Tiny, train_run: TrainRun, whole: Path) -> None:
+    config = tiny(*PLATEAU, *WARMUP)
+    progress = SignalledProgress(11, signal.SIGUSR1)
+    loop.train(config, progress)
+    assert "ResNet-8-width0.5 seed 0: saved after 11 iterations" in progress.said
+    assert_ends_as(config, whole, train_run)
+
+
+def test_a_signal_that_comes_too_late_finishes_the_run(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny()
+    finish = loop.Recorder.finish
+
+    def signalled(self, *details) -> None:  # type: ignore[no-untyped-def]
+        signal.raise_signal(signal.SIGTERM)
+        finish(self, *details)
+
+    monkeypatch.setattr(loop.Recorder, "finish", signalled)
+    with pytest.raises(Stopped, match="was finished before it was stopped"):
+        loop.train(config, RunProgress(Console(quiet=True)))
+    assert (run_folder(config) / "summary.json").is_file()
+
+
+def started(folder: Path, *command: str) -> "subprocess.Popen[str]":
+    """A command with a session of its own, once one of its runs has recorded something."""
+    before = {file.stat().st_ino for file in folder.rglob("metrics.csv")}
+    process = subprocess.Popen(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: recorded(folder, before))
+    return process
+
+
+def recorded(folder: Path, before: set[int] = frozenset()) -> list[Path]:  # type: ignore[assignment]
+    """The records below `folder` that have rows and were not there before."""
+    found = [(file, file.stat()) for file in folder.rglob("metrics.csv")]
+    return [file for file, stat in found if stat.st_size > 150 and stat.st_ino not in before]
+
+
+# No checkpoint is due for a long time.
+LONG = ("recipe.iterations=100000", "runtime.checkpoint_every=100000", "runtime.log_every=10")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_with_the_code_of_the_signal(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = started(tmp_path, "resnet-train", *TINY, *LONG)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    line = said.splitlines()[-1]
+    assert "of 100,000 iterations, all saved: the same command goes on from there" in line
+    assert line.endswith(f"({number.name})")
+    assert "Traceback" not in said
+    (folder,) = run_folders(tmp_path)
+    assert f"after {last_checkpoint(folder):,} of" in line
+
+
+def streamed(root: Path) -> tuple[str, ...]:
+    return (
+        *TINY, *LONG, "data=imagenet", f"data.root={root}", "data.image_size=16", "depth=18",
+        "width=0.125", "recipe.batch_size=6", "recipe.pad=0", "runtime.num_workers=2",
+    )  # fmt: skip
+
+
+def test_a_signal_to_the_whole_group_spares_the_workers_until_the_run_is_saved(
+    tmp_path: Path, digits_folder: Callable[..., Path]
+) -> None:
+    """As from Ctrl-C in a terminal, or from a cluster that ends a job."""
+    process = started(tmp_path, "resnet-train", *streamed(digits_folder(size=24)))
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "all saved" in said
+    assert "Traceback" not in said
+    wait_until(lambda: not group_members(process.pid))
+
+
+def test_a_killed_run_is_taken_over_although_its_workers_live_on_for_a_while(
+    tmp_path: Path, digits_folder: Callable[..., Path]
+) -> None:
+    arguments = streamed(digits_folder(size=24))
+    process = started(tmp_path, "resnet-train", *arguments)
+    process.kill()
+    process.wait()
+    again = started(tmp_path, "resnet-train", *arguments)
+    again.send_signal(signal.SIGTERM)
+    _, said = again.communicate(timeout=60)
+    assert again.returncode == 143, said
+
+
+def group_members(group: int) -> list[int]:
+    """The processes of a group that have not ended (Linux)."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, member_of = status.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(member_of) == group and state != "Z":
+            found.append(int(status.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_study_saves_every_run_under_way_and_leaves_no_process(tmp_path: Path, jobs: int) -> None:
+    arguments = ("resnet-study", *TINY_STUDY, *LONG, f"jobs={jobs}")
+    process = started(tmp_path, *arguments)
+    wait_until(lambda: len(recorded(tmp_path)) == jobs)
+    os.killpg(process.pid, signal.SIGINT)  # as from a terminal
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    wait_until(lambda: not group_members(process.pid))
+    assert len(run_folders(tmp_path)) == jobs
+    assert all(last_checkpoint(folder) > 0 for folder in run_folders(tmp_path))

@@ -1,0 +1,224 @@
+"""Disks that are full, folders that are read-only or gone: one line, and the last good state."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from helpers import wait_until
+from test_checkpoint import everything_in
+from test_cli import TINY, run_folders
+from test_train import Tiny, without_times
+
+from resnet_degradation.config import run_folder
+from resnet_degradation.errors import RecordError
+from resnet_degradation.runs import checkpoint_files, is_finished, last_checkpoint
+from resnet_degradation.train import loop
+from resnet_degradation.train.progress import RunProgress
+
+BIN = Path(sys.executable).parent
+RUN = (*TINY, "recipe.iterations=300", "runtime.checkpoint_every=20", "runtime.log_every=5")
+LONG = (*RUN, "recipe.iterations=100000")
+
+
+def start(
+    folder: Path, *overrides: str, before: Sequence[str] = (), **options: object
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+        [*before, str(BIN / "resnet-train"), *overrides],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def said(process: "subprocess.Popen[str]", code: int = 2) -> str:
+    """The one line that a command says, as it ends with this code."""
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def wait_for_checkpoint(folder: Path) -> None:
+    wait_until(lambda: list(folder.rglob("iteration-*40-*.pt")))
+
+
+def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
+    """The limit on the size of files admits everything but checkpoints."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+
+    line = said(start(tmp_path, *RUN, preexec_fn=limit))
+    assert "cannot go on in" in line
+    assert "(File too large). It has no checkpoint yet: mend that, and the same command" in line
+    (folder,) = run_folders(tmp_path)
+    assert not list(folder.rglob("*.tmp"))
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    for where in (tmp_path, whole):
+        process = start(where, *RUN)
+        process.communicate()
+        assert process.returncode == 0
+    (one, other) = sorted(run_folders(tmp_path))
+    assert without_times(one) == without_times(other)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB of its own; skipped where it cannot be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = shutil.which("mount")
+    if os.name != "posix" or mount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    command = [mount, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no small disk can be mounted: {done.stderr}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as stream:
+        try:
+            while True:
+                stream.write(bytes(4096))
+        except OSError:
+            return filler
+
+
+def test_a_disk_that_fills_up_keeps_the_last_good_state(small_disk: Path) -> None:
+    process = start(small_disk, *LONG)
+    wait_for_checkpoint(small_disk)
+    filler = fill(small_disk)
+    line = said(process)
+    (folder,) = run_folders(small_disk)
+    newest = checkpoint_files(folder)[0]
+    assert "No space left on device" in line
+    assert f"Its last good checkpoint is {newest.name}" in line
+    assert not list(folder.rglob("*.tmp"))
+    before = last_checkpoint(folder)
+    assert "No space left on device" in said(start(small_disk, *LONG))  # still
+    assert last_checkpoint(folder) == before
+    filler.unlink()
+    process = start(small_disk, *LONG)
+    wait_until(lambda: last_checkpoint(folder) > before)
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 143
+
+
+def test_a_read_only_disk_is_named_and_a_finished_run_on_it_is_found(small_disk: Path) -> None:
+    process = start(small_disk, *RUN)
+    process.communicate()
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    before = everything_in(small_disk)
+    assert "Read-only file system: " in said(start(small_disk, *RUN, "seed=1"))
+    again = start(small_disk, *RUN)
+    again.communicate()
+    assert again.returncode == 0
+    assert everything_in(small_disk) == before
+
+
+def as_anybody() -> list[str]:
+    """The beginning of a command that has to respect permissions, which root has not."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root respects no permissions, and there is no setpriv to make it")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
+
+
+def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> None:
+    process = start(tmp_path, *RUN)
+    process.communicate()
+    (folder,) = run_folders(tmp_path)
+    (folder / "summary.json").unlink()
+    before = everything_in(folder)
+    for path, mode, expected in (
+        (folder, 0o555, "(Permission denied). Its last good checkpoint is iteration-000000300-"),
+        (folder / "checkpoints", 0o000, "Permission denied: "),
+        (checkpoint_files(folder)[0], 0o000, "Permission denied: "),
+        (folder, 0o000, "Permission denied: "),
+        (tmp_path / "outputs/.locks", 0o000, "Permission denied: "),
+    ):
+        usual = path.stat().st_mode
+        path.chmod(mode)
+        try:
+            assert expected in said(start(tmp_path, *RUN, before=as_anybody()))
+        finally:
+            path.chmod(usual)
+        assert everything_in(folder) == before
+    process = start(tmp_path, *RUN, before=as_anybody())
+    process.communicate()
+    assert process.returncode == 0
+
+
+def test_a_run_folder_that_is_deleted_under_a_run_is_one_line(tmp_path: Path) -> None:
+    process = start(tmp_path, *LONG)
+    wait_for_checkpoint(tmp_path)
+    shutil.rmtree(run_folders(tmp_path)[0])
+    assert "No such file or directory" in said(process)
+
+
+def test_images_that_vanish_under_a_run_are_named(
+    tmp_path: Path, digits_folder: Callable[..., Path]
+) -> None:
+    root = digits_folder(size=24)
+    overrides = (
+        *LONG, "data=imagenet", f"data.root={root}", "data.image_size=16", "depth=18",
+        "width=0.125", "recipe.batch_size=6", "recipe.pad=0",
+    )  # fmt: skip
+    process = start(tmp_path, *overrides)
+    wait_for_checkpoint(tmp_path)
+    away = root.rename(root.with_name("away"))
+    assert f"cannot read the image {root}/" in said(process)
+    (folder,) = run_folders(tmp_path)
+    before = last_checkpoint(folder)
+    assert before >= 40
+    assert "no images: looked for the folder" in said(start(tmp_path, *overrides))
+    assert last_checkpoint(folder) == before
+    away.rename(root)
+    process = start(tmp_path, *overrides)
+    wait_until(lambda: last_checkpoint(folder) > before)
+    process.kill()
+    process.wait()
+
+
+def test_a_failed_write_of_any_file_is_one_line_and_can_be_repeated(
+    tiny: Tiny, silent: RunProgress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every place that waits for the disk fails once."""
+    config, fsync = tiny(), os.fsync
+    fail_at = 0
+    while not is_finished(run_folder(config)):
+        fail_at += 1
+        calls = 0
+
+        def failing(descriptor: int, fail_at: int = fail_at) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == fail_at:
+                raise OSError(28, "No space left on device")
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", failing)
+        try:
+            loop.train(config, silent)
+        except RecordError as error:
+            assert "\n" not in str(error)
+        if fail_at > 40:
+            pytest.fail("it does not get on")
+    assert fail_at > 4
+    assert not list(run_folder(config).rglob("*.tmp"))
