@@ -275,6 +275,13 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert iterations[-1] == 400
 
 
+def test_a_run_that_diverges_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
+    done = resnet_train(tmp_path, *TINY, "recipe.lr=1e30", "recipe.iterations=20")
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert "the loss of iteration 2 is not finite, at rate 1e+30" in line
+
+
 def test_an_unreadable_image_is_named(tmp_path: Path, digits_folder: Callable[..., Path]) -> None:
     root = digits_folder()
     (root / "train/digit0/000.png").write_text("no image")

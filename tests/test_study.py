@@ -16,7 +16,7 @@ from helpers import composed_study, quiet, study_of, untimed_record
 from rich.console import Console
 
 from resnet_degradation.cli import config_folder
-from resnet_degradation.config import net_name, run_folder
+from resnet_degradation.config import Config, net_name, run_folder
 from resnet_degradation.errors import ConfigError, UserError
 from resnet_degradation.runs import find_runs, is_finished
 from resnet_degradation.study import execute
@@ -24,6 +24,8 @@ from resnet_degradation.study.define import Study
 from resnet_degradation.study.estimate import plan_costs, print_plan
 from resnet_degradation.study.results import read_result
 from resnet_degradation.study.run import run_study
+from resnet_degradation.train import loop
+from resnet_degradation.train.setup import Run
 
 CIFAR_NETS = [20, 32, 44, 56, 110]
 NETS = {
@@ -154,11 +156,27 @@ def test_a_failed_run_does_not_keep_the_others_from_running(tmp_path: Path, jobs
         assert "plain-8-width0.5 seed 0: no checkpoint in" in text
 
 
+def test_a_run_that_diverges_does_not_keep_the_others_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = study_of(tmp_path)
+    prepare = loop.prepare
+
+    def hasty(config: Config) -> Run:
+        run = prepare(config)
+        if config.depth == 14 and config.residual:
+            monkeypatch.setattr(run.schedule, "rate", lambda _: 1e30)
+        return run
+
+    monkeypatch.setattr(loop, "prepare", hasty)
+    with pytest.raises(UserError, match=r"1 of 4 runs failed.*ResNet-14.*iteration 2 is not fin"):
+        run_study(study, quiet())
+    assert len(list(tmp_path.rglob("summary.json"))) == 3
+
+
 def test_a_bug_in_one_run_shows_its_traceback_and_the_others_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from resnet_degradation.train import loop
-
     train = loop.train
 
     def broken(config, progress):  # type: ignore[no-untyped-def]

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from resnet_degradation.config import Config, run_folder
+from resnet_degradation.data.batches import Batch, MemoryBatches
 from resnet_degradation.errors import CheckpointError, ConfigError, DivergenceError
 from resnet_degradation.evaluate import top1_error
 from resnet_degradation.runs import (
@@ -100,6 +101,31 @@ def test_resume_continues_bit_for_bit(
     assert without_times(resumed) == without_times(whole)
     assert_equal_states(final_state(resumed), final_state(whole))
     assert read_final_errors(resumed) == read_final_errors(whole)
+
+
+@pytest.mark.parametrize("evaluation", [1, 3, 4, 5])
+def test_a_power_cut_in_an_evaluation_cannot_be_told_afterwards(
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    evaluation: int,
+) -> None:  # fmt: skip
+    whole = train_run(tiny(*PLATEAU, f"output_dir={tmp_path / 'whole'}"))
+    config = tiny(*PLATEAU, "runtime.eval_batch_size=100")
+    held_out, times = MemoryBatches.held_out, 0
+
+    def cut(self: MemoryBatches, split: str) -> Iterator[Batch]:
+        nonlocal times
+        times += 1
+        for number, batch in enumerate(held_out(self, split)):
+            if (times, number) == (evaluation, 2):
+                raise PowerCutError
+            yield batch
+
+    monkeypatch.setattr(MemoryBatches, "held_out", cut)
+    with pytest.raises(PowerCutError):
+        train_run(config)
+    monkeypatch.undo()
+    assert without_times(train_run(config)) == without_times(whole)
+    assert_equal_states(final_state(run_folder(config)), final_state(whole))
 
 
 def test_resume_continues_bit_for_bit_on_streamed_images(
