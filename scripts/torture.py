@@ -203,20 +203,20 @@ def kill_runs(seconds: float, num_kills: int, seed: int, work: Path) -> Tally:
             case, rng = kinds[number % len(kinds)], random.Random(f"{seed} {number}")
             overrides = (*case.overrides, f"seed={number}")
             whole, killed = work / f"{number}-whole", work / f"{number}-killed"
-            start(overrides, whole).communicate()
-            problem, kills = None, 0
+            _, said = (reference := start(overrides, whole)).communicate(timeout=seconds)
+            problem, kills = (f"not begun: {said}" if reference.returncode else None), 0
             while problem is None and not ((run := the_run(killed)) and is_finished(run)):
                 process = start(overrides, killed)
                 if kills < 6 and live_until_killed(process, killed, rng):
                     kills += 1
                     process.wait()
                     continue
-                _, said = process.communicate()
+                _, said = process.communicate(timeout=seconds)
                 if process.returncode not in (0, -signal.SIGKILL):
                     problem = f"exit {process.returncode}: {said.strip()[-300:]}"
             one, other = the_run(whole), the_run(killed)
-            if problem is None and one is not None and other is not None:
-                problem = difference(one, other)
+            if problem is None:
+                problem = difference(one, other) if one and other else "there is no record"
             with lock:
                 tally.tried[case.name] += kills
                 if problem is not None:

@@ -79,7 +79,7 @@ def test_code_in_a_checkpoint_is_not_executed(
     config, victim = tiny(), tmp_path / "victim"
     interrupt(config, 11)
     buffer = io.BytesIO()
-    trap = {"iteration": 10, "belongs_to": {}, "parts": Malicious(victim), "rows": []}
+    trap = {"iteration": 10, "belongs_to": {}, "parts": Malicious(victim), "rows": [], "begun": {}}
     pickle.dump(trap, buffer) if how == "pickle" else torch.save(trap, buffer)
     with_its_checksum(checkpoint_files(run_folder(config))[0], buffer.getvalue())
     with pytest.warns(UserWarning, match="holds something else than tensors and numbers; going on"):
@@ -226,6 +226,19 @@ def test_the_times_of_a_resumed_run_go_on(tiny: Tiny, train_run: TrainRun) -> No
     assert seconds == sorted(seconds)
     assert seconds[-1] >= checkpoint.parts["clock"]["seconds"]
     assert min(speeds) > 0
+
+
+def test_a_run_that_is_continued_elsewhere_says_that_rounding_may_differ(
+    tiny: Tiny, train_run: TrainRun
+) -> None:
+    config = tiny()
+    interrupt(config, 11)
+    torch.set_num_threads(2)
+    try:
+        with pytest.warns(UserWarning, match="by rounding: the number of threads is 1 there and 2"):
+            train_run(config)
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, train_run: TrainRun) -> None:

@@ -25,10 +25,22 @@ from resnet_degradation.config import Config, run_folder
 from resnet_degradation.data.batches import Batch, MemoryBatches
 from resnet_degradation.errors import Stopped
 from resnet_degradation.runs import last_checkpoint, read_final_errors
+from resnet_degradation.signals import ENDING, listening
 from resnet_degradation.train import loop
 from resnet_degradation.train.progress import RunProgress
 
 BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_usual() -> Iterator[None]:
+    """Also where nohup or a shell's background job makes them ignored, here and in commands."""
+    usual = {number: signal.getsignal(number) for number in ENDING}
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in usual.items():
+        signal.signal(number, handler)
 
 
 class SignalledProgress(RunProgress):
@@ -138,6 +150,49 @@ def test_a_signal_that_comes_too_late_finishes_the_run(
     assert (run_folder(config) / "summary.json").is_file()
 
 
+def test_an_interrupt_is_heeded_although_nobody_can_be_told(
+    tiny: Tiny, train_run: TrainRun, whole: Path
+) -> None:
+    """As with 2>&1 | tee log, where Ctrl-C ends tee too."""
+    config, stderr = tiny(*PLATEAU, *WARMUP), os.dup(2)
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.dup2(writer, 2)
+    try:
+        with pytest.raises(Stopped, match="all saved"):
+            loop.train(config, SignalledProgress(7, signal.SIGINT))
+    finally:
+        os.dup2(stderr, 2)
+        os.close(writer)
+        os.close(stderr)
+    assert_ends_as(config, whole, train_run)
+
+
+def test_a_stop_is_not_forgotten_when_saving_fails(
+    tiny: Tiny, train_run: TrainRun, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    config = tiny(*PLATEAU, *WARMUP)
+    monkeypatch.setattr("resnet_degradation.train.setup.save_checkpoint", full)
+    with pytest.raises(Stopped, match=r"stopped, not saved: .*No space left on device"):
+        loop.train(config, SignalledProgress(3, signal.SIGTERM))
+    monkeypatch.undo()
+    assert_ends_as(config, whole, train_run)
+
+
+def test_a_process_that_is_forked_meanwhile_hears_no_signals(
+    tiny: Tiny, train_run: TrainRun
+) -> None:
+    with listening() as wishes:
+        if (child := os.fork()) == 0:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            os._exit(0 if wishes.to_stop is None else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def started(folder: Path, *command: str) -> "subprocess.Popen[str]":
     """A command with a session of its own, once one of its runs has recorded something."""
     before = {file.stat().st_ino for file in folder.rglob("metrics.csv")}
@@ -238,4 +293,22 @@ def test_a_study_saves_every_run_under_way_and_leaves_no_process(tmp_path: Path,
     assert "Traceback" not in said
     wait_until(lambda: not group_members(process.pid))
     assert len(run_folders(tmp_path)) == jobs
+    assert all(last_checkpoint(folder) > 0 for folder in run_folders(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_jobs_of_a_launcher_save_their_runs_although_others_end_first(
+    tmp_path: Path, launcher: str
+) -> None:
+    plugin = launcher.partition("_")[0]
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"no {plugin} launcher")
+    slow = ("data.image_size=32", "recipe.batch_size=700", "runtime.log_every=1")
+    arguments = (*TINY_STUDY, *LONG, *slow, f"hydra/launcher={launcher}", "width=1")
+    nets = "study.nets=[{depth: 8, residual: false}, {depth: 20, residual: true}]"
+    process = started(tmp_path, "resnet-study", *arguments, nets)
+    wait_until(lambda: len(recorded(tmp_path)) == 2)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
     assert all(last_checkpoint(folder) > 0 for folder in run_folders(tmp_path))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torture import same
 
 from resnet_degradation.config import Config, run_folder
 from resnet_degradation.data.batches import Batch, MemoryBatches
@@ -70,18 +71,7 @@ def final_state(folder: Path) -> dict[str, Any]:
 
 
 def assert_equal_states(first: Any, second: Any) -> None:
-    if isinstance(first, torch.Tensor):
-        assert torch.equal(first, second)
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for key in first:
-            assert_equal_states(first[key], second[key])
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second)
-        for one, other in zip(first, second, strict=True):
-            assert_equal_states(one, other)
-    else:
-        assert first == second
+    assert same(first, second)
 
 
 PLATEAU = ("recipe.schedule=plateau", "recipe.plateau_every=3", "recipe.plateau_patience=1")

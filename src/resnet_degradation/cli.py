@@ -4,8 +4,8 @@ import dataclasses
 import difflib
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from resnet_degradation import __version__
 from resnet_degradation.config import Config, NetConfig, Settings, StudyRunConfig, resolve
-from resnet_degradation.errors import ConfigError, Stopped, UserError, explain
+from resnet_degradation.errors import ConfigError, Stopped, UserError, explain, one_line_warnings
 from resnet_degradation.signals import end_on_signals
 
 # What OmegaConf's messages about types leave unsaid.
@@ -50,12 +50,10 @@ def train() -> NoReturn:
 
     def run(composed: DictConfig) -> None:
         config = resolve(composed)
-        from rich.console import Console
-
         from resnet_degradation.train.loop import train
-        from resnet_degradation.train.progress import RunProgress
+        from resnet_degradation.train.progress import RunProgress, Terminal
 
-        progress = RunProgress(Console())
+        progress = RunProgress(Terminal())
         folder = train(config, progress)
         progress.say(f"record: {folder}/metrics.csv")
         progress.say(f"curves: tensorboard --logdir {config.output_dir}")
@@ -75,9 +73,9 @@ def study() -> NoReturn:
             study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
         else:
             study = resolve_study(composed)
-        from rich.console import Console
+        from resnet_degradation.train.progress import Terminal
 
-        console = Console()
+        console = Terminal()
         if composed.plan:
             from resnet_degradation.study.estimate import print_plan
 
@@ -112,7 +110,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     Exits with 0, or with the code of the error, after saying it in one line on standard error.
     In a sweep, a failed job does not keep the others from running.
     """
-    warnings.formatwarning = lambda message, *_details, **_more: f"warning: {message}\n"
+    one_line_warnings()
     # Hydra would print part of a traceback and exit; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     end_on_signals()
@@ -150,12 +148,11 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     try:
         entry_point()
     except BrokenPipeError:
-        # Whoever read our output (a pager, head) has left; nothing more is to be said to them.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _leave(141)  # whoever read our output (a pager, head) has left
     except Stopped as stop:
-        print(stop, file=sys.stderr)
-        sys.exit(stop.exit_code)
+        with suppress(OSError):  # the terminal may be gone, or whoever read our output
+            print(stop, file=sys.stderr, flush=True)
+        _leave(stop.exit_code)
     except Exception as error:
         message = _explain(error, schema)
         if message is None:
@@ -165,6 +162,15 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     if len(failures) > 1:
         _complain(f"{len(failures)} jobs failed: {'; '.join(job for job, _ in failures)}")
     sys.exit(failures[0][1] if failures else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit with this code, also if nobody is left to read what was printed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _complain(message: str) -> None:

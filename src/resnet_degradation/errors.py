@@ -1,6 +1,7 @@
 """What ends a run. An error that a user can mend says in one line what is wrong, what to do."""
 
 import signal
+import warnings
 
 
 class UserError(Exception):
@@ -43,12 +44,23 @@ class Stopped(BaseException):
         return f"{self.message} ({signal.Signals(self.exit_code - 128).name})"
 
 
+def told(error: OSError) -> str:
+    """What the system objects to, and at which file where that is known."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return reason if error.filename is None else f"{reason}: {error.filename}"
+
+
+def one_line_warnings() -> None:
+    """From here on, a warning is one line that says nothing of where in the code it arose."""
+    warnings.formatwarning = lambda message, *_details, **_more: f"warning: {message}\n"
+
+
 def explain(error: Exception) -> str | None:
     """What is wrong, in one line, if the user can mend it; None if it is a bug."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
+    if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+        return told(error)
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return (
             "out of memory: try a smaller recipe.batch_size, runtime.eval_batch_size, width or "

@@ -1,8 +1,9 @@
 """Writing files so that a reader finds the old content or the new, and never a part of either."""
 
+import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,8 +22,11 @@ def replaced(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(file)  # which is what matters; and writing does not tell any
         raise
     _sync_folder(file.parent)
 
@@ -34,5 +38,8 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # it is no file system that can
+            raise
     finally:
         os.close(descriptor)

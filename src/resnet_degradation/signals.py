@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -30,6 +30,7 @@ class Wishes:
 
     to_stop: int | None = None  # the number of the signal
     to_save: bool = False
+    granted: bool = False  # the run that is to stop is saved
 
 
 def end_on_signals() -> None:
@@ -58,26 +59,34 @@ def outlive_signals() -> None:
 def listening() -> Iterator[Wishes]:
     """Turn signals into wishes; another SIGINT after one that asks for the end raises Stopped.
 
-    Outside the main thread, where Python hears no signals, there are no wishes.
+    Outside the main thread, where Python hears no signals, there are no wishes; and none in
+    processes that are forked meanwhile.
     """
-    wishes = Wishes()
+    wishes, owner = Wishes(), os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner or wishes.granted:
+            return
+        again, wishes.to_stop = wishes.to_stop is not None, number
         if number == signal.SIGINT:
-            if wishes.to_stop is not None:
+            if again:
                 raise Stopped(number, f"stopped at once: {RESUMABLE}")
-            # Not through the console, which may be just then in use.
-            os.write(2, b"\nstopping after this iteration (again: at once)\n")
-        wishes.to_stop = number
+            tell("stopping after this iteration (again: at once)")
 
     def save(_number: int, _frame: FrameType | None) -> None:
-        wishes.to_save = True
+        wishes.to_save = os.getpid() == owner
 
     handlers: dict[int, Any] = dict.fromkeys(ENDING, stop)
     if SAVING is not None:
         handlers[SAVING] = save
     with handling(handlers):
         yield wishes
+
+
+def tell(text: str) -> None:
+    """Print a line where a signal is handled: not through the console, which may be in use."""
+    with suppress(OSError):  # nobody may be left to read it
+        os.write(2, f"\n{text}\n".encode())
 
 
 @contextmanager

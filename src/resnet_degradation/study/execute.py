@@ -28,14 +28,16 @@ from queue import SimpleQueue
 from rich.console import Console
 
 from resnet_degradation.config import Config, run_folder
-from resnet_degradation.errors import Stopped, explain
+from resnet_degradation.errors import Stopped, explain, one_line_warnings
 from resnet_degradation.runs import is_finished
 from resnet_degradation.signals import (
     SAVING,
     handling,
     leave_interrupts_to_parent,
+    tell,
 )
 from resnet_degradation.study.view import TICK, StudyView
+from resnet_degradation.train.lock import holder_of
 
 Failures = dict[int, str]  # position of a run -> why it failed
 
@@ -57,23 +59,25 @@ def run_in_turn(runs: list[Config], view: StudyView) -> Failures:
 
 def run_at_once(runs: list[Config], jobs: int, view: StudyView) -> Failures:
     """Up to `jobs` runs at once, each in one of as many processes; one that dies takes one run."""
+    num_processes = min(jobs, len(runs))
     idle: SimpleQueue[_Worker] = SimpleQueue()
-    for slot in range(jobs):
+    for slot in range(num_processes):
         idle.put(_Worker(slot))
-    threads = ThreadPoolExecutor(jobs)
+    threads = ThreadPoolExecutor(num_processes)
     pending: dict[Future[str | None], int] = {
+        # Not more threads when few runs are left: then an interrupted one would end differently.
         threads.submit(_train_by_one_of, idle, _with_its_threads(run, jobs)): position
         for position, run in enumerate(runs)
     }
     try:
-        with handling({SAVING: _pass_on} if SAVING else {}):
+        with handling({SAVING: lambda number, _: signal_runs(runs, number)} if SAVING else {}):
             failures = _watch(pending, runs, view)
     except BaseException:
         threads.shutdown(wait=False, cancel_futures=True)
         _end_orderly(multiprocessing.active_children())
         raise
     threads.shutdown()
-    for _ in range(jobs):
+    for _ in range(num_processes):
         idle.get().end()
     return failures
 
@@ -94,14 +98,17 @@ def _watch(pending: dict[Future[str | None], int], runs: list[Config], view: Stu
     return failures
 
 
-def _pass_on(number: int, _frame: object) -> None:
-    for process in multiprocessing.active_children():
-        if process.pid is not None:
-            os.kill(process.pid, number)
+def signal_runs(runs: list[Config], number: int) -> None:
+    """Send a signal to every process on this machine that trains one of these runs."""
+    for run in runs:
+        if (process := holder_of(run_folder(run), run.output_dir)) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
 
 def _end_orderly(processes: list[multiprocessing.process.BaseProcess]) -> None:
     """Let processes save their runs and end; end them at once if another signal comes."""
+    tell("stopping after the iterations under way (again: at once)")
     for process in processes:
         process.terminate()
     try:
@@ -139,7 +146,7 @@ def run_by_launcher(
                     else:
                         view.of(run).read()
         finally:
-            _end_session(launcher)
+            _end_session(launcher, runs)
     failures = {}
     for position, run in watched.items():
         failure = None
@@ -149,11 +156,23 @@ def run_by_launcher(
     return failures
 
 
-def _end_session(launcher: "subprocess.Popen[bytes]") -> None:
-    """End a launcher and the jobs that it runs on this machine (jobs of a cluster go on)."""
-    with suppress(ProcessLookupError):
-        os.killpg(launcher.pid, signal.SIGTERM)
-    launcher.wait()
+def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> None:
+    """End a launcher and the jobs that it runs on this machine (jobs of a cluster go on).
+
+    The jobs save their runs first. Meanwhile the launcher is held, because some, when one job
+    ends, kill the others.
+    """
+    if launcher.poll() is None:
+        tell("stopping after the iterations under way (again: at once)")
+        os.kill(launcher.pid, signal.SIGSTOP)
+    try:
+        signal_runs(runs, signal.SIGTERM)
+        while any(holder_of(run_folder(run), run.output_dir) is not None for run in runs):
+            time.sleep(0.1)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(launcher.pid, signal.SIGKILL)
+        launcher.wait()
 
 
 def _with_its_threads(run: Config, jobs: int) -> Config:
@@ -200,6 +219,7 @@ def _train_by_one_of(idle: "SimpleQueue[_Worker]", run: Config) -> str | None:
 def _begin_process(slot: int) -> None:
     """End when the study's process ends, however it does; use the slot's own GPU, if any."""
     leave_interrupts_to_parent()
+    one_line_warnings()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

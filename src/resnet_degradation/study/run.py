@@ -68,5 +68,5 @@ def _execute(
             log = study.folder / "launcher.log"
             return execute.run_by_launcher(pending, parts, arguments, log, view)
         if jobs > 1:
-            return execute.run_at_once(pending, min(jobs, len(pending)), view)
+            return execute.run_at_once(pending, jobs, view)
         return execute.run_in_turn(pending, view)

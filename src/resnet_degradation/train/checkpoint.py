@@ -20,6 +20,7 @@ class Checkpoint:
     belongs_to: dict[str, Any]  # what tells its run from others, by name
     parts: dict[str, Any]  # the state of each part of the run, by name
     rows: list[list[str]]  # the record so far, as cells
+    begun: dict[str, Any]  # where it was begun: what may change the rounding of results
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -28,14 +29,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     Returns its file. Raises OSError, and leaves the others as they are, if it cannot be written.
     """
     directory = folder / "checkpoints"
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(exist_ok=True)  # but not the run's own folder, if that was taken away
     stem = f"iteration-{checkpoint.iteration:09d}"
     file = save_sealed(directory, stem, vars(checkpoint))
     # Others of this iteration or a later one were passed over as damaged.
     others = [old for old in checkpoint_files(folder) if old != file]
     before = [old for old in others if checkpoint_iteration(old) < checkpoint.iteration]
     for old in set(others) - set(before[: KEPT - 1]):
-        old.unlink()
+        old.unlink(missing_ok=True)
     return file
 
 
@@ -64,6 +65,9 @@ def _read(file: Path) -> Checkpoint:
         checkpoint = Checkpoint(**loaded)
     except TypeError as error:
         raise DamagedError("it is no checkpoint, or one of another version") from error
+    expected = {"iteration": int, "belongs_to": dict, "parts": dict, "rows": list, "begun": dict}
+    if not all(isinstance(getattr(checkpoint, n), kind) for n, kind in expected.items()):
+        raise DamagedError("it is no checkpoint")
     if checkpoint.iteration != checkpoint_iteration(file):
         raise DamagedError(f"it is of iteration {checkpoint.iteration}")
     return checkpoint

@@ -9,31 +9,45 @@ class Clock:
     """Counts a run's seconds, and those of training since the last lap."""
 
     def __init__(self) -> None:
-        self._origin = self._lap_origin = time.monotonic()
+        self._origin = time.monotonic()
+        self._lap = 0.0  # seconds of training in this lap, before the clock last ran
+        self._running_since: float | None = None
 
     def seconds(self) -> float:
         """The run's time so far, with all that is no training, without interruptions."""
         return time.monotonic() - self._origin
 
+    def run(self) -> None:
+        """Training begins, or goes on."""
+        if self._running_since is None:
+            self._running_since = time.monotonic()
+
     def lap(self) -> float:
         """Seconds of training since the last lap, without what was excluded; begins the next."""
-        now = time.monotonic()
-        lap, self._lap_origin = now - self._lap_origin, now
+        lap = self._lap_so_far()
+        self._lap = 0.0
+        if self._running_since is not None:
+            self._running_since = time.monotonic()
         return lap
 
     @contextmanager
     def excluded(self) -> Iterator[None]:
         """Keep what is done inside (evaluations, checkpoints) out of the lap's time."""
-        began = time.monotonic()
+        was_running = self._running_since is not None
+        self._lap, self._running_since = self._lap_so_far(), None
         yield
-        self._lap_origin += time.monotonic() - began
+        if was_running:
+            self.run()
+
+    def _lap_so_far(self) -> float:
+        since = self._running_since
+        return self._lap + (0 if since is None else time.monotonic() - since)
 
     def state_dict(self) -> dict[str, float]:
         """The times so far, for a checkpoint."""
-        now = time.monotonic()
-        return {"seconds": now - self._origin, "lap": now - self._lap_origin}
+        return {"seconds": self.seconds(), "lap": self._lap_so_far()}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from a checkpoint's state."""
-        now = time.monotonic()
-        self._origin, self._lap_origin = now - state["seconds"], now - state["lap"]
+        """Go on from a checkpoint's state; training does not run yet."""
+        self._origin = time.monotonic() - state["seconds"]
+        self._lap, self._running_since = state["lap"], None

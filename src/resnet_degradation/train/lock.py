@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from resnet_degradation.errors import UserError
+from resnet_degradation.files import replaced
 
 # What a killed process started holds its lock until it notices, within some seconds.
 GRACE = 20.0
@@ -22,16 +23,43 @@ def claimed(folder: Path, output_dir: str) -> Iterator[None]:
     What a process that is dead held is taken over. Raises UserError, naming host and process of
     the holder, if another process has it.
     """
-    locks = Path(output_dir) / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    name = f"{folder.parent.name}-{folder.name}"
-    lock, holder = FileLock(locks / f"{name}.lock"), locks / f"{name}.holder"
+    lock, holder = _files(folder, output_dir)
+    holder.parent.mkdir(parents=True, exist_ok=True)
     _acquire(lock, folder, holder)
     try:
-        holder.write_text(f"{os.getpid()} {socket.gethostname()}")
+        with replaced(holder) as stream:
+            stream.write(f"{os.getpid()} {socket.gethostname()}")
         yield
     finally:
         lock.release()
+
+
+def holder_of(folder: Path, output_dir: str) -> int | None:
+    """The process on this machine that holds the run in `folder`, or None if there is none."""
+    lock, holder = _files(folder, output_dir)
+    if not holder.is_file():
+        return None
+    try:
+        with lock.acquire(timeout=0):
+            return None
+    except Timeout:
+        number, host = _read(holder)
+        return int(number) if host == socket.gethostname() and not _is_dead(number, host) else None
+
+
+def _files(folder: Path, output_dir: str) -> tuple[FileLock, Path]:
+    """The lock of a run, and the file that names who holds it."""
+    file = Path(output_dir) / ".locks" / f"{folder.parent.name}-{folder.name}"
+    return FileLock(f"{file}.lock"), Path(f"{file}.holder")
+
+
+def _read(holder: Path) -> tuple[str, str]:
+    """The number and the host of the process that a file names; empty if it names none."""
+    try:
+        number, _, host = holder.read_text().partition(" ")
+    except FileNotFoundError:
+        return "", ""
+    return number, host
 
 
 def _acquire(lock: FileLock, folder: Path, holder: Path) -> None:
@@ -40,7 +68,7 @@ def _acquire(lock: FileLock, folder: Path, holder: Path) -> None:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            number, _, host = holder.read_text().partition(" ") if holder.is_file() else ("",) * 3
+            number, host = _read(holder)
             if not _is_dead(number, host) or time.monotonic() > deadline:
                 known = f"process {number} on {host}" if number else "another process"
                 raise UserError(
@@ -53,7 +81,7 @@ def _acquire(lock: FileLock, folder: Path, holder: Path) -> None:
 
 def _is_dead(number: str, host: str) -> bool:
     """Whether the process of this number is known to have ended."""
-    if host != socket.gethostname() or not number.isdigit():
+    if host != socket.gethostname() or not number.isdigit() or os.name != "posix":
         return False
     try:
         os.kill(int(number), 0)

@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_degradation.config import Config, run_folder, run_name
-from resnet_degradation.errors import ConfigError, DivergenceError, RecordError, Stopped
+from resnet_degradation.errors import (
+    ConfigError,
+    DivergenceError,
+    RecordError,
+    Stopped,
+    UserError,
+    told,
+)
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.runs import FinalErrors, Response, Row, checkpoint_files, is_finished
@@ -39,7 +46,8 @@ def train(config: Config, progress: View) -> Path:
         return folder
     require_folder(config.output_dir)
     with claimed(folder, config.output_dir):
-        carry_out(prepare(config), progress)
+        if not is_finished(folder):  # as another process may have left it just now
+            carry_out(prepare(config), progress)
     return folder
 
 
@@ -49,24 +57,38 @@ def carry_out(run: Run, progress: View) -> None:
     Raises Stopped, once the run is saved, when a signal asks for that; RecordError when files
     cannot be written.
     """
-    try:
-        with listening() as wishes, closing(Recorder(run.folder, run.config, run.rows)) as recorder:
-            progress.begin(run.start, run.plan.num_iterations, describe(run))
-            try:
-                iterate(run, recorder, progress, wishes)
-                final = final_errors(run)
-                responses = final_responses(run, wishes)
-            finally:
-                progress.end()
-            recorder.finish(run.config, final, responses, summary(run, final))
-    except OSError as error:
-        raise RecordError(
-            f"{run.name} cannot go on in {run.folder} ({error.strerror or error}). "
-            f"{last_good(run)}: mend that, and the same command goes on"
-        ) from error
-    progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
+    with listening() as wishes:
+        try:
+            iterate_and_finish(run, progress, wishes)
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                error.filename = error.filename or str(run.folder)
+                failure: Exception = RecordError(
+                    f"{run.name} cannot go on ({told(error)}). {last_good(run)}: mend that, and "
+                    "the same command goes on"
+                )
+            else:
+                failure = error
+            if wishes.to_stop is not None:
+                saved = "saved" if wishes.granted else f"not saved: {failure}"
+                raise Stopped(wishes.to_stop, f"{run.name} stopped, {saved}") from error
+            raise failure from None
     if wishes.to_stop is not None:
         raise Stopped(wishes.to_stop, f"{run.name} was finished before it was stopped")
+
+
+def iterate_and_finish(run: Run, progress: View, wishes: Wishes) -> None:
+    """The iterations that are left, and the files that say: finished."""
+    with closing(Recorder(run.folder, run.config, run.rows)) as recorder:
+        progress.begin(run.start, run.plan.num_iterations, describe(run))
+        try:
+            iterate(run, recorder, progress, wishes)
+            final = final_errors(run)
+            responses = final_responses(run, wishes)
+        finally:
+            progress.end()
+        recorder.finish(run.config, final, responses, summary(run, final))
+    progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
 
 
 def last_good(run: Run) -> str:
@@ -115,10 +137,9 @@ def iterate(run: Run, recorder: Recorder, progress: View, wishes: Wishes) -> Non
     forward = forward_function(run)
     run.net.train()
     recorder.add_images(first_images(run))
+    run.clock.run()
     if run.start > 0:
         measure(run, recorder, progress, wishes, run.start)
-    else:
-        run.clock.lap()
     with closing(run.batches.training(run.start, plan.num_iterations)) as batches:
         for done, (images, labels) in enumerate(batches, run.start + 1):
             for group in run.optimizer.param_groups:
@@ -133,8 +154,7 @@ def iterate(run: Run, recorder: Recorder, progress: View, wishes: Wishes) -> Non
             progress.advance(done)
 
             if plan.due(done, plan.checkpoint_every):
-                with run.clock.excluded():
-                    save(run, done)
+                save(run, done)
             heed(run, progress, wishes, done)
             measure(run, recorder, progress, wishes, done)
 
@@ -159,6 +179,7 @@ def measure(run: Run, recorder: Recorder, progress: View, wishes: Wishes, done: 
             )
     # From here on the run's state changes, so no signal is heeded.
     if schedule.wants_training_error(done):
+        check_finite(run, done)
         schedule.observe_training_error(meter.read("warm-up").error)
     if done == plan.num_iterations - plan.final_window:
         meter.read("final")  # what comes from here on makes the final training error
@@ -193,7 +214,7 @@ def heed(run: Run, progress: View, wishes: Wishes, done: int) -> None:
         save(run, done)
         if wishes.to_save:
             progress.say(f"{run.name}: saved after {done:,} iterations")
-        wishes.to_save = False
+        wishes.to_save, wishes.granted = False, wishes.to_stop is not None
     stop_if_asked(run, wishes, done)
 
 
@@ -209,11 +230,12 @@ def stop_if_asked(run: Run, wishes: Wishes, done: int) -> None:
 
 def save(run: Run, done: int) -> None:
     """Write a checkpoint after `done` updates, unless it would be no good one."""
-    check_finite(run, done)
-    for name, values in run.net.state_dict().items():
-        if not values.isfinite().all():
-            raise diverged(run, done, f"{name} is no longer finite after iteration {done:,}")
-    run.save(done)
+    with run.clock.excluded():
+        check_finite(run, done)
+        for name, values in run.net.state_dict().items():
+            if not values.isfinite().all():
+                raise diverged(run, done, f"{name} is no longer finite after iteration {done:,}")
+        run.save(done)
 
 
 def check_finite(run: Run, done: int) -> None:

@@ -15,6 +15,14 @@ from rich.progress import (
 from resnet_degradation.runs import Row
 
 
+class Terminal(Console):
+    """Standard output; whoever read it may leave, which then is not the end of rich's choosing."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the program to end."""
+        raise BrokenPipeError
+
+
 class View(Protocol):
     """Whom a run tells how far it is."""
 

@@ -66,7 +66,7 @@ class Recorder:
         for stale in [*folder.glob("events.out.tfevents.*"), *folder.rglob("*.tmp")]:
             stale.unlink()
         self._began = time.time() - (rows[-1].seconds if rows else 0)
-        threading.excepthook = _hush_events
+        self._hook, threading.excepthook = threading.excepthook, _hush_events
         # A TensorBoard that is looking on forgets what it was shown before.
         self._tensorboard = SummaryWriter(str(folder), purge_step=0)
         self._tensorboard.add_text("configuration", f"```yaml\n{configuration}```", 0)
@@ -115,8 +115,11 @@ class Recorder:
 
     def close(self) -> None:
         """Close the files; the run can be resumed."""
-        self._tensorboard.close()
-        self._stream.close()
+        try:
+            self._tensorboard.close()
+            self._stream.close()
+        finally:
+            threading.excepthook = self._hook
 
     def _show(self, row: Row) -> None:
         when = self._began + row.seconds

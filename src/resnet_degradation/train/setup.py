@@ -1,5 +1,6 @@
 """Everything that a run consists of, built from its configuration or from its checkpoint."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -53,6 +54,7 @@ class Run:
     start: int
     rows: list[Row]  # the record so far
     identity: dict[str, Any]  # what has to be the same to go on from a checkpoint
+    begun: dict[str, Any]  # where the run was begun
 
     def parts(self) -> dict[str, Any]:
         """What has a state that continuing exactly needs; the data needs only the iteration."""
@@ -68,7 +70,7 @@ class Run:
         """Write a checkpoint after `done` updates, of which nothing is measured yet."""
         states = {name: part.state_dict() for name, part in self.parts().items()}
         rows = [format_row(row) for row in self.rows]
-        save_checkpoint(self.folder, Checkpoint(done, self.identity, states, rows))
+        save_checkpoint(self.folder, Checkpoint(done, self.identity, states, rows, self.begun))
 
     def take_up(self, checkpoint: Checkpoint) -> None:
         """Be as the checkpoint's run was; raises CheckpointError if it is of another run."""
@@ -87,6 +89,13 @@ class Run:
                 f"the checkpoints in {self.folder} are of another run: {problem}. "
                 f"Restore what was changed, or remove {self.folder} to start anew"
             )
+        if (difference := first_difference(checkpoint.begun, self.begun)) is not None:
+            warnings.warn(
+                f"{self.name} is not continued where it was begun, so results will differ by "
+                f"rounding: {difference}",
+                stacklevel=2,
+            )
+        self.begun = checkpoint.begun
         self.start = checkpoint.iteration
 
 
@@ -123,6 +132,11 @@ def prepare(config: Config) -> Run:
         start=0,
         rows=[],
         identity=identity_settings(config) | source.contents(),
+        begun={
+            "the version of torch": str(torch.__version__),
+            "the device": device.type,
+            "the number of threads": torch.get_num_threads(),
+        },
     )
     if (checkpoint := load_checkpoint(run.folder)) is not None:
         run.take_up(checkpoint)
