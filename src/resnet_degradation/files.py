@@ -22,13 +22,13 @@ def replaced(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(file)
+        _sync_folder(file.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(file)  # which is what matters; and writing does not tell any
         raise
-    _sync_folder(file.parent)
 
 
 def _sync_folder(folder: Path) -> None:
