@@ -439,6 +439,7 @@ def checkpoint_overhead(work: Path, settle: Callable[..., Config], every: int = 
     run = prepare(
         settle("data.image_size=32", "recipe.batch_size=128", f"output_dir={work / 'overhead'}")
     )
+    run.folder.mkdir(parents=True)
     run.net.train()
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> None:
