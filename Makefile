@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP_FLAGS ?=# extra flags for pip, such as --extra-index-url
 STUDY ?= quick
-ARGS ?=# for reproduce-figure, such as ARGS="seeds=[0,1,2]", or for torture
+ARGS ?=# for reproduce-figure, such as ARGS="seeds=[0,1,2]", or for torture and bench
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev reproduce-figure test test-fast torture lint format wheel clean
+.PHONY: help install install-dev reproduce-figure test test-fast torture bench lint format wheel clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test-fast: $(INSTALLED_DEV) ## Run the tests that take seconds
 
 torture: $(INSTALLED_DEV) ## Kill runs, damage files, mistype settings; count what fails
 	@$(BIN)/python scripts/torture.py $(ARGS)
+
+bench: $(INSTALLED_DEV) ## Time the trainer, a textbook loop, bare convolutions (ARGS=--short)
+	@$(BIN)/python scripts/bench $(ARGS)
 
 lint: $(INSTALLED_DEV) ## Check style and types (ruff, mypy)
 	@$(BIN)/ruff check .

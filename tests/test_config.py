@@ -92,7 +92,10 @@ def test_the_shortcut_is_the_papers_unless_given(
         ("recipe.scale=[8,10]", "recipe.scale"),
         ("recipe.colour_std=0.1", "recipe.colour_std"),
         ("runtime.devices=2", "runtime.devices"),
-        ("runtime.precision=fp8", "runtime.precision=fp8 is not valid: choose fp32, bf16"),
+        (
+            "runtime.precision=fp8",
+            "choose fp32, tf32, bf16, fp16",
+        ),
         ("seed=-1", "seed"),
     ],
 )
@@ -115,7 +118,7 @@ def test_a_family_that_lacks_the_depth_is_refused_with_its_depths(settled: Settl
         "runtime.eval_every=2ep",
         "runtime.checkpoint_every=9",
         "runtime.device=cpu",
-        "runtime.compile=true",
+        "runtime.compile=net",
         "data.download=false",
         "output_dir=elsewhere",
         "shortcut=A",

@@ -323,7 +323,7 @@ def test_held_out_errors_are_the_last_and_not_the_best(tiny: Tiny, train_run: Tr
 
 @pytest.mark.slow
 def test_a_compiled_net_trains_and_saves_the_same_names(tiny: Tiny, train_run: TrainRun) -> None:
-    compiled = final_state(train_run(tiny("runtime.compile=true", "recipe.iterations=3")))["net"]
+    compiled = final_state(train_run(tiny("runtime.compile=net", "recipe.iterations=3")))["net"]
     plain = prepare(tiny()).net.state_dict()
     assert list(compiled) == list(plain)
 

@@ -33,7 +33,7 @@ from resnet_degradation.families import (
 DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette")
 # Data of the user's own, which only its folder identifies.
 OWN_IMAGES = ("folder", "imagenet")
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 FIGURES = ("curves", "responses")
 ERRORS = ("both", "training", "held-out")
 
@@ -91,7 +91,8 @@ class RuntimeConfig:
     device: str = "auto"
     devices: int = 1
     precision: str = "fp32"
-    compile: bool = False
+    compile: str = "auto"
+    checkpoint_activations: str = "auto"
     num_threads: int = 0
     num_workers: int = 2
     log_every: Optional[Union[int, float, str]] = None
@@ -260,6 +261,12 @@ def _check_choices(config: Config) -> None:
         ("recipe.augmentation", config.recipe.augmentation, ("pad-crop", "scale-jitter", "none")),
         ("runtime.device", config.runtime.device, ("auto", "cpu", "cuda")),
         ("runtime.precision", config.runtime.precision, PRECISIONS),
+        ("runtime.compile", config.runtime.compile, ("auto", "none", "net", "graphs")),
+        (
+            "runtime.checkpoint_activations",
+            config.runtime.checkpoint_activations,
+            ("auto", "off", "on"),
+        ),
         *(("data.families", family, FAMILIES) for family in config.data.families),
     ]
     for key, value, valid in choices:

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from resnet_degradation.families import Architecture, Family, architecture
 from resnet_degradation.nets.blocks import BottleneckStride, Shortcut, make_block
+from resnet_degradation.nets.recompute import through, through_segments
 from resnet_degradation.seeding import generator
 
 
@@ -49,6 +50,8 @@ class ResNet(nn.Module):
                 blocks.append(block)
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, num_classes)
+        # Blocks of each stage whose activations are computed again together; None: all are kept.
+        self.segment_lengths: list[int] | None = None
 
     def stages(self) -> list[nn.Module]:
         """The stages in order, each a sequence of blocks."""
@@ -57,8 +60,11 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to class scores (N, num_classes), before the softmax."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        for stage in self.stages():
-            x = stage(x)
+        if self.training and self.segment_lengths is not None:
+            for stage, length in zip(self.stages(), self.segment_lengths, strict=True):
+                x = through_segments(list(stage.children()), x, length)
+        else:
+            x = through(self.stages(), x)
         scores: Tensor = self.fc(x.mean(dim=(2, 3)))
         return scores
 

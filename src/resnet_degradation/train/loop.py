@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.config import Config, run_folder, run_name
@@ -32,6 +32,9 @@ from resnet_degradation.train.setup import (
     prepare,
     summary,
 )
+
+# Precisions in which only the weights and what needs it are float32.
+MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def train(config: Config, progress: View) -> Path:
@@ -132,9 +135,7 @@ def iterate(run: Run, recorder: Recorder, progress: View, wishes: Wishes) -> Non
     evaluation that is cut short is done again, and what a run measures does not depend on where
     it was interrupted.
     """
-    plan = run.plan
-    mixed_precision = run.config.runtime.precision == "bf16"
-    forward = forward_function(run)
+    plan, forward = run.plan, forward_function(run)
     run.net.train()
     recorder.add_images(first_images(run))
     run.clock.run()
@@ -142,21 +143,28 @@ def iterate(run: Run, recorder: Recorder, progress: View, wishes: Wishes) -> Non
         measure(run, recorder, progress, wishes, run.start)
     with closing(run.batches.training(run.start, plan.num_iterations)) as batches:
         for done, (images, labels) in enumerate(batches, run.start + 1):
-            for group in run.optimizer.param_groups:
-                group["lr"] = run.schedule.rate(done - 1)
-            with torch.autocast(run.device.type, torch.bfloat16, enabled=mixed_precision):
-                scores = forward(images)
-                loss = F.cross_entropy(scores, labels)
-            run.optimizer.zero_grad()
-            loss.backward()
-            run.optimizer.step()
-            run.meter.update(loss, scores, labels)
+            update(run, forward, images, labels, rate=run.schedule.rate(done - 1))
             progress.advance(done)
 
             if plan.due(done, plan.checkpoint_every):
                 save(run, done)
             heed(run, progress, wishes, done)
             measure(run, recorder, progress, wishes, done)
+
+
+def update(run: Run, forward: nn.Module, images: Tensor, labels: Tensor, rate: float) -> None:
+    """One step of SGD on a batch; nothing in it waits for the device."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    mixed = MIXED.get(run.config.runtime.precision)
+    with torch.autocast(run.device.type, mixed, enabled=mixed is not None):
+        scores = forward(images)
+        loss = F.cross_entropy(scores, labels)
+    run.optimizer.zero_grad()
+    run.scaler.scale(loss).backward()
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.meter.update(loss, scores, labels)
 
 
 def first_images(run: Run) -> Tensor:

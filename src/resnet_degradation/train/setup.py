@@ -21,6 +21,7 @@ from resnet_degradation.errors import CheckpointError, ConfigError
 from resnet_degradation.families import Family
 from resnet_degradation.nets import ResNet, build_net, initialise, multiply_adds, num_parameters
 from resnet_degradation.nets.blocks import BottleneckStride, Shortcut
+from resnet_degradation.nets.recompute import segment_lengths
 from resnet_degradation.runs import COLUMNS, FinalErrors, Row, format_row, parse_row
 from resnet_degradation.train.checkpoint import (
     Checkpoint,
@@ -33,6 +34,7 @@ from resnet_degradation.train.meter import Meter
 from resnet_degradation.train.plan import Plan, make_plan
 from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.schedule import Schedule
+from resnet_degradation.train.tuning import recomputes, tune
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Run:
     net: ResNet
     multiply_adds: int  # of one image
     optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler  # of the loss in fp16; it does nothing in other precisions
     schedule: Schedule
     meter: Meter
     clock: Clock
@@ -61,6 +64,7 @@ class Run:
         return {
             "net": self.net,
             "optimizer": self.optimizer,
+            "scaler": self.scaler,
             "schedule": self.schedule,
             "meter": self.meter,
             "clock": self.clock,
@@ -106,10 +110,13 @@ def prepare(config: Config) -> Run:
     """
     recipe = config.recipe
     device = choose_device(config)
+    tune(config.runtime.precision)
     source = load_source(config.data)
     batches = make_batches(source, config, device)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
+    if recomputes(config, net, device):
+        net.segment_lengths = segment_lengths(net, config.data.image_size)
     run = Run(
         config=config,
         name=run_name(config),
@@ -126,6 +133,7 @@ def prepare(config: Config) -> Run:
             weight_decay=recipe.weight_decay,
             fused=True,
         ),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16"),
         schedule=Schedule(recipe, plan.num_iterations, batches.num_train),
         meter=Meter(device, readers=("row", "warm-up", "final")),
         clock=Clock(),
@@ -216,6 +224,7 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
 
 def forward_function(run: Run) -> nn.Module:
     """The net, compiled if the configuration asks for it."""
-    if not run.config.runtime.compile:
+    modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
+    if (wanted := run.config.runtime.compile) not in modes:
         return run.net
-    return cast(nn.Module, torch.compile(run.net))
+    return cast(nn.Module, torch.compile(run.net, mode=modes[wanted]))

@@ -1,0 +1,291 @@
+"""How fast the trainer is, beside a textbook loop and the convolutions alone: `make bench`.
+
+Each net's variants are timed in turn, step by step, in one process; what is told are medians.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib as mpl
+import textbook
+import torch
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from resnet_degradation.cli import config_folder, register_schemas
+from resnet_degradation.config import Config, net_name, resolve
+from resnet_degradation.data.sources import Arrays, load_source
+from resnet_degradation.evaluate import held_out_errors
+from resnet_degradation.train.loop import update
+from resnet_degradation.train.recorder import environment
+from resnet_degradation.train.setup import Run, forward_function, make_net, prepare
+
+DEPTHS = (20, 56, 110)
+CIFAR = ("data=digits", "data.image_size=32", "recipe=cifar", "recipe.batch_size=128")
+IMAGENET = (*CIFAR, "data.image_size=64", "recipe.batch_size=64", "family=imagenet")
+
+
+def settled(*overrides: str) -> Config:
+    """The configuration that resnet-train would run with these overrides."""
+    register_schemas()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return resolve(compose("config", overrides=[*overrides, "output_dir=/nowhere"]))
+
+
+def trainer_steps(run: Run) -> Iterator[None]:
+    """One iteration of the trainer, data and meter included, each time it is asked for one."""
+    forward = forward_function(run)
+    run.net.train()
+    for images, labels in run.batches.training(0, 10**6):
+        update(run, forward, images, labels, rate=0.01)
+        yield
+
+
+def textbook_steps(config: Config) -> Iterator[None]:
+    """One step of the textbook loop on the same images with a net of the same layers."""
+    source = load_source(config.data)
+    assert isinstance(source.train, Arrays)
+    net = make_net(config, len(source.classes))
+    images = source.train
+    return textbook.steps(net, images.images, images.labels, config.recipe.batch_size)
+
+
+def convolution_steps(net: nn.Module, batch: Tensor) -> Iterator[None]:
+    """Only the convolutions of one step: forward, and backward for input and weight."""
+    calls: list[tuple[Tensor, Tensor, Tensor, nn.Conv2d]] = []
+
+    def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        calls.append((inputs[0].detach().clone(), torch.randn_like(output), module.weight, module))
+
+    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [module.register_forward_hook(record) for module in convolutions]
+    with torch.no_grad():
+        net(batch)
+    for hook in hooks:
+        hook.remove()
+    # Equal shapes share their tensors, or depth 110 would not fit into memory.
+    shared: dict[Any, tuple[Tensor, Tensor]] = {}
+    calls = [
+        (*shared.setdefault((x.shape, g.shape, m.kernel_size), (x, g)), w, m)
+        for x, g, w, m in calls
+    ]
+    while True:
+        for number, (x, grad, weight, module) in enumerate(calls):
+            with torch.no_grad():
+                nn.functional.conv2d(x, weight, None, module.stride, module.padding)
+                torch.ops.aten.convolution_backward(
+                    *(grad, x, weight, None, module.stride, module.padding, module.dilation),
+                    *(False, [0, 0], 1, [number > 0, True, False]),
+                )
+        yield
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """The time that a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def interleaved(variants: dict[str, Iterator[None]], rounds: int, warm_up: int) -> dict[str, float]:
+    """The median seconds of a step of each variant, which take turns."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for number in range(warm_up + rounds):
+        for name, steps in variants.items():
+            taken = seconds(lambda steps=steps: next(steps))  # type: ignore[misc]
+            if number >= warm_up:
+                times[name].append(taken)
+    return {name: median(taken) for name, taken in times.items()}
+
+
+def step_times(overrides: tuple[str, ...], rounds: int, with_textbook: bool) -> dict[str, Any]:
+    """Milliseconds of a step: textbook, trainer and convolutions alone; and their ratios."""
+    config = settled(*overrides)
+    run = prepare(config)
+    batch, _ = next(run.batches.training(0, 1))
+    variants = {"trainer": trainer_steps(run), "convolutions": convolution_steps(run.net, batch)}
+    if with_textbook:
+        variants = {"textbook": textbook_steps(config), **variants}
+    times = interleaved(variants, rounds, warm_up=3)
+    row: dict[str, Any] = {"net": net_name(config), "batch_size": config.recipe.batch_size}
+    row["image_size"] = config.data.image_size
+    row |= {f"{name}_ms": round(1000 * taken, 2) for name, taken in times.items()}
+    if with_textbook:
+        row["trainer_to_textbook"] = round(times["trainer"] / times["textbook"], 3)
+    row["trainer_to_convolutions"] = round(times["trainer"] / times["convolutions"], 3)
+    return row
+
+
+def parts_of_a_run(rounds: int) -> dict[str, float]:
+    """Milliseconds of a batch's data, and images a second of an evaluation, for ResNet-20."""
+    run = prepare(settled("depth=20", *CIFAR))
+    batches = run.batches.training(0, rounds + 3)
+    data = [seconds(lambda: next(batches)) for _ in range(rounds + 3)][3:]
+    held_out_errors(run.net, run.batches)
+    evaluation = seconds(lambda: held_out_errors(run.net, run.batches))
+    return {
+        "data_ms": round(1000 * median(data), 2),
+        "evaluated_images_per_second": round(sum(run.batches.splits.values()) / evaluation),
+    }
+
+
+def peak_memory(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Peak memory and seconds of a step, in a process of its own that makes two."""
+    command = [sys.executable, str(Path(__file__).parent), "--measure-memory", *overrides]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def measure_memory(overrides: list[str]) -> None:
+    """Print the peak memory of this process after two steps of a run, and the second's time."""
+    run = prepare(settled(*overrides))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    steps = trainer_steps(run)
+    next(steps)
+    taken = seconds(lambda: next(steps))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on Linux
+    print(
+        json.dumps(
+            {
+                "net": net_name(run.config),
+                "batch_size": run.config.recipe.batch_size,
+                "recomputed": run.net.segment_lengths,
+                "peak_gb": round(peak / 1e6, 2),
+                "before_the_first_step_gb": round(before / 1e6, 2),
+                "step_seconds": round(taken, 2),
+            }
+        )
+    )
+
+
+def start_up() -> dict[str, float]:
+    """Seconds to the first recorded iteration, when started a second time; and of --help."""
+    command = [str(Path(sys.executable).parent / "resnet-train")]
+    taken = 0.0
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                [*command, "runtime.log_every=1", f"output_dir={folder}"],
+                stdout=subprocess.DEVNULL,
+            )
+            while not any(f.stat().st_size > 150 for f in Path(folder).rglob("metrics.csv")):
+                time.sleep(0.01)
+            taken = time.perf_counter() - began
+            process.kill()
+            process.wait()
+    shown = seconds(lambda: subprocess.run([*command, "--help"], capture_output=True, check=True))
+    return {"first_iteration_seconds": round(taken, 2), "help_seconds": round(shown, 2)}
+
+
+def draw(rows: list[dict[str, Any]], file: Path) -> None:
+    """Step time against depth, on logarithmic axes, of the nets of the CIFAR family."""
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    rows = [row for row in rows if row["net"].startswith("ResNet") and row["image_size"] == 32]
+    rows = [row for row in rows if row["batch_size"] == 128]
+    depths = [int(row["net"].split("-")[1]) for row in rows]
+    figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    for name in ("textbook", "trainer", "convolutions"):
+        times = [row.get(f"{name}_ms") for row in rows]
+        axes.plot(depths, times, marker="o", label=name)  # type: ignore[arg-type]
+    axes.set(xscale="log", yscale="log", xlabel="layers", ylabel="milliseconds a step")
+    axes.set_xticks(depths, [str(depth) for depth in depths], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_title("ResNets, 128 images of 32x32 a step", fontsize=10)
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=150)
+
+
+def print_tables(results: dict[str, Any], console: Console) -> None:
+    """What was measured, for people."""
+    table = Table("net", "batch", "textbook", "trainer", "convs", "/textbook", "/convs")
+    for row in results["steps"]:
+        table.add_row(
+            f"{row['net']} {row['image_size']}px",
+            str(row["batch_size"]),
+            *(f"{row[f'{n}_ms']:.0f}" if f"{n}_ms" in row else "" for n in ("textbook", "trainer")),
+            f"{row['convolutions_ms']:.0f}",
+            f"{row['trainer_to_textbook']:.2f}" if "trainer_to_textbook" in row else "",
+            f"{row['trainer_to_convolutions']:.2f}",
+        )
+    console.print(table)
+    memory = Table("net", "batch", "blocks recomputed together", "peak GB", "step s")
+    for row in results["memory"]:
+        memory.add_row(
+            *(row["net"], str(row["batch_size"]), str(row["recomputed"] or "none")),
+            *(f"{row['peak_gb']:.2f}", f"{row['step_seconds']:.2f}"),
+        )
+    console.print(memory)
+    for name, value in (results["parts"] | results["start_up"]).items():
+        console.print(f"{name.replace('_', ' ')}: {value}")
+
+
+def main() -> None:
+    """Measure, print, and write JSON and a picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="only see that it works")
+    parser.add_argument("--output", default="outputs/bench", help="folder for results and picture")
+    parser.add_argument("--measure-memory", nargs="*", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure_memory is not None:
+        measure_memory(arguments.measure_memory)
+        return
+    rounds = 3 if arguments.short else 20
+    depths = DEPTHS[:1] if arguments.short else DEPTHS
+    console = Console()
+    steps = []
+    for residual in ("true", "false"):
+        for depth in depths:
+            console.print(f"timing depth {depth}, residual {residual} ...")
+            net = (f"depth={depth}", f"residual={residual}", *CIFAR)
+            steps.append(step_times(net, rounds, with_textbook=True))
+    if not arguments.short:
+        for depth in (18, 34):
+            console.print(f"timing depth {depth} at 64x64 ...")
+            steps.append(step_times((f"depth={depth}", *IMAGENET), rounds, with_textbook=True))
+        for batch in (32, 64, 256):
+            console.print(f"timing a batch of {batch} ...")
+            net = ("depth=20", *CIFAR, f"recipe.batch_size={batch}")
+            steps.append(step_times(net, rounds, with_textbook=False))
+    memory = []
+    for depth in (20,) if arguments.short else (20, 110, 1202):
+        for wanted in ("off", "on"):
+            console.print(f"memory of depth {depth}, recomputing {wanted} ...")
+            chosen = f"runtime.checkpoint_activations={wanted}"
+            memory.append(peak_memory((f"depth={depth}", *CIFAR, chosen)))
+    results = {
+        "command": "make bench" + (" ARGS=--short" if arguments.short else ""),
+        "environment": environment(torch.device("cpu"))
+        | {"load_average": [round(load, 2) for load in os.getloadavg()]},
+        "rounds": rounds,
+        "steps": steps,
+        "memory": memory,
+        "parts": parts_of_a_run(rounds),
+        "start_up": start_up(),
+    }
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
+    draw(steps, folder / "steps.png")
+    print_tables(results, console)
+    console.print(f"written: {folder}/bench.json, {folder}/steps.png")
+
+
+if __name__ == "__main__":
+    main()

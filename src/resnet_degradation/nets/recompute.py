@@ -1,0 +1,85 @@
+"""Trading time for memory: activations that the backward pass computes again.
+
+A net of 1202 layers keeps gigabytes of activations for its backward pass. In segments of blocks,
+only what enters a segment is kept, and the backward pass runs the segment forward once more. The
+gradients are the same to the bit.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from resnet_degradation.nets.complexity import layer_costs
+
+BYTES = 4  # of a float32
+
+
+def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """What comes out of blocks in a row."""
+    for block in blocks:
+        x = block(x)
+    return x
+
+
+def through_segments(blocks: list[nn.Module], x: Tensor, length: int) -> Tensor:
+    """The same, with the activations of so many blocks at a time computed again when needed."""
+    for first in range(0, len(blocks), length):
+        segment = blocks[first : first + length]
+
+        def contexts(
+            segment: list[nn.Module] = segment,
+        ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+            return nullcontext(), statistics_left_alone(segment)
+
+        x = checkpoint(
+            through, segment, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
+        )
+    return x
+
+
+@contextmanager
+def statistics_left_alone(blocks: list[nn.Module]) -> Iterator[None]:
+    """Blocks in training mode that update copies of their running statistics, soon forgotten."""
+    norms = [m for block in blocks for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    kept = [dict(norm._buffers) for norm in norms]
+    for norm, buffers in zip(norms, kept, strict=True):
+        norm._buffers.update({n: None if v is None else v.clone() for n, v in buffers.items()})
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            norm._buffers.update(buffers)
+
+
+def activation_bytes(net: nn.Module, image_size: int) -> list[list[tuple[int, int]]]:
+    """What each block of each stage keeps for its backward pass, and what it hands on, in bytes.
+
+    For one image in float32. Kept are the output of every convolution and the output of the
+    normalization after it; the last of those is what the block hands on.
+    """
+    values: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for cost in layer_costs(net, image_size):
+        stage, *rest = cost.name.removeprefix("layer").split(".")
+        if stage.isdigit() and "downsample" not in rest:
+            values[int(stage), int(rest[0])].append(math.prod(cost.output_shape))
+    stages: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for (number, _), outputs in values.items():
+        stages[number].append((2 * BYTES * sum(outputs), BYTES * outputs[-1]))
+    return list(stages.values())
+
+
+def segment_lengths(net: nn.Module, image_size: int) -> list[int]:
+    """How many blocks of each stage make a segment, for the least peak of memory.
+
+    A segment of a stage whose n blocks keep m bytes each and hand on b takes k m bytes while it is
+    computed again, and n / k of its inputs, b bytes each, are kept. With the same k m = p for all
+    stages, sum(n b m) / p + p is least where p is the square root of that sum.
+    """
+    stages = activation_bytes(net, image_size)
+    sizes = [(len(blocks), *blocks[-1]) for blocks in stages]
+    peak = math.sqrt(sum(n * kept * handed_on for n, kept, handed_on in sizes))
+    return [min(n, max(1, round(peak / kept))) for n, kept, _ in sizes]

@@ -1,0 +1,63 @@
+"""What makes a process train faster or in less memory, and changes no result."""
+
+import ctypes
+import sys
+from pathlib import Path
+
+import torch
+
+from resnet_degradation.config import Config
+from resnet_degradation.nets import ResNet
+from resnet_degradation.nets.recompute import activation_bytes
+
+# Of the memory that is free, the part from which on activations are computed again.
+SHARE_OF_MEMORY = 0.6
+
+# Names of glibc's mallopt(3).
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+def tune(precision: str) -> None:
+    """Set up this process for training in one of the precisions."""
+    keep_freed_memory()
+    # torch lets convolutions round to TF32 unless it is told not to.
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what is freed, where it is glibc.
+
+    Otherwise it hands the memory of every activation back to the system, which gives it out again
+    page by page, as zeros, in the next iteration.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return  # another C library
+    if mallopt(M_MMAP_THRESHOLD, 2**30) == 0:
+        mallopt(M_MMAP_THRESHOLD, 2**25)  # older ones take no more
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def recomputes(config: Config, net: ResNet, device: torch.device) -> bool:
+    """Whether activations are to be computed again: as configured, or where they do not fit."""
+    wanted = config.runtime.checkpoint_activations
+    if wanted != "auto":
+        return wanted == "on"
+    free = free_memory(device)
+    per_image = sum(kept for s in activation_bytes(net, config.data.image_size) for kept, _ in s)
+    return free is not None and per_image * config.recipe.batch_size > SHARE_OF_MEMORY * free
+
+
+def free_memory(device: torch.device) -> int | None:
+    """The bytes that are free on a device, or None if it cannot be told."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
+    except (OSError, StopIteration):
+        return None

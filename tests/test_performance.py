@@ -1,0 +1,169 @@
+"""What makes training faster or smaller changes no number. (How fast it is, `make bench` tells.)"""
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_train import Tiny, TrainRun, assert_equal_states, final_state, without_times
+from torch.nn import functional as F
+
+from resnet_degradation.nets import build_net, initialise
+from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
+from resnet_degradation.runs import read_final_errors, read_metrics
+from resnet_degradation.train import tuning
+from resnet_degradation.train.loop import update
+from resnet_degradation.train.setup import forward_function, prepare
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    depth_and_family=st.sampled_from([(8, "cifar"), (20, "cifar"), (18, "imagenet")]),
+    residual=st.booleans(),
+    shortcut=st.sampled_from(["A", "B", "C"]),
+    lengths=st.lists(st.integers(1, 4), min_size=4, max_size=4),
+)
+def test_gradients_and_statistics_are_the_same_to_the_bit_when_activations_are_recomputed(
+    depth_and_family: tuple[int, str], residual: bool, shortcut: str, lengths: list[int]
+) -> None:
+    depth, family = depth_and_family
+    net = build_net(
+        depth, residual, family=family, shortcut=shortcut, width=0.25  # type: ignore[arg-type]
+    )  # fmt: skip
+    initialise(net, 0)
+    other = copy.deepcopy(net)
+    other.segment_lengths = lengths[: len(net.stages())]
+    images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3])
+    for each in (net, other):
+        for _ in range(2):  # the second time, running statistics are not what they began as
+            F.cross_entropy(each(images), labels).backward()
+    for one, two in zip(net.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one.grad, two.grad)  # type: ignore[arg-type]
+    assert_equal_states(net.state_dict(), other.state_dict())
+    assert all(norm.num_batches_tracked == 2 for norm in other.modules() if hasattr(norm, "eps"))
+
+
+def test_a_bottleneck_net_is_recomputed_to_the_bit() -> None:
+    net = build_net(50, True, family="imagenet", shortcut="B", width=0.125)
+    initialise(net, 0)
+    other = copy.deepcopy(net)
+    other.segment_lengths = segment_lengths(net, 32)
+    images = torch.randn(2, 3, 32, 32)
+    grads = []
+    for each in (net, other):
+        each(images).sum().backward()
+        grads.append([parameter.grad for parameter in each.parameters()])
+    assert_equal_states(*grads)
+
+
+def test_a_run_comes_to_the_same_whether_activations_are_kept_or_not(
+    tiny: Tiny, train_run: TrainRun
+) -> None:
+    kept = train_run(tiny("runtime.checkpoint_activations=off"))
+    records = (without_times(kept), read_final_errors(kept), final_state(kept))
+    tiny_again = tiny("runtime.checkpoint_activations=on")
+    for file in sorted(kept.rglob("*"), reverse=True):
+        file.unlink() if file.is_file() else file.rmdir()
+    again = train_run(tiny_again)
+    assert again == kept  # it is no part of the run's identity
+    assert_equal_states(
+        records, (without_times(again), read_final_errors(again), final_state(again))
+    )
+
+
+@pytest.mark.parametrize(("depth", "residual"), [(20, True), (56, False), (110, True)])
+def test_segments_are_nearly_the_best_there_are(depth: int, residual: bool) -> None:
+    net = build_net(depth, residual, family="cifar")
+    stages = activation_bytes(net, 32)
+
+    def peak(lengths: tuple[int, ...]) -> float:
+        kept = sum(
+            math.ceil(len(blocks) / length) * blocks[-1][1]
+            for blocks, length in zip(stages, lengths, strict=True)
+        )
+        return kept + max(
+            length * blocks[-1][0] for blocks, length in zip(stages, lengths, strict=True)
+        )
+
+    possible = itertools.product(*(range(1, len(blocks) + 1) for blocks in stages))
+    assert peak(tuple(segment_lengths(net, 32))) <= 1.25 * min(peak(p) for p in possible)
+
+
+def test_activations_are_counted_as_they_are_kept() -> None:
+    """Against what autograd saves in a plain net, where nothing else is kept."""
+    net = build_net(20, False, family="cifar")
+    saved: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.dim() == 4 and not isinstance(tensor, torch.nn.Parameter):
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        scores = net(torch.randn(2, 3, 32, 32))
+    counted = 2 * sum(kept for blocks in activation_bytes(net, 32) for kept, _ in blocks)
+    stem = 2 * 4 * (3 + 2 * 16) * 32 * 32
+    assert sum(saved.values()) == pytest.approx(counted + stem, rel=0.02)
+    assert scores.requires_grad
+
+
+@pytest.mark.parametrize(("free", "expected"), [(10**5, True), (10**12, False), (None, False)])
+def test_activations_are_recomputed_where_they_do_not_fit(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, free: int | None, expected: bool
+) -> None:
+    monkeypatch.setattr(tuning, "free_memory", lambda _device: free)
+    assert (prepare(tiny()).net.segment_lengths is not None) == expected
+
+
+def test_free_memory_is_known_here_or_not_at_all() -> None:
+    free = tuning.free_memory(torch.device("cpu"))
+    assert free is None or 10**7 < free < 10**14
+
+
+@contextmanager
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail whatever would make a CPU wait for a GPU."""
+
+    def waited(*_arguments: object, **_named: object) -> None:
+        raise AssertionError("the device was waited for")
+
+    with monkeypatch.context() as patch:
+        for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__"):
+            patch.setattr(torch.Tensor, name, waited)
+        patch.setattr(torch.Tensor, "nonzero", waited)
+        yield
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_iteration_does_not_wait_for_the_device(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    run = prepare(tiny(f"runtime.precision={precision}"))
+    batches, forward = run.batches.training(0, 3), forward_function(run)
+    for images, labels in batches:
+        with no_waiting(monkeypatch):
+            update(run, forward, images, labels, rate=0.1)
+    assert int(run.meter.num_finite) == 3
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_other_precisions_learn_in_folders_of_their_own(
+    tiny: Tiny, train_run: TrainRun, precision: str
+) -> None:
+    config = tiny(f"runtime.precision={precision}", "recipe.iterations=60", "width=1")
+    rows = read_metrics(train_run(config))
+    assert rows[-1].train_loss < 0.6 * rows[0].train_loss
+    assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+    assert train_run(config).name != train_run(tiny("recipe.iterations=60", "width=1")).name
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_the_scale_of_the_loss_is_part_of_a_checkpoint(tiny: Tiny, train_run: TrainRun) -> None:
+    scaler = final_state(train_run(tiny("runtime.precision=fp16")))["scaler"]
+    assert scaler["scale"] > 0
+    assert not final_state(train_run(tiny()))["scaler"]
