@@ -217,7 +217,14 @@ def test_a_study_hands_its_runs_to_a_hydra_launcher(tmp_path: Path, launcher: st
 def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -> None:
     done = call(tmp_path, str(BIN / "resnet-study"), "depth=20")
     assert done.returncode == 2
-    assert done.stderr == "error: there is no key depth: the nearest is study.nets.depth\n"
+    expected = "error: there is no key depth: give study.nets=[{depth: 20, residual: false}, ...]\n"
+    assert done.stderr == expected
+    done = call(tmp_path, str(BIN / "resnet-study"), "study.nets.depth=20")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: these settings cannot be read: ")
+    done = call(tmp_path, str(BIN / "resnet-study"), "seeds=0,1")
+    assert done.stderr == "error: 'seeds=0,1' names several values: give a list, as seeds=[0,1]\n"
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:

@@ -168,6 +168,22 @@ def test_an_interrupt_is_heeded_although_nobody_can_be_told(
     assert_ends_as(config, whole, train_run)
 
 
+def test_a_reader_who_leaves_ends_the_run_which_is_saved(tmp_path: Path) -> None:
+    command = [str(BIN / "resnet-train"), *TINY, *LONG]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()  # as head does
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert process.wait(timeout=60) == 143
+    assert len(said.splitlines()) == 1
+    assert "all saved" in said
+    assert last_checkpoint(run_folders(tmp_path)[0]) > 0
+
+
 def test_a_stop_is_not_forgotten_when_saving_fails(
     tiny: Tiny, train_run: TrainRun, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

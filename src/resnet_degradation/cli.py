@@ -28,7 +28,7 @@ EXPECTED = {
     "could not be converted to Integer": ": give a whole number",
     "could not be converted to Float": ": give a number",
     "is not a valid bool": ": give true or false",
-    "is not a ListConfig": " Give a list, as [0,1]",
+    "is not a ListConfig": ": give a list, as [0,1]",
 }
 
 
@@ -115,18 +115,13 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     os.environ["HYDRA_FULL_ERROR"] = "1"
     end_on_signals()
     register_schemas()
-    if "--version" in sys.argv[1:]:
-        print(f"resnet-degradation {__version__}")
-        sys.exit(0)
-    sys.argv[1:] = [_expand_home(argument) for argument in sys.argv[1:]]
-    for argument in sys.argv[1:]:
-        key = argument.removeprefix("--").partition("=")[0]
-        if argument.startswith("--") and key in valid_keys(schema):
-            _complain(f"{argument} is no option: settings are given as {key}=VALUE")
-            sys.exit(ConfigError.exit_code)
+    _read_arguments(schema)
     failures: list[tuple[str, int]] = []  # the job's overrides and its exit code
+    began = False
 
     def task(composed: DictConfig) -> None:
+        nonlocal began
+        began = True
         try:
             _refuse_unknown(composed, schema)
             run(composed)
@@ -155,6 +150,8 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
         _leave(stop.exit_code)
     except Exception as error:
         message = _explain(error, schema)
+        if message is None and not began and isinstance(error, ValueError):
+            message = f"these settings cannot be read: {error}"  # Hydra's own error, or OmegaConf's
         if message is None:
             raise
         _complain(message)
@@ -162,6 +159,19 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     if len(failures) > 1:
         _complain(f"{len(failures)} jobs failed: {'; '.join(job for job, _ in failures)}")
     sys.exit(failures[0][1] if failures else 0)
+
+
+def _read_arguments(schema: type[Settings]) -> None:
+    """What Hydra does not know: --version, ~ for the home folder, settings given as options."""
+    if "--version" in sys.argv[1:]:
+        print(f"resnet-degradation {__version__}")
+        sys.exit(0)
+    sys.argv[1:] = [_expand_home(argument) for argument in sys.argv[1:]]
+    for argument in sys.argv[1:]:
+        key = argument.removeprefix("--").partition("=")[0]
+        if argument.startswith("--") and key in valid_keys(schema):
+            _complain(f"{argument} is no option: settings are given as {key}=VALUE")
+            sys.exit(ConfigError.exit_code)
 
 
 def _leave(code: int) -> NoReturn:
@@ -213,8 +223,8 @@ def valid_keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
 
 def _unknown_key(key: str, schema: type[Settings]) -> str:
     keys = list(valid_keys(schema))
-    if schema is StudyRunConfig:
-        keys += [f"study.nets.{field.name}" for field in dataclasses.fields(NetConfig)]
+    if schema is StudyRunConfig and key in {field.name for field in dataclasses.fields(NetConfig)}:
+        return f"there is no key {key}: give study.nets=[{{depth: 20, residual: false}}, ...]"
     # "lr" is nearer to "recipe.lr" than its letters tell.
     by_last_part = {known.rpartition(".")[2]: known for known in reversed(keys)}
     nearest = difflib.get_close_matches(key, keys, 1, 0.7) or [
@@ -253,7 +263,10 @@ def _explain_configuration(error: Exception, schema: type[Settings]) -> str:
         return f"{key}{message}{expected}"
     first = str(error).splitlines()[0]
     if "Ambiguous value" in first:
-        return f"{first.partition(' for argument ')[2]} names several values: add -m to run each"
+        given = first.partition(" for argument ")[2]
+        is_list = "'seeds=" in given
+        advice = "give a list, as seeds=[0,1]" if is_list else "add -m to run each"
+        return f"{given} names several values: {advice}"
     if "Error parsing override" in first and "missing EQUAL" in str(error):
         return f"{first.partition('override ')[2]} lacks a value: settings are given as key=VALUE"
     return str(error).replace("\nSee https://", " See https://").split("\nTo append")[0]

@@ -21,7 +21,7 @@ _SAVING_NOTHING: dict[int, Any] = {} if SAVING is None else {SAVING: lambda *_: 
 # How long a process that serves another lives on after it was asked to end.
 LAST_SECONDS = 30
 
-RESUMABLE = "the same command goes on from the last checkpoint"
+RESUMABLE = "the same command goes on from what is saved"
 
 
 @dataclass

@@ -1,10 +1,16 @@
 """Plain and residual nets of both families, built from plain arguments."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from resnet_degradation.families import Architecture, Family, architecture
-from resnet_degradation.nets.blocks import BottleneckStride, Shortcut, make_block
+from resnet_degradation.nets.blocks import (
+    Block,
+    BottleneckStride,
+    NormRelu,
+    Shortcut,
+    make_block,
+    norm_relu,
+)
 from resnet_degradation.nets.recompute import through, through_segments
 from resnet_degradation.seeding import generator
 
@@ -27,6 +33,7 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.arch = arch
+        self.norm_relu: NormRelu = norm_relu
         widths = [max(1, round(channels * width)) for channels in arch.channels]
         channels = widths[0]
         if arch.family == "cifar":
@@ -57,9 +64,16 @@ class ResNet(nn.Module):
         """The stages in order, each a sequence of blocks."""
         return [self.get_submodule(f"layer{i + 1}") for i in range(len(self.arch.num_blocks))]
 
+    def compute_by(self, norm_relu: NormRelu) -> None:
+        """Use another way to compute a normalization and the ReLU after it, in all blocks."""
+        self.norm_relu = norm_relu
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.norm_relu = norm_relu
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to class scores (N, num_classes), before the softmax."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
+        x = self.maxpool(self.norm_relu(self.bn1, self.conv1(x), None))
         if self.training and self.segment_lengths is not None:
             for stage, length in zip(self.stages(), self.segment_lengths, strict=True):
                 x = through_segments(list(stage.children()), x, length)

@@ -54,7 +54,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             warnings.warn(f"damaged checkpoint {file}: {error}; {then}", stacklevel=2)
     if files:
         raise CheckpointError(
-            f"no checkpoint in {files[0].parent} can be read: remove {folder} to start anew"
+            f"no checkpoint in {files[0].parent} can be read: remove that folder to start anew"
         )
     return None
 
@@ -73,9 +73,13 @@ def _read(file: Path) -> Checkpoint:
     return checkpoint
 
 
-def first_difference(there: dict[str, Any], here: dict[str, Any]) -> str | None:
-    """In what one run first differs from another, in words, or None if it does not."""
-    default = "its default"
+def first_difference(
+    there: dict[str, Any], here: dict[str, Any], default: str = "its default"
+) -> str | None:
+    """In what one run first differs from another, in words, or None if it does not.
+
+    default: what is said of something that only one of them knows.
+    """
     for key in here | there:
         one, other = there.get(key, default), here.get(key, default)
         if one != other:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from resnet_degradation.errors import UserError
+from resnet_degradation.errors import ConfigError, UserError, told
 from resnet_degradation.files import replaced
 
 # What a killed process started holds its lock until it notices, within some seconds.
@@ -24,11 +24,18 @@ def claimed(folder: Path, output_dir: str) -> Iterator[None]:
     the holder, if another process has it.
     """
     lock, holder = _files(folder, output_dir)
-    holder.parent.mkdir(parents=True, exist_ok=True)
-    _acquire(lock, folder, holder)
     try:
+        holder.parent.mkdir(parents=True, exist_ok=True)
+        _acquire(lock, folder, holder)
         with replaced(holder) as stream:
             stream.write(f"{os.getpid()} {socket.gethostname()}")
+    except OSError as error:
+        lock.release()
+        raise ConfigError(
+            f"output_dir={output_dir} cannot be written in ({told(error)}): mend that, or name "
+            "another"
+        ) from error
+    try:
         yield
     finally:
         lock.release()

@@ -32,9 +32,7 @@ from resnet_degradation.train.setup import (
     prepare,
     summary,
 )
-
-# Precisions in which only the weights and what needs it are float32.
-MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from resnet_degradation.train.tuning import MIXED
 
 
 def train(config: Config, progress: View) -> Path:

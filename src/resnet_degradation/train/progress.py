@@ -1,5 +1,6 @@
 """What a run says while it trains: a live bar in a terminal, plain lines elsewhere."""
 
+import signal
 from typing import Protocol
 
 from rich.console import Console
@@ -16,11 +17,12 @@ from resnet_degradation.runs import Row
 
 
 class Terminal(Console):
-    """Standard output; whoever read it may leave, which then is not the end of rich's choosing."""
+    """Standard output. When whoever read it leaves, that is a wish that the program end."""
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the program to end."""
-        raise BrokenPipeError
+        """Say no more, and end as on a signal: a run is saved first."""
+        self.quiet = True
+        signal.raise_signal(signal.SIGTERM)
 
 
 class View(Protocol):

@@ -34,7 +34,7 @@ from resnet_degradation.train.meter import Meter
 from resnet_degradation.train.plan import Plan, make_plan
 from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.schedule import Schedule
-from resnet_degradation.train.tuning import recomputes, tune
+from resnet_degradation.train.tuning import compiled_norm_relu, recomputes, tune
 
 
 @dataclass
@@ -93,10 +93,10 @@ class Run:
                 f"the checkpoints in {self.folder} are of another run: {problem}. "
                 f"Restore what was changed, or remove {self.folder} to start anew"
             )
-        if (difference := first_difference(checkpoint.begun, self.begun)) is not None:
+        if difference := first_difference(checkpoint.begun, self.begun, default="unknown"):
             warnings.warn(
-                f"{self.name} is not continued where it was begun, so results will differ by "
-                f"rounding: {difference}",
+                f"{self.name} goes on under other conditions than it was begun under, so results "
+                f"will differ by rounding: {difference}",
                 stacklevel=2,
             )
         self.begun = checkpoint.begun
@@ -115,6 +115,9 @@ def prepare(config: Config) -> Run:
     batches = make_batches(source, config, device)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
+    fused = compiled_norm_relu(config, device)
+    if fused is not None:
+        net.compute_by(fused)
     if recomputes(config, net, device):
         net.segment_lengths = segment_lengths(net, config.data.image_size)
     run = Run(
@@ -144,6 +147,7 @@ def prepare(config: Config) -> Run:
             "the version of torch": str(torch.__version__),
             "the device": device.type,
             "the number of threads": torch.get_num_threads(),
+            "batch normalization": "fused" if fused is not None else "torch's",
         },
     )
     if (checkpoint := load_checkpoint(run.folder)) is not None:

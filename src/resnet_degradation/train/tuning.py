@@ -7,11 +7,16 @@ from pathlib import Path
 import torch
 
 from resnet_degradation.config import Config
+from resnet_degradation.kernels import fused_norm_relu
 from resnet_degradation.nets import ResNet
+from resnet_degradation.nets.blocks import NormRelu
 from resnet_degradation.nets.recompute import activation_bytes
 
 # Of the memory that is free, the part from which on activations are computed again.
 SHARE_OF_MEMORY = 0.6
+
+# Precisions in which only the weights and what needs it are float32.
+MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Names of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -40,6 +45,17 @@ def keep_freed_memory() -> None:
     if mallopt(M_MMAP_THRESHOLD, 2**30) == 0:
         mallopt(M_MMAP_THRESHOLD, 2**25)  # older ones take no more
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def compiled_norm_relu(config: Config, device: torch.device) -> NormRelu | None:
+    """The compiled normalization with ReLU, where it is wanted and can be had.
+
+    It is compiled once, in about a second, and kept in the user's cache.
+    """
+    runtime = config.runtime
+    if runtime.compile != "auto" or device.type != "cpu" or runtime.precision in MIXED:
+        return None
+    return fused_norm_relu()
 
 
 def recomputes(config: Config, net: ResNet, device: torch.device) -> bool:
