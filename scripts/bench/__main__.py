@@ -6,15 +6,17 @@ Each net's variants are timed in turn, step by step, in one process; what is tol
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import matplotlib as mpl
 import textbook
@@ -28,12 +30,21 @@ from resnet_degradation.cli import config_folder, register_schemas
 from resnet_degradation.config import Config, net_name, resolve
 from resnet_degradation.data.sources import Arrays, load_source
 from resnet_degradation.evaluate import held_out_errors
+from resnet_degradation.train import setup
 from resnet_degradation.train.loop import update
 from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.setup import Run, forward_function, make_net, prepare
 
 DEPTHS = (20, 56, 110)
 CIFAR = ("data=digits", "data.image_size=32", "recipe=cifar", "recipe.batch_size=128")
+# Batches that the textbook loop's two workers keep ready, and the seconds in which they do.
+PREPARED, REST = 4, 0.3
+PLAIN = "kept, by plain PyTorch"
+MEMORY_VARIANTS = {
+    PLAIN: ("runtime.checkpoint_activations=off", "runtime.compile=none"),
+    "kept": ("runtime.checkpoint_activations=off",),
+    "computed again": ("runtime.checkpoint_activations=on",),
+}
 IMAGENET = (*CIFAR, "data.image_size=64", "recipe.batch_size=64", "family=imagenet")
 
 
@@ -53,13 +64,37 @@ def trainer_steps(run: Run) -> Iterator[None]:
         yield
 
 
-def textbook_steps(config: Config) -> Iterator[None]:
-    """One step of the textbook loop on the same images with a net of the same layers."""
+def textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
+    """One step of the textbook loop, in a process of its own that nothing of ours has set up."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent), "--textbook", *overrides],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        while True:
+            process.stdin.write("step\n")
+            process.stdout.readline()
+            yield
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def serve_textbook(overrides: list[str]) -> None:
+    """Make a step of the textbook loop for every line on standard input."""
+    config = settled(*overrides)
     source = load_source(config.data)
     assert isinstance(source.train, Arrays)
     net = make_net(config, len(source.classes))
-    images = source.train
-    return textbook.steps(net, images.images, images.labels, config.recipe.batch_size)
+    steps = textbook.steps(net, source.train.images, source.train.labels, config.recipe.batch_size)
+    for _ in sys.stdin:
+        next(steps)
+        print("done", flush=True)
 
 
 def convolution_steps(net: nn.Module, batch: Tensor) -> Iterator[None]:
@@ -76,12 +111,6 @@ def convolution_steps(net: nn.Module, batch: Tensor) -> Iterator[None]:
         net(batch)
     for hook in hooks:
         hook.remove()
-    # Equal shapes share their tensors, or depth 110 would not fit into memory.
-    shared: dict[Any, tuple[Tensor, Tensor]] = {}
-    calls = [
-        (*shared.setdefault((x.shape, g.shape, m.kernel_size), (x, g)), w, m)
-        for x, g, w, m in calls
-    ]
     while True:
         for number, (x, grad, weight, module) in enumerate(calls):
             with torch.no_grad():
@@ -100,15 +129,21 @@ def seconds(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def interleaved(variants: dict[str, Iterator[None]], rounds: int, warm_up: int) -> dict[str, float]:
-    """The median seconds of a step of each variant, which take turns."""
+def interleaved(variants: dict[str, Iterator[None]], rounds: int) -> dict[str, float]:
+    """The median seconds of a step of each variant, which take turns.
+
+    In each turn two steps count. Before them, the textbook loop uses up what its workers have
+    prepared while it was waiting; after them, they come to rest before others are timed.
+    """
     times: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(warm_up + rounds):
+    for _ in range(rounds):
         for name, steps in variants.items():
-            taken = seconds(lambda steps=steps: next(steps))  # type: ignore[misc]
-            if number >= warm_up:
-                times[name].append(taken)
-    return {name: median(taken) for name, taken in times.items()}
+            for _ in range(PREPARED if name == "textbook" else 1):
+                next(steps)
+            times[name] += [seconds(partial(next, steps)) for _ in range(2)]
+            if name == "textbook":
+                time.sleep(REST)
+    return {name: median(taken[2:] or taken) for name, taken in times.items()}
 
 
 def step_times(overrides: tuple[str, ...], rounds: int, with_textbook: bool) -> dict[str, Any]:
@@ -118,8 +153,8 @@ def step_times(overrides: tuple[str, ...], rounds: int, with_textbook: bool) -> 
     batch, _ = next(run.batches.training(0, 1))
     variants = {"trainer": trainer_steps(run), "convolutions": convolution_steps(run.net, batch)}
     if with_textbook:
-        variants = {"textbook": textbook_steps(config), **variants}
-    times = interleaved(variants, rounds, warm_up=3)
+        variants = {"textbook": textbook_steps(overrides), **variants}
+    times = interleaved(variants, rounds)
     row: dict[str, Any] = {"net": net_name(config), "batch_size": config.recipe.batch_size}
     row["image_size"] = config.data.image_size
     row |= {f"{name}_ms": round(1000 * taken, 2) for name, taken in times.items()}
@@ -142,22 +177,29 @@ def parts_of_a_run(rounds: int) -> dict[str, float]:
     }
 
 
-def peak_memory(overrides: tuple[str, ...]) -> dict[str, Any]:
+def peak_memory(variant: str, overrides: tuple[str, ...]) -> dict[str, Any]:
     """Peak memory and seconds of a step, in a process of its own that makes two."""
-    command = [sys.executable, str(Path(__file__).parent), "--measure-memory", *overrides]
+    command = [sys.executable, str(Path(__file__).parent), "--measure-memory", variant, *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return measured
 
 
-def measure_memory(overrides: list[str]) -> None:
+def peak_kilobytes() -> int:
+    """The most memory that this process has had; getrusage would tell its parent's, if larger."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def measure_memory(variant: str, overrides: list[str]) -> None:
     """Print the peak memory of this process after two steps of a run, and the second's time."""
-    run = prepare(settled(*overrides))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with mock.patch.object(setup, "keep_freed_memory") if variant == PLAIN else nullcontext():
+        run = prepare(settled(*overrides))
+    before = peak_kilobytes()
     steps = trainer_steps(run)
     next(steps)
     taken = seconds(lambda: next(steps))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on Linux
+    peak = peak_kilobytes()
     print(
         json.dumps(
             {
@@ -225,10 +267,10 @@ def print_tables(results: dict[str, Any], console: Console) -> None:
             f"{row['trainer_to_convolutions']:.2f}",
         )
     console.print(table)
-    memory = Table("net", "batch", "blocks recomputed together", "peak GB", "step s")
+    memory = Table("net", "batch", "activations", "peak GB", "step s")
     for row in results["memory"]:
         memory.add_row(
-            *(row["net"], str(row["batch_size"]), str(row["recomputed"] or "none")),
+            *(row["net"], str(row["batch_size"]), row["variant"]),
             *(f"{row['peak_gb']:.2f}", f"{row['step_seconds']:.2f}"),
         )
     console.print(memory)
@@ -241,12 +283,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="only see that it works")
     parser.add_argument("--output", default="outputs/bench", help="folder for results and picture")
+    parser.add_argument("--textbook", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--measure-memory", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure_memory is not None:
-        measure_memory(arguments.measure_memory)
+        variant, *overrides = arguments.measure_memory
+        measure_memory(variant, overrides)
         return
-    rounds = 3 if arguments.short else 20
+    if arguments.textbook is not None:
+        serve_textbook(arguments.textbook)
+        return
+    rounds = 2 if arguments.short else 9
     depths = DEPTHS[:1] if arguments.short else DEPTHS
     console = Console()
     steps = []
@@ -265,10 +312,10 @@ def main() -> None:
             steps.append(step_times(net, rounds, with_textbook=False))
     memory = []
     for depth in (20,) if arguments.short else (20, 110, 1202):
-        for wanted in ("off", "on"):
-            console.print(f"memory of depth {depth}, recomputing {wanted} ...")
-            chosen = f"runtime.checkpoint_activations={wanted}"
-            memory.append(peak_memory((f"depth={depth}", *CIFAR, chosen)))
+        for variant, overrides in MEMORY_VARIANTS.items():
+            console.print(f"memory of depth {depth}, {variant} ...")
+            measured = peak_memory(variant, (f"depth={depth}", *CIFAR, *overrides))
+            memory.append({"variant": variant, **measured})
     results = {
         "command": "make bench" + (" ARGS=--short" if arguments.short else ""),
         "environment": environment(torch.device("cpu"))

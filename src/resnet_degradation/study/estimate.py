@@ -18,6 +18,7 @@ from resnet_degradation.runs import is_finished, last_checkpoint
 from resnet_degradation.study.define import Study
 from resnet_degradation.train.plan import make_plan
 from resnet_degradation.train.setup import choose_device, make_net
+from resnet_degradation.train.tuning import compiled_norm_relu
 
 # A training step is a forward pass, and a backward pass that costs twice as much.
 FORWARDS_A_STEP = 3
@@ -146,6 +147,8 @@ def measure_step(run: Config, per_image: int) -> tuple[int, float]:
     batch_size = int(min(run.recipe.batch_size, max(2, limit)))
     size = run.data.image_size
     net = make_net(run, 10).to(device).to(memory_format=torch.channels_last)
+    if (fused := compiled_norm_relu(run, device)) is not None:
+        net.compute_by(fused)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, fused=True)
     images = torch.rand(batch_size, 3, size, size, device=device).contiguous(
         memory_format=torch.channels_last

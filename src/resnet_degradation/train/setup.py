@@ -34,7 +34,13 @@ from resnet_degradation.train.meter import Meter
 from resnet_degradation.train.plan import Plan, make_plan
 from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.schedule import Schedule
-from resnet_degradation.train.tuning import compiled_norm_relu, recomputes, tune
+from resnet_degradation.train.tuning import (
+    compiled_norm_relu,
+    keep_freed_memory,
+    largest_map,
+    recomputes,
+    tune,
+)
 
 
 @dataclass
@@ -120,6 +126,9 @@ def prepare(config: Config) -> Run:
         net.compute_by(fused)
     if recomputes(config, net, device):
         net.segment_lengths = segment_lengths(net, config.data.image_size)
+        keep_freed_memory(below=largest_map(config, net))
+    else:
+        keep_freed_memory()
     run = Run(
         config=config,
         name=run_name(config),

@@ -24,17 +24,17 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 def tune(precision: str) -> None:
     """Set up this process for training in one of the precisions."""
-    keep_freed_memory()
     # torch lets convolutions round to TF32 unless it is told not to.
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
 
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, where it is glibc.
+def keep_freed_memory(below: int = 2**30) -> None:
+    """Let the C library keep freed pieces of memory of fewer bytes, where it is glibc.
 
     Otherwise it hands the memory of every activation back to the system, which gives it out again
-    page by page, as zeros, in the next iteration.
+    page by page, as zeros, in the next iteration. But what it keeps lies in pieces, and the largest
+    may fit into none of them: where memory is short, they are better handed back.
     """
     if sys.platform != "linux":
         return
@@ -42,9 +42,15 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # another C library
-    if mallopt(M_MMAP_THRESHOLD, 2**30) == 0:
+    if mallopt(M_MMAP_THRESHOLD, below) == 0:
         mallopt(M_MMAP_THRESHOLD, 2**25)  # older ones take no more
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def largest_map(config: Config, net: ResNet) -> int:
+    """The bytes of a batch of the largest maps that a net's blocks hand on."""
+    stages = activation_bytes(net, config.data.image_size)
+    return config.recipe.batch_size * max(handed_on for stage in stages for _, handed_on in stage)
 
 
 def compiled_norm_relu(config: Config, device: torch.device) -> NormRelu | None:
