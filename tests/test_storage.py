@@ -15,7 +15,7 @@ from test_cli import TINY, run_folders
 from test_train import Tiny, without_times
 
 from resnet_degradation.config import run_folder
-from resnet_degradation.errors import RecordError, explain
+from resnet_degradation.errors import RecordError, UserError, explain
 from resnet_degradation.runs import checkpoint_files, is_finished, last_checkpoint
 from resnet_degradation.train import loop
 from resnet_degradation.train.progress import RunProgress
@@ -235,8 +235,8 @@ def test_a_failed_write_of_any_file_is_one_line_and_can_be_repeated(
         monkeypatch.setattr(os, "fsync", failing)
         try:
             loop.train(config, silent)
-        except (RecordError, OSError) as error:
-            assert "No space left on device: " in (explain(error) or "")
+        except (UserError, OSError) as error:
+            assert "No space left on device: " in (explain(error) or "")  # and not a bug
         if fail_at > 40:
             pytest.fail("it does not get on")
     assert fail_at > 4

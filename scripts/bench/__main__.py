@@ -78,7 +78,8 @@ def textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
     try:
         while True:
             process.stdin.write("step\n")
-            process.stdout.readline()
+            if not process.stdout.readline():
+                raise RuntimeError("the process of the textbook loop has ended")
             yield
     finally:
         process.stdin.close()
@@ -226,6 +227,8 @@ def start_up() -> dict[str, float]:
                 stdout=subprocess.DEVNULL,
             )
             while not any(f.stat().st_size > 150 for f in Path(folder).rglob("metrics.csv")):
+                if process.poll() is not None:
+                    raise RuntimeError("resnet-train ended before its first row")
                 time.sleep(0.01)
             taken = time.perf_counter() - began
             process.kill()
@@ -267,7 +270,7 @@ def print_tables(results: dict[str, Any], console: Console) -> None:
             f"{row['trainer_to_convolutions']:.2f}",
         )
     console.print(table)
-    memory = Table("net", "batch", "activations", "peak GB", "step s")
+    memory = Table("net", "batch", "activations", "peak GB", "one step, s")
     for row in results["memory"]:
         memory.add_row(
             *(row["net"], str(row["batch_size"]), row["variant"]),

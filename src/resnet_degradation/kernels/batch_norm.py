@@ -34,26 +34,34 @@ class FusedNormRelu:
 
     def __call__(self, norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None = None) -> Tensor:
         """ReLU(norm(x) + added) of maps (N, C, H, W)."""
-        if not self.can(norm, x):
+        if not self.can(norm, x, added):
             return norm_relu(norm, x, added)
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
         out: Tensor = _NormRelu.apply(x, added, norm.weight, norm.bias, norm, self)
         return out
 
-    def can(self, norm: nn.BatchNorm2d, x: Tensor) -> bool:
-        """Whether this is training, on the CPU, in float32, and unobserved by hooks."""
+    def can(self, norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None) -> bool:
+        """Whether this is training, on the CPU, in float32 throughout, and unobserved by hooks."""
+        values = (x, norm.weight, norm.bias, norm.running_mean, norm.running_var)
         return (
             norm.training
-            and x.dtype == torch.float32
-            and x.device.type == "cpu"
-            and x.shape[1] % LANES == 0
-            and x.numel() > x.shape[1]
             and norm.momentum is not None
             and not norm._forward_hooks
             and not norm._forward_pre_hooks
+            and all(v is not None and v.dtype == torch.float32 for v in values)
+            and all(v is not None and v.device.type == "cpu" for v in values)
+            and all(v is not None and v.is_contiguous() for v in values[1:])
+            and (added is None or (added.shape, added.dtype, added.device) == _kind(x))
+            and x.dim() == 4
+            and x.shape[1] % LANES == 0
+            and x.numel() > x.shape[1]
             and not torch.is_autocast_enabled("cpu")
         )
+
+
+def _kind(x: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return x.shape, x.dtype, x.device
 
 
 class _NormRelu(torch.autograd.Function):
@@ -118,18 +126,18 @@ def fused_norm_relu() -> FusedNormRelu | None:
 
 
 def _agrees(fused: FusedNormRelu) -> bool:
-    """Whether it does on a few values what PyTorch does."""
-    rng = torch.Generator().manual_seed(0)
-    results = []
-    for operation in (fused, norm_relu):
-        rng.manual_seed(0)
-        norm = nn.BatchNorm2d(LANES)
-        x, added = torch.randn(2, 3, LANES, 7, 5, generator=rng).requires_grad_().unbind()
-        out = operation(norm, x, added)
-        values = [*norm.parameters(), x, added]
-        grads = torch.autograd.grad(out.square().sum(), values)
-        results.append([out, norm.running_mean, norm.running_var, *grads])
-    return all(
-        torch.allclose(one, other, rtol=1e-3, atol=1e-3)
-        for one, other in zip(*results, strict=True)
-    )
+    """Whether it does on some values what PyTorch does, with and without an addition."""
+    for channels, with_added in ((LANES, True), (3 * LANES, False)):
+        results = []
+        for operation in (fused, norm_relu):
+            rng = torch.Generator().manual_seed(0)
+            norm = nn.BatchNorm2d(channels)
+            x, added = torch.randn(2, 5, channels, 9, 11, generator=rng).requires_grad_().unbind()
+            out = operation(norm, x, added if with_added else None)
+            wanted = [*norm.parameters(), x, *([added] if with_added else [])]
+            grads = torch.autograd.grad(out.square().sum(), wanted)
+            results.append([out, norm.running_mean, norm.running_var, *grads])
+        for one, other in zip(*results, strict=True):
+            if not torch.allclose(one, other, rtol=1e-3, atol=1e-3):
+                return False
+    return True

@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -18,16 +19,16 @@ def load(source: Path) -> ctypes.CDLL | None:
 
     OpenMP's functions are those that torch has loaded, so that both share their threads.
     """
-    compiler = shutil.which(os.environ.get("CC") or "cc")
-    if compiler is None:
+    words = shlex.split(os.environ.get("CC") or "cc")
+    if not words or (compiler := shutil.which(words[0])) is None:
         return None
     try:
         library = _cache() / f"{source.stem}-{_fingerprint(source, compiler)}.so"
         if not library.is_file():
             _compile(compiler, source, library)
         return ctypes.CDLL(str(library), mode=os.RTLD_NOW)
-    except (OSError, AttributeError, subprocess.SubprocessError):
-        return None
+    except (OSError, RuntimeError, subprocess.SubprocessError):
+        return None  # RuntimeError: there is no home folder
 
 
 def _compile(compiler: str, source: Path, library: Path) -> None:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -25,6 +26,7 @@ def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it knows no such contexts
 def through_segments(blocks: list[nn.Module], x: Tensor, length: int) -> Tensor:
     """The same, with the activations of so many blocks at a time computed again when needed."""
     for first in range(0, len(blocks), length):
