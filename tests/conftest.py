@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 from PIL import Image
 from rich.console import Console
 
@@ -15,6 +16,10 @@ from resnet_degradation.config import Config, resolve
 from resnet_degradation.data.sources import load_digits
 from resnet_degradation.train.loop import train
 from resnet_degradation.train.progress import RunProgress
+
+# The same examples each time; `--hypothesis-profile=default` looks for others.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session", autouse=True)
