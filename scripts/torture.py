@@ -468,17 +468,6 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def settled(*overrides: str) -> Config:
-    """The configuration that `resnet-train` would run with these overrides."""
-    from hydra import compose, initialize_config_dir
-
-    from resnet_degradation.config import resolve
-
-    cli.register_schemas()
-    with initialize_config_dir(str(cli.config_folder()), version_base="1.3"):
-        return resolve(compose("config", overrides=list(overrides)))
-
-
 def main() -> int:
     """Run every part, print what was tried and what went wrong; 1 if anything did."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -499,7 +488,7 @@ def main() -> int:
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        console.print(checkpoint_overhead(work, settled))
+        console.print(checkpoint_overhead(work, cli.settled))
         for name, at_least, part in parts:
             began = time.monotonic()
             tally = part(at_least, arguments.seed, work)

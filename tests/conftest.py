@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hypothesis import settings
 from PIL import Image
 from rich.console import Console
 
-from resnet_degradation.cli import config_folder, register_schemas
-from resnet_degradation.config import Config, resolve
+from resnet_degradation import cli
+from resnet_degradation.config import Config
 from resnet_degradation.data.sources import load_digits
 from resnet_degradation.train.loop import train
 from resnet_degradation.train.progress import RunProgress
@@ -31,13 +30,7 @@ def _one_thread() -> None:
 @pytest.fixture
 def settled() -> Callable[..., Config]:
     """Compose and settle a configuration from overrides, as resnet-train does."""
-
-    def settle(*overrides: str) -> Config:
-        register_schemas()
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return resolve(compose("config", overrides=list(overrides)))
-
-    return settle
+    return cli.settled
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 from test_train import Tiny, TrainRun, interrupt
 
 from resnet_degradation.cli import valid_keys
-from resnet_degradation.config import Config, resolve
+from resnet_degradation.config import Config
 from resnet_degradation.data.sources import load_digits, scan_folder
 from resnet_degradation.data.views import read_image
 from resnet_degradation.errors import ConfigError, DataError, UserError
@@ -110,16 +110,13 @@ def test_rows_come_back_as_they_were_recorded(
 @example("recipe.scale", "[1e9,1e10]")
 @example("recipe.milestones", "[0.5,0.5]")
 def test_any_value_of_any_key_is_settled_or_refused_in_one_line(key: str, value: str) -> None:
-    from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from resnet_degradation.cli import _explain, config_folder, register_schemas
+    from resnet_degradation.cli import _explain, settled
 
-    register_schemas()
     try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            resolve(compose("config", overrides=[f"{key}={value}"]))
+        settled(f"{key}={value}")
     except (ConfigError, HydraException, OmegaConfBaseException, ValueError) as error:
         assert _explain(error, Config)
 

@@ -19,13 +19,13 @@ from torch.nn import functional as F
 from resnet_degradation.kernels import FusedNormRelu, fused_norm_relu
 from resnet_degradation.kernels.batch_norm import SOURCE
 from resnet_degradation.kernels.library import load
-from resnet_degradation.nets import build_net, initialise
+from resnet_degradation.nets import build_net, initialise, layer_costs
 from resnet_degradation.nets.blocks import NormRelu, norm_relu
 from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
 from resnet_degradation.runs import read_final_errors, read_metrics
 from resnet_degradation.train import tuning
 from resnet_degradation.train.loop import update
-from resnet_degradation.train.setup import forward_function, prepare
+from resnet_degradation.train.setup import describe, forward_function, prepare
 
 
 @settings(deadline=None, max_examples=25)
@@ -59,7 +59,7 @@ def test_a_bottleneck_net_is_recomputed_to_the_bit() -> None:
     net = build_net(50, True, family="imagenet", shortcut="B", width=0.125)
     initialise(net, 0)
     other = copy.deepcopy(net)
-    other.segment_lengths = segment_lengths(net, 32)
+    other.segment_lengths = segment_lengths(activation_bytes(layer_costs(net, 32)))
     images = torch.randn(2, 3, 32, 32)
     grads = []
     for each in (net, other):
@@ -86,7 +86,7 @@ def test_a_run_comes_to_the_same_whether_activations_are_kept_or_not(
 @pytest.mark.parametrize(("depth", "residual"), [(20, True), (56, False), (110, True)])
 def test_segments_are_nearly_the_best_there_are(depth: int, residual: bool) -> None:
     net = build_net(depth, residual, family="cifar")
-    stages = activation_bytes(net, 32)
+    stages = activation_bytes(layer_costs(net, 32))
 
     def peak(lengths: tuple[int, ...]) -> float:
         kept = sum(
@@ -98,7 +98,7 @@ def test_segments_are_nearly_the_best_there_are(depth: int, residual: bool) -> N
         )
 
     possible = itertools.product(*(range(1, len(blocks) + 1) for blocks in stages))
-    assert peak(tuple(segment_lengths(net, 32))) <= 1.25 * min(peak(p) for p in possible)
+    assert peak(tuple(segment_lengths(stages))) <= 1.25 * min(peak(p) for p in possible)
 
 
 def test_activations_are_counted_as_they_are_kept() -> None:
@@ -113,7 +113,9 @@ def test_activations_are_counted_as_they_are_kept() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         scores = net(torch.randn(2, 3, 32, 32))
-    counted = 2 * sum(kept for blocks in activation_bytes(net, 32) for kept, _ in blocks)
+    counted = 2 * sum(
+        kept for blocks in activation_bytes(layer_costs(net, 32)) for kept, _ in blocks
+    )
     stem = 2 * 4 * (3 + 2 * 16) * 32 * 32
     assert sum(saved.values()) == pytest.approx(counted + stem, rel=0.02)
     assert scores.requires_grad
@@ -130,6 +132,24 @@ def test_activations_are_recomputed_where_they_do_not_fit(
 def test_free_memory_is_known_here_or_not_at_all() -> None:
     free = tuning.free_memory(torch.device("cpu"))
     assert free is None or 10**7 < free < 10**14
+
+
+def test_the_memory_left_is_that_of_the_tightest_limit(tmp_path: Path) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text("4:memory:/other\n0::/slurm/job\n")
+    for group, limit in (("", "max"), ("slurm", "9000"), ("slurm/job", "5000")):
+        (tmp_path / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / group / "memory.max").write_text(limit)
+        (tmp_path / group / "memory.current").write_text("1000")
+    left = tuning.left_to_this_process(str(tmp_path), str(tmp_path))
+    assert sorted(left) == [4000, 8000]
+    assert tuning.left_to_this_process(str(tmp_path / "none")) == []
+
+
+def test_without_a_compiler_a_run_says_so(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "fused_norm_relu", lambda: None)
+    assert "with a C compiler" in describe(prepare(tiny()))
+    assert "with a C compiler" not in describe(prepare(tiny("runtime.compile=none")))
 
 
 @contextmanager

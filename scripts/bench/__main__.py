@@ -5,6 +5,7 @@ Each net's variants are timed in turn, step by step, in one process; what is tol
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -21,13 +22,12 @@ from unittest import mock
 import matplotlib as mpl
 import textbook
 import torch
-from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from resnet_degradation.cli import config_folder, register_schemas
-from resnet_degradation.config import Config, net_name, resolve
+from resnet_degradation.cli import settled
+from resnet_degradation.config import net_name
 from resnet_degradation.data.sources import Arrays, load_source
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.train import setup
@@ -36,7 +36,13 @@ from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.setup import Run, forward_function, make_net, prepare
 
 DEPTHS = (20, 56, 110)
-CIFAR = ("data=digits", "data.image_size=32", "recipe=cifar", "recipe.batch_size=128")
+CIFAR = (
+    "output_dir=/nowhere",
+    "data=digits",
+    "data.image_size=32",
+    "recipe=cifar",
+    "recipe.batch_size=128",
+)
 # Batches that the textbook loop's two workers keep ready, and the seconds in which they do.
 PREPARED, REST = 4, 0.3
 PLAIN = "kept, by plain PyTorch"
@@ -46,13 +52,6 @@ MEMORY_VARIANTS = {
     "computed again": ("runtime.checkpoint_activations=on",),
 }
 IMAGENET = (*CIFAR, "data.image_size=64", "recipe.batch_size=64", "family=imagenet")
-
-
-def settled(*overrides: str) -> Config:
-    """The configuration that resnet-train would run with these overrides."""
-    register_schemas()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return resolve(compose("config", overrides=[*overrides, "output_dir=/nowhere"]))
 
 
 def trainer_steps(run: Run) -> Iterator[None]:
@@ -179,7 +178,7 @@ def parts_of_a_run(rounds: int) -> dict[str, float]:
 
 
 def peak_memory(variant: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Peak memory and seconds of a step, in a process of its own that makes two."""
+    """Peak memory and seconds of a step, in a process of its own that makes four."""
     command = [sys.executable, str(Path(__file__).parent), "--measure-memory", variant, *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -193,13 +192,13 @@ def peak_kilobytes() -> int:
 
 
 def measure_memory(variant: str, overrides: list[str]) -> None:
-    """Print the peak memory of this process after two steps of a run, and the second's time."""
+    """Print the peak memory of this process after four steps, and the time of the last three."""
     with mock.patch.object(setup, "keep_freed_memory") if variant == PLAIN else nullcontext():
         run = prepare(settled(*overrides))
     before = peak_kilobytes()
     steps = trainer_steps(run)
     next(steps)
-    taken = seconds(lambda: next(steps))
+    taken = median(seconds(lambda: next(steps)) for _ in range(3))
     peak = peak_kilobytes()
     print(
         json.dumps(
@@ -237,23 +236,35 @@ def start_up() -> dict[str, float]:
     return {"first_iteration_seconds": round(taken, 2), "help_seconds": round(shown, 2)}
 
 
+def depth_of(row: dict[str, Any]) -> int:
+    """The depth of the net that a row is about."""
+    return int(row["net"].split("-")[1])
+
+
 def draw(rows: list[dict[str, Any]], file: Path) -> None:
-    """Step time against depth, on logarithmic axes, of the nets of the CIFAR family."""
+    """Step time against depth and against batch size, of ResNets of the CIFAR family."""
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
     rows = [row for row in rows if row["net"].startswith("ResNet") and row["image_size"] == 32]
-    rows = [row for row in rows if row["batch_size"] == 128]
-    depths = [int(row["net"].split("-")[1]) for row in rows]
-    figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
-    for name in ("textbook", "trainer", "convolutions"):
-        times = [row.get(f"{name}_ms") for row in rows]
-        axes.plot(depths, times, marker="o", label=name)  # type: ignore[arg-type]
-    axes.set(xscale="log", yscale="log", xlabel="layers", ylabel="milliseconds a step")
-    axes.set_xticks(depths, [str(depth) for depth in depths], minor=False)
-    axes.set_xticks([], minor=True)
-    axes.set_title("ResNets, 128 images of 32x32 a step", fontsize=10)
-    axes.legend(frameon=False)
+    deeper = sorted((r for r in rows if r["batch_size"] == 128), key=depth_of)
+    larger = sorted((r for r in rows if depth_of(r) == 20), key=lambda r: r["batch_size"])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axes, chosen, places in (
+        (left, deeper, [depth_of(row) for row in deeper]),
+        (right, larger, [row["batch_size"] for row in larger]),
+    ):
+        for name in ("textbook", "trainer", "convolutions"):
+            times = [row.get(f"{name}_ms", math.nan) for row in chosen]
+            axes.plot(places, times, marker="o", label=name)
+        axes.set(xscale="log", yscale="log", ylabel="milliseconds a step")
+        axes.set_xticks(places, [str(place) for place in places], minor=False)
+        axes.set_xticks([], minor=True)
+        axes.legend(frameon=False)
+    left.set(xlabel="layers")
+    right.set(xlabel="images a step")
+    left.set_title("ResNets, 128 images of 32x32 a step", fontsize=10)
+    right.set_title("ResNet-20, images of 32x32", fontsize=10)
     figure.savefig(file, dpi=150)
 
 
@@ -270,7 +281,7 @@ def print_tables(results: dict[str, Any], console: Console) -> None:
             f"{row['trainer_to_convolutions']:.2f}",
         )
     console.print(table)
-    memory = Table("net", "batch", "activations", "peak GB", "one step, s")
+    memory = Table("net", "batch", "activations", "peak GB", "step, s")
     for row in results["memory"]:
         memory.add_row(
             *(row["net"], str(row["batch_size"]), row["variant"]),
@@ -312,7 +323,7 @@ def main() -> None:
         for batch in (32, 64, 256):
             console.print(f"timing a batch of {batch} ...")
             net = ("depth=20", *CIFAR, f"recipe.batch_size={batch}")
-            steps.append(step_times(net, rounds, with_textbook=False))
+            steps.append(step_times(net, rounds, with_textbook=True))
     memory = []
     for depth in (20,) if arguments.short else (20, 110, 1202):
         for variant, overrides in MEMORY_VARIANTS.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import hydra
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
@@ -43,6 +43,16 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(name="study_schema", node=StudyRunConfig)
+
+
+def settled(*overrides: str) -> Config:
+    """The configuration that `resnet-train` would run with these overrides.
+
+    Raises ConfigError, or one of Hydra's exceptions, for what it would refuse.
+    """
+    register_schemas()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return resolve(compose("config", overrides=list(overrides)))
 
 
 def train() -> NoReturn:

@@ -40,7 +40,11 @@ def crop(padded: Tensor, indices: Tensor, crops: Crops, size: int) -> Tensor:
 
     padded: (N, H, W, C). Returns (B, C, size, size) in channels-last memory, of padded's dtype.
     """
+    _, height, width, channels = padded.shape
     window = torch.arange(size, device=padded.device)
-    rows = crops.top[:, None] + window  # (B, size)
+    rows = indices[:, None] * height + crops.top[:, None] + window  # (B, size)
     columns = crops.left[:, None] + torch.where(crops.mirrored[:, None], window.flip(0), window)
-    return padded[indices[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    # One index a pixel is a third of the time of one index for each of three dimensions.
+    pixels = (rows[:, :, None] * width + columns[:, None, :]).flatten()
+    cut = padded.view(-1, channels).index_select(0, pixels)
+    return cut.view(len(indices), size, size, channels).permute(0, 3, 1, 2)

@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from resnet_degradation.nets.complexity import layer_costs
+from resnet_degradation.nets.complexity import LayerCost
 
 BYTES = 4  # of a float32
+
+# For each block of each stage: the bytes that it keeps for its backward pass, and hands on.
+Stages = list[list[tuple[int, int]]]
 
 
 def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -57,14 +60,14 @@ def statistics_left_alone(blocks: list[nn.Module]) -> Iterator[None]:
             norm._buffers.update(buffers)
 
 
-def activation_bytes(net: nn.Module, image_size: int) -> list[list[tuple[int, int]]]:
+def activation_bytes(costs: list[LayerCost]) -> Stages:
     """What each block of each stage keeps for its backward pass, and what it hands on, in bytes.
 
     For one image in float32. Kept are the output of every convolution and the output of the
     normalization after it; the last of those is what the block hands on.
     """
     values: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for cost in layer_costs(net, image_size):
+    for cost in costs:
         stage, *rest = cost.name.removeprefix("layer").split(".")
         if stage.isdigit() and "downsample" not in rest:
             values[int(stage), int(rest[0])].append(math.prod(cost.output_shape))
@@ -74,14 +77,13 @@ def activation_bytes(net: nn.Module, image_size: int) -> list[list[tuple[int, in
     return list(stages.values())
 
 
-def segment_lengths(net: nn.Module, image_size: int) -> list[int]:
+def segment_lengths(stages: Stages) -> list[int]:
     """How many blocks of each stage make a segment, for the least peak of memory.
 
     A segment of a stage whose n blocks keep m bytes each and hand on b takes k m bytes while it is
     computed again, and n / k of its inputs, b bytes each, are kept. With the same k m = p for all
     stages, sum(n b m) / p + p is least where p is the square root of that sum.
     """
-    stages = activation_bytes(net, image_size)
     sizes = [(len(blocks), *blocks[-1]) for blocks in stages]
     peak = math.sqrt(sum(n * kept * handed_on for n, kept, handed_on in sizes))
     return [min(n, max(1, round(peak / kept))) for n, kept, _ in sizes]

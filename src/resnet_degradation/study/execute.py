@@ -39,6 +39,8 @@ from resnet_degradation.signals import (
 from resnet_degradation.study.view import TICK, StudyView
 from resnet_degradation.train.lock import holder_of
 
+STOPPING = "stopping after the iterations under way (again: at once)"
+
 Failures = dict[int, str]  # position of a run -> why it failed
 
 
@@ -108,7 +110,7 @@ def signal_runs(runs: list[Config], number: int) -> None:
 
 def _end_orderly(processes: list[multiprocessing.process.BaseProcess]) -> None:
     """Let processes save their runs and end; end them at once if another signal comes."""
-    tell("stopping after the iterations under way (again: at once)")
+    tell(STOPPING)
     for process in processes:
         process.terminate()
     try:
@@ -163,7 +165,7 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
     ends, kill the others.
     """
     if launcher.poll() is None:
-        tell("stopping after the iterations under way (again: at once)")
+        tell(STOPPING)
         os.kill(launcher.pid, signal.SIGSTOP)
     try:
         signal_runs(runs, signal.SIGTERM)

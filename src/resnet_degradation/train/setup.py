@@ -19,9 +19,9 @@ from resnet_degradation.config import (
 from resnet_degradation.data import Batches, load_source, make_batches
 from resnet_degradation.errors import CheckpointError, ConfigError
 from resnet_degradation.families import Family
-from resnet_degradation.nets import ResNet, build_net, initialise, multiply_adds, num_parameters
-from resnet_degradation.nets.blocks import BottleneckStride, Shortcut
-from resnet_degradation.nets.recompute import segment_lengths
+from resnet_degradation.nets import ResNet, build_net, initialise, layer_costs, num_parameters
+from resnet_degradation.nets.blocks import BottleneckStride, Shortcut, norm_relu
+from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
 from resnet_degradation.runs import COLUMNS, FinalErrors, Row, format_row, parse_row
 from resnet_degradation.train.checkpoint import (
     Checkpoint,
@@ -40,6 +40,7 @@ from resnet_degradation.train.tuning import (
     largest_map,
     recomputes,
     tune,
+    wants_compiled,
 )
 
 
@@ -124,9 +125,11 @@ def prepare(config: Config) -> Run:
     fused = compiled_norm_relu(config, device)
     if fused is not None:
         net.compute_by(fused)
-    if recomputes(config, net, device):
-        net.segment_lengths = segment_lengths(net, config.data.image_size)
-        keep_freed_memory(below=largest_map(config, net))
+    costs = layer_costs(net, config.data.image_size)
+    stages = activation_bytes(costs)
+    if recomputes(config, stages, device):
+        net.segment_lengths = segment_lengths(stages)
+        keep_freed_memory(below=largest_map(config, stages))
     else:
         keep_freed_memory()
     run = Run(
@@ -137,7 +140,7 @@ def prepare(config: Config) -> Run:
         batches=batches,
         plan=plan,
         net=net,
-        multiply_adds=multiply_adds(net, config.data.image_size),
+        multiply_adds=sum(cost.multiply_adds for cost in costs),
         optimizer=torch.optim.SGD(
             net.parameters(),
             lr=recipe.lr,
@@ -208,6 +211,8 @@ def describe(run: Run) -> str:
         f"({epochs:.1f} epochs) on {on}",
         f"in {run.folder}",
     ]
+    if wants_compiled(config, run.device) and run.net.norm_relu is norm_relu:
+        lines.append("batch normalization by torch: with a C compiler (cc) it would be faster")
     if run.start > 0:
         lines.append(f"resumed after {run.start:,} iterations")
     return "\n".join(lines)
@@ -231,6 +236,7 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "num_parameters": num_parameters(run.net),
         "multiply_adds": run.multiply_adds,
         "seconds": run.clock.seconds(),
+        "batch_normalization": run.begun["batch normalization"],
         **environment(run.device),
     }
 

@@ -2,15 +2,15 @@
 
 import ctypes
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from resnet_degradation.config import Config
 from resnet_degradation.kernels import fused_norm_relu
-from resnet_degradation.nets import ResNet
 from resnet_degradation.nets.blocks import NormRelu
-from resnet_degradation.nets.recompute import activation_bytes
+from resnet_degradation.nets.recompute import Stages
 
 # Of the memory that is free, the part from which on activations are computed again.
 SHARE_OF_MEMORY = 0.6
@@ -47,9 +47,8 @@ def keep_freed_memory(below: int = 2**30) -> None:
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def largest_map(config: Config, net: ResNet) -> int:
-    """The bytes of a batch of the largest maps that a net's blocks hand on."""
-    stages = activation_bytes(net, config.data.image_size)
+def largest_map(config: Config, stages: Stages) -> int:
+    """The bytes of a batch of the largest maps that blocks hand on."""
     return config.recipe.batch_size * max(handed_on for stage in stages for _, handed_on in stage)
 
 
@@ -58,19 +57,22 @@ def compiled_norm_relu(config: Config, device: torch.device) -> NormRelu | None:
 
     It is compiled once, in about a second, and kept in the user's cache.
     """
+    return fused_norm_relu() if wants_compiled(config, device) else None
+
+
+def wants_compiled(config: Config, device: torch.device) -> bool:
+    """Whether a run is to use what a C compiler makes, if there is one."""
     runtime = config.runtime
-    if runtime.compile != "auto" or device.type != "cpu" or runtime.precision in MIXED:
-        return None
-    return fused_norm_relu()
+    return runtime.compile == "auto" and device.type == "cpu" and runtime.precision not in MIXED
 
 
-def recomputes(config: Config, net: ResNet, device: torch.device) -> bool:
+def recomputes(config: Config, stages: Stages, device: torch.device) -> bool:
     """Whether activations are to be computed again: as configured, or where they do not fit."""
     wanted = config.runtime.checkpoint_activations
     if wanted != "auto":
         return wanted == "on"
     free = free_memory(device)
-    per_image = sum(kept for s in activation_bytes(net, config.data.image_size) for kept, _ in s)
+    per_image = sum(kept for stage in stages for kept, _ in stage)
     return free is not None and per_image * config.recipe.batch_size > SHARE_OF_MEMORY * free
 
 
@@ -80,6 +82,23 @@ def free_memory(device: torch.device) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
+        free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration):
         return None
+    return min([free, *left_to_this_process()])
+
+
+def left_to_this_process(proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -> list[int]:
+    """The bytes left by each limit that a container or a batch system set (Linux's cgroup v2)."""
+    left = []
+    with suppress(OSError):
+        groups = (Path(proc) / "self/cgroup").read_text().splitlines()
+        own = next((group[len("0::/") :] for group in groups if group.startswith("0::/")), "")
+        for folder in (Path(own), *Path(own).parents):
+            with suppress(OSError, ValueError):  # there is no limit, or it is "max"
+                limit, used = (
+                    int((Path(cgroups) / folder / name).read_text())
+                    for name in ("memory.max", "memory.current")
+                )
+                left.append(max(0, limit - used))
+    return left
