@@ -21,6 +21,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from resnet_degradation import __version__
 from resnet_degradation.config import Config, NetConfig, Settings, StudyRunConfig, resolve
 from resnet_degradation.errors import ConfigError, Stopped, UserError, explain, one_line_warnings
+from resnet_degradation.processes import place, rank
 from resnet_degradation.signals import end_on_signals
 
 # What OmegaConf's messages about types leave unsaid.
@@ -60,11 +61,13 @@ def train() -> NoReturn:
 
     def run(composed: DictConfig) -> None:
         config = resolve(composed)
-        from resnet_degradation.train.loop import train
+        from resnet_degradation.train.launch import train_on_devices
         from resnet_degradation.train.progress import RunProgress, Terminal
 
         progress = RunProgress(Terminal())
-        folder = train(config, progress)
+        folder = train_on_devices(config, progress)
+        if rank() > 0:
+            return
         progress.say(f"record: {folder}/metrics.csv")
         progress.say(f"curves: tensorboard --logdir {config.output_dir}")
 
@@ -85,16 +88,21 @@ def study() -> NoReturn:
             study = resolve_study(composed)
         from resnet_degradation.train.progress import Terminal
 
+        if composed.part is None and place() is not None:
+            raise ConfigError(
+                "resnet-study starts the processes of its runs itself: give runtime.devices "
+                "instead of torchrun or srun"
+            )
         console = Terminal()
         if composed.plan:
             from resnet_degradation.study.estimate import print_plan
 
             print_plan(study, console)
         elif composed.part is not None:
-            from resnet_degradation.train.loop import train
+            from resnet_degradation.train.launch import train_on_devices
             from resnet_degradation.train.progress import RunProgress
 
-            train(study.runs[composed.part - 1], RunProgress(console))
+            train_on_devices(study.runs[composed.part - 1], RunProgress(console))
         else:
             from resnet_degradation.study.run import run_study
 
@@ -144,7 +152,8 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
                 raise  # the job runs in another process: its launcher has to see the failure
             overrides = OmegaConf.to_container(context.overrides.task, resolve=False)
             job = " ".join(cast(list[str], overrides))
-            _complain(f"{job}: {message}" if sweeping else message)
+            if _speaks(error):
+                _complain(f"{job}: {message}" if sweeping else message)
             failures.append((job, error.exit_code if isinstance(error, UserError) else 2))
 
     entry_point = hydra.main(
@@ -156,7 +165,8 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
         _leave(141)  # whoever read our output (a pager, head) has left
     except Stopped as stop:
         with suppress(OSError):  # the terminal may be gone, or whoever read our output
-            print(stop, file=sys.stderr, flush=True)
+            if rank() == 0:
+                print(stop, file=sys.stderr, flush=True)
         _leave(stop.exit_code)
     except Exception as error:
         message = _explain(error, schema)
@@ -164,9 +174,10 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
             message = f"these settings cannot be read: {error}"  # Hydra's own error, or OmegaConf's
         if message is None:
             raise
-        _complain(message)
+        if _speaks(error):
+            _complain(message)
         sys.exit(ConfigError.exit_code)
-    if len(failures) > 1:
+    if len(failures) > 1 and rank() == 0:
         _complain(f"{len(failures)} jobs failed: {'; '.join(job for job, _ in failures)}")
     sys.exit(failures[0][1] if failures else 0)
 
@@ -193,8 +204,14 @@ def _leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _speaks(error: Exception) -> bool:
+    """Whether it is for this process to say what failed, where a run has several."""
+    return getattr(error, "rank", 0) == rank()
+
+
 def _complain(message: str) -> None:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    prefix = f"error: rank {rank()}: " if rank() > 0 else "error: "
+    print(prefix + " ".join(message.split()), file=sys.stderr)
 
 
 def _expand_home(argument: str) -> str:

@@ -26,6 +26,7 @@ from resnet_degradation.families import (
     choose_family,
     default_shortcut,
 )
+from resnet_degradation.processes import place
 
 # OmegaConf reads `Optional` and `Union`, not `X | Y`, on every Python that it supports.
 # ruff: noqa: UP007, UP045
@@ -89,7 +90,10 @@ class RuntimeConfig:
     """How a run is carried out; nothing here changes its results but the precision."""
 
     device: str = "auto"
-    devices: int = 1
+    devices: Union[int, str] = 1
+    sync_batchnorm: bool = False
+    max_restarts: int = 0
+    timeout: float = 600.0
     precision: str = "fp32"
     compile: str = "auto"
     checkpoint_activations: str = "auto"
@@ -331,9 +335,16 @@ def _check_ranges(config: Config) -> None:
             f"recipe.colour_std={recipe.colour_std} is not valid: give 0 or more",
         ),
         (
-            runtime.devices == 1 and int(os.environ.get("WORLD_SIZE") or 1) == 1,
-            f"runtime.devices={runtime.devices} in a world of {os.environ.get('WORLD_SIZE') or 1} "
-            "is not available: this version trains in one process, on one device",
+            runtime.devices == "auto" or (isinstance(runtime.devices, int) and runtime.devices > 0),
+            f"runtime.devices={runtime.devices} is not valid: give a number of processes, or auto",
+        ),
+        (
+            runtime.max_restarts >= 0,
+            f"runtime.max_restarts={runtime.max_restarts} is not valid: give 0 or more",
+        ),
+        (
+            math.isfinite(runtime.timeout) and runtime.timeout > 0,
+            f"runtime.timeout={runtime.timeout} is not valid: give seconds",
         ),
         (
             0 <= runtime.num_threads <= 4096 and 0 <= runtime.num_workers <= 4096,
@@ -350,6 +361,31 @@ def _check_ranges(config: Config) -> None:
             raise ConfigError(message)
     _check_scale(config)
     _check_intervals(runtime)
+    where = place()
+    if where is not None and runtime.devices not in (1, "auto", where.size):
+        raise ConfigError(
+            f"runtime.devices={runtime.devices}, but this is one of {where.size} processes that "
+            "torchrun or Slurm started: leave runtime.devices away"
+        )
+    if where is not None:
+        check_processes(config, where.size)
+    elif isinstance(runtime.devices, int):
+        check_processes(config, runtime.devices)
+
+
+def check_processes(config: Config, count: int) -> None:
+    """Raise ConfigError if a batch cannot be divided among so many processes."""
+    batch_size = config.recipe.batch_size
+    if batch_size % count:
+        raise ConfigError(
+            f"recipe.batch_size={batch_size} cannot be divided among {count} processes: give a "
+            f"multiple of {count}, or other runtime.devices"
+        )
+    if batch_size < 2 * count and not config.runtime.sync_batchnorm:
+        raise ConfigError(
+            f"recipe.batch_size={batch_size} leaves one image for each of {count} processes: batch "
+            "normalization needs at least 2, or runtime.sync_batchnorm=true"
+        )
 
 
 def _check_scale(config: Config) -> None:

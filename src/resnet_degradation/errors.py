@@ -3,11 +3,14 @@
 import signal
 import warnings
 
+from resnet_degradation.processes import rank
+
 
 class UserError(Exception):
     """Something the user can mend; printed as one line, without a traceback."""
 
     exit_code = 2
+    rank = 0  # the process it happened in, where a run has several: it says so, the others do not
 
 
 class ConfigError(UserError):
@@ -32,6 +35,20 @@ class DivergenceError(UserError):
     exit_code = 3
 
 
+class LostContactError(UserError):
+    """Another process of the same run is gone, or does not answer."""
+
+    exit_code = 4
+
+
+class PeerFailedError(UserError):
+    """Another process of the same run failed, and says why."""
+
+    def __init__(self, rank: int | None) -> None:
+        super().__init__(f"rank {rank} failed")
+        self.rank = -1 if rank is None else rank
+
+
 class Stopped(BaseException):
     """A signal asked for the end. Like KeyboardInterrupt, it is no Exception: no run's failure."""
 
@@ -51,7 +68,12 @@ def told(error: OSError) -> str:
 
 
 def one_line_warnings() -> None:
-    """From here on, a warning is one line that says nothing of where in the code it arose."""
+    """From here on, a warning is one line that says nothing of where in the code it arose.
+
+    Of the processes of one run, only rank 0 gives any.
+    """
+    if rank() > 0:
+        warnings.simplefilter("ignore")
     warnings.formatwarning = lambda message, *_details, **_more: f"warning: {message}\n"
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from resnet_degradation.data.batches import Batches
+from resnet_degradation.distributed import ALONE, World
 
 
 def _nothing() -> None:
@@ -15,12 +16,17 @@ def _nothing() -> None:
 
 @torch.no_grad()
 def top1_error(
-    net: nn.Module, batches: Batches, split: str, between_batches: Callable[[], None] = _nothing
+    net: nn.Module,
+    batches: Batches,
+    split: str,
+    between_batches: Callable[[], None] = _nothing,
+    world: World = ALONE,
 ) -> float:
     """The top-1 error in percent on every image of `split`, by its single centre view.
 
     The net is evaluated with its running statistics and left in the mode it was in, also if
-    `between_batches` ends the evaluation by raising something.
+    `between_batches` ends the evaluation by raising something. The processes of a world count the
+    wrong answers to their own images, and add them up.
     """
     was_training = net.training
     net.eval()
@@ -28,15 +34,21 @@ def top1_error(
     try:
         with closing(batches.held_out(split)) as held_out:
             for images, labels in held_out:
-                num_wrong += (net(images).argmax(dim=1) != labels).sum()
+                if len(labels) > 0:
+                    num_wrong += (net(images).argmax(dim=1) != labels).sum()
                 between_batches()
     finally:
         net.train(was_training)
-    return 100 * int(num_wrong) / batches.splits[split]
+    return 100 * int(world.sum(num_wrong)) / batches.splits[split]
 
 
 def held_out_errors(
-    net: nn.Module, batches: Batches, between_batches: Callable[[], None] = _nothing
+    net: nn.Module,
+    batches: Batches,
+    between_batches: Callable[[], None] = _nothing,
+    world: World = ALONE,
 ) -> dict[str, float]:
     """The top-1 error in percent on every held-out split, by its name."""
-    return {split: top1_error(net, batches, split, between_batches) for split in batches.splits}
+    return {
+        split: top1_error(net, batches, split, between_batches, world) for split in batches.splits
+    }

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -56,9 +57,11 @@ def outlive_signals() -> None:
 
 
 @contextmanager
-def listening() -> Iterator[Wishes]:
+def listening(alone: bool = True) -> Iterator[Wishes]:
     """Turn signals into wishes; another SIGINT after one that asks for the end raises Stopped.
 
+    Not where a process is not `alone`: there each hears the same Ctrl-C, and hears of it again from
+    who started it.
     Outside the main thread, where Python hears no signals, there are no wishes; and none in
     processes that are forked meanwhile.
     """
@@ -68,7 +71,7 @@ def listening() -> Iterator[Wishes]:
         if os.getpid() != owner or wishes.granted:
             return
         again, wishes.to_stop = wishes.to_stop is not None, number
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and alone:
             if again:
                 raise Stopped(number, f"stopped at once: {RESUMABLE}")
             tell("stopping after this iteration (again: at once)")
@@ -79,8 +82,26 @@ def listening() -> Iterator[Wishes]:
     handlers: dict[int, Any] = dict.fromkeys(ENDING, stop)
     if SAVING is not None:
         handlers[SAVING] = save
+    handlers |= dict.fromkeys(requeuing(), stop)
     with handling(handlers):
         yield wishes
+
+
+def requeuing() -> list[int]:
+    """The signals by which a batch system asks for room, and submitit then queues a job again."""
+    return [
+        number
+        for number in (getattr(signal, n, None) for n in ("SIGUSR1", "SIGUSR2"))
+        if number is not None
+        and str(getattr(signal.getsignal(number), "__module__", "")).startswith("submitit")
+    ]
+
+
+def hand_on(number: int) -> None:
+    """Let submitit have a signal that it waits for, now that the run is saved."""
+    if number in requeuing():
+        signal.raise_signal(number)  # it ends rank 0, and with it the job
+        time.sleep(LAST_SECONDS)
 
 
 def tell(text: str) -> None:

@@ -9,13 +9,18 @@ from resnet_degradation.data.batches import Batch, Batches, MemoryBatches
 from resnet_degradation.data.sources import Arrays, Files, Images, Source, load_source
 from resnet_degradation.data.stream import StreamBatches
 from resnet_degradation.data.views import decode
+from resnet_degradation.distributed import ALONE, World
 from resnet_degradation.errors import ConfigError
 
 __all__ = ["Batch", "Batches", "load_source", "make_batches"]
 
 
-def make_batches(source: Source, config: Config, device: torch.device) -> Batches:
+def make_batches(
+    source: Source, config: Config, device: torch.device, world: World = ALONE
+) -> Batches:
     """The batches of a source's images that a settled configuration asks for, on `device`.
+
+    Of each batch, a process of a world gets its part.
 
     Raises DataError if an image is unreadable, ConfigError if it cannot be augmented as asked.
     """
@@ -38,6 +43,7 @@ def make_batches(source: Source, config: Config, device: torch.device) -> Batche
             num_workers=config.runtime.num_workers,
             cache=Path(config.output_dir) / ".cache",
             device=device,
+            world=world,
         )
     augmented = recipe.augmentation == "pad-crop"
     return MemoryBatches(
@@ -51,6 +57,7 @@ def make_batches(source: Source, config: Config, device: torch.device) -> Batche
         mean_per_pixel=mean_per_pixel,
         eval_batch_size=config.runtime.eval_batch_size,
         device=device,
+        world=world,
     )
 
 

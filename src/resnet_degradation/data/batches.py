@@ -13,6 +13,7 @@ from torch import Tensor
 from resnet_degradation.data.augment import Crops, crop, draw_crops, pad_images
 from resnet_degradation.data.order import batch_indices
 from resnet_degradation.data.sources import Arrays
+from resnet_degradation.distributed import ALONE, World
 
 Batch = tuple[Tensor, Tensor]  # (B, C, H, W) float32, (B,) int64, both on the device
 # To be closed by who does not exhaust it: worker processes may stand behind it.
@@ -20,7 +21,7 @@ BatchGenerator = Generator[Batch, None, None]
 
 
 class Batches(Protocol):
-    """What the training loop asks of its data."""
+    """What the training loop asks of its data: this process's part of every batch."""
 
     num_train: int
     splits: dict[str, int]  # held-out split -> its number of images
@@ -28,11 +29,17 @@ class Batches(Protocol):
     mean: Tensor  # (C, H, W), or (C, 1, 1), of pixels in [0, 1]
 
     def training(self, start: int, stop: int) -> BatchGenerator:
-        """The batches of iterations start .. stop - 1, each a function of (seed, iteration)."""
+        """The batches of iterations start .. stop - 1, each a function of (seed, iteration).
+
+        Processes that train together get consecutive parts of the same batch.
+        """
         ...
 
     def held_out(self, split: str) -> BatchGenerator:
-        """Every image of a held-out split once, as its single centre view."""
+        """Every image of a held-out split once, as its single centre view.
+
+        Processes get equally many batches, some of which may be empty.
+        """
         ...
 
 
@@ -66,6 +73,7 @@ class MemoryBatches:
         mean_per_pixel: bool,
         eval_batch_size: int,
         device: torch.device,
+        world: World = ALONE,
     ) -> None:
         self.num_train = len(train)
         self.splits = {name: len(images) for name, images in held_out.items()}
@@ -76,6 +84,7 @@ class MemoryBatches:
         self.mirror = mirror
         self.eval_batch_size = eval_batch_size
         self.device = device
+        self.world = world
         self.image_size = train.images.shape[-1]
         self.mean = mean_image(train.images, mean_per_pixel).to(device)
         self._labels = train.labels.to(device)
@@ -94,13 +103,14 @@ class MemoryBatches:
             yield self.training_batch(iteration)
 
     def training_batch(self, iteration: int) -> Batch:
-        """The augmented batch of one iteration."""
-        indices = batch_indices(self.seed, iteration, self.batch_size, self.num_train)
+        """The augmented batch of one iteration; this process's part of it."""
+        share = self.world.share(self.batch_size)
+        indices = batch_indices(self.seed, iteration, self.batch_size, self.num_train)[share]
         crops = draw_crops(self.seed, iteration, self.batch_size, self.pad, self.mirror)
         indices = indices.to(self.device, non_blocking=True)
         crops = Crops(
             *(
-                part.to(self.device, non_blocking=True)
+                part[share].to(self.device, non_blocking=True)
                 for part in (crops.top, crops.left, crops.mirrored)
             )
         )
@@ -116,5 +126,6 @@ class MemoryBatches:
             data.labels.split(self.eval_batch_size),
             strict=True,
         ):
-            centred = images / 255 - self.mean
-            yield centred.contiguous(memory_format=torch.channels_last), labels
+            share = self.world.share(len(labels))
+            centred = images[share] / 255 - self.mean
+            yield centred.contiguous(memory_format=torch.channels_last), labels[share]

@@ -25,6 +25,7 @@ from resnet_degradation.data.views import (
     decoded,
     one_view_each,
 )
+from resnet_degradation.distributed import ALONE, World
 from resnet_degradation.errors import DataError
 from resnet_degradation.sealed import DamagedError, load_sealed, save_sealed
 from resnet_degradation.seeding import generator
@@ -114,6 +115,7 @@ class StreamBatches:
         num_workers: int,
         cache: Path,
         device: torch.device,
+        world: World = ALONE,
     ) -> None:
         self.num_train = len(train)
         self.splits = {name: len(files) for name, files in held_out.items()}
@@ -124,13 +126,17 @@ class StreamBatches:
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.device = device
+        self.world = world
+        self._share = self.world.share(batch_size)
         self._train = train
         self._labels = train.labels
         self._files = held_out
         self._training_view = JitteredView(seed, image_size, scale, mirror)
         # Testing's single view is as large, in proportion, as the smallest of training.
         self._centre_view = CentreView(image_size, scale[0])
-        statistics = colour_statistics(train, image_size, scale[0], num_workers, cache)
+        statistics = self.world.from_main(
+            lambda: colour_statistics(train, image_size, scale[0], num_workers, cache)
+        )
         mean = statistics.mean
         self.mean = (mean if mean_per_pixel else mean.mean(dim=(1, 2), keepdim=True)).to(device)
         # Column c of this matrix is eigenvector c times eigenvalue c.
@@ -141,24 +147,28 @@ class StreamBatches:
 
         def requests() -> Iterator[list[ViewRequest]]:
             for iteration in range(start, stop):
-                indices = self._indices(iteration).tolist()
-                yield [(index, iteration, i) for i, index in enumerate(indices)]
+                indices = list(enumerate(self._indices(iteration).tolist()))
+                yield [(index, iteration, i) for i, index in indices[self._share]]
 
         views = self._decode(self._train, self._training_view, requests())
         for iteration, pixels in zip(range(start, stop), views, strict=True):
             images = self._centred(pixels) + self._colour_shift(iteration)
-            labels = self._labels[self._indices(iteration)].to(self.device, non_blocking=True)
+            labels = self._labels[self._indices(iteration)[self._share]]
+            labels = labels.to(self.device, non_blocking=True)
             yield images.contiguous(memory_format=torch.channels_last), labels
 
     def held_out(self, split: str) -> BatchGenerator:
         """See `Batches.held_out`."""
         files = self._files[split]
-        requests = one_view_each(len(files), self.eval_batch_size)
+        batches = one_view_each(len(files), self.eval_batch_size)
+        # Where there is nothing to decode for this process, it decodes one image for nothing.
+        requests = [batch[self.world.share(len(batch))] or batch[:1] for batch in batches]
         views = self._decode(files, self._centre_view, requests)
         labels = files.labels.split(self.eval_batch_size)
         for pixels, part in zip(views, labels, strict=True):
-            images = self._centred(pixels).contiguous(memory_format=torch.channels_last)
-            yield images, part.to(self.device)
+            own = part[self.world.share(len(part))].to(self.device)
+            images = self._centred(pixels[: len(own)])
+            yield images.contiguous(memory_format=torch.channels_last), own
 
     def _decode(
         self, files: Files, view: View, requests: Iterable[list[ViewRequest]]
@@ -175,5 +185,5 @@ class StreamBatches:
     def _colour_shift(self, iteration: int) -> Tensor:
         """What the colour augmentation adds to every pixel of an image: (B, 3, 1, 1)."""
         rng = generator("colours", self.seed, iteration)
-        alpha = torch.randn(self.batch_size, 3, generator=rng) * self.colour_std
+        alpha = torch.randn(self.batch_size, 3, generator=rng)[self._share] * self.colour_std
         return (alpha @ self._colours.T)[:, :, None, None].to(self.device, non_blocking=True)

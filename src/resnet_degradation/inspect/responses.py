@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from resnet_degradation.distributed import ALONE, World
 from resnet_degradation.runs import Response
 
 
@@ -18,11 +19,14 @@ def response_layers(net: nn.Module) -> dict[str, nn.Module]:
 
 
 @torch.no_grad()
-def layer_responses(net: nn.Module, batches: Iterable[Tensor]) -> list[Response]:
+def layer_responses(
+    net: nn.Module, batches: Iterable[Tensor], world: World = ALONE
+) -> list[Response]:
     """The standard deviation of each 3x3 layer's output over batches of images (N, C, H, W).
 
     The output is taken after batch normalization and before the nonlinearity, in a residual net
     before the addition. It is measured in evaluation mode; the net is left in the mode it was in.
+    The processes of a world measure it over all their images.
     """
     layers = response_layers(net)
     # Number of values, their sum, the sum of their squares.
@@ -42,13 +46,15 @@ def layer_responses(net: nn.Module, batches: Iterable[Tensor]) -> list[Response]
     net.eval()
     try:
         for images in batches:
-            net(images)
+            if len(images) > 0:
+                net(images)
     finally:
         net.train(was_training)
         for hook in hooks:
             hook.remove()
     responses = []
-    for number, (name, (count, total, squares)) in enumerate(totals.items(), 1):
+    sums = world.sum(torch.stack(list(totals.values())))
+    for number, (name, (count, total, squares)) in enumerate(zip(totals, sums, strict=True), 1):
         variance = squares / count - (total / count) ** 2
         responses.append(Response(number, name, float(variance.clamp(min=0).sqrt())))
     return responses

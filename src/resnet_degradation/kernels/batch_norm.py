@@ -45,7 +45,8 @@ class FusedNormRelu:
         """Whether this is training, on the CPU, in float32 throughout, and unobserved by hooks."""
         values = (x, norm.weight, norm.bias, norm.running_mean, norm.running_var)
         return (
-            norm.training
+            type(norm) is nn.BatchNorm2d
+            and norm.training
             and norm.momentum is not None
             and not norm._forward_hooks
             and not norm._forward_pre_hooks

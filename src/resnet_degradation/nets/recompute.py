@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from resnet_degradation.nets.complexity import LayerCost
@@ -49,7 +50,7 @@ def through_segments(blocks: list[nn.Module], x: Tensor, length: int) -> Tensor:
 @contextmanager
 def statistics_left_alone(blocks: list[nn.Module]) -> Iterator[None]:
     """Blocks in training mode that update copies of their running statistics, soon forgotten."""
-    norms = [m for block in blocks for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for block in blocks for m in block.modules() if isinstance(m, _BatchNorm)]
     kept = [dict(norm._buffers) for norm in norms]
     for norm, buffers in zip(norms, kept, strict=True):
         norm._buffers.update({n: None if v is None else v.clone() for n, v in buffers.items()})

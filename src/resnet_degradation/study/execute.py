@@ -25,8 +25,6 @@ from multiprocessing.connection import wait as wait_for_end
 from pathlib import Path
 from queue import SimpleQueue
 
-from rich.console import Console
-
 from resnet_degradation.config import Config, run_folder
 from resnet_degradation.errors import Stopped, explain, one_line_warnings
 from resnet_degradation.runs import is_finished
@@ -68,7 +66,9 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyView) -> Failures:
     threads = ThreadPoolExecutor(num_processes)
     pending: dict[Future[str | None], int] = {
         # Not more threads when few runs are left: then an interrupted one would end differently.
-        threads.submit(_train_by_one_of, idle, _with_its_threads(run, jobs)): position
+        threads.submit(
+            _train_by_one_of, idle, _with_its_threads(run, jobs) if jobs > 1 else run
+        ): position
         for position, run in enumerate(runs)
     }
     try:
@@ -237,11 +237,11 @@ def _begin_process(slot: int) -> None:
 
 
 def _train_quietly(run: Config) -> str | None:
-    from resnet_degradation.train.loop import train
-    from resnet_degradation.train.progress import RunProgress
+    from resnet_degradation.train.launch import train_on_devices
+    from resnet_degradation.train.progress import Silence
 
     try:
-        train(run, RunProgress(Console(quiet=True)))
+        train_on_devices(run, Silence())
     except Stopped as stop:
         os._exit(stop.exit_code)  # as an exception it would be kept for the study, which is ending
     except Exception as error:

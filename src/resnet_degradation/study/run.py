@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from resnet_degradation.config import OWN_IMAGES, Config, run_folder, run_name
-from resnet_degradation.errors import UserError
+from resnet_degradation.errors import ConfigError, UserError
 from resnet_degradation.runs import is_finished
 from resnet_degradation.study.define import Study
 from resnet_degradation.study.report import print_report, write_report
@@ -27,6 +27,11 @@ def run_study(
     A run that fails does not keep the others from running; UserError is raised at the end.
     """
     arguments = arguments or []
+    if jobs > 1 and study.runs[0].runtime.devices != 1:
+        raise ConfigError(
+            f"jobs={jobs} with runtime.devices={study.runs[0].runtime.devices}: the devices are "
+            "for one run at a time, so give one of them"
+        )
     pending = study.pending()
     if len(pending) < len(study.runs):
         console.print(f"{len(study.runs) - len(pending)} of {len(study.runs)} runs are finished")
@@ -67,6 +72,6 @@ def _execute(
             parts = [study.runs.index(run) + 1 for run in pending]
             log = study.folder / "launcher.log"
             return execute.run_by_launcher(pending, parts, arguments, log, view)
-        if jobs > 1:
+        if jobs > 1 or pending[0].runtime.devices != 1:
             return execute.run_at_once(pending, jobs, view)
         return execute.run_in_turn(pending, view)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.config import Config, run_folder, run_name
+from resnet_degradation.distributed import Agreement, joined
 from resnet_degradation.errors import (
     ConfigError,
     DivergenceError,
@@ -21,10 +22,10 @@ from resnet_degradation.errors import (
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.runs import FinalErrors, Response, Row, checkpoint_files, is_finished
-from resnet_degradation.signals import Wishes, listening
+from resnet_degradation.signals import listening
 from resnet_degradation.train.lock import claimed
-from resnet_degradation.train.progress import View
-from resnet_degradation.train.recorder import Recorder
+from resnet_degradation.train.progress import Silence, View
+from resnet_degradation.train.recorder import Recorder, Rows
 from resnet_degradation.train.setup import (
     Run,
     describe,
@@ -39,16 +40,22 @@ def train(config: Config, progress: View) -> Path:
     """Run a settled configuration to its end and return its run folder.
 
     A finished run is left as it is; an interrupted one goes on from its last checkpoint as if it
-    had never stopped. Raises UserError for whatever the user can mend.
+    had never stopped. Where torchrun or Slurm started several processes, each calls this, and rank
+    0 alone reports progress and owns the folder. Raises UserError for whatever the user can mend.
     """
     folder = run_folder(config)
-    if is_finished(folder):
-        progress.say(f"{run_name(config)} is finished already:\n{folder}")
-        return folder
-    require_folder(config.output_dir)
-    with claimed(folder, config.output_dir):
-        if not is_finished(folder):  # as another process may have left it just now
-            carry_out(prepare(config), progress)
+    with joined(folder.name, config.runtime.timeout) as world:
+        if not world.is_main:
+            progress = Silence()
+        if world.from_main(lambda: is_finished(folder)):
+            progress.say(f"{run_name(config)} is finished already:\n{folder}")
+            return folder
+        if world.is_main:
+            require_folder(config.output_dir)
+        with claimed(folder, config.output_dir) if world.is_main else nullcontext():
+            # Another process may have finished it just now.
+            if not world.from_main(lambda: is_finished(folder)):
+                carry_out(prepare(config, world), progress)
     return folder
 
 
@@ -58,9 +65,9 @@ def carry_out(run: Run, progress: View) -> None:
     Raises Stopped, once the run is saved, when a signal asks for that; RecordError when files
     cannot be written.
     """
-    with listening() as wishes:
+    with listening(alone=run.world.size == 1) as wishes:
         try:
-            iterate_and_finish(run, progress, wishes)
+            iterate_and_finish(run, progress, Agreement(run.world, wishes))
         except (UserError, OSError) as error:
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 error.filename = error.filename or str(run.folder)
@@ -78,9 +85,11 @@ def carry_out(run: Run, progress: View) -> None:
         raise Stopped(wishes.to_stop, f"{run.name} was finished before it was stopped")
 
 
-def iterate_and_finish(run: Run, progress: View, wishes: Wishes) -> None:
+def iterate_and_finish(run: Run, progress: View, wishes: Agreement) -> None:
     """The iterations that are left, and the files that say: finished."""
-    with closing(Recorder(run.folder, run.config, run.rows)) as recorder:
+    is_main = run.world.is_main
+    rows = Recorder(run.folder, run.config, run.rows) if is_main else Rows(run.rows)
+    with closing(rows) as recorder:
         progress.begin(run.start, run.plan.num_iterations, describe(run))
         try:
             iterate(run, recorder, progress, wishes)
@@ -89,6 +98,7 @@ def iterate_and_finish(run: Run, progress: View, wishes: Wishes) -> None:
         finally:
             progress.end()
         recorder.finish(run.config, final, responses, summary(run, final))
+        wishes.finish()
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
 
 
@@ -114,19 +124,20 @@ def final_errors(run: Run) -> FinalErrors:
     return FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
 
 
-def final_responses(run: Run, wishes: Wishes) -> list[Response]:
+def final_responses(run: Run, wishes: Agreement) -> list[Response]:
     """The layer responses at the end of a run, on all images of its first held-out split."""
 
     def held_out_images() -> Iterator[Tensor]:
         with closing(run.batches.held_out(next(iter(run.batches.splits)))) as held_out:
             for images, _ in held_out:
+                wishes.refresh()
                 stop_if_asked(run, wishes, run.plan.num_iterations)
                 yield images
 
-    return layer_responses(run.net, held_out_images())
+    return layer_responses(run.net, held_out_images(), run.world)
 
 
-def iterate(run: Run, recorder: Recorder, progress: View, wishes: Wishes) -> None:
+def iterate(run: Run, recorder: Rows, progress: View, wishes: Agreement) -> None:
     """The iterations that are left, with what is saved and measured between them.
 
     A checkpoint holds the run after an update and before anything is measured of it. So an
@@ -135,7 +146,8 @@ def iterate(run: Run, recorder: Recorder, progress: View, wishes: Wishes) -> Non
     """
     plan, forward = run.plan, forward_function(run)
     run.net.train()
-    recorder.add_images(first_images(run))
+    if run.world.is_main:
+        recorder.add_images(first_images(run))
     run.clock.run()
     if run.start > 0:
         measure(run, recorder, progress, wishes, run.start)
@@ -172,7 +184,7 @@ def first_images(run: Run) -> Tensor:
     return (images[:32] + run.batches.mean).clamp(0, 1)
 
 
-def measure(run: Run, recorder: Recorder, progress: View, wishes: Wishes, done: int) -> None:
+def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: int) -> None:
     """What is due after `done` updates: errors, what the schedule learns from them, a row."""
     plan, schedule, meter = run.plan, run.schedule, run.meter
     rate = schedule.rate(done - 1)
@@ -180,8 +192,9 @@ def measure(run: Run, recorder: Recorder, progress: View, wishes: Wishes, done: 
     if plan.due(done, plan.eval_every) or schedule.wants_held_out_error(done):
         check_finite(run, done)
         with run.clock.excluded():
+            run.world.average_statistics(run.net)
             held_out = held_out_errors(
-                run.net, run.batches, lambda: heed(run, progress, wishes, done)
+                run.net, run.batches, lambda: heed(run, progress, wishes, done), run.world
             )
     # From here on the run's state changes, so no signal is heeded.
     if schedule.wants_training_error(done):
@@ -211,22 +224,24 @@ def measure(run: Run, recorder: Recorder, progress: View, wishes: Wishes, done: 
         progress.row(row)
 
 
-def heed(run: Run, progress: View, wishes: Wishes, done: int) -> None:
+def heed(run: Run, progress: View, wishes: Agreement, done: int) -> None:
     """Save a run of which nothing is measured yet after `done` updates, if a signal asked for it.
 
     Raises Stopped, then, if it asked for the end.
     """
+    wishes.refresh()
     if wishes.to_save or wishes.to_stop is not None:
         save(run, done)
         if wishes.to_save:
             progress.say(f"{run.name}: saved after {done:,} iterations")
-        wishes.to_save, wishes.granted = False, wishes.to_stop is not None
+        wishes.heard.granted = wishes.to_stop is not None
     stop_if_asked(run, wishes, done)
 
 
-def stop_if_asked(run: Run, wishes: Wishes, done: int) -> None:
+def stop_if_asked(run: Run, wishes: Agreement, done: int) -> None:
     """Raise Stopped if a signal asked for the end of a run that is saved."""
     if wishes.to_stop is not None:
+        run.world.wait_for_all()  # rank 0 may be saving still
         raise Stopped(
             wishes.to_stop,
             f"{run.name} stopped after {done:,} of {run.plan.num_iterations:,} iterations, all "
@@ -246,7 +261,7 @@ def save(run: Run, done: int) -> None:
 
 def check_finite(run: Run, done: int) -> None:
     """Raise DivergenceError if the training loss was not finite in one of `done` iterations."""
-    if (finite := int(run.meter.num_finite)) < done:
+    if (finite := run.meter.count_finite()) < done:
         raise diverged(run, finite + 1, f"the loss of iteration {finite + 1:,} is not finite")
 
 

@@ -44,6 +44,25 @@ class View(Protocol):
         """The run is over, finished or not."""
 
 
+class Silence:
+    """A view that shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Print nothing."""
+
+    def begin(self, start: int, total: int, about: str) -> None:
+        """Show nothing."""
+
+    def advance(self, done: int) -> None:
+        """Show nothing."""
+
+    def row(self, row: Row) -> None:
+        """Show nothing."""
+
+    def end(self) -> None:
+        """Nothing to take away."""
+
+
 class Errors:
     """The last errors of a run as text; the held-out one stays until the next is measured."""
 

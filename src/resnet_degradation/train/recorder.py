@@ -44,7 +44,38 @@ SCALARS = {
 }
 
 
-class Recorder:
+class Rows:
+    """The record of a run in memory, for a process that writes nothing."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+
+    def last_iteration(self) -> int:
+        """The iteration of the last row, 0 before the first."""
+        return self.rows[-1].iteration if self.rows else 0
+
+    def add(self, row: Row) -> None:
+        """Append one row."""
+        # As it is written: so that a resumed run, which reads its rows back, has the same.
+        self.rows.append(as_recorded(row))
+
+    def add_images(self, images: Tensor) -> None:
+        """Show some images (N, 3, H, W) in [0, 1] as the net is given them."""
+
+    def finish(
+        self,
+        config: Config,
+        final: FinalErrors,
+        responses: list[Response],
+        summary: dict[str, Any],
+    ) -> None:
+        """The run is finished."""
+
+    def close(self) -> None:
+        """Close the files; the run can be resumed."""
+
+
+class Recorder(Rows):
     """Writes the record of one run, from its rows so far on.
 
     metrics.csv is the record. It is written anew from the rows that the checkpoint holds, so
@@ -54,8 +85,8 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, config: Config, rows: list[Row]) -> None:
+        super().__init__(rows)
         self.folder = folder
-        self.rows = rows
         folder.mkdir(parents=True, exist_ok=True)
         configuration = OmegaConf.to_yaml(config)
         with replaced(folder / "config.yaml") as stream:
@@ -73,17 +104,12 @@ class Recorder:
         for row in rows:
             self._show(row)
 
-    def last_iteration(self) -> int:
-        """The iteration of the last row, 0 before the first."""
-        return self.rows[-1].iteration if self.rows else 0
-
     def add(self, row: Row) -> None:
         """Append one row, visible at once to whoever reads the file."""
-        row = as_recorded(row)  # so that a resumed run, which reads its rows back, has the same
-        self.rows.append(row)
-        self._csv.writerow(format_row(row))
+        super().add(row)
+        self._csv.writerow(format_row(self.rows[-1]))
         self._stream.flush()
-        self._show(row)
+        self._show(self.rows[-1])
 
     def add_images(self, images: Tensor) -> None:
         """Show some images (N, 3, H, W) in [0, 1] as the net is given them."""

@@ -1,5 +1,6 @@
 """Everything that a run consists of, built from its configuration or from its checkpoint."""
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from resnet_degradation.config import (
     Config,
@@ -17,11 +19,13 @@ from resnet_degradation.config import (
     run_name,
 )
 from resnet_degradation.data import Batches, load_source, make_batches
+from resnet_degradation.distributed import ALONE, World
 from resnet_degradation.errors import CheckpointError, ConfigError
 from resnet_degradation.families import Family
 from resnet_degradation.nets import ResNet, build_net, initialise, layer_costs, num_parameters
 from resnet_degradation.nets.blocks import BottleneckStride, Shortcut, norm_relu
 from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
+from resnet_degradation.nets.synchronised import synchronise
 from resnet_degradation.runs import COLUMNS, FinalErrors, Row, format_row, parse_row
 from resnet_degradation.train.checkpoint import (
     Checkpoint,
@@ -52,6 +56,7 @@ class Run:
     name: str
     folder: Path
     device: torch.device
+    world: World
     batches: Batches
     plan: Plan
     net: ResNet
@@ -79,9 +84,11 @@ class Run:
 
     def save(self, done: int) -> None:
         """Write a checkpoint after `done` updates, of which nothing is measured yet."""
+        self.world.average_statistics(self.net)
         states = {name: part.state_dict() for name, part in self.parts().items()}
         rows = [format_row(row) for row in self.rows]
-        save_checkpoint(self.folder, Checkpoint(done, self.identity, states, rows, self.begun))
+        if self.world.is_main:
+            save_checkpoint(self.folder, Checkpoint(done, self.identity, states, rows, self.begun))
 
     def take_up(self, checkpoint: Checkpoint) -> None:
         """Be as the checkpoint's run was; raises CheckpointError if it is of another run."""
@@ -110,21 +117,24 @@ class Run:
         self.start = checkpoint.iteration
 
 
-def prepare(config: Config) -> Run:
+def prepare(config: Config, world: World = ALONE) -> Run:
     """The run of a settled configuration, at its beginning or at its last checkpoint.
 
+    Rank 0 of a world reads the checkpoint for all.
     Raises UserError for images, checkpoints or devices that are not there or not usable.
     """
     recipe = config.recipe
-    device = choose_device(config)
+    device = choose_device(config, world)
     tune(config.runtime.precision)
     source = load_source(config.data)
-    batches = make_batches(source, config, device)
+    batches = make_batches(source, config, device, world)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
     fused = compiled_norm_relu(config, device)
     if fused is not None:
         net.compute_by(fused)
+    if config.runtime.sync_batchnorm and world.size > 1:
+        synchronise(net, device)
     costs = layer_costs(net, config.data.image_size)
     stages = activation_bytes(costs)
     if recomputes(config, stages, device):
@@ -137,6 +147,7 @@ def prepare(config: Config) -> Run:
         name=run_name(config),
         folder=run_folder(config),
         device=device,
+        world=world,
         batches=batches,
         plan=plan,
         net=net,
@@ -150,7 +161,7 @@ def prepare(config: Config) -> Run:
         ),
         scaler=torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16"),
         schedule=Schedule(recipe, plan.num_iterations, batches.num_train),
-        meter=Meter(device, readers=("row", "warm-up", "final")),
+        meter=Meter(device, ("row", "warm-up", "final"), world),
         clock=Clock(),
         start=0,
         rows=[],
@@ -159,16 +170,17 @@ def prepare(config: Config) -> Run:
             "the version of torch": str(torch.__version__),
             "the device": device.type,
             "the number of threads": torch.get_num_threads(),
+            "the number of processes": world.size,
             "batch normalization": "fused" if fused is not None else "torch's",
         },
     )
-    if (checkpoint := load_checkpoint(run.folder)) is not None:
+    if (checkpoint := world.from_main(lambda: load_checkpoint(run.folder))) is not None:
         run.take_up(checkpoint)
     return run
 
 
-def choose_device(config: Config) -> torch.device:
-    """The device of a run on one device; also sets the number of CPU threads if one is given."""
+def choose_device(config: Config, world: World = ALONE) -> torch.device:
+    """The device of this process; also sets the number of its CPU threads."""
     wanted = config.runtime.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
@@ -177,8 +189,18 @@ def choose_device(config: Config) -> torch.device:
         )
     if config.runtime.num_threads > 0:
         torch.set_num_threads(config.runtime.num_threads)
-    use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if use_cuda else "cpu")
+    elif world.size > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world.local_size))
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if world.local_rank >= torch.cuda.device_count():
+        raise ConfigError(
+            f"{world.local_size} processes on a machine with {torch.cuda.device_count()} GPUs: "
+            "start one a GPU, or set runtime.device=cpu"
+        )
+    device = torch.device("cuda", world.local_rank)
+    torch.cuda.set_device(device)
+    return device
 
 
 def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResNet:
@@ -201,7 +223,9 @@ def describe(run: Run) -> str:
     """What is going to be run, in a few lines."""
     config, plan, size = run.config, run.plan, run.config.data.image_size
     held_out = ", ".join(f"{count:,} {split}" for split, count in run.batches.splits.items())
-    on = f"cpu, {torch.get_num_threads()} threads" if run.device.type == "cpu" else str(run.device)
+    on = f"cpu, {torch.get_num_threads()} threads" if run.device.type == "cpu" else run.device.type
+    if run.world.size > 1:
+        on = f"{run.world.size} processes, each on {on}"
     epochs = plan.num_iterations / plan.iterations_per_epoch
     lines = [
         f"{run.name}, {config.family} family: {num_parameters(run.net):,} parameters, "
@@ -236,14 +260,27 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "num_parameters": num_parameters(run.net),
         "multiply_adds": run.multiply_adds,
         "seconds": run.clock.seconds(),
+        "num_processes": run.world.size,
         "batch_normalization": run.begun["batch normalization"],
         **environment(run.device),
     }
 
 
 def forward_function(run: Run) -> nn.Module:
-    """The net, compiled if the configuration asks for it."""
+    """The net, its gradients averaged over all processes, compiled if that is asked for."""
     modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
+    net: nn.Module = run.net
+    if run.world.size > 1:
+        with warnings.catch_warnings():
+            # Later versions of torch have another name for broadcast_buffers, too.
+            warnings.filterwarnings("ignore", ".*broadcast_buffers")
+            net = DistributedDataParallel(
+                net,
+                device_ids=[run.device] if run.device.type == "cuda" else None,
+                broadcast_buffers=False,  # running statistics are averaged when they are needed
+                gradient_as_bucket_view=True,
+                static_graph=True,
+            )
     if (wanted := run.config.runtime.compile) not in modes:
-        return run.net
-    return cast(nn.Module, torch.compile(run.net, mode=modes[wanted]))
+        return net
+    return cast(nn.Module, torch.compile(net, mode=modes[wanted]))

@@ -1,0 +1,40 @@
+"""Where torchrun or Slurm put this process among those that train one run; without torch."""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Place:
+    """A process's number among all `size` of a run, and among those on its machine."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+
+def place() -> Place | None:
+    """The place of this process, by its environment; None if it trains on its own.
+
+    torchrun (and our own launch) set WORLD_SIZE; srun sets SLURM_STEP_NUM_TASKS, which a batch
+    script or a shell inside an allocation does not have.
+    """
+    if _number("WORLD_SIZE") > 1:
+        rank, size = _number("RANK", 0), _number("WORLD_SIZE")
+        return Place(rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size))
+    if (size := _number("SLURM_STEP_NUM_TASKS")) > 1:
+        on_each = max(1, size // _number("SLURM_STEP_NUM_NODES"))
+        return Place(_number("SLURM_PROCID", 0), size, _number("SLURM_LOCALID", 0), on_each)
+    return None
+
+
+def rank() -> int:
+    """The rank of this process; 0 if it trains on its own."""
+    where = place()
+    return where.rank if where is not None else 0
+
+
+def _number(name: str, default: int = 1) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdigit() else default

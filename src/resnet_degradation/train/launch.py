@@ -1,0 +1,210 @@
+"""Training in several processes on this machine, started by torch's elastic launcher."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from resnet_degradation.config import Config, check_processes, run_folder, run_name
+from resnet_degradation.errors import (
+    LostContactError,
+    PeerFailedError,
+    Stopped,
+    UserError,
+    explain,
+    one_line_warnings,
+)
+from resnet_degradation.processes import place, rank
+from resnet_degradation.runs import checkpoint_files, is_finished
+from resnet_degradation.signals import ENDING, SAVING, end_on_signals, hand_on, handling, requeuing
+from resnet_degradation.train.lock import holder_of
+from resnet_degradation.train.progress import RunProgress, Silence, Terminal, View
+
+# What the elastic launcher handles, and does not give back.
+FOR_AGENT = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+    if hasattr(signal, name)
+]
+
+# A worker that lost another one ends this many seconds later: so the other one is found first.
+GRACE = 1.0
+
+
+class Outcome(NamedTuple):
+    """Why a worker ended early: an exit code, and what is to be said of it, if anything."""
+
+    exit_code: int
+    message: str
+
+
+def train_on_devices(config: Config, progress: View) -> Path:
+    """Train in this process, or in so many workers as `runtime.devices` says; see `train`.
+
+    A worker shows progress by itself, unless it is to be quiet. If a job of a cluster is asked to
+    make room, it is queued again, once the run is saved.
+    """
+    folder = run_folder(config)
+    try:
+        if place() is None and (count := num_processes(config)) > 1 and not is_finished(folder):
+            check_processes(config, count)
+            launch(config, count, quiet=isinstance(progress, Silence))
+            return folder
+        from resnet_degradation.train.loop import train  # what a launcher can do without
+
+        return train(config, progress)
+    except Stopped as stop:
+        hand_on(stop.exit_code - 128)
+        raise
+
+
+def num_processes(config: Config) -> int:
+    """How many processes `runtime.devices` asks for; auto is one a GPU, or one on a CPU."""
+    devices = config.runtime.devices
+    if devices != "auto":
+        return int(devices)
+    return 1 if config.runtime.device == "cpu" else max(1, torch.cuda.device_count())
+
+
+def launch(config: Config, count: int, quiet: bool = False) -> None:
+    """Train in `count` workers. Raises what ended them: UserError, or Stopped on a signal.
+
+    If workers die, all are started again from the last checkpoint, `runtime.max_restarts` times.
+    """
+    folder = run_folder(config)
+
+    asked_for_room: list[int] = []
+
+    def save(number: int, _frame: object) -> None:
+        if (process := holder_of(folder, config.output_dir)) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def make_room(number: int, _frame: object) -> None:
+        asked_for_room.append(number)
+        raise SignalException("asked to make room", signal.SIGTERM)
+
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in FOR_AGENT}
+    handlers |= {SAVING: save} if SAVING is not None else {}
+    handlers |= dict.fromkeys(requeuing(), make_room)
+    with (
+        TemporaryDirectory(prefix="resnet-train-") as logs,
+        torch_set_up(),
+        handling(handlers),
+    ):
+        settings = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=config.runtime.max_restarts,
+            monitor_interval=0.2,
+            logs_specs=DefaultLogsSpecs(log_dir=logs),
+        )
+        try:
+            outcomes: dict[int, Outcome | None] = elastic_launch(settings, work)(config, quiet)
+        except SignalException as error:
+            number = asked_for_room[0] if asked_for_room else int(error.sigval)
+            raise Stopped(number, f"{run_name(config)} stopped. {how_to_go_on(folder)}") from None
+        except ChildFailedError as error:
+            raise _died(*error.get_first_failure(), folder) from None
+    ended = [outcome for outcome in outcomes.values() if outcome is not None]
+    if ended:
+        outcome = max(ended, key=lambda outcome: bool(outcome.message))
+        if outcome.exit_code > 128:
+            raise Stopped(outcome.exit_code - 128, outcome.message)
+        failure = UserError(outcome.message)
+        failure.exit_code = outcome.exit_code
+        raise failure
+
+
+def work(config: Config, quiet: bool) -> Outcome | None:
+    """What a worker does; it returns why it ended early, so that it is not started again."""
+    one_line_warnings()
+    end_on_signals()
+    try:
+        from resnet_degradation.train.loop import train
+
+        train(config, Silence() if quiet else RunProgress(Terminal()))
+    except Stopped as stop:
+        # A launcher that is being stopped itself asks for no outcome, and would wait for us.
+        leave_later(stop.exit_code)
+        return Outcome(stop.exit_code, stop.message if rank() == 0 else "")
+    except PeerFailedError as error:
+        return Outcome(error.exit_code, "")
+    except LostContactError as error:
+        leave_at_once_if_told(error.exit_code)
+        time.sleep(GRACE)
+        raise
+    except Exception as error:
+        if (message := explain(error)) is None:
+            raise
+        prefix = f"rank {rank()}: " if rank() > 0 else ""
+        return Outcome(error.exit_code if isinstance(error, UserError) else 2, prefix + message)
+    return None
+
+
+def leave_later(code: int) -> None:
+    """End this process in GRACE seconds, if it did not end before."""
+    timer = threading.Timer(GRACE, os._exit, [code])
+    timer.daemon = True
+    timer.start()
+
+
+def leave_at_once_if_told(code: int) -> None:
+    """End this process without a word on any signal that asks for its end."""
+    for number in ENDING:
+        signal.signal(number, lambda *_: os._exit(code))
+
+
+@contextmanager
+def torch_set_up() -> Iterator[None]:
+    """Keep back what torch logs of workers that end, which one line of ours says; let them meet."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
+    # Workers that are started again would meet by what the dead ones left in the launcher's store.
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Where the same command goes on from."""
+    files = checkpoint_files(folder)
+    return f"The same command goes on from {files[0].name if files else 'the beginning'}"
+
+
+def _died(number: int, failure: ProcessFailure, folder: Path) -> UserError:
+    """The error of workers of which the one of rank `number` was the first to die."""
+    told = failure.error_file_data["message"]
+    if not isinstance(told, dict):  # it could say nothing any more
+        code = failure.exitcode
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        error = UserError(f"rank {number} (process {failure.pid}) {how}. {how_to_go_on(folder)}")
+        error.exit_code = 1
+        return error
+    name, _, message = told["message"].partition(": ")
+    if name == LostContactError.__name__:
+        return LostContactError(message)
+    print(told["extraInfo"]["py_callstack"], file=sys.stderr)
+    error = UserError(f"rank {number} failed by a bug, {name}. {how_to_go_on(folder)}")
+    error.exit_code = 1
+    return error

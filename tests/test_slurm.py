@@ -1,0 +1,113 @@
+"""A Slurm cluster of one node takes sweeps, and queues a job again that was asked to make room."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import untimed_record, wait_until
+from test_cli import TINY, run_folders
+from test_train import assert_equal_states, final_state
+
+from resnet_degradation.runs import is_finished, last_checkpoint
+
+SCRIPT = Path(__file__).with_name("slurm.sh")
+LIMIT = 240  # seconds for a sweep
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(
+        not (shutil.which("slurmctld") and shutil.which("munged")) or os.geteuid() != 0,
+        reason="needs Slurm, munge and root",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cluster of one node with four processors."""
+    folder = tmp_path_factory.mktemp("slurm")
+    subprocess.run([SCRIPT, "start", folder], check=True, timeout=60)
+    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    yield
+    subprocess.run(["scancel", "--user=root"], check=False, timeout=60)
+    del os.environ["SLURM_CONF"]
+    subprocess.run([SCRIPT, "stop", folder], check=True, timeout=60)
+
+
+def sweep(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [str(Path(sys.executable).with_name("resnet-train")), "-m", *TINY]
+    return subprocess.Popen(
+        [*command, "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: "subprocess.Popen[str]", folder: Path) -> None:
+    """Wait until a sweep has ended well; show what its jobs said if it has not."""
+    said = process.communicate(timeout=LIMIT)
+    logs = [file.read_text() for file in sorted(folder.rglob("*_log.*"))]
+    assert process.returncode == 0, "\n".join([*said, *logs])
+
+
+def output_of_jobs(folder: Path) -> str:
+    return "\n".join(file.read_text() for file in sorted(folder.rglob("*_log.out")))
+
+
+PROCESSES = pytest.mark.parametrize(
+    "processes", ["hydra.launcher.tasks_per_node=2", "runtime.devices=2"]
+)
+
+
+@pytest.mark.usefixtures("_cluster")
+@PROCESSES
+def test_a_sweep_of_two_jobs_makes_a_folder_for_each(tmp_path: Path, processes: str) -> None:
+    """Two tasks a job are one world; so are the workers that a job of one task starts."""
+    ended(sweep(tmp_path, processes, "seed=0,1"), tmp_path)
+    folders = run_folders(tmp_path)
+    assert len(folders) == 2
+    assert all(map(is_finished, folders))
+    said = output_of_jobs(tmp_path)
+    assert said.count("2 processes, each on cpu") == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+
+
+def running_job() -> str | None:
+    """The number of the one job that runs."""
+    command = ["squeue", "--noheader", "--states=RUNNING", "--format=%A"]
+    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return told.stdout.strip() or None
+
+
+@pytest.mark.usefixtures("_cluster")
+@PROCESSES
+def test_a_job_that_is_asked_to_make_room_is_saved_and_queued_again(
+    tmp_path: Path, processes: str
+) -> None:
+    arguments = ("recipe.iterations=1500", "runtime.log_every=50", processes)
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    ended(sweep(tmp_path / "whole", *arguments), tmp_path)
+    (whole,) = run_folders(tmp_path / "whole")
+
+    process = sweep(tmp_path / "cut", *arguments, "runtime.checkpoint_every=100000")
+    wait_until(lambda: run_folders(tmp_path / "cut"), LIMIT)
+    (folder,) = run_folders(tmp_path / "cut")
+    wait_until(lambda: len(untimed_record(folder)) > 2, LIMIT)
+    job = running_job()
+    assert job is not None
+    subprocess.run(["scancel", "--signal=USR2", job], check=True, timeout=60)
+    wait_until(lambda: last_checkpoint(folder) > 0, 60)
+    saved = last_checkpoint(folder)
+    time.sleep(1)
+    ended(process, tmp_path)
+    assert f"resumed after {saved:,} iterations" in output_of_jobs(tmp_path / "cut")
+    assert untimed_record(folder) == untimed_record(whole)
+    assert_equal_states(final_state(folder), final_state(whole))
