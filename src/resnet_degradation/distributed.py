@@ -135,7 +135,7 @@ def _join(name: str, where: Place, timeout: timedelta) -> Store:
         _meet_in_slurm()
     try:
         store, _, _ = next(rendezvous("env://", timeout=timeout))
-        store = PrefixStore(name, store)
+        store = PrefixStore(f"{name}/{_attempt()}", store)
         _KEPT.append(store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
@@ -153,6 +153,15 @@ def _join(name: str, where: Place, timeout: timedelta) -> Store:
         failure.rank = where.rank
         raise failure from error
     return store
+
+
+def _attempt() -> str:
+    """Which start of the processes this is, where they meet in a store that outlives them.
+
+    There, those that are started again would find each other by what the dead ones left.
+    """
+    outlives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
 
 
 def _meet_in_slurm() -> None:

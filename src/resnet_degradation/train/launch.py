@@ -102,7 +102,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
     handlers |= dict.fromkeys(requeuing(), make_room)
     with (
         TemporaryDirectory(prefix="resnet-train-") as logs,
-        torch_set_up(),
+        torch_kept_quiet(),
         handling(handlers),
     ):
         settings = LaunchConfig(
@@ -174,11 +174,9 @@ def leave_at_once_if_told(code: int) -> None:
 
 
 @contextmanager
-def torch_set_up() -> Iterator[None]:
-    """Keep back what torch logs of workers that end, which one line of ours says; let them meet."""
+def torch_kept_quiet() -> Iterator[None]:
+    """Keep back what torch logs of workers that end: one line of ours says it."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
-    # Workers that are started again would meet by what the dead ones left in the launcher's store.
-    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     logging.disable()
     try:
         yield
