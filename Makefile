@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev reproduce-figure test test-fast test-slurm torture bench lint format wheel clean
+.PHONY: help install install-dev reproduce-figure test test-fast test-cluster torture bench lint format wheel clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,14 +18,14 @@ help: ## Show this help
 reproduce-figure: $(INSTALLED) ## Train a figure's nets, draw it (STUDY=quick ARGS=...)
 	@$(BIN)/resnet-study study=$(STUDY) $(ARGS)
 
-test: $(INSTALLED_DEV) ## Run all tests but those of Slurm
-	@$(BIN)/python -m pytest -n auto -m "not slurm"
+test: $(INSTALLED_DEV) ## Run all tests but those of test-cluster
+	@$(BIN)/python -m pytest -n auto -m "not slurm and not hosts"
 
 test-fast: $(INSTALLED_DEV) ## Run the tests that take seconds
-	@$(BIN)/python -m pytest -n auto -m "not slow and not slurm"
+	@$(BIN)/python -m pytest -n auto -m "not slow and not slurm and not hosts"
 
-test-slurm: $(INSTALLED_DEV) ## Test on a Slurm cluster of one node (root, slurm-wlm, munge)
-	@$(BIN)/python -m pytest -m slurm
+test-cluster: $(INSTALLED_DEV) ## Test on two hosts and on Slurm (root, iproute2, slurm-wlm)
+	@$(BIN)/python -m pytest -m "slurm or hosts"
 
 torture: $(INSTALLED_DEV) ## Kill runs, damage files, mistype settings; count what fails
 	@$(BIN)/python scripts/torture.py $(ARGS)

@@ -22,7 +22,7 @@ MEETING_PLACE = "10.77.0.1:29511"
 RUN = (*TINY, "recipe.iterations=600", "runtime.checkpoint_every=20", "runtime.log_every=20")
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.hosts,
     pytest.mark.skipif(
         shutil.which("ip") is None or not hasattr(os, "geteuid") or os.geteuid() != 0,
         reason="network namespaces need root and iproute2",

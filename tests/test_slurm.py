@@ -1,10 +1,10 @@
 """A Slurm cluster of one node takes sweeps, and queues a job again that was asked to make room."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from test_train import assert_equal_states, final_state
 from resnet_degradation.runs import is_finished, last_checkpoint
 
 SCRIPT = Path(__file__).with_name("slurm.sh")
+BIN = Path(sys.executable).parent
 LIMIT = 240  # seconds for a sweep
 
 pytestmark = [
@@ -40,7 +41,7 @@ def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def sweep(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
-    command = [str(Path(sys.executable).with_name("resnet-train")), "-m", *TINY]
+    command = [str(BIN / "resnet-train"), "-m", *TINY]
     return subprocess.Popen(
         [*command, "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", *arguments],
         cwd=folder,
@@ -67,10 +68,8 @@ PROCESSES = pytest.mark.parametrize(
 
 
 @pytest.mark.usefixtures("_cluster")
-@PROCESSES
-def test_a_sweep_of_two_jobs_makes_a_folder_for_each(tmp_path: Path, processes: str) -> None:
-    """Two tasks a job are one world; so are the workers that a job of one task starts."""
-    ended(sweep(tmp_path, processes, "seed=0,1"), tmp_path)
+def test_a_sweep_of_two_jobs_of_two_tasks_makes_a_folder_for_each(tmp_path: Path) -> None:
+    ended(sweep(tmp_path, "hydra.launcher.tasks_per_node=2", "seed=0,1"), tmp_path)
     folders = run_folders(tmp_path)
     assert len(folders) == 2
     assert all(map(is_finished, folders))
@@ -86,28 +85,35 @@ def running_job() -> str | None:
     return told.stdout.strip() or None
 
 
+# One process has one thread whether it is a task or a worker, so that the numbers are the same.
+LONGER = ("recipe.iterations=800", "runtime.log_every=50")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two processes that was never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    command = [str(BIN / "resnet-train"), *TINY, *LONGER, "runtime.devices=2"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=LIMIT)
+    (run,) = run_folders(folder)
+    return run
+
+
 @pytest.mark.usefixtures("_cluster")
 @PROCESSES
 def test_a_job_that_is_asked_to_make_room_is_saved_and_queued_again(
-    tmp_path: Path, processes: str
+    tmp_path: Path, whole: Path, processes: str
 ) -> None:
-    arguments = ("recipe.iterations=1500", "runtime.log_every=50", processes)
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    ended(sweep(tmp_path / "whole", *arguments), tmp_path)
-    (whole,) = run_folders(tmp_path / "whole")
-
-    process = sweep(tmp_path / "cut", *arguments, "runtime.checkpoint_every=100000")
-    wait_until(lambda: run_folders(tmp_path / "cut"), LIMIT)
-    (folder,) = run_folders(tmp_path / "cut")
-    wait_until(lambda: len(untimed_record(folder)) > 2, LIMIT)
+    process = sweep(tmp_path, *LONGER, processes, "runtime.checkpoint_every=100000")
+    wait_until(lambda: run_folders(tmp_path), LIMIT)
+    (folder,) = run_folders(tmp_path)
+    wait_until(lambda: len(untimed_record(folder)) > 1, LIMIT)
     job = running_job()
     assert job is not None
     subprocess.run(["scancel", "--signal=USR2", job], check=True, timeout=60)
-    wait_until(lambda: last_checkpoint(folder) > 0, 60)
-    saved = last_checkpoint(folder)
-    time.sleep(1)
+    wait_until(lambda: last_checkpoint(folder) > 0, LIMIT)
     ended(process, tmp_path)
-    assert f"resumed after {saved:,} iterations" in output_of_jobs(tmp_path / "cut")
+    (resumed,) = re.findall(r"resumed after (\d+) iterations", output_of_jobs(tmp_path))
+    assert 0 < int(resumed) < 800
     assert untimed_record(folder) == untimed_record(whole)
     assert_equal_states(final_state(folder), final_state(whole))

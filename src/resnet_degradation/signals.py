@@ -16,6 +16,9 @@ from resnet_degradation.errors import Stopped
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 SAVING: signal.Signals | None = getattr(signal, "SIGUSR1", None)
 
+# By these, or by the former, batch systems ask for room.
+REQUEUING = [getattr(signal, n) for n in ("SIGUSR2",) if hasattr(signal, n)]
+
 # By default it would end a process that has nothing to save yet.
 _SAVING_NOTHING: dict[int, Any] = {} if SAVING is None else {SAVING: lambda *_: None}
 
@@ -91,9 +94,8 @@ def requeuing() -> list[int]:
     """The signals by which a batch system asks for room, and submitit then queues a job again."""
     return [
         number
-        for number in (getattr(signal, n, None) for n in ("SIGUSR1", "SIGUSR2"))
-        if number is not None
-        and str(getattr(signal.getsignal(number), "__module__", "")).startswith("submitit")
+        for number in (*REQUEUING, *([SAVING] if SAVING is not None else []))
+        if str(getattr(signal.getsignal(number), "__module__", "")).startswith("submitit")
     ]
 
 

@@ -29,7 +29,15 @@ from resnet_degradation.errors import (
 )
 from resnet_degradation.processes import place, rank
 from resnet_degradation.runs import checkpoint_files, is_finished
-from resnet_degradation.signals import ENDING, SAVING, end_on_signals, hand_on, handling, requeuing
+from resnet_degradation.signals import (
+    ENDING,
+    REQUEUING,
+    SAVING,
+    end_on_signals,
+    hand_on,
+    handling,
+    requeuing,
+)
 from resnet_degradation.train.lock import holder_of
 from resnet_degradation.train.progress import RunProgress, Silence, Terminal, View
 
@@ -138,6 +146,8 @@ def work(config: Config, quiet: bool) -> Outcome | None:
     """What a worker does; it returns why it ended early, so that it is not started again."""
     one_line_warnings()
     end_on_signals()
+    for number in REQUEUING:  # Slurm sends it to all processes of a job: it is for the launcher
+        signal.signal(number, signal.SIG_IGN)
     try:
         from resnet_degradation.train.loop import train
 
