@@ -19,13 +19,13 @@ reproduce-figure: $(INSTALLED) ## Train a figure's nets, draw it (STUDY=quick AR
 	@$(BIN)/resnet-study study=$(STUDY) $(ARGS)
 
 test: $(INSTALLED_DEV) ## Run all tests but those of test-cluster
-	@$(BIN)/python -m pytest -n auto -m "not slurm and not hosts"
+	@$(BIN)/python -m pytest -n auto -m "not processes and not slurm and not hosts"
 
 test-fast: $(INSTALLED_DEV) ## Run the tests that take seconds
-	@$(BIN)/python -m pytest -n auto -m "not slow and not slurm and not hosts"
+	@$(BIN)/python -m pytest -n auto -m "not slow and not processes and not slurm and not hosts"
 
-test-cluster: $(INSTALLED_DEV) ## Test on two hosts and on Slurm (root, iproute2, slurm-wlm)
-	@$(BIN)/python -m pytest -m "slurm or hosts"
+test-cluster: $(INSTALLED_DEV) ## Test several processes, and as root two hosts and Slurm
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "processes or slurm or hosts"
 
 torture: $(INSTALLED_DEV) ## Kill runs, damage files, mistype settings; count what fails
 	@$(BIN)/python scripts/torture.py $(ARGS)

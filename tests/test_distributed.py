@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from resnet_degradation.config import Config, run_folder
 from resnet_degradation.data import load_source, make_batches
-from resnet_degradation.distributed import World
+from resnet_degradation.distributed import RunningStatistics, World, flat_statistics
 from resnet_degradation.errors import ConfigError, UserError
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.runs import is_finished, last_checkpoint, read_final_errors
@@ -117,7 +117,7 @@ def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
 TWENTY = ("recipe.iterations=20", "runtime.log_every=1", "runtime.eval_every=10")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("size", [2, 4])
 def test_with_the_statistics_of_all_processes_a_run_is_that_of_one(
     tiny: Tiny, train_run: TrainRun, tmp_path: Path, size: int
@@ -135,7 +135,7 @@ def test_with_the_statistics_of_all_processes_a_run_is_that_of_one(
     assert read_final_errors(folder) == read_final_errors(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("size", [2, 4])
 def test_with_statistics_of_their_own_processes_do_what_one_can_imitate(
     tiny: Tiny, size: int
@@ -167,6 +167,31 @@ def test_with_statistics_of_their_own_processes_do_what_one_can_imitate(
         name: torch.stack([s[name].double() for s in states]).mean(dim=0) for name in states[0]
     }
     assert_close({n: v.double() for n, v in final_state(folder)["net"].items()}, means)
+
+
+def test_a_process_keeps_its_own_statistics_when_they_are_averaged_and_saved(tiny: Tiny) -> None:
+    """To the bit: so it makes no difference when a run is evaluated, saved, or resumed."""
+
+    class Doubled(Apart):
+        def sum(self, values: torch.Tensor) -> torch.Tensor:
+            return values.mul_(2.5)
+
+    net = prepare(tiny()).net.train()
+    net(torch.randn(8, 3, 8, 8))
+    own = copy.deepcopy(net.state_dict())
+    statistics = RunningStatistics(net, Doubled(1, 3, 1, 3))
+    with statistics.averaged():
+        torch.testing.assert_close(net.bn1.running_mean, own["bn1.running_mean"] * 2.5 / 3)
+        saved = statistics.state_dict()["of_ranks"]
+        with statistics.averaged():
+            torch.testing.assert_close(net.bn1.running_var, own["bn1.running_var"] * 2.5 / 3)
+    assert_equal_states(net.state_dict(), own)
+    assert torch.equal(saved[1], 2.5 * flat_statistics(net))
+    other = prepare(tiny()).net
+    RunningStatistics(other, Apart(1, 3, 1, 3)).load_state_dict({"of_ranks": saved})
+    assert torch.equal(flat_statistics(other), saved[1])
+    RunningStatistics(net, Apart(1, 2, 1, 2)).load_state_dict({"of_ranks": saved})
+    assert_equal_states(net.state_dict(), own)  # of another number of processes
 
 
 # Going on
@@ -206,7 +231,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return only(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_run_of_two_processes_stops_and_goes_on_as_one_or_two_or_four(
     tmp_path: Path, whole: Path
 ) -> None:
@@ -278,7 +303,7 @@ def assert_ended(process: "subprocess.Popen[str]", code: int, seconds: float) ->
     return line
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_process_that_is_killed_ends_the_run_and_is_named(tmp_path: Path) -> None:
     process, folder = begun(tmp_path)
     victim = other_worker(folder, process.pid)
@@ -287,7 +312,7 @@ def test_a_process_that_is_killed_ends_the_run_and_is_named(tmp_path: Path) -> N
     assert line.startswith(f"error: rank 1 (process {victim}) was ended by SIGKILL. The same")
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_process_that_hangs_ends_the_run_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,7 +323,7 @@ def test_a_process_that_hangs_ends_the_run_in_time(
     assert "rank 0 waited in vain for another process for 5 s (runtime.timeout)" in line
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_processes_are_started_again_from_the_last_checkpoint(tmp_path: Path, whole: Path) -> None:
     arguments = (*MEDIUM, "runtime.devices=2", "runtime.max_restarts=1")
     process = started(tmp_path, "resnet-train", *TINY, *arguments)
@@ -311,7 +336,7 @@ def test_processes_are_started_again_from_the_last_checkpoint(tmp_path: Path, wh
     assert_equal_states(final_state(folder), final_state(whole))
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_what_only_one_process_finds_wrong_is_said_once_and_starts_nothing_again(
     tiny: Tiny,
 ) -> None:
@@ -324,7 +349,7 @@ def test_what_only_one_process_finds_wrong_is_said_once_and_starts_nothing_again
     assert failure.value.exit_code == 2
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no such signal here")
 def test_signals_to_all_processes_save_the_run(tmp_path: Path) -> None:
     process = started(
@@ -340,7 +365,7 @@ def test_signals_to_all_processes_save_the_run(tmp_path: Path) -> None:
     assert f"goes on from iteration-{last_checkpoint(folder):09d}" in line
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_no_process_outlives_the_command(tmp_path: Path) -> None:
     process, _ = begun(tmp_path)
     process.kill()
@@ -351,7 +376,7 @@ def test_no_process_outlives_the_command(tmp_path: Path) -> None:
 # Sweeps and studies
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_sweep_of_runs_of_two_processes_makes_a_folder_each_and_goes_on_after_a_failure(
     tmp_path: Path,
 ) -> None:
@@ -368,7 +393,7 @@ def test_a_sweep_of_runs_of_two_processes_makes_a_folder_each_and_goes_on_after_
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_a_study_trains_each_run_on_two_processes(tmp_path: Path) -> None:
     command = [str(BIN / "resnet-study"), *TINY_STUDY, "runtime.devices=2"]
     studied = done(tmp_path, *command)
@@ -420,7 +445,7 @@ def torchrun(folder: Path, *arguments: str, size: int = 2) -> list[str]:
     return [str(BIN / "torchrun"), *launcher, *in_order(arguments)]
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_under_torchrun_rank_0_alone_speaks_and_writes(tmp_path: Path, tiny: Tiny) -> None:
     command = torchrun(tmp_path, "-m", "seed=0,1")
     trained = done(tmp_path, *command)
@@ -433,7 +458,7 @@ def test_under_torchrun_rank_0_alone_speaks_and_writes(tmp_path: Path, tiny: Tin
     assert "2 processes, each on cpu" in trained.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_under_torchrun_an_error_is_said_once(tmp_path: Path) -> None:
     command = torchrun(tmp_path, "recipe.lr=1e30", "recipe.iterations=20")
     failed = done(tmp_path, *command)
@@ -441,7 +466,7 @@ def test_under_torchrun_an_error_is_said_once(tmp_path: Path) -> None:
     assert len([line for line in failed.stderr.splitlines() if "diverged" in line]) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.processes
 def test_under_torchrun_sigterm_saves_the_run(tmp_path: Path) -> None:
     process = subprocess.Popen(
         torchrun(tmp_path, *LONG),

@@ -5,11 +5,12 @@ NCCL carries what is on a GPU, Gloo what is on the CPU.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,14 +26,15 @@ from resnet_degradation.errors import (
     explain,
 )
 from resnet_degradation.processes import Place, place
-from resnet_degradation.signals import Wishes
+from resnet_degradation.signals import REQUEUING, Wishes
 
 T = TypeVar("T")
 
 # Stores that this process may serve, for as long as it lives: others learn there what failed.
 _KEPT: list[Store] = []
 
-FAILED = "failed"  # the key under which the first process to fail leaves its rank
+# Keys under which the first process to fail, or to find that another is gone, leaves its rank.
+FAILED, LOST = "failed", "lost"
 
 
 @dataclass(frozen=True)
@@ -77,19 +79,73 @@ class World:
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]  # type: ignore[return-value]
 
-    @torch.no_grad()
-    def average_statistics(self, net: nn.Module) -> None:
-        """Replace the running statistics of a net by their means over all processes.
+    def any(self, holds: bool) -> bool:
+        """Whether something holds in any process."""
+        return bool(self.sum(torch.tensor(int(holds))))
 
-        Each process normalizes by its own part of a batch, so they differ. They are running means,
-        so it does not matter how often they are averaged.
-        """
-        if self.size == 1:
+    def by_machine(self, make: Callable[[], T]) -> T:
+        """What each process makes, the first of a machine before the others."""
+        if self.local_rank > 0:
+            self.wait_for_all()
+            return make()
+        made = make()
+        self.wait_for_all()
+        return made
+
+
+class RunningStatistics:
+    """The running statistics of a net, of which each process has its own while it trains.
+
+    Each normalizes by its own part of a batch. For evaluations, and in a checkpoint's net, they are
+    replaced by their means; a checkpoint holds each process's own beside them.
+    """
+
+    def __init__(self, net: nn.Module, world: World) -> None:
+        self.net = net
+        self.world = world
+        self._own: Tensor | None = None  # while the net has the means
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The net has the means of all processes for a while."""
+        if self.world.size == 1 or self._own is not None:
+            yield
             return
-        buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
-        flat = self.sum(torch.cat([buffer.flatten() for buffer in buffers])) / self.size
-        for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
-            buffer.copy_(mean.view_as(buffer))
+        self._own = flat_statistics(self.net)
+        set_statistics(self.net, self.world.sum(self._own.clone()) / self.world.size)
+        try:
+            yield
+        finally:
+            set_statistics(self.net, self._own)
+            self._own = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The statistics (processes, values) of all; nothing if there is one process."""
+        if self.world.size == 1:
+            return {}
+        own = flat_statistics(self.net) if self._own is None else self._own
+        rows = torch.zeros(self.world.size, len(own), device=own.device)
+        rows[self.world.rank] = own
+        return {"of_ranks": self.world.sum(rows)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up this process's own, if there are as many processes as there were."""
+        rows = state.get("of_ranks")
+        if rows is not None and len(rows) == self.world.size:
+            set_statistics(self.net, rows[self.world.rank])
+
+
+def flat_statistics(net: nn.Module) -> Tensor:
+    """A copy of all running means and variances of a net in one row."""
+    return torch.cat([buffer.flatten() for buffer in net.buffers() if buffer.is_floating_point()])
+
+
+@torch.no_grad()
+def set_statistics(net: nn.Module, flat: Tensor) -> None:
+    """Replace all running means and variances of a net."""
+    buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+    for buffer, values in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+        buffer.copy_(values.view_as(buffer))
 
 
 ALONE = World()
@@ -116,14 +172,16 @@ def joined(name: str, timeout: float) -> Iterator[World]:
         contact = _lost_contact(error, world.rank, timeout)
         if contact is None and explain(error) is None:
             raise  # a bug
-        first = _first_to_fail(store, world.rank, claim=contact is None)
+        first = _first(store, FAILED, world.rank, claim=contact is None)
+        if first is None:  # the others lost contact too, and one saying so is enough
+            first = _first(store, LOST, world.rank, claim=True)
         if first not in {None, world.rank}:
             raise PeerFailedError(first) from None
         failure = contact or error
         failure.rank = world.rank  # type: ignore[attr-defined]
         raise failure from None
     except Stopped:
-        _first_to_fail(store, world.rank, claim=True)
+        _first(store, FAILED, world.rank, claim=True)
         raise
     finally:
         with suppress(RuntimeError):
@@ -175,32 +233,39 @@ def _meet_in_slurm() -> None:
     TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
 
 
-def _first_to_fail(store: Store, rank: int, claim: bool) -> int | None:
-    """The rank that failed first, which may be this one if it claims to; None if none said so."""
+def _first(store: Store, key: str, rank: int, claim: bool) -> int | None:
+    """The rank that said something first, this one if it claims to; None if none did."""
     with suppress(RuntimeError):  # who keeps the store may be gone
         if claim:
-            return int(store.compare_set(FAILED, "", str(rank)))
-        if store.check([FAILED]):
-            return int(store.get(FAILED))
+            return int(store.compare_set(key, "", str(rank)))
+        if store.check([key]):
+            return int(store.get(key))
     return None
+
+
+# What Gloo and NCCL say of a process that does not answer, and of one that is gone.
+SILENT = re.compile(r"time(d |-)?out", re.IGNORECASE)
+GONE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|pair clos", re.I)
 
 
 def _lost_contact(error: Exception, rank: int, timeout: float) -> LostContactError | None:
     """What to say if an error is that another process is gone or silent."""
-    text = str(error)
     if not isinstance(error, RuntimeError) or isinstance(error, NotImplementedError):
         return None
-    if "Timed out" in text or "timed out" in text:
+    if SILENT.search(str(error)):
         return LostContactError(
             f"rank {rank} waited in vain for another process for {timeout:g} s (runtime.timeout); "
             "the same command goes on from the last checkpoint"
         )
-    if isinstance(error, dist.DistError) or "gloo" in text or "NCCL" in text:
+    if isinstance(error, dist.DistError) or GONE.search(str(error)):
         return LostContactError(
             f"rank {rank} lost contact with another process; the same command goes on from the "
             "last checkpoint"
         )
     return None
+
+
+FIRST = 1000  # what is added to the number of a signal that comes before others
 
 
 class Agreement:
@@ -221,8 +286,9 @@ class Agreement:
     def refresh(self) -> None:
         """Learn what all asked for; called by all processes equally often."""
         heard = self.heard
-        mine = torch.tensor([heard.to_stop or 0, int(heard.to_save)])
-        heard.to_save = False
+        stop = heard.to_stop or 0
+        save, heard.to_save = heard.to_save, False
+        mine = torch.tensor([stop + FIRST * (stop in REQUEUING), int(save)])
         if self.world.size == 1:
             self._learn(mine)
             return
@@ -239,4 +305,4 @@ class Agreement:
 
     def _learn(self, asked: Tensor) -> None:
         stop, save = asked.tolist()
-        self.to_stop, self.to_save = stop or None, bool(save)
+        self.to_stop, self.to_save = stop % FIRST or None, bool(save)

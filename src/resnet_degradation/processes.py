@@ -35,6 +35,13 @@ def rank() -> int:
     return where.rank if where is not None else 0
 
 
+def num_cpus() -> int:
+    """The CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _number(name: str, default: int = 1) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdigit() else default

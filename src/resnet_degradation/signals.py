@@ -73,7 +73,9 @@ def listening(alone: bool = True) -> Iterator[Wishes]:
     def stop(number: int, _frame: FrameType | None) -> None:
         if os.getpid() != owner or wishes.granted:
             return
-        again, wishes.to_stop = wishes.to_stop is not None, number
+        again = wishes.to_stop is not None
+        if wishes.to_stop not in REQUEUING:  # Slurm sends others after them
+            wishes.to_stop = number
         if number == signal.SIGINT and alone:
             if again:
                 raise Stopped(number, f"stopped at once: {RESUMABLE}")

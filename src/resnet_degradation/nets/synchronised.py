@@ -17,6 +17,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
+        given, x = x.dtype, x.float()  # statistics are no matter for fewer bits
         count = x.numel() // x.shape[1] * dist.get_world_size()  # all parts are of one size
         mean = all_reduce(x.sum(dim=(0, 2, 3))) / count
         centred = x - mean[:, None, None]
@@ -27,7 +28,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(var + self.eps)
         out: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
-        return out
+        return out.to(given)
 
 
 def synchronise(net: nn.Module, device: torch.device) -> None:

@@ -27,6 +27,7 @@ from queue import SimpleQueue
 
 from resnet_degradation.config import Config, run_folder
 from resnet_degradation.errors import Stopped, explain, one_line_warnings
+from resnet_degradation.processes import num_cpus
 from resnet_degradation.runs import is_finished
 from resnet_degradation.signals import (
     SAVING,
@@ -181,8 +182,7 @@ def _with_its_threads(run: Config, jobs: int) -> Config:
     """The run with its share of the CPU threads, unless it was given a number of them."""
     if run.runtime.num_threads > 0:
         return run
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    share = max(1, (available or 1) // jobs)
+    share = max(1, num_cpus() // jobs)
     return replace(run, runtime=replace(run.runtime, num_threads=share))
 
 

@@ -20,6 +20,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from resnet_degradation.config import Config, check_processes, run_folder, run_name
 from resnet_degradation.errors import (
+    ConfigError,
     LostContactError,
     PeerFailedError,
     Stopped,
@@ -48,6 +49,9 @@ FOR_AGENT = [
     if hasattr(signal, name)
 ]
 
+# Seconds that workers may take to save the run when they are asked to end.
+PATIENCE = 120
+
 # A worker that lost another one ends this many seconds later: so the other one is found first.
 GRACE = 1.0
 
@@ -69,6 +73,7 @@ def train_on_devices(config: Config, progress: View) -> Path:
     try:
         if place() is None and (count := num_processes(config)) > 1 and not is_finished(folder):
             check_processes(config, count)
+            check_devices(config, count)
             launch(config, count, quiet=isinstance(progress, Silence))
             return folder
         from resnet_degradation.train.loop import train  # what a launcher can do without
@@ -85,6 +90,16 @@ def num_processes(config: Config) -> int:
     if devices != "auto":
         return int(devices)
     return 1 if config.runtime.device == "cpu" else max(1, torch.cuda.device_count())
+
+
+def check_devices(config: Config, count: int) -> None:
+    """Raise ConfigError if there are fewer GPUs than processes that want one each."""
+    num_gpus = 0 if config.runtime.device == "cpu" else torch.cuda.device_count()
+    if 0 < num_gpus < count:
+        raise ConfigError(
+            f"runtime.devices={count}, but there are {num_gpus} GPUs here: give {num_gpus}, or "
+            "runtime.device=cpu"
+        )
 
 
 def launch(config: Config, count: int, quiet: bool = False) -> None:
@@ -125,6 +140,11 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
             monitor_interval=0.2,
             logs_specs=DefaultLogsSpecs(log_dir=logs),
         )
+        # Who ignores a signal (nohup) goes on doing so; and saving may take its time.
+        heard = [n.name for n in FOR_AGENT if signal.getsignal(n) is not signal.SIG_IGN]
+        for name, value in (("signals_to_handle", ",".join(heard)), ("shutdown_timeout", PATIENCE)):
+            if hasattr(settings, name):  # by the version of torch
+                setattr(settings, name, value)
         try:
             outcomes: dict[int, Outcome | None] = elastic_launch(settings, work)(config, quiet)
         except SignalException as error:
@@ -134,7 +154,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
             raise _died(*error.get_first_failure(), folder) from None
     ended = [outcome for outcome in outcomes.values() if outcome is not None]
     if ended:
-        outcome = max(ended, key=lambda outcome: bool(outcome.message))
+        outcome = max(ended, key=lambda each: (each.exit_code > 128, bool(each.message)))
         if outcome.exit_code > 128:
             raise Stopped(outcome.exit_code - 128, outcome.message)
         failure = UserError(outcome.message)
@@ -154,9 +174,10 @@ def work(config: Config, quiet: bool) -> Outcome | None:
         train(config, Silence() if quiet else RunProgress(Terminal()))
     except Stopped as stop:
         # A launcher that is being stopped itself asks for no outcome, and would wait for us.
-        leave_later(stop.exit_code)
-        return Outcome(stop.exit_code, stop.message if rank() == 0 else "")
+        leave_later(stop.exit_code, GRACE)
+        return Outcome(stop.exit_code, stop.message)
     except PeerFailedError as error:
+        leave_later(error.exit_code, config.runtime.timeout)
         return Outcome(error.exit_code, "")
     except LostContactError as error:
         leave_at_once_if_told(error.exit_code)
@@ -165,14 +186,15 @@ def work(config: Config, quiet: bool) -> Outcome | None:
     except Exception as error:
         if (message := explain(error)) is None:
             raise
+        leave_later(2, config.runtime.timeout)  # if another process never comes to its end
         prefix = f"rank {rank()}: " if rank() > 0 else ""
         return Outcome(error.exit_code if isinstance(error, UserError) else 2, prefix + message)
     return None
 
 
-def leave_later(code: int) -> None:
-    """End this process in GRACE seconds, if it did not end before."""
-    timer = threading.Timer(GRACE, os._exit, [code])
+def leave_later(code: int, seconds: float) -> None:
+    """End this process after so many seconds, if it did not end before."""
+    timer = threading.Timer(seconds, os._exit, [code])
     timer.daemon = True
     timer.start()
 

@@ -134,7 +134,8 @@ def final_responses(run: Run, wishes: Agreement) -> list[Response]:
                 stop_if_asked(run, wishes, run.plan.num_iterations)
                 yield images
 
-    return layer_responses(run.net, held_out_images(), run.world)
+    with run.statistics.averaged():
+        return layer_responses(run.net, held_out_images(), run.world)
 
 
 def iterate(run: Run, recorder: Rows, progress: View, wishes: Agreement) -> None:
@@ -191,8 +192,7 @@ def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: i
     held_out: dict[str, float] = {}
     if plan.due(done, plan.eval_every) or schedule.wants_held_out_error(done):
         check_finite(run, done)
-        with run.clock.excluded():
-            run.world.average_statistics(run.net)
+        with run.clock.excluded(), run.statistics.averaged():
             held_out = held_out_errors(
                 run.net, run.batches, lambda: heed(run, progress, wishes, done), run.world
             )

@@ -1,6 +1,5 @@
 """Everything that a run consists of, built from its configuration or from its checkpoint."""
 
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +18,14 @@ from resnet_degradation.config import (
     run_name,
 )
 from resnet_degradation.data import Batches, load_source, make_batches
-from resnet_degradation.distributed import ALONE, World
+from resnet_degradation.distributed import ALONE, RunningStatistics, World
 from resnet_degradation.errors import CheckpointError, ConfigError
 from resnet_degradation.families import Family
 from resnet_degradation.nets import ResNet, build_net, initialise, layer_costs, num_parameters
 from resnet_degradation.nets.blocks import BottleneckStride, Shortcut, norm_relu
 from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
 from resnet_degradation.nets.synchronised import synchronise
+from resnet_degradation.processes import num_cpus
 from resnet_degradation.runs import COLUMNS, FinalErrors, Row, format_row, parse_row
 from resnet_degradation.train.checkpoint import (
     Checkpoint,
@@ -60,6 +60,7 @@ class Run:
     batches: Batches
     plan: Plan
     net: ResNet
+    statistics: RunningStatistics
     multiply_adds: int  # of one image
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # of the loss in fp16; it does nothing in other precisions
@@ -75,6 +76,7 @@ class Run:
         """What has a state that continuing exactly needs; the data needs only the iteration."""
         return {
             "net": self.net,
+            "statistics": self.statistics,  # after those of the net, which they replace
             "optimizer": self.optimizer,
             "scaler": self.scaler,
             "schedule": self.schedule,
@@ -84,11 +86,13 @@ class Run:
 
     def save(self, done: int) -> None:
         """Write a checkpoint after `done` updates, of which nothing is measured yet."""
-        self.world.average_statistics(self.net)
-        states = {name: part.state_dict() for name, part in self.parts().items()}
-        rows = [format_row(row) for row in self.rows]
-        if self.world.is_main:
-            save_checkpoint(self.folder, Checkpoint(done, self.identity, states, rows, self.begun))
+        with self.statistics.averaged():
+            states = {name: part.state_dict() for name, part in self.parts().items()}
+            rows = [format_row(row) for row in self.rows]
+            if self.world.is_main:
+                save_checkpoint(
+                    self.folder, Checkpoint(done, self.identity, states, rows, self.begun)
+                )
 
     def take_up(self, checkpoint: Checkpoint) -> None:
         """Be as the checkpoint's run was; raises CheckpointError if it is of another run."""
@@ -126,18 +130,20 @@ def prepare(config: Config, world: World = ALONE) -> Run:
     recipe = config.recipe
     device = choose_device(config, world)
     tune(config.runtime.precision)
-    source = load_source(config.data)
+    source = world.by_machine(lambda: load_source(config.data))  # one download a machine
     batches = make_batches(source, config, device, world)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
     fused = compiled_norm_relu(config, device)
     if fused is not None:
         net.compute_by(fused)
+    normalization = "fused" if fused is not None else "torch's"
     if config.runtime.sync_batchnorm and world.size > 1:
         synchronise(net, device)
+        normalization = "synchronised"
     costs = layer_costs(net, config.data.image_size)
     stages = activation_bytes(costs)
-    if recomputes(config, stages, device):
+    if world.any(recomputes(config, stages, device, world)):
         net.segment_lengths = segment_lengths(stages)
         keep_freed_memory(below=largest_map(config, stages))
     else:
@@ -151,6 +157,7 @@ def prepare(config: Config, world: World = ALONE) -> Run:
         batches=batches,
         plan=plan,
         net=net,
+        statistics=RunningStatistics(net, world),
         multiply_adds=sum(cost.multiply_adds for cost in costs),
         optimizer=torch.optim.SGD(
             net.parameters(),
@@ -171,7 +178,7 @@ def prepare(config: Config, world: World = ALONE) -> Run:
             "the device": device.type,
             "the number of threads": torch.get_num_threads(),
             "the number of processes": world.size,
-            "batch normalization": "fused" if fused is not None else "torch's",
+            "batch normalization": normalization,
         },
     )
     if (checkpoint := world.from_main(lambda: load_checkpoint(run.folder))) is not None:
@@ -190,15 +197,19 @@ def choose_device(config: Config, world: World = ALONE) -> torch.device:
     if config.runtime.num_threads > 0:
         torch.set_num_threads(config.runtime.num_threads)
     elif world.size > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world.local_size))
+        torch.set_num_threads(max(1, num_cpus() // world.local_size))
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    if world.local_rank >= torch.cuda.device_count():
+    if world.size == 1:
+        return torch.device("cuda")
+    num_gpus = torch.cuda.device_count()
+    if num_gpus > 1 and world.local_rank >= num_gpus:
         raise ConfigError(
-            f"{world.local_size} processes on a machine with {torch.cuda.device_count()} GPUs: "
-            "start one a GPU, or set runtime.device=cpu"
+            f"{world.local_size} processes on a machine with {num_gpus} GPUs: start one a GPU, or "
+            "set runtime.device=cpu"
         )
-    device = torch.device("cuda", world.local_rank)
+    # Slurm may show each process its own GPU only.
+    device = torch.device("cuda", world.local_rank % num_gpus)
     torch.cuda.set_device(device)
     return device
 
@@ -267,20 +278,20 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
 
 
 def forward_function(run: Run) -> nn.Module:
-    """The net, its gradients averaged over all processes, compiled if that is asked for."""
+    """The net, compiled if that is asked for, its gradients averaged over all processes."""
     modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
     net: nn.Module = run.net
-    if run.world.size > 1:
-        with warnings.catch_warnings():
-            # Later versions of torch have another name for broadcast_buffers, too.
-            warnings.filterwarnings("ignore", ".*broadcast_buffers")
-            net = DistributedDataParallel(
-                net,
-                device_ids=[run.device] if run.device.type == "cuda" else None,
-                broadcast_buffers=False,  # running statistics are averaged when they are needed
-                gradient_as_bucket_view=True,
-                static_graph=True,
-            )
-    if (wanted := run.config.runtime.compile) not in modes:
+    if (wanted := run.config.runtime.compile) in modes:
+        net = cast(nn.Module, torch.compile(net, mode=modes[wanted]))
+    if run.world.size == 1:
         return net
-    return cast(nn.Module, torch.compile(net, mode=modes[wanted]))
+    with warnings.catch_warnings():
+        # Later versions of torch have another name for broadcast_buffers, too.
+        warnings.filterwarnings("ignore", ".*broadcast_buffers")
+        return DistributedDataParallel(
+            net,
+            device_ids=[run.device] if run.device.type == "cuda" else None,
+            broadcast_buffers=False,  # running statistics are averaged when they are needed
+            gradient_as_bucket_view=True,
+            static_graph=True,
+        )

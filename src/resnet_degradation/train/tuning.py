@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from resnet_degradation.config import Config
+from resnet_degradation.distributed import ALONE, World
 from resnet_degradation.kernels import fused_norm_relu
 from resnet_degradation.nets.blocks import NormRelu
 from resnet_degradation.nets.recompute import Stages
@@ -66,14 +67,17 @@ def wants_compiled(config: Config, device: torch.device) -> bool:
     return runtime.compile == "auto" and device.type == "cpu" and runtime.precision not in MIXED
 
 
-def recomputes(config: Config, stages: Stages, device: torch.device) -> bool:
+def recomputes(config: Config, stages: Stages, device: torch.device, world: World = ALONE) -> bool:
     """Whether activations are to be computed again: as configured, or where they do not fit."""
     wanted = config.runtime.checkpoint_activations
     if wanted != "auto":
         return wanted == "on"
     free = free_memory(device)
     per_image = sum(kept for stage in stages for kept, _ in stage)
-    return free is not None and per_image * config.recipe.batch_size > SHARE_OF_MEMORY * free
+    # The processes of a machine share its memory; a GPU is one process's.
+    sharing = world.local_size if device.type == "cpu" else 1
+    needed = per_image * config.recipe.batch_size / world.size * sharing
+    return free is not None and needed > SHARE_OF_MEMORY * free
 
 
 def free_memory(device: torch.device) -> int | None:
