@@ -235,7 +235,7 @@ def test_a_run_that_is_continued_elsewhere_says_that_rounding_may_differ(
     interrupt(config, 11)
     torch.set_num_threads(2)
     try:
-        with pytest.warns(UserWarning, match="by rounding: the number of threads is 1 there and 2"):
+        with pytest.warns(UserWarning, match="a little: the number of threads is 1 there and 2"):
             train_run(config)
     finally:
         torch.set_num_threads(1)

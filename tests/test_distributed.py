@@ -3,9 +3,11 @@
 import copy
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -241,7 +243,7 @@ def test_a_run_of_two_processes_stops_and_goes_on_as_one_or_two_or_four(
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143
     assert len(said.strip().splitlines()) == 1
-    assert "The same command goes on from" in said
+    assert "The same command goes on from iteration" in said
     wait_until(lambda: not group_members(process.pid))
     saved = last_checkpoint(only(tmp_path / "2"))
     assert 20 <= saved < 400
@@ -332,6 +334,7 @@ def test_processes_are_started_again_from_the_last_checkpoint(tmp_path: Path, wh
     os.kill(other_worker(folder, process.pid), signal.SIGKILL)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
+    assert "all are started again (1 of runtime.max_restarts=1)" in said
     assert untimed_record(folder) == untimed_record(whole)
     assert_equal_states(final_state(folder), final_state(whole))
 
@@ -362,7 +365,7 @@ def test_signals_to_all_processes_save_the_run(tmp_path: Path) -> None:
     wait_until(lambda: len(untimed_record(folder)) > rows + 5)
     os.killpg(process.pid, signal.SIGINT)  # as from a terminal
     line = assert_ended(process, 130, seconds=40)
-    assert f"goes on from iteration-{last_checkpoint(folder):09d}" in line
+    assert f"goes on from iteration {last_checkpoint(folder):,}" in line
 
 
 @pytest.mark.processes
@@ -371,6 +374,19 @@ def test_no_process_outlives_the_command(tmp_path: Path) -> None:
     process.kill()
     process.wait(timeout=40)
     wait_until(lambda: not group_members(process.pid))
+
+
+@pytest.mark.processes
+def test_what_befalls_rank_0_alone_ends_all_at_once(tmp_path: Path) -> None:
+    """No file may be longer than 20 kB, and only rank 0 writes one: the checkpoint."""
+    command = [str(BIN / "resnet-train"), *TINY, *LONG, "runtime.checkpoint_every=30"]
+    shell = f"ulimit -f 20; exec {shlex.join([*command, 'runtime.devices=2'])}"
+    began = time.monotonic()
+    failed = done(tmp_path, "bash", "-c", shell)
+    assert failed.returncode == 2, failed.stderr
+    assert time.monotonic() - began < 60
+    (line,) = failed.stderr.strip().splitlines()
+    assert "cannot go on (File too large" in line
 
 
 # Sweeps and studies

@@ -173,12 +173,12 @@ def joined(name: str, timeout: float) -> Iterator[World]:
         if contact is None and explain(error) is None:
             raise  # a bug
         first = _first(store, FAILED, world.rank, claim=contact is None)
-        if first is None:  # the others lost contact too, and one saying so is enough
-            first = _first(store, LOST, world.rank, claim=True)
         if first not in {None, world.rank}:
             raise PeerFailedError(first) from None
         failure = contact or error
-        failure.rank = world.rank  # type: ignore[attr-defined]
+        if contact is not None:  # others lost it too, and one saying so is enough
+            first = _first(store, LOST, world.rank, claim=True)
+        failure.rank = world.rank if first is None else first  # type: ignore[attr-defined]
         raise failure from None
     except Stopped:
         _first(store, FAILED, world.rank, claim=True)

@@ -1,5 +1,6 @@
 """Training in several processes on this machine, started by torch's elastic launcher."""
 
+import gc
 import logging
 import os
 import signal
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,7 +31,7 @@ from resnet_degradation.errors import (
     one_line_warnings,
 )
 from resnet_degradation.processes import place, rank
-from resnet_degradation.runs import checkpoint_files, is_finished
+from resnet_degradation.runs import is_finished, last_checkpoint
 from resnet_degradation.signals import (
     ENDING,
     REQUEUING,
@@ -168,28 +170,39 @@ def work(config: Config, quiet: bool) -> Outcome | None:
     end_on_signals()
     for number in REQUEUING:  # Slurm sends it to all processes of a job: it is for the launcher
         signal.signal(number, signal.SIG_IGN)
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    if restarts > 0 and rank() == 0:
+        warnings.warn(
+            f"a process of {run_name(config)} died: all are started again "
+            f"({restarts} of runtime.max_restarts={config.runtime.max_restarts})",
+            stacklevel=1,
+        )
     try:
         from resnet_degradation.train.loop import train
 
         train(config, Silence() if quiet else RunProgress(Terminal()))
     except Stopped as stop:
-        # A launcher that is being stopped itself asks for no outcome, and would wait for us.
-        leave_later(stop.exit_code, GRACE)
-        return Outcome(stop.exit_code, stop.message)
+        outcome, seconds = Outcome(stop.exit_code, stop.message), GRACE
     except PeerFailedError as error:
-        leave_later(error.exit_code, config.runtime.timeout)
-        return Outcome(error.exit_code, "")
+        outcome, seconds = Outcome(error.exit_code, ""), config.runtime.timeout
     except LostContactError as error:
-        leave_at_once_if_told(error.exit_code)
+        leave_if_told(error.exit_code)
         time.sleep(GRACE)
         raise
     except Exception as error:
         if (message := explain(error)) is None:
             raise
-        leave_later(2, config.runtime.timeout)  # if another process never comes to its end
         prefix = f"rank {rank()}: " if rank() > 0 else ""
-        return Outcome(error.exit_code if isinstance(error, UserError) else 2, prefix + message)
-    return None
+        code = error.exit_code if isinstance(error, UserError) else UserError.exit_code
+        outcome, seconds = Outcome(code, prefix + message), config.runtime.timeout
+    else:
+        return None
+    # The others learn of it when what is left of the run, and with it the connection, is gone.
+    gc.collect()
+    # The launcher awaits the outcomes of all; but not if it is being stopped, or one never comes.
+    leave_if_told(outcome.exit_code)
+    leave_later(outcome.exit_code, seconds)
+    return outcome
 
 
 def leave_later(code: int, seconds: float) -> None:
@@ -199,7 +212,7 @@ def leave_later(code: int, seconds: float) -> None:
     timer.start()
 
 
-def leave_at_once_if_told(code: int) -> None:
+def leave_if_told(code: int) -> None:
     """End this process without a word on any signal that asks for its end."""
     for number in ENDING:
         signal.signal(number, lambda *_: os._exit(code))
@@ -218,8 +231,8 @@ def torch_kept_quiet() -> Iterator[None]:
 
 def how_to_go_on(folder: Path) -> str:
     """Where the same command goes on from."""
-    files = checkpoint_files(folder)
-    return f"The same command goes on from {files[0].name if files else 'the beginning'}"
+    saved = last_checkpoint(folder)
+    return f"The same command goes on from iteration {saved:,}" if saved else "Nothing was saved"
 
 
 def _died(number: int, failure: ProcessFailure, folder: Path) -> UserError:

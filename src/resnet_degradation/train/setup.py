@@ -114,7 +114,7 @@ class Run:
         if difference := first_difference(checkpoint.begun, self.begun, default="unknown"):
             warnings.warn(
                 f"{self.name} goes on under other conditions than it was begun under, so results "
-                f"will differ by rounding: {difference}",
+                f"will differ a little: {difference}",
                 stacklevel=2,
             )
         self.begun = checkpoint.begun
