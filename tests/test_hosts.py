@@ -41,11 +41,25 @@ def hosts() -> Iterator[list[str]]:
     try:
         for name in names:
             ip("netns", "add", name)
+        ip(
+            "link",
+            "add",
+            "cable",
+            "netns",
+            names[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "cable",
+            "netns",
+            names[1],
+        )
     except subprocess.CalledProcessError as error:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
         pytest.skip(f"no network namespaces can be made here: {error.stderr.decode().strip()}")
     try:
-        cable = ("type", "veth", "peer", "name", "cable", "netns", names[1])
-        ip("link", "add", "cable", "netns", names[0], *cable)
         for number, name in enumerate(names, 1):
             ip("-n", name, "address", "add", f"10.77.0.{number}/24", "dev", "cable")
             for device in ("cable", "lo"):
