@@ -432,12 +432,14 @@ def problem_of(arguments: list[str], folder: Path) -> str | None:
 # What safety costs
 
 
-def checkpoint_overhead(work: Path, settle: Callable[..., Config], every: int = 500) -> str:
+def checkpoint_overhead(work: Path, every: int = 500) -> str:
     """The share of a ResNet-20 run that a checkpoint every so many iterations takes."""
     from resnet_degradation.train.setup import prepare
 
     run = prepare(
-        settle("data.image_size=32", "recipe.batch_size=128", f"output_dir={work / 'overhead'}")
+        cli.settled(
+            "data.image_size=32", "recipe.batch_size=128", f"output_dir={work / 'overhead'}"
+        )
     )
     run.folder.mkdir(parents=True)
     run.net.train()
@@ -488,7 +490,7 @@ def main() -> int:
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        console.print(checkpoint_overhead(work, cli.settled))
+        console.print(checkpoint_overhead(work))
         for name, at_least, part in parts:
             began = time.monotonic()
             tally = part(at_least, arguments.seed, work)

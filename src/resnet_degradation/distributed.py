@@ -38,13 +38,8 @@ FAILED, LOST = "failed", "lost"
 
 
 @dataclass(frozen=True)
-class World:
+class World(Place):
     """All processes of a run as one of them sees them. Rank 0 alone owns the run folder."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -163,7 +158,7 @@ def joined(name: str, timeout: float) -> Iterator[World]:
     if where is None:
         yield ALONE
         return
-    world = World(where.rank, where.size, where.local_rank, where.local_size)
+    world = World(**vars(where))
     store = _join(name, where, timedelta(seconds=timeout))
     try:
         yield world

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 class Place:
     """A process's number among all `size` of a run, and among those on its machine."""
 
-    rank: int
-    size: int
-    local_rank: int
-    local_size: int
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
 
 
 def place() -> Place | None:

@@ -36,7 +36,7 @@ from resnet_degradation.signals import (
     tell,
 )
 from resnet_degradation.study.view import TICK, StudyView
-from resnet_degradation.train.lock import holder_of
+from resnet_degradation.train.lock import holder_of, signal_runs
 
 STOPPING = "stopping after the iterations under way (again: at once)"
 
@@ -99,14 +99,6 @@ def _watch(pending: dict[Future[str | None], int], runs: list[Config], view: Stu
             if future.running():
                 view.of(runs[position]).read()
     return failures
-
-
-def signal_runs(runs: list[Config], number: int) -> None:
-    """Send a signal to every process on this machine that trains one of these runs."""
-    for run in runs:
-        if (process := holder_of(run_folder(run), run.output_dir)) is not None:
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
 
 
 def _end_orderly(processes: list[multiprocessing.process.BaseProcess]) -> None:

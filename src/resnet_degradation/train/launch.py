@@ -10,7 +10,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -41,15 +41,11 @@ from resnet_degradation.signals import (
     handling,
     requeuing,
 )
-from resnet_degradation.train.lock import holder_of
+from resnet_degradation.train.lock import signal_runs
 from resnet_degradation.train.progress import RunProgress, Silence, Terminal, View
 
 # What the elastic launcher handles, and does not give back.
-FOR_AGENT = [
-    getattr(signal, name)
-    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
-    if hasattr(signal, name)
-]
+FOR_AGENT = [*ENDING, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
 
 # Seconds that workers may take to save the run when they are asked to end.
 PATIENCE = 120
@@ -114,9 +110,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
     asked_for_room: list[int] = []
 
     def save(number: int, _frame: object) -> None:
-        if (process := holder_of(folder, config.output_dir)) is not None:
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
+        signal_runs([config], number)
 
     def make_room(number: int, _frame: object) -> None:
         asked_for_room.append(number)
@@ -237,17 +231,16 @@ def how_to_go_on(folder: Path) -> str:
 
 def _died(number: int, failure: ProcessFailure, folder: Path) -> UserError:
     """The error of workers of which the one of rank `number` was the first to die."""
-    told = failure.error_file_data["message"]
-    if not isinstance(told, dict):  # it could say nothing any more
-        code = failure.exitcode
+    told, code = failure.error_file_data["message"], failure.exitcode
+    if isinstance(told, dict):
+        name, _, message = told["message"].partition(": ")
+        if name == LostContactError.__name__:
+            return LostContactError(message)
+        print(told["extraInfo"]["py_callstack"], file=sys.stderr)
+        what = f"rank {number} failed by a bug, {name}"
+    else:  # it could say nothing any more
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        error = UserError(f"rank {number} (process {failure.pid}) {how}. {how_to_go_on(folder)}")
-        error.exit_code = 1
-        return error
-    name, _, message = told["message"].partition(": ")
-    if name == LostContactError.__name__:
-        return LostContactError(message)
-    print(told["extraInfo"]["py_callstack"], file=sys.stderr)
-    error = UserError(f"rank {number} failed by a bug, {name}. {how_to_go_on(folder)}")
+        what = f"rank {number} (process {failure.pid}) {how}"
+    error = UserError(f"{what}. {how_to_go_on(folder)}")
     error.exit_code = 1
     return error

@@ -4,11 +4,12 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from resnet_degradation.config import Config, run_folder
 from resnet_degradation.errors import ConfigError, UserError, told
 from resnet_degradation.files import replaced
 
@@ -52,6 +53,14 @@ def holder_of(folder: Path, output_dir: str) -> int | None:
     except Timeout:
         number, host = _read(holder)
         return int(number) if host == socket.gethostname() and not _is_dead(number, host) else None
+
+
+def signal_runs(runs: list[Config], number: int) -> None:
+    """Send a signal to every process on this machine that trains one of these runs."""
+    for run in runs:
+        if (process := holder_of(run_folder(run), run.output_dir)) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
 
 def _files(folder: Path, output_dir: str) -> tuple[FileLock, Path]:

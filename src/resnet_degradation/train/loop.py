@@ -97,7 +97,7 @@ def iterate_and_finish(run: Run, progress: View, wishes: Agreement) -> None:
             responses = final_responses(run, wishes)
         finally:
             progress.end()
-        recorder.finish(run.config, final, responses, summary(run, final))
+        recorder.finish(final, responses, summary(run, final))
         wishes.finish()
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
 

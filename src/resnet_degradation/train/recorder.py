@@ -63,11 +63,7 @@ class Rows:
         """Show some images (N, 3, H, W) in [0, 1] as the net is given them."""
 
     def finish(
-        self,
-        config: Config,
-        final: FinalErrors,
-        responses: list[Response],
-        summary: dict[str, Any],
+        self, final: FinalErrors, responses: list[Response], summary: dict[str, Any]
     ) -> None:
         """The run is finished."""
 
@@ -87,6 +83,7 @@ class Recorder(Rows):
     def __init__(self, folder: Path, config: Config, rows: list[Row]) -> None:
         super().__init__(rows)
         self.folder = folder
+        self.config = config
         folder.mkdir(parents=True, exist_ok=True)
         configuration = OmegaConf.to_yaml(config)
         with replaced(folder / "config.yaml") as stream:
@@ -118,11 +115,7 @@ class Recorder(Rows):
         self._tensorboard.add_image("training images", make_grid(images, nrow=8), 0)
 
     def finish(
-        self,
-        config: Config,
-        final: FinalErrors,
-        responses: list[Response],
-        summary: dict[str, Any],
+        self, final: FinalErrors, responses: list[Response], summary: dict[str, Any]
     ) -> None:
         """Write responses, TensorBoard's hparams, and last the summary, which says: finished."""
         write_responses(self.folder, responses)
@@ -131,7 +124,7 @@ class Recorder(Rows):
             self._tensorboard.add_scalar(tag, error, self.last_iteration())
         writer = self._tensorboard.file_writer
         assert writer is not None
-        for part in hparams(_hparams(config), errors):
+        for part in hparams(_hparams(self.config), errors):
             writer.add_summary(part)
         os.fsync(self._stream.fileno())
         self.close()
