@@ -1,6 +1,7 @@
 """Images come in the order, cut and centred as the recipe says, wherever they are decoded."""
 
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from resnet_degradation.config import Config
-from resnet_degradation.data import Batches, make_batches
+from resnet_degradation.data import Batches, find_images, make_batches
 from resnet_degradation.data.augment import draw_crops
 from resnet_degradation.data.batches import MemoryBatches
 from resnet_degradation.data.order import batch_indices
 from resnet_degradation.data.sources import Arrays, load_digits, load_source, scan_folder
 from resnet_degradation.data.stream import StreamBatches, colour_statistics, evenly_spaced
-from resnet_degradation.data.views import JitteredView
+from resnet_degradation.data.views import JitteredView, Supply, read_image
 from resnet_degradation.errors import DataError
+from resnet_degradation.train.feed import Feed
 
 CPU = torch.device("cpu")
 
@@ -199,6 +201,51 @@ def test_greyscale_palette_and_other_sizes_are_brought_to_rgb_squares(
     assert images.shape == (128, 3, 12, 12)
 
 
+def test_pixels_of_16_bits_keep_their_brightness(tmp_path: Path) -> None:
+    bright = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(bright).save(tmp_path / "deep.png")
+    Image.fromarray((bright >> 8).astype(np.uint8)).save(tmp_path / "usual.png")
+    deep, usual = (read_image(str(tmp_path / f"{name}.png")) for name in ("deep", "usual"))
+    assert deep.tobytes() == usual.tobytes()
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    red = Image.new("RGB", (20, 20), (200, 30, 40))
+    red.convert("CMYK").save(tmp_path / "red.jpg", quality=95)
+    assert Image.open(tmp_path / "red.jpg").mode == "CMYK"
+    pixels = np.asarray(read_image(str(tmp_path / "red.jpg"))).astype(int)
+    assert abs(pixels - np.array([200, 30, 40])).max() < 8
+
+
+def write_elongated(file: Path) -> None:
+    Image.new("RGB", (6000, 100)).save(file)
+
+
+def write_absurdly_large(file: Path) -> None:
+    # Blank pixels compress well: a small file that would fill the memory.
+    Image.new("1", (20_000, 20_000)).save(file)
+
+
+def write_floats(file: Path) -> None:
+    Image.fromarray(np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)).save(file, "TIFF")
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (write_elongated, "6000x100 is too elongated"),
+        (write_absurdly_large, "exceeds limit"),
+        (write_floats, "pixels are no bytes"),
+    ],
+)
+def test_images_that_cannot_be_converted_are_named(
+    tmp_path: Path, write: Callable[[Path], None], reason: str
+) -> None:
+    write(tmp_path / "odd.png")
+    with pytest.raises(DataError, match=f"cannot read the image .*/odd.png .*{reason}"):
+        read_image(str(tmp_path / "odd.png"))
+
+
 def remove(*parts: str) -> Callable[[Path], None]:
     def act(root: Path) -> None:
         for part in parts:
@@ -252,6 +299,128 @@ def test_what_is_wrong_with_a_folder_is_said_with_its_path(
     with pytest.raises(DataError, match=message) as caught:
         list(load_batches(config, CPU).training(0, 1))
     assert "\n" not in str(caught.value)
+
+
+# --- images that cannot be read, left out ---
+
+
+SPOILT = ("train/digit1/002.png", "train/digit2/001.png", "val/digit0/001.png")
+
+
+def spoil_some(root: Path) -> None:
+    spoil(root)
+    truncate(root)
+    (root / "val/digit0/001.png").write_bytes(b"")
+
+
+@pytest.mark.parametrize("recipe", ["cifar", "imagenet"])
+def test_skipping_what_cannot_be_read_is_as_if_it_were_not_there(
+    settled: Settled, digits_folder: Folder, tmp_path: Path, recipe: str
+) -> None:
+    root = digits_folder()
+    spoil_some(root)
+    config = settled(
+        "data=folder", f"data.root={root}", "depth=18", f"recipe={recipe}", "data.image_size=12",
+        "recipe.batch_size=10", f"output_dir={tmp_path}", "runtime.num_workers=0",
+        "data.on_error=skip",
+    )  # fmt: skip
+    told: list[tuple[str, int, int]] = []
+    source = find_images(config, lambda *work: told.append(work))
+    assert [(split, reason.partition(" (")[0]) for split, reason in source.skipped] == [
+        (path.partition("/")[0], str(root / path)) for path in SPOILT
+    ]
+    assert told == [("checking images", 24, 24), ("checking images", 9, 9)]
+    found = make_batches(source, config, CPU)
+    for path in SPOILT:
+        (root / path).unlink()
+    left = make_batches(scan_folder(root), config, CPU)
+    assert (found.num_train, found.splits) == (left.num_train, left.splits) == (22, {"val": 8})
+    pairs = [
+        *zip(found.training(0, 4), left.training(0, 4), strict=True),
+        *zip(found.held_out("val"), left.held_out("val"), strict=True),
+    ]
+    for (images, labels), (images_left, labels_left) in pairs:
+        assert torch.equal(images, images_left)
+        assert torch.equal(labels, labels_left)
+
+
+def test_files_are_checked_once(settled: Settled, digits_folder: Folder, tmp_path: Path) -> None:
+    root = digits_folder()
+    spoil_some(root)
+    config = settled(
+        "data=folder", f"data.root={root}", "depth=8", f"output_dir={tmp_path}",
+        "data.on_error=skip",
+    )  # fmt: skip
+    first = find_images(config)
+    told: list[tuple[str, int, int]] = []
+    assert find_images(config, lambda *work: told.append(work)).skipped == first.skipped
+    assert told == []
+    shutil.copy(root / "train/digit1/003.png", root / "train/digit1/002.png")
+    mended = find_images(config, lambda *work: told.append(work))
+    assert len(mended.skipped) == 2
+    assert told == [("checking images", 24, 24)]  # the others are as they were
+
+
+def test_a_class_of_which_no_image_can_be_read_is_named(
+    settled: Settled, digits_folder: Folder, tmp_path: Path
+) -> None:
+    root = digits_folder()
+    for file in (root / "train/digit1").iterdir():
+        file.write_bytes(b"")
+    config = settled(
+        "data=folder", f"data.root={root}", "depth=8", f"output_dir={tmp_path}",
+        "data.on_error=skip",
+    )  # fmt: skip
+    with pytest.raises(DataError, match="no train image of class digit1 can be read"):
+        find_images(config)
+
+
+# --- how fast images come ---
+
+
+def test_the_supply_counts_images_and_the_time_they_take(
+    settled: Settled, digits_folder: Folder
+) -> None:
+    batches = streamed(settled, digits_folder(size=24))
+    list(batches.training(0, 3))
+    supply = batches.supply
+    assert supply is not None
+    assert supply.num_images == 30
+    # Without worker processes, all that is decoded is waited for.
+    assert 0 < supply.decoding <= supply.waiting
+    list(batches.held_out("val"))
+    assert supply.num_images == 30  # of training, not of evaluations
+
+
+def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorder) -> None:
+    supply = Supply()
+    feed = Feed("plain-18", supply, num_workers=2)
+    for _ in range(4):
+        supply.num_images += 100
+        supply.decoding += 0.5
+        supply.waiting += 6.0
+        pace = feed.look(10.0)
+        assert pace is not None
+        assert (pace.decoded_per_second, pace.waiting_percent) == (200.0, 60.0)
+    (warning,) = recwarn
+    assert "60 % of the time is spent waiting" in str(warning.message)
+    assert "5 ms of a core" in str(warning.message)
+    assert "at most 400 a second" in str(warning.message)
+    overall = feed.summary()
+    assert overall == {"num_workers": 2, "decoded_per_second": 200.0, "waiting_percent": 60.0}
+
+
+def test_data_that_keeps_up_and_data_in_memory_are_not_complained_of(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    supply = Supply()
+    feed, none = Feed("plain-18", supply, 2), Feed("plain-18", None, 2)
+    for _ in range(4):
+        supply.waiting += 0.1
+        feed.look(10.0)
+        assert none.look(10.0) is None
+    assert none.summary() is None
+    assert len(recwarn) == 0
 
 
 # --- streaming, section 4.1 ---

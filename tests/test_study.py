@@ -17,6 +17,7 @@ from rich.console import Console
 
 from resnet_degradation.cli import config_folder
 from resnet_degradation.config import Config, net_name, run_folder
+from resnet_degradation.data.views import Report
 from resnet_degradation.distributed import World
 from resnet_degradation.errors import ConfigError, UserError
 from resnet_degradation.runs import find_runs, is_finished
@@ -163,8 +164,8 @@ def test_a_run_that_diverges_does_not_keep_the_others_from_running(
     study = study_of(tmp_path)
     prepare = loop.prepare
 
-    def hasty(config: Config, world: World) -> Run:
-        run = prepare(config, world)
+    def hasty(config: Config, world: World, report: Report) -> Run:
+        run = prepare(config, world, report)
         if config.depth == 14 and config.residual:
             monkeypatch.setattr(run.schedule, "rate", lambda _: 1e30)
         return run

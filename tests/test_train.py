@@ -1,7 +1,9 @@
 """A run records what happened, and an interrupted one cannot be told from one that was not."""
 
 import csv
+import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from resnet_degradation.evaluate import top1_error
 from resnet_degradation.runs import (
     COLUMNS,
     Row,
+    read_classes,
     read_config,
     read_final_errors,
     read_metrics,
@@ -395,3 +398,32 @@ def test_more_images_a_batch_than_there_are_is_refused(tiny: Tiny, train_run: Tr
 def test_summary_is_json_that_other_tools_can_read(tiny: Tiny, train_run: TrainRun) -> None:
     summary = json.loads((train_run(tiny()) / "summary.json").read_text())
     assert summary["net"] == "ResNet-8-width0.5"
+
+
+def test_a_run_names_its_classes_and_the_images_it_skipped(
+    tiny: Tiny, train_run: TrainRun, digits_folder: Callable[..., Path]
+) -> None:
+    root = digits_folder(num_train=12, size=8)
+    (root / "train/digit0/003.png").write_bytes(b"no image")
+    config = tiny(
+        "data=folder", f"data.root={root}", "data.image_size=8", "recipe.iterations=4",
+        "recipe.batch_size=8", "recipe.pad=1", "data.on_error=skip",
+    )  # fmt: skip
+    folder = train_run(config)
+    assert read_classes(folder) == ["digit0", "digit1", "digit2"]
+    assert read_summary(folder)["num_skipped_images"] == 1
+    (row,) = csv.DictReader((folder / "skipped.csv").open())
+    assert row["split"] == "train"
+    assert row["image"].startswith(f"{root}/train/digit0/003.png (cannot identify image file")
+
+
+def test_work_before_a_run_is_told_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    console = Console(file=io.StringIO(), width=80)
+    progress = RunProgress(console)
+    for done in range(0, 1001, 100):
+        now[0] += 3
+        progress.prepare("checking images", done, 1000)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines == ["checking images: 300/1,000", "checking images: 700/1,000"]

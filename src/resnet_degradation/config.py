@@ -56,6 +56,7 @@ class DataConfig:
     families: list[str] = field(default_factory=lambda: list(FAMILIES))
     validation_fraction: float = 0.0
     mean: str = "pixel"
+    on_error: str = "raise"
     download: bool = True
 
 
@@ -260,6 +261,7 @@ def _check_choices(config: Config) -> None:
         ("bottleneck_stride", config.bottleneck_stride, ("1x1", "3x3")),
         ("data.name", config.data.name, DATA_NAMES),
         ("data.mean", config.data.mean, ("pixel", "channel")),
+        ("data.on_error", config.data.on_error, ("raise", "skip")),
         ("recipe.schedule", config.recipe.schedule, ("milestones", "plateau")),
         ("recipe.warmup", config.recipe.warmup, ("auto", "always", "never")),
         ("recipe.augmentation", config.recipe.augmentation, ("pad-crop", "scale-jitter", "none")),
@@ -417,7 +419,8 @@ def identity(config: Config) -> dict[str, Any]:
     kept = dataclasses.asdict(config)
     runtime, _ = kept.pop("runtime"), kept.pop("output_dir")
     kept["runtime"] = {"precision": runtime["precision"]}
-    for key in ("families", "download"):
+    # on_error: a run that there would be no other way is told by its images, which it checks.
+    for key in ("families", "download", "on_error"):
         kept["data"].pop(key)
     if config.data.name not in OWN_IMAGES:
         kept["data"].pop("root")  # the same checksummed images, wherever they are

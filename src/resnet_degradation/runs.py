@@ -1,7 +1,8 @@
 """Runs as files: what a run folder holds, and how to read it. Nothing here needs a trainer.
 
-A run folder holds `config.yaml`, `metrics.csv` (the record), TensorBoard's events (a view of the
-record), `checkpoints/`, and, once the run is finished, `responses.csv` and `summary.json`.
+A run folder holds `config.yaml`, `classes.json`, `metrics.csv` (the record), TensorBoard's events
+(a view of the record), `checkpoints/`, `skipped.csv` if unreadable images were left out, and, once
+the run is finished, `responses.csv` and `summary.json`.
 """
 
 import csv
@@ -188,6 +189,23 @@ def read_responses(folder: Path) -> list[Response]:
         ) from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{file} is no record of layer responses: {error}") from error
+
+
+def write_classes(folder: Path, classes: list[str]) -> None:
+    """Write the names of the classes that a run tells apart, in the order of its scores."""
+    with replaced(folder / "classes.json") as stream:
+        json.dump(classes, stream, indent=2)
+        stream.write("\n")
+
+
+def read_classes(folder: Path) -> list[str] | None:
+    """The classes of a run in the order of its scores, or None if it did not write them down."""
+    try:
+        return [str(name) for name in json.loads((folder / "classes.json").read_text())]
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{folder / 'classes.json'} is damaged: {error}") from error
 
 
 @dataclass(frozen=True)

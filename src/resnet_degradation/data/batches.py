@@ -13,6 +13,7 @@ from torch import Tensor
 from resnet_degradation.data.augment import Crops, crop, draw_crops, pad_images
 from resnet_degradation.data.order import batch_indices
 from resnet_degradation.data.sources import Arrays
+from resnet_degradation.data.views import Supply
 from resnet_degradation.distributed import ALONE, World
 
 Batch = tuple[Tensor, Tensor]  # (B, C, H, W) float32, (B,) int64, both on the device
@@ -27,6 +28,7 @@ class Batches(Protocol):
     splits: dict[str, int]  # held-out split -> its number of images
     num_classes: int
     mean: Tensor  # (C, H, W), or (C, 1, 1), of pixels in [0, 1]
+    supply: Supply | None  # of training images; None if they are in memory
 
     def training(self, start: int, stop: int) -> BatchGenerator:
         """The batches of iterations start .. stop - 1, each a function of (seed, iteration).
@@ -85,6 +87,7 @@ class MemoryBatches:
         self.eval_batch_size = eval_batch_size
         self.device = device
         self.world = world
+        self.supply: Supply | None = None
         self.image_size = train.images.shape[-1]
         self.mean = mean_image(train.images, mean_per_pixel).to(device)
         self._labels = train.labels.to(device)

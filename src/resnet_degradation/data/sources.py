@@ -6,7 +6,7 @@ A source is either arrays, when every image has one small size, or paths, when t
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,12 @@ class Source:
     train: Images
     held_out: dict[str, Images]
     classes: list[str]
+    # Files that cannot be read and are therefore left out: the split they were in, and the reason.
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def splits(self) -> dict[str, Images]:
+        """The images of every split, by its name."""
+        return {"train": self.train, **self.held_out}
 
     def contents(self) -> dict[str, Any]:
         """Facts that tell, when a run is continued, whether its images are still the same."""
@@ -120,10 +126,10 @@ def split_validation(source: Source, fraction: float) -> Source:
             f"validate with, of {len(source.train)}"
         )
     order = torch.randperm(len(source.train), generator=generator("validation split"))
-    return Source(
+    return replace(
+        source,
         train=source.train.subset(order[num_val:].sort().values),
         held_out={"val": source.train.subset(order[:num_val].sort().values), "test": held_out},
-        classes=source.classes,
     )
 
 
@@ -248,6 +254,22 @@ def scan_folder(root: Path) -> Source:
             )
         held_out[name] = _list_images(folder, classes)
     return Source(_list_images(train_root, classes), held_out, classes)
+
+
+def fingerprints(paths: list[str]) -> list[tuple[str, int, int]]:
+    """What tells whether files are still the same: their paths, sizes and times.
+
+    Raises DataError if one is not there.
+    """
+
+    def fingerprint(path: str) -> tuple[str, int, int]:
+        try:
+            status = os.stat(path)  # noqa: PTH116
+        except OSError as error:
+            raise DataError(f"cannot read the image {path} ({error.strerror})") from error
+        return path, status.st_size, status.st_mtime_ns
+
+    return [fingerprint(path) for path in paths]
 
 
 def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:

@@ -16,17 +16,20 @@ from torch import Tensor
 
 from resnet_degradation.data.batches import BatchGenerator
 from resnet_degradation.data.order import batch_indices
-from resnet_degradation.data.sources import Files
+from resnet_degradation.data.sources import Files, fingerprints
 from resnet_degradation.data.views import (
     CentreView,
     JitteredView,
+    Report,
+    Supply,
     View,
     ViewRequest,
     decoded,
+    every_view,
+    no_report,
     one_view_each,
 )
 from resnet_degradation.distributed import ALONE, World
-from resnet_degradation.errors import DataError
 from resnet_degradation.sealed import DamagedError, load_sealed, save_sealed
 from resnet_degradation.seeding import generator
 
@@ -44,14 +47,19 @@ class ColourStatistics:
 
 
 def colour_statistics(
-    files: Files, image_size: int, shorter_side: int, num_workers: int, cache: Path
+    files: Files,
+    image_size: int,
+    shorter_side: int,
+    num_workers: int,
+    cache: Path,
+    report: Report = no_report,
 ) -> ColourStatistics:
     """The mean image and the principal components of RGB over (at most 10,000) training images.
 
     Computed from centre views, once, and kept in `cache` for the runs that follow.
     """
     sampled = files.subset(evenly_spaced(len(files), MAX_STATISTICS_IMAGES))
-    key = [image_size, shorter_side, *(_fingerprint(path) for path in sampled.paths)]
+    key = [image_size, shorter_side, *fingerprints(sampled.paths)]
     name = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).hexdigest()
     stem = f"colours-{name}"
     for file in cache.glob(f"{stem}-*.pt"):
@@ -62,7 +70,7 @@ def colour_statistics(
     total = torch.zeros(3, image_size, image_size, dtype=torch.int64)
     products = torch.zeros(3, 3, dtype=torch.float64)
     view = CentreView(image_size, shorter_side)
-    for views in decoded(sampled, view, one_view_each(len(sampled), 64), num_workers):
+    for views in every_view(sampled, view, 64, num_workers, "mean and colours", report):
         total += views.sum(dim=0)
         pixels = views.permute(1, 0, 2, 3).reshape(3, -1).double() / 255
         products += pixels @ pixels.T
@@ -87,14 +95,6 @@ def evenly_spaced(num_images: int, at_most: int) -> Tensor:
     return torch.arange(count) * num_images // count
 
 
-def _fingerprint(path: str) -> tuple[str, int, int]:
-    try:
-        status = Path(path).stat()
-    except OSError as error:
-        raise DataError(f"cannot read the image {path} ({error.strerror})") from error
-    return path, status.st_size, status.st_mtime_ns
-
-
 class StreamBatches:
     """Batches decoded from files; see `Batches` for what each method gives."""
 
@@ -116,6 +116,7 @@ class StreamBatches:
         cache: Path,
         device: torch.device,
         world: World = ALONE,
+        report: Report = no_report,
     ) -> None:
         self.num_train = len(train)
         self.splits = {name: len(files) for name, files in held_out.items()}
@@ -127,6 +128,7 @@ class StreamBatches:
         self.num_workers = num_workers
         self.device = device
         self.world = world
+        self.supply: Supply | None = Supply()
         self._share = self.world.share(batch_size)
         self._train = train
         self._labels = train.labels
@@ -135,7 +137,7 @@ class StreamBatches:
         # Testing's single view is as large, in proportion, as the smallest of training.
         self._centre_view = CentreView(image_size, scale[0])
         statistics = self.world.from_main(
-            lambda: colour_statistics(train, image_size, scale[0], num_workers, cache)
+            lambda: colour_statistics(train, image_size, scale[0], num_workers, cache, report)
         )
         mean = statistics.mean
         self.mean = (mean if mean_per_pixel else mean.mean(dim=(1, 2), keepdim=True)).to(device)
@@ -150,7 +152,7 @@ class StreamBatches:
                 indices = list(enumerate(self._indices(iteration).tolist()))
                 yield [(index, iteration, i) for i, index in indices[self._share]]
 
-        views = self._decode(self._train, self._training_view, requests())
+        views = self._decode(self._train, self._training_view, requests(), self.supply)
         for iteration, pixels in zip(range(start, stop), views, strict=True):
             images = self._centred(pixels) + self._colour_shift(iteration)
             labels = self._labels[self._indices(iteration)[self._share]]
@@ -171,10 +173,13 @@ class StreamBatches:
             yield images.contiguous(memory_format=torch.channels_last), own
 
     def _decode(
-        self, files: Files, view: View, requests: Iterable[list[ViewRequest]]
+        self,
+        files: Files,
+        view: View,
+        requests: Iterable[list[ViewRequest]],
+        supply: Supply | None = None,
     ) -> Generator[Tensor, None, None]:
-        pin = self.device.type == "cuda"
-        return decoded(files, view, requests, self.num_workers, pin)
+        return decoded(files, view, requests, self.num_workers, self.device, supply)
 
     def _indices(self, iteration: int) -> Tensor:
         return batch_indices(self.seed, iteration, self.batch_size, self.num_train)

@@ -1,8 +1,15 @@
 """Views of image files: decoded, resized and cropped, by worker processes."""
 
+import os
+import time
+import warnings
 from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -15,17 +22,51 @@ from resnet_degradation.signals import outlive_signals
 
 ViewRequest = tuple[int, int, int]  # index of the file, iteration, position in the batch
 
+# Told of work that is done before anything can be trained: what it is, how much of it is done,
+# and how much there is.
+Report = Callable[[str, int, int], None]
+
+# How many times its height an image may be wide, or the other way round. More would be enlarged
+# to an absurd size by bringing the shorter side to that of a crop.
+MOST_ELONGATED = 50
+
+# How much worker processes stand back where they share their cores with the training.
+NICENESS = 10
+
+
+def no_report(_what: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
 
 def read_image(path: str) -> Image.Image:
-    """The decoded RGB image; raises DataError with its path if it cannot be read."""
+    """The decoded RGB image; raises DataError with its path if it cannot be read.
+
+    Greyscale, palette and CMYK become RGB, transparency is dropped, 16 bits a channel become 8.
+    """
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
+        with warnings.catch_warnings():
+            # From twice the size that Pillow warns of, it refuses an image.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                rgb = _to_rgb(image)
     except Exception as error:  # PIL raises errors of many kinds on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"cannot read the image {path} ({reason}): mend, replace or remove it"
+            f"cannot read the image {path} ({reason}): mend, replace or remove it, or skip what "
+            "cannot be read with data.on_error=skip"
         ) from error
+    return rgb
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    if max(width, height) > MOST_ELONGATED * min(width, height):
+        raise ValueError(f"its size of {width}x{height} is too elongated")
+    if image.mode.startswith("I;16"):  # convert() would cut off all that is brighter than 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels are no bytes: save it with 8 bits a channel")
+    return image.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -79,28 +120,60 @@ class CentreView:
 View = Callable[[str, int, int], Tensor]
 
 
-class _Views(Dataset[Tensor | DataError]):
+@dataclass
+class Supply:
+    """How fast images are decoded, and how long who needs them waits for them."""
+
+    num_images: int = 0
+    decoding: float = 0.0  # seconds of CPU time, in whichever process
+    waiting: float = 0.0  # seconds
+
+    def since(self, before: "Supply") -> "Supply":
+        """What was added to an earlier state."""
+        return Supply(
+            self.num_images - before.num_images,
+            self.decoding - before.decoding,
+            self.waiting - before.waiting,
+        )
+
+    def images_per_second(self) -> float:
+        """What one process decodes, while nothing keeps it from it."""
+        return self.num_images / self.decoding if self.decoding > 0 else float("inf")
+
+
+class _Decoded(NamedTuple):
+    views: Tensor
+    seconds: float  # of CPU time
+
+
+class _Views(Dataset[_Decoded | DataError]):
     def __init__(self, files: Files, view: View) -> None:
         self.files, self.view = files, view
 
-    def __getitem__(self, request: ViewRequest) -> Tensor | DataError:
+    def __getitem__(self, request: ViewRequest) -> _Decoded | DataError:
         index, iteration, position = request
+        began = time.thread_time()
         try:
-            return self.view(self.files.paths[index], iteration, position)
+            view = self.view(self.files.paths[index], iteration, position)
         except DataError as error:
             return error  # raised in a worker, it would arrive wrapped in the worker's traceback
+        return _Decoded(view, time.thread_time() - began)
 
 
-def _collate(views: list[Tensor | DataError]) -> Tensor | DataError:
-    for view in views:
+def _collate(decoded: list[_Decoded | DataError]) -> _Decoded | DataError:
+    whole = []
+    for view in decoded:
         if isinstance(view, DataError):
             return view
-    return torch.stack([view for view in views if isinstance(view, Tensor)])
+        whole.append(view)
+    return _Decoded(torch.stack([view.views for view in whole]), sum(v.seconds for v in whole))
 
 
-def _begin_worker(_number: int) -> None:
+def _begin_worker(niceness: int, _number: int) -> None:
     # A signal may reach all processes at once, and the loop still needs its workers then.
     outlive_signals()
+    with suppress(AttributeError, OSError):  # a system without it
+        os.nice(niceness)
 
 
 def decoded(
@@ -108,26 +181,40 @@ def decoded(
     view: View,
     requests: Iterable[list[ViewRequest]],
     num_workers: int,
-    pin: bool = False,
+    device: torch.device | None = None,
+    supply: Supply | None = None,
 ) -> Generator[Tensor, None, None]:
     """The views (B, 3, H, W) uint8 that each of `requests` asks for, in order.
 
+    device: where they are used. A GPU gets them from pinned memory; on a CPU, workers stand back
+    behind what they decode for, which would otherwise wait for its cores.
+    supply: is added to.
+
     Raises DataError if an image cannot be read, or if the system ends a worker process.
     """
+    on = "cpu" if device is None else device.type
     loader = DataLoader(
         _Views(files, view),
         batch_sampler=requests,
         num_workers=num_workers,
         collate_fn=_collate,
-        pin_memory=pin,
-        worker_init_fn=_begin_worker,
+        pin_memory=on == "cuda",
+        worker_init_fn=partial(_begin_worker, NICENESS if on == "cpu" else 0),
     )
+    supply = supply if supply is not None else Supply()
     batches = iter(loader)
     try:
-        for views in batches:
-            if isinstance(views, DataError):
-                raise views
-            yield views
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            supply.waiting += time.perf_counter() - began
+            if batch is None:
+                return
+            if isinstance(batch, DataError):
+                raise batch
+            supply.num_images += len(batch.views)
+            supply.decoding += batch.seconds
+            yield batch.views
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
@@ -147,14 +234,30 @@ def one_view_each(num_images: int, batch_size: int) -> list[list[ViewRequest]]:
     ]
 
 
-def decode(files: Files, image_size: int, num_workers: int) -> Arrays:
-    """All files in memory: shorter side brought to `image_size`, centre square kept."""
-    images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
+def every_view(
+    files: Files,
+    view: View,
+    batch_size: int,
+    num_workers: int,
+    what: str,
+    report: Report = no_report,
+) -> Generator[Tensor, None, None]:
+    """One view (B, 3, H, W) uint8 of every file, in order, in batches; tells how far it is."""
+    done = 0
     # A few images need no worker processes.
     num_workers = num_workers if len(files) > 2000 else 0
+    for views in decoded(files, view, one_view_each(len(files), batch_size), num_workers):
+        yield views
+        done += len(views)
+        report(what, done, len(files))
+
+
+def decode(files: Files, image_size: int, num_workers: int, report: Report = no_report) -> Arrays:
+    """All files in memory: shorter side brought to `image_size`, centre square kept."""
+    images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
     first = 0
     view = CentreView(image_size, image_size)
-    for views in decoded(files, view, one_view_each(len(files), 500), num_workers):
+    for views in every_view(files, view, 500, num_workers, "decoding images", report):
         images[first : first + len(views)] = views
         first += len(views)
     return Arrays(images, files.labels)

@@ -14,7 +14,7 @@ from resnet_degradation.runs import (
     read_summary,
     read_whole_rows,
 )
-from resnet_degradation.train.progress import Errors, clock
+from resnet_degradation.train.progress import BETWEEN_LINES, Errors, Seldom, clock
 
 # Seconds between updates of the study's own bar, from which its speed is estimated.
 TICK = 1.0
@@ -126,10 +126,18 @@ class RunView:
         self._shown = last_checkpoint(run_folder(run))  # the last iteration shown
         self._total = 0
         self._errors = Errors()
+        self._seldom = Seldom(BETWEEN_LINES)
         self.bar = study.progress.add_task(self.name, total=None, count="", measured="")
 
     def say(self, text: str) -> None:
         """Leave it to the study to say how the run ended."""
+
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Show some work that is done before the run can begin, and how far it is."""
+        progress, count = self.study.progress, f"{done:,}/{total:,}"
+        progress.update(self.bar, completed=done, total=total, count=count, measured=what)
+        if progress.disable and self._seldom.is_due():
+            self.study.say(f"{self.name:<18} {what} {count}")
 
     def begin(self, start: int, total: int, about: str) -> None:
         """Show a run of which `start` of `total` iterations are done; the report says the rest."""
@@ -138,7 +146,7 @@ class RunView:
         self.study.shares[self.name].before = start / total
         if start > 0:
             self.study.say(f"{self.name}: resumed after {start:,} iterations")
-        self.study.progress.update(self.bar, total=total)
+        self.study.progress.update(self.bar, total=total, measured="")
         self.advance(start)
 
     def advance(self, done: int) -> None:

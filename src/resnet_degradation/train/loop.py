@@ -55,7 +55,12 @@ def train(config: Config, progress: View) -> Path:
         with claimed(folder, config.output_dir) if world.is_main else nullcontext():
             # Another process may have finished it just now.
             if not world.from_main(lambda: is_finished(folder)):
-                carry_out(prepare(config, world), progress)
+                try:
+                    run = prepare(config, world, progress.prepare)
+                except BaseException:
+                    progress.end()
+                    raise
+                carry_out(run, progress)
     return folder
 
 
@@ -90,6 +95,7 @@ def iterate_and_finish(run: Run, progress: View, wishes: Agreement) -> None:
     is_main = run.world.is_main
     rows = Recorder(run.folder, run.config, run.rows) if is_main else Rows(run.rows)
     with closing(rows) as recorder:
+        recorder.note_images(run.classes, run.skipped)
         progress.begin(run.start, run.plan.num_iterations, describe(run))
         try:
             iterate(run, recorder, progress, wishes)
@@ -100,6 +106,8 @@ def iterate_and_finish(run: Run, progress: View, wishes: Agreement) -> None:
         recorder.finish(final, responses, summary(run, final))
         wishes.finish()
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
+    if (pace := run.feed.overall()) is not None:
+        progress.say(str(pace))
 
 
 def last_good(run: Run) -> str:
@@ -208,6 +216,7 @@ def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: i
     if plan.due(done, plan.log_every) or held_out:
         check_finite(run, done)
         seen = meter.read("row")
+        seconds = run.clock.lap()
         num_images = (done - recorder.last_iteration()) * run.config.recipe.batch_size
         row = Row(
             iteration=done,
@@ -217,11 +226,15 @@ def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: i
             train_error=seen.error,
             val_error=held_out.get("val"),
             test_error=held_out.get("test"),
-            images_per_second=num_images / run.clock.lap(),
+            images_per_second=num_images / seconds,
             seconds=run.clock.seconds(),
         )
         recorder.add(row)
         progress.row(row)
+        if (pace := run.feed.look(seconds)) is not None:
+            recorder.add_scalars(
+                done, {f"data/{name}": value for name, value in pace._asdict().items()}
+            )
 
 
 def heed(run: Run, progress: View, wishes: Agreement, done: int) -> None:

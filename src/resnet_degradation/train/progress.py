@@ -1,6 +1,7 @@
 """What a run says while it trains: a live bar in a terminal, plain lines elsewhere."""
 
 import signal
+import time
 from typing import Protocol
 
 from rich.console import Console
@@ -31,6 +32,9 @@ class View(Protocol):
     def say(self, text: str) -> None:
         """Print some text."""
 
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Show some work that is done before a run can begin, and how far it is."""
+
     def begin(self, start: int, total: int, about: str) -> None:
         """Show a run of which `start` of `total` iterations are done, and what it is about."""
 
@@ -50,6 +54,9 @@ class Silence:
     def say(self, text: str) -> None:
         """Print nothing."""
 
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Show nothing."""
+
     def begin(self, start: int, total: int, about: str) -> None:
         """Show nothing."""
 
@@ -61,6 +68,21 @@ class Silence:
 
     def end(self) -> None:
         """Nothing to take away."""
+
+
+class Seldom:
+    """Lets through one call in so many seconds, the first not before as many have passed."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time again."""
+        if (now := time.monotonic()) - self._last < self._seconds:
+            return False
+        self._last = now
+        return True
 
 
 class Errors:
@@ -77,11 +99,17 @@ class Errors:
         return f"train {row.train_error:.1f}%{self._held_out}"
 
 
+# Seconds between lines on work that is done before a run begins, where there is no bar.
+BETWEEN_LINES = 10.0
+
+
 class RunProgress:
     """Shows one run's errors, rate, speed and time left; see View."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._preparing: Progress | None = None
+        self._seldom = Seldom(BETWEEN_LINES)
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._total = 0
@@ -91,8 +119,37 @@ class RunProgress:
         """Print some text, above the bar if there is one."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def prepare(self, what: str, done: int, total: int) -> None:
+        """Show some work that is done before the run can begin, and how far it is."""
+        if not self.console.is_terminal:
+            if self._seldom.is_due():
+                self.say(f"{what}: {done:,}/{total:,}")
+            return
+        if self._preparing is None:
+            self._preparing = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=None),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left"),
+                console=self.console,
+                expand=True,
+                transient=True,
+            )
+            self._preparing.start()
+            self._task = self._preparing.add_task(what, total=total)
+        self._preparing.update(self._task, completed=done)
+        if done == total:
+            self._stop_preparing()
+
+    def _stop_preparing(self) -> None:
+        if self._preparing is not None:
+            self._preparing.stop()
+            self._preparing = None
+
     def begin(self, start: int, total: int, about: str) -> None:
         """Show a run of which `start` of `total` iterations are done, and what it is about."""
+        self._stop_preparing()
         self.say(about)
         self._total = total
         self._errors = Errors()
@@ -126,6 +183,7 @@ class RunProgress:
 
     def end(self) -> None:
         """Take the bar away."""
+        self._stop_preparing()
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -29,6 +29,7 @@ from resnet_degradation.runs import (
     Row,
     as_recorded,
     format_row,
+    write_classes,
     write_metrics,
     write_responses,
 )
@@ -61,6 +62,12 @@ class Rows:
 
     def add_images(self, images: Tensor) -> None:
         """Show some images (N, 3, H, W) in [0, 1] as the net is given them."""
+
+    def add_scalars(self, iteration: int, values: dict[str, float]) -> None:
+        """Show numbers that are no part of the record."""
+
+    def note_images(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
+        """Write down which classes there are, and which images were left out and why."""
 
     def finish(
         self, final: FinalErrors, responses: list[Response], summary: dict[str, Any]
@@ -113,6 +120,20 @@ class Recorder(Rows):
         from torchvision.utils import make_grid
 
         self._tensorboard.add_image("training images", make_grid(images, nrow=8), 0)
+
+    def add_scalars(self, iteration: int, values: dict[str, float]) -> None:
+        """Show numbers that are no part of the record."""
+        for tag, value in values.items():
+            self._tensorboard.add_scalar(tag, value, iteration)
+
+    def note_images(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
+        """Write down which classes there are, and which images were left out and why."""
+        write_classes(self.folder, classes)
+        if skipped:
+            with replaced(self.folder / "skipped.csv") as stream:
+                writer = csv.writer(stream, lineterminator="\n")
+                writer.writerow(["split", "image"])
+                writer.writerows(skipped)
 
     def finish(
         self, final: FinalErrors, responses: list[Response], summary: dict[str, Any]

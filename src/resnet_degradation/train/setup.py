@@ -17,7 +17,8 @@ from resnet_degradation.config import (
     run_folder,
     run_name,
 )
-from resnet_degradation.data import Batches, load_source, make_batches
+from resnet_degradation.data import Batches, find_images, make_batches
+from resnet_degradation.data.views import Report, no_report
 from resnet_degradation.distributed import ALONE, RunningStatistics, World
 from resnet_degradation.errors import CheckpointError, ConfigError
 from resnet_degradation.families import Family
@@ -34,6 +35,7 @@ from resnet_degradation.train.checkpoint import (
     save_checkpoint,
 )
 from resnet_degradation.train.clock import Clock
+from resnet_degradation.train.feed import Feed
 from resnet_degradation.train.meter import Meter
 from resnet_degradation.train.plan import Plan, make_plan
 from resnet_degradation.train.recorder import environment
@@ -58,6 +60,8 @@ class Run:
     device: torch.device
     world: World
     batches: Batches
+    classes: list[str]
+    skipped: list[tuple[str, str]]  # unreadable images: the split each was in, and the reason
     plan: Plan
     net: ResNet
     statistics: RunningStatistics
@@ -67,6 +71,7 @@ class Run:
     schedule: Schedule
     meter: Meter
     clock: Clock
+    feed: Feed
     start: int
     rows: list[Row]  # the record so far
     identity: dict[str, Any]  # what has to be the same to go on from a checkpoint
@@ -121,17 +126,17 @@ class Run:
         self.start = checkpoint.iteration
 
 
-def prepare(config: Config, world: World = ALONE) -> Run:
+def prepare(config: Config, world: World = ALONE, report: Report = no_report) -> Run:
     """The run of a settled configuration, at its beginning or at its last checkpoint.
 
-    Rank 0 of a world reads the checkpoint for all.
+    Rank 0 of a world reads the checkpoint for all. What takes long is reported.
     Raises UserError for images, checkpoints or devices that are not there or not usable.
     """
     recipe = config.recipe
     device = choose_device(config, world)
     tune(config.runtime.precision)
-    source = world.by_machine(lambda: load_source(config.data))  # one download a machine
-    batches = make_batches(source, config, device, world)
+    source = world.by_machine(lambda: find_images(config, report))  # one download a machine
+    batches = make_batches(source, config, device, world, report)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
     fused = compiled_norm_relu(config, device)
@@ -155,6 +160,8 @@ def prepare(config: Config, world: World = ALONE) -> Run:
         device=device,
         world=world,
         batches=batches,
+        classes=source.classes,
+        skipped=source.skipped,
         plan=plan,
         net=net,
         statistics=RunningStatistics(net, world),
@@ -170,6 +177,7 @@ def prepare(config: Config, world: World = ALONE) -> Run:
         schedule=Schedule(recipe, plan.num_iterations, batches.num_train),
         meter=Meter(device, ("row", "warm-up", "final"), world),
         clock=Clock(),
+        feed=Feed(run_name(config), batches.supply, config.runtime.num_workers),
         start=0,
         rows=[],
         identity=identity_settings(config) | source.contents(),
@@ -248,6 +256,8 @@ def describe(run: Run) -> str:
     ]
     if wants_compiled(config, run.device) and run.net.norm_relu is norm_relu:
         lines.append("batch normalization by torch: with a C compiler (cc) it would be faster")
+    if run.skipped:
+        lines.append(f"without {len(run.skipped):,} images that cannot be read: see skipped.csv")
     if run.start > 0:
         lines.append(f"resumed after {run.start:,} iterations")
     return "\n".join(lines)
@@ -263,6 +273,7 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "num_classes": run.batches.num_classes,
         "num_train_images": run.batches.num_train,
         "num_held_out_images": run.batches.splits,
+        "num_skipped_images": len(run.skipped),
         "iterations": plan.num_iterations,
         "epochs": plan.num_iterations / plan.iterations_per_epoch,
         "final_errors_percent": final.in_percent(),
@@ -271,6 +282,7 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "num_parameters": num_parameters(run.net),
         "multiply_adds": run.multiply_adds,
         "seconds": run.clock.seconds(),
+        "data_supply": run.feed.summary(),
         "num_processes": run.world.size,
         "batch_normalization": run.begun["batch normalization"],
         **environment(run.device),
