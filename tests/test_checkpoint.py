@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from test_train import Tiny, TrainRun, assert_equal_states, final_state, interrupt, without_times
 
 from resnet_degradation.config import run_folder
+from resnet_degradation.data.colours import colour_statistics
 from resnet_degradation.data.sources import load_source
-from resnet_degradation.data.stream import colour_statistics
 from resnet_degradation.errors import CheckpointError, DivergenceError, UserError
 from resnet_degradation.runs import checkpoint_files, last_checkpoint, read_final_errors
 from resnet_degradation.sealed import DamagedError, load_sealed, save_sealed

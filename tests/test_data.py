@@ -17,10 +17,11 @@ from PIL import Image
 from resnet_degradation.config import Config
 from resnet_degradation.data import Batches, find_images, make_batches
 from resnet_degradation.data.augment import draw_crops
-from resnet_degradation.data.batches import MemoryBatches
+from resnet_degradation.data.batches import MemoryBatches, mean_image
+from resnet_degradation.data.colours import colour_statistics, evenly_spaced
 from resnet_degradation.data.order import batch_indices
 from resnet_degradation.data.sources import Arrays, load_digits, load_source, scan_folder
-from resnet_degradation.data.stream import StreamBatches, colour_statistics, evenly_spaced
+from resnet_degradation.data.stream import StreamBatches
 from resnet_degradation.data.views import JitteredView, Supply, read_image
 from resnet_degradation.errors import DataError
 from resnet_degradation.train.feed import Feed
@@ -63,7 +64,7 @@ def memory_batches(pad: int = 2, mirror: bool = True, **changes: Any) -> MemoryB
         "seed": 1,
         "pad": pad,
         "mirror": mirror,
-        "mean_per_pixel": True,
+        "mean": mean_image(source.train.images).float(),
         "eval_batch_size": 100,
         "device": CPU,
     }
@@ -130,9 +131,27 @@ def test_held_out_images_are_the_originals_minus_the_training_mean() -> None:
     torch.testing.assert_close(shown.double(), val.images / 255 - mean, atol=1e-6, rtol=0)
 
 
-def test_channel_mean_is_one_number_a_channel() -> None:
-    assert memory_batches(mean_per_pixel=False).mean.shape == (3, 1, 1)
-    assert memory_batches().mean.shape == (3, 8, 8)
+def test_channel_mean_is_one_number_a_channel(settled: Settled) -> None:
+    small = ("depth=8", "data.image_size=8")
+    of_channels, of_pixels = (
+        load_batches(settled(*small, f"data.mean={mean}"), CPU).mean
+        for mean in ("channel", "pixel")
+    )
+    assert of_channels.shape == (3, 1, 1)
+    torch.testing.assert_close(of_channels, of_pixels.mean(dim=(1, 2), keepdim=True))
+
+
+def test_mean_and_deviation_can_be_given(settled: Settled) -> None:
+    small = ("depth=8", "data.image_size=8", "recipe.augmentation=none")
+    given = settled(*small, "data.mean=[0.5,0.25,0.75]", "data.std=[0.5,0.25,1]")
+    batches, usual = load_batches(given, CPU), load_batches(settled(*small), CPU)
+    mean, std = (torch.tensor(v)[:, None, None] for v in ([0.5, 0.25, 0.75], [0.5, 0.25, 1.0]))
+    for ours, theirs in (
+        (next(batches.training(3, 4)), next(usual.training(3, 4))),
+        (next(batches.held_out("val")), next(usual.held_out("val"))),
+    ):
+        pixels = theirs[0] + usual.mean
+        torch.testing.assert_close(ours[0], (pixels - mean) / std, atol=1e-5, rtol=0)
 
 
 def test_digits_are_split_into_1437_and_360_without_overlap() -> None:

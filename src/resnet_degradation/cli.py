@@ -19,7 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from resnet_degradation import __version__
-from resnet_degradation.config import Config, NetConfig, Settings, StudyRunConfig, resolve
+from resnet_degradation.config import (
+    Config,
+    EvaluationConfig,
+    NetConfig,
+    Settings,
+    StudyRunConfig,
+    resolve,
+)
 from resnet_degradation.errors import ConfigError, Stopped, UserError, explain, one_line_warnings
 from resnet_degradation.processes import place, rank
 from resnet_degradation.signals import end_on_signals
@@ -44,6 +51,7 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(name="study_schema", node=StudyRunConfig)
+    store.store(name="eval_schema", node=EvaluationConfig)
 
 
 def settled(*overrides: str) -> Config:
@@ -111,6 +119,22 @@ def study() -> NoReturn:
             run_study(study, console, composed.jobs, arguments, launched)
 
     _main(run, "study_config", StudyRunConfig)
+
+
+def evaluate() -> NoReturn:
+    """`resnet-eval`: the error of a trained net by a testing protocol of the paper."""
+
+    def run(composed: DictConfig) -> None:
+        from resnet_degradation.evaluation.define import resolve_evaluation
+
+        evaluation = resolve_evaluation(composed, compose("eval_config"))
+        from resnet_degradation.evaluation.run import evaluate as carry_out
+        from resnet_degradation.train.progress import RunProgress, Terminal
+
+        console = Terminal()
+        carry_out(evaluation, console, RunProgress(console))
+
+    _main(run, "eval_config", EvaluationConfig)
 
 
 def _is_basic(launcher: Any) -> bool:

@@ -55,7 +55,8 @@ class DataConfig:
     image_size: int = 32
     families: list[str] = field(default_factory=lambda: list(FAMILIES))
     validation_fraction: float = 0.0
-    mean: str = "pixel"
+    mean: Any = "pixel"
+    std: Optional[list[float]] = None
     on_error: str = "raise"
     download: bool = True
 
@@ -127,6 +128,20 @@ class Config(Settings):
     depth: int = 20
     residual: bool = True
     seed: int = 0
+    weights: Optional[str] = None
+    weights_digest: Optional[str] = None
+
+
+@dataclass
+class EvaluationConfig(Config):
+    """A net, its data, and how it is tested."""
+
+    run: Optional[str] = None
+    protocol: str = "center"
+    split: Optional[str] = None
+    shorter_side: Optional[int] = None
+    scales: Optional[list[int]] = None
+    export: Optional[str] = None
 
 
 @dataclass
@@ -198,12 +213,15 @@ def settle(config: Config) -> Config:
     )
     _check_choices(config)
     _check_ranges(config)
+    weights, weights_digest = _weights(config)
     family = choose_family(config.depth, _candidate_families(config))
     shortcut = config.shortcut or default_shortcut(config.depth, family)
     return dataclasses.replace(
         config,
         family=family,
         shortcut=shortcut if config.residual else None,
+        weights=weights,
+        weights_digest=weights_digest,
         data=dataclasses.replace(config.data, root=_data_root(config.data)),
         recipe=dataclasses.replace(
             config.recipe,
@@ -254,13 +272,40 @@ def _normal_path(path: str) -> str:
     return os.path.abspath(Path(path).expanduser())  # noqa: PTH100 (Path keeps "..")
 
 
+def _weights(config: Config) -> tuple[str | None, str | None]:
+    """The file of a net's initial weights as an absolute path, and the digest of its content."""
+    if not config.weights:
+        if config.weights_digest:
+            raise ConfigError("weights_digest is the digest of a file: name that with weights=")
+        return None, None
+    path = _normal_path(config.weights)
+    digest = file_digest(Path(path))
+    if config.weights_digest not in (None, digest):
+        raise ConfigError(
+            f"weights={path} is another file than expected: its digest is {digest}, not "
+            f"weights_digest={config.weights_digest}"
+        )
+    return path, digest
+
+
+def file_digest(file: Path) -> str:
+    """16 hexadecimal digits that name a file's content; raises ConfigError if there is none."""
+    content = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while part := stream.read(1 << 20):
+                content.update(part)
+    except OSError as error:
+        raise ConfigError(f"weights={file} cannot be read ({error.strerror})") from error
+    return content.hexdigest()[:16]
+
+
 def _check_choices(config: Config) -> None:
     choices: list[tuple[str, Any, tuple[str, ...]]] = [
         ("shortcut", config.shortcut or "A", ("A", "B", "C")),
         ("family", config.family or "cifar", FAMILIES),
         ("bottleneck_stride", config.bottleneck_stride, ("1x1", "3x3")),
         ("data.name", config.data.name, DATA_NAMES),
-        ("data.mean", config.data.mean, ("pixel", "channel")),
         ("data.on_error", config.data.on_error, ("raise", "skip")),
         ("recipe.schedule", config.recipe.schedule, ("milestones", "plateau")),
         ("recipe.warmup", config.recipe.warmup, ("auto", "always", "never")),
@@ -361,6 +406,7 @@ def _check_ranges(config: Config) -> None:
     for holds, message in rules:
         if not holds:
             raise ConfigError(message)
+    _check_normalization(data)
     _check_scale(config)
     _check_intervals(runtime)
     where = place()
@@ -388,6 +434,27 @@ def check_processes(config: Config, count: int) -> None:
             f"recipe.batch_size={batch_size} leaves one image for each of {count} processes: batch "
             "normalization needs at least 2, or runtime.sync_batchnorm=true"
         )
+
+
+def _check_normalization(data: DataConfig) -> None:
+    if data.mean not in ("pixel", "channel") and not _is_rgb(data.mean, smallest=0):
+        raise ConfigError(
+            f"data.mean={data.mean} is not valid: choose pixel, channel, or three numbers in "
+            "[0, 1], as [0.485,0.456,0.406]"
+        )
+    if data.std is not None and not _is_rgb(data.std, smallest=1e-6):
+        raise ConfigError(
+            f"data.std={data.std} is not valid: give three numbers in (0, 1], as "
+            "[0.229,0.224,0.225], or null"
+        )
+
+
+def _is_rgb(values: Any, smallest: float) -> bool:
+    numbers = isinstance(values, list) and len(values) == 3
+    return numbers and all(
+        isinstance(v, int | float) and not isinstance(v, bool) and smallest <= v <= 1
+        for v in values
+    )
 
 
 def _check_scale(config: Config) -> None:
@@ -424,6 +491,7 @@ def identity(config: Config) -> dict[str, Any]:
         kept["data"].pop(key)
     if config.data.name not in OWN_IMAGES:
         kept["data"].pop("root")  # the same checksummed images, wherever they are
+    kept.pop("weights")  # their digest tells which they are, wherever they are
     if architecture(config.depth, cast(Family, config.family)).block == "basic":
         kept.pop("bottleneck_stride")
     for key in _without_effect(config.recipe):

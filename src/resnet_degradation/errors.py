@@ -25,6 +25,10 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be continued from."""
 
 
+class WeightsError(UserError):
+    """A file of weights that cannot be read, or does not fit the net."""
+
+
 class RecordError(UserError):
     """The record of a run cannot be written: a full disk, a folder that is read-only or gone."""
 

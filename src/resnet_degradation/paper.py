@@ -1,6 +1,7 @@
 """The paper's numbers (He et al., CVPR 2016), each with its table, and what they were made with."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from resnet_degradation.config import Config, DataConfig, RecipeConfig, data_name
@@ -15,6 +16,7 @@ class Reference:
     spread: float | None  # standard deviation over five runs, where the paper gives it
     table: str
     testing: str  # how it was tested
+    top5: float | None = None  # top-5 error, where the paper gives it
 
     def __str__(self) -> str:
         spread = "" if self.spread is None else f" ± {self.spread:.2f}"
@@ -25,8 +27,12 @@ def _cifar(error: float, spread: float | None = None) -> Reference:
     return Reference(error, spread, "Table 6", "single view")
 
 
-def _imagenet(error: float, table: str) -> Reference:
-    return Reference(error, None, table, "ten-crop")
+def _imagenet(error: float, table: str, top5: float | None = None) -> Reference:
+    return Reference(error, None, table, "ten-crop", top5)
+
+
+def _multi_scale(error: float, top5: float) -> Reference:
+    return Reference(error, None, "Table 4", "multi-scale", top5)
 
 
 # Depth -> ResNets on CIFAR-10. The paper prints no numbers for its plain nets. Of five runs of
@@ -39,17 +45,25 @@ CIFAR = {
     110: _cifar(6.61, 0.16),
     1202: _cifar(7.93),
 }
-# (Depth, shortcut option or None for a plain net) -> top-1 error on ImageNet.
+# (Depth, shortcut option or None for a plain net) -> errors on ImageNet, top-5 of them in Table 3.
 IMAGENET = {
     (18, None): _imagenet(27.94, "Table 2"),
-    (34, None): _imagenet(28.54, "Table 2"),
+    (34, None): _imagenet(28.54, "Table 2", 10.02),
     (18, "A"): _imagenet(27.88, "Table 2"),
-    (34, "A"): _imagenet(25.03, "Table 2"),
-    (34, "B"): _imagenet(24.52, "Table 3"),
-    (34, "C"): _imagenet(24.19, "Table 3"),
-    (50, "B"): _imagenet(22.85, "Table 3"),
-    (101, "B"): _imagenet(21.75, "Table 3"),
-    (152, "B"): _imagenet(21.43, "Table 3"),
+    (34, "A"): _imagenet(25.03, "Table 2", 7.76),
+    (34, "B"): _imagenet(24.52, "Table 3", 7.46),
+    (34, "C"): _imagenet(24.19, "Table 3", 7.40),
+    (50, "B"): _imagenet(22.85, "Table 3", 6.71),
+    (101, "B"): _imagenet(21.75, "Table 3", 6.05),
+    (152, "B"): _imagenet(21.43, "Table 3", 5.71),
+}
+# (Depth, shortcut option) -> errors on ImageNet by several scales, single models.
+MULTI_SCALE = {
+    (34, "B"): _multi_scale(21.84, 5.71),
+    (34, "C"): _multi_scale(21.53, 5.60),
+    (50, "B"): _multi_scale(20.74, 5.25),
+    (101, "B"): _multi_scale(19.87, 4.60),
+    (152, "B"): _multi_scale(19.38, 4.49),
 }
 
 # Sections 4.2 and 4.1. What the paper leaves open (what a plateau is) is not compared.
@@ -68,6 +82,8 @@ RECIPES = {
 }
 LEFT_OPEN = ("plateau_every", "plateau_patience", "plateau_threshold", "warmup_window")
 SIZES = {"cifar": 32, "imagenet": 224}
+# What the data sets hold: CIFAR-10's test images, ImageNet's validation images.
+NUM_TEST_IMAGES = {"cifar": 10_000, "imagenet": 50_000}
 
 
 def reference(config: Config) -> Reference | None:
@@ -80,6 +96,17 @@ def reference(config: Config) -> Reference | None:
     if IMAGENET_DEPTHS[config.depth][0] == "bottleneck" and config.bottleneck_stride != "1x1":
         return None
     return IMAGENET.get((config.depth, config.shortcut))
+
+
+def reference_by(config: Config, protocol: str) -> Reference | None:
+    """What the paper reports of this net by a testing protocol; None if nothing."""
+    usual = reference(config)
+    if usual is None:
+        return None
+    if protocol == "multi-scale":
+        shortcut = str(config.shortcut)
+        return MULTI_SCALE.get((config.depth, shortcut)) if config.family == "imagenet" else None
+    return usual if usual.testing == {"center": "single view"}.get(protocol, protocol) else None
 
 
 def differences(config: Config) -> list[str]:
@@ -97,7 +124,12 @@ def differences(config: Config) -> list[str]:
     if config.data.validation_fraction > 0:
         found.append(f"{config.data.validation_fraction:.0%} of the training set held out")
     if config.data.mean != DataConfig().mean:
-        found.append(f"mean per {config.data.mean}")
+        mean = config.data.mean
+        found.append(f"mean per {mean}" if isinstance(mean, str) else f"mean {mean}")
+    if config.data.std is not None:
+        found.append(f"divided by {config.data.std}")
+    if config.weights is not None:
+        found.append(f"begun with the weights of {Path(config.weights).name}")
     if config.runtime.precision != "fp32":
         found.append(f"precision {config.runtime.precision}")
     recipe, paper = _comparable(config.recipe), _comparable(RECIPES[family])

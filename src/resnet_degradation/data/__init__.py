@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from resnet_degradation.config import Config
-from resnet_degradation.data.batches import Batch, Batches, MemoryBatches
+from resnet_degradation.config import Config, DataConfig
+from resnet_degradation.data.batches import Batch, Batches, MemoryBatches, mean_image
+from resnet_degradation.data.colours import ColourStatistics, colour_statistics
 from resnet_degradation.data.readable import only_readable
 from resnet_degradation.data.sources import Arrays, Files, Images, Source, load_source
 from resnet_degradation.data.stream import StreamBatches
@@ -40,42 +42,80 @@ def make_batches(
 
     Raises DataError if an image is unreadable, ConfigError if it cannot be augmented as asked.
     """
-    recipe = config.recipe
-    mean_per_pixel = config.data.mean == "pixel"
-    if recipe.augmentation == "scale-jitter":
-        smallest, largest = recipe.scale or (0, 0)
-        return StreamBatches(
-            _files(source.train, config.data.name),
-            {name: _files(images, config.data.name) for name, images in source.held_out.items()},
-            num_classes=len(source.classes),
-            batch_size=recipe.batch_size,
-            seed=config.seed,
-            image_size=config.data.image_size,
-            scale=(smallest, largest),
-            mirror=recipe.mirror,
-            colour_std=recipe.colour_std,
-            mean_per_pixel=mean_per_pixel,
-            eval_batch_size=config.runtime.eval_batch_size,
-            num_workers=config.runtime.num_workers,
-            cache=_cache(config),
-            device=device,
-            world=world,
-            report=report,
+    if config.recipe.augmentation == "scale-jitter":
+        return _streamed(source, config, device, world, report)
+    return _in_memory(source, config, device, world, report)
+
+
+def _streamed(
+    source: Source, config: Config, device: torch.device, world: World, report: Report
+) -> StreamBatches:
+    data, recipe, runtime = config.data, config.recipe, config.runtime
+    train = _files(source.train, data.name)
+    smallest, largest = recipe.scale or (0, 0)
+
+    def statistics() -> ColourStatistics:
+        return colour_statistics(
+            train, data.image_size, smallest, runtime.num_workers, _cache(config), report
         )
+
+    known = None
+    if isinstance(data.mean, str) or recipe.colour_std > 0:
+        known = world.from_main(statistics)
+    return StreamBatches(
+        train,
+        {name: _files(images, data.name) for name, images in source.held_out.items()},
+        num_classes=len(source.classes),
+        batch_size=recipe.batch_size,
+        seed=config.seed,
+        image_size=data.image_size,
+        scale=(smallest, largest),
+        mirror=recipe.mirror,
+        mean=_mean(data, None if known is None else known.mean),
+        std=_of_channels(data.std),
+        colours=None if known is None else known.axes(),
+        colour_std=recipe.colour_std,
+        eval_batch_size=runtime.eval_batch_size,
+        num_workers=runtime.num_workers,
+        device=device,
+        world=world,
+    )
+
+
+def _in_memory(
+    source: Source, config: Config, device: torch.device, world: World, report: Report
+) -> MemoryBatches:
+    data, recipe = config.data, config.recipe
     augmented = recipe.augmentation == "pad-crop"
+    train = _arrays(source.train, config, report)
     return MemoryBatches(
-        _arrays(source.train, config, report),
+        train,
         {name: _arrays(images, config, report) for name, images in source.held_out.items()},
         num_classes=len(source.classes),
         batch_size=recipe.batch_size,
         seed=config.seed,
         pad=recipe.pad if augmented else 0,
         mirror=recipe.mirror and augmented,
-        mean_per_pixel=mean_per_pixel,
+        mean=_mean(data, mean_image(train.images) if isinstance(data.mean, str) else None),
+        std=_of_channels(data.std),
         eval_batch_size=config.runtime.eval_batch_size,
         device=device,
         world=world,
     )
+
+
+def _mean(data: DataConfig, of_training_images: Tensor | None) -> Tensor:
+    """What is subtracted: the mean of the training images (C, H, W) or of their channels, or
+    what the configuration gives (C, 1, 1)."""
+    if of_training_images is None:
+        return torch.tensor(data.mean)[:, None, None]
+    if data.mean == "channel":
+        of_training_images = of_training_images.mean(dim=(1, 2), keepdim=True)
+    return of_training_images.float()
+
+
+def _of_channels(values: list[float] | None) -> Tensor | None:
+    return None if values is None else torch.tensor(values)[:, None, None]
 
 
 def _cache(config: Config) -> Path:

@@ -9,9 +9,19 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from resnet_degradation.data.augment import Crops, crop, draw_crops, pad_images
 from resnet_degradation.data.order import batch_indices
+from resnet_degradation.data.protocols import (
+    EvalProtocol,
+    ViewedBatch,
+    ViewedBatches,
+    ViewsOfSize,
+    five_crops,
+    resized,
+    with_mirrors,
+)
 from resnet_degradation.data.sources import Arrays
 from resnet_degradation.data.views import Supply
 from resnet_degradation.distributed import ALONE, World
@@ -27,7 +37,8 @@ class Batches(Protocol):
     num_train: int
     splits: dict[str, int]  # held-out split -> its number of images
     num_classes: int
-    mean: Tensor  # (C, H, W), or (C, 1, 1), of pixels in [0, 1]
+    mean: Tensor  # (C, H, W), or (C, 1, 1), of pixels in [0, 1]: it is subtracted
+    std: Tensor | None  # (C, 1, 1): what is left is divided by it, if it is given
     supply: Supply | None  # of training images; None if they are in memory
 
     def training(self, start: int, stop: int) -> BatchGenerator:
@@ -44,19 +55,25 @@ class Batches(Protocol):
         """
         ...
 
+    def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
+        """Every image of a held-out split once, in its views by `protocol`, which is not center."""
+        ...
 
-def mean_image(images: Tensor, per_pixel: bool) -> Tensor:
-    """The mean (C, H, W) of uint8 images (N, C, H, W), or (C, 1, 1) if not per pixel; in [0, 1].
+
+def mean_image(images: Tensor) -> Tensor:
+    """The mean (C, H, W) float64 of uint8 images (N, C, H, W), in [0, 1].
 
     Sums are of integers, so the mean does not depend on the order of the images.
     """
     total = torch.zeros(images.shape[1:], dtype=torch.int64)
     for part in images.split(4096):
         total += part.sum(dim=0, dtype=torch.int64).cpu()
-    mean = total.double() / (255 * len(images))
-    if not per_pixel:
-        mean = mean.mean(dim=(1, 2), keepdim=True)
-    return mean.float()
+    return total.double() / (255 * len(images))
+
+
+def divided(images: Tensor, std: Tensor | None) -> Tensor:
+    """Images (..., C, H, W) divided by a deviation (C, 1, 1), if there is one."""
+    return images if std is None else images / std
 
 
 class MemoryBatches:
@@ -72,11 +89,16 @@ class MemoryBatches:
         seed: int,
         pad: int,
         mirror: bool,
-        mean_per_pixel: bool,
+        mean: Tensor,
+        std: Tensor | None = None,
         eval_batch_size: int,
         device: torch.device,
         world: World = ALONE,
     ) -> None:
+        """mean: (C, H, W) or (C, 1, 1) of pixels in [0, 1], subtracted; std: divided by, if given.
+
+        The other arguments are the configuration's.
+        """
         self.num_train = len(train)
         self.splits = {name: len(images) for name, images in held_out.items()}
         self.num_classes = num_classes
@@ -89,7 +111,8 @@ class MemoryBatches:
         self.world = world
         self.supply: Supply | None = None
         self.image_size = train.images.shape[-1]
-        self.mean = mean_image(train.images, mean_per_pixel).to(device)
+        self.mean = mean.to(device)
+        self.std = None if std is None else std.to(device)
         self._labels = train.labels.to(device)
         # The border is the mean's, that is zero after the subtraction: so both are padded.
         self._padded = pad_images(train.images, pad).to(device)
@@ -119,7 +142,7 @@ class MemoryBatches:
         )
         pixels = crop(self._padded, indices, crops, self.image_size)
         means = crop(self._padded_mean, torch.zeros_like(indices), crops, self.image_size)
-        return (pixels - means) / 255, self._labels[indices]
+        return divided((pixels - means) / 255, self.std), self._labels[indices]
 
     def held_out(self, split: str) -> BatchGenerator:
         """See `Batches.held_out`."""
@@ -130,5 +153,25 @@ class MemoryBatches:
             strict=True,
         ):
             share = self.world.share(len(labels))
-            centred = images[share] / 255 - self.mean
+            centred = divided(images[share] / 255 - self.mean, self.std)
             yield centred.contiguous(memory_format=torch.channels_last), labels[share]
+
+    def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
+        """See `Batches.viewed`. Crops are cut out of the image with its border, as in training."""
+        data, count = self._held_out[split], protocol.images_per_batch(self.eval_batch_size)
+        for images, labels in zip(data.images.split(count), data.labels.split(count), strict=True):
+            if protocol.name == "ten-crop":
+                centred = divided(images / 255 - self.mean, self.std)
+                bordered = F.pad(centred, (self.pad, self.pad, self.pad, self.pad))
+                views = [five_crops(bordered, self.image_size)]
+            else:
+                views = [
+                    divided(
+                        resized(images / 255, side, side) - resized(self.mean, side, side), self.std
+                    )[:, None]
+                    for side in protocol.scales
+                ]
+            rows = torch.arange(len(labels), device=self.device)
+            # As in training, the mean image is mirrored with the image.
+            views = [with_mirrors(of_size, protocol.mirror) for of_size in views]
+            yield ViewedBatch([ViewsOfSize(rows, of_size) for of_size in views], labels)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -117,7 +117,9 @@ class CentreView:
         return view
 
 
-View = Callable[[str, int, int], Tensor]
+V = TypeVar("V")  # what is made of one image
+B = TypeVar("B")  # and of the images of a batch
+View = Callable[[str, int, int], V]
 
 
 @dataclass
@@ -142,12 +144,13 @@ class Supply:
 
 
 class _Decoded(NamedTuple):
-    views: Tensor
+    views: Any  # of one image, or of those of a batch
+    num_images: int
     seconds: float  # of CPU time
 
 
 class _Views(Dataset[_Decoded | DataError]):
-    def __init__(self, files: Files, view: View) -> None:
+    def __init__(self, files: Files, view: View[Any]) -> None:
         self.files, self.view = files, view
 
     def __getitem__(self, request: ViewRequest) -> _Decoded | DataError:
@@ -157,16 +160,19 @@ class _Views(Dataset[_Decoded | DataError]):
             view = self.view(self.files.paths[index], iteration, position)
         except DataError as error:
             return error  # raised in a worker, it would arrive wrapped in the worker's traceback
-        return _Decoded(view, time.thread_time() - began)
+        return _Decoded(view, 1, time.thread_time() - began)
 
 
-def _collate(decoded: list[_Decoded | DataError]) -> _Decoded | DataError:
+def _collate(
+    join: Callable[[list[Any]], Any], images: list[_Decoded | DataError]
+) -> _Decoded | DataError:
     whole = []
-    for view in decoded:
-        if isinstance(view, DataError):
-            return view
-        whole.append(view)
-    return _Decoded(torch.stack([view.views for view in whole]), sum(v.seconds for v in whole))
+    for image in images:
+        if isinstance(image, DataError):
+            return image
+        whole.append(image)
+    views = join([image.views for image in whole])
+    return _Decoded(views, len(whole), sum(image.seconds for image in whole))
 
 
 def _begin_worker(niceness: int, _number: int) -> None:
@@ -178,13 +184,15 @@ def _begin_worker(niceness: int, _number: int) -> None:
 
 def decoded(
     files: Files,
-    view: View,
+    view: View[V],
     requests: Iterable[list[ViewRequest]],
     num_workers: int,
     device: torch.device | None = None,
     supply: Supply | None = None,
-) -> Generator[Tensor, None, None]:
-    """The views (B, 3, H, W) uint8 that each of `requests` asks for, in order.
+    *,
+    join: Callable[[list[V]], B],
+) -> Generator[B, None, None]:
+    """What `join` makes of the views of images that each of `requests` asks for, in order.
 
     device: where they are used. A GPU gets them from pinned memory; on a CPU, workers stand back
     behind what they decode for, which would otherwise wait for its cores.
@@ -197,7 +205,7 @@ def decoded(
         _Views(files, view),
         batch_sampler=requests,
         num_workers=num_workers,
-        collate_fn=_collate,
+        collate_fn=partial(_collate, join),
         pin_memory=on == "cuda",
         worker_init_fn=partial(_begin_worker, NICENESS if on == "cpu" else 0),
     )
@@ -212,7 +220,7 @@ def decoded(
                 return
             if isinstance(batch, DataError):
                 raise batch
-            supply.num_images += len(batch.views)
+            supply.num_images += batch.num_images
             supply.decoding += batch.seconds
             yield batch.views
     except RuntimeError as error:
@@ -236,7 +244,7 @@ def one_view_each(num_images: int, batch_size: int) -> list[list[ViewRequest]]:
 
 def every_view(
     files: Files,
-    view: View,
+    view: View[Tensor],
     batch_size: int,
     num_workers: int,
     what: str,
@@ -246,7 +254,8 @@ def every_view(
     done = 0
     # A few images need no worker processes.
     num_workers = num_workers if len(files) > 2000 else 0
-    for views in decoded(files, view, one_view_each(len(files), batch_size), num_workers):
+    requests = one_view_each(len(files), batch_size)
+    for views in decoded(files, view, requests, num_workers, join=torch.stack):
         yield views
         done += len(views)
         report(what, done, len(files))

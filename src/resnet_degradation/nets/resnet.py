@@ -71,15 +71,19 @@ class ResNet(nn.Module):
             if isinstance(module, Block):
                 module.norm_relu = norm_relu
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to class scores (N, num_classes), before the softmax."""
+    def features(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to the maps (N, C', H', W') of the last stage, before the pooling."""
         x = self.maxpool(self.norm_relu(self.bn1, self.conv1(x), None))
         if self.training and self.segment_lengths is not None:
             for stage, length in zip(self.stages(), self.segment_lengths, strict=True):
                 x = through_segments(list(stage.children()), x, length)
         else:
             x = through(self.stages(), x)
-        scores: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to class scores (N, num_classes), before the softmax."""
+        scores: Tensor = self.fc(self.features(x).mean(dim=(2, 3)))
         return scores
 
 

@@ -7,6 +7,8 @@ from resnet_degradation.data.views import Supply
 
 # Percent of the time of training spent on waiting from which the data is called the bottleneck.
 TOO_MUCH_WAITING = 20.0
+# Seconds of training before which nothing is said of it.
+SETTLED = 10.0
 
 
 class Pace(NamedTuple):
@@ -38,7 +40,6 @@ class Feed:
         self._supply = supply
         self._before = Supply()
         self._seconds = 0.0  # of training
-        self._num_looks = 0
         self._warned = False
 
     def look(self, seconds: float) -> Pace | None:
@@ -48,9 +49,12 @@ class Feed:
         recent = Pace.of(self._supply.since(self._before), seconds)
         self._before = self._supply.since(Supply())
         self._seconds += seconds
-        self._num_looks += 1
         # At first, the processes that decode are still starting.
-        if self._num_looks > 1 and recent.waiting_percent > TOO_MUCH_WAITING and not self._warned:
+        if (
+            self._seconds > SETTLED
+            and recent.waiting_percent > TOO_MUCH_WAITING
+            and not self._warned
+        ):
             self._warned = True
             warnings.warn(self._bottleneck(recent), stacklevel=2)
         return recent

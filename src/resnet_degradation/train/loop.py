@@ -190,7 +190,8 @@ def first_images(run: Run) -> Tensor:
     """Some images of the run's first batch (N, C, H, W) as the net is given them, in [0, 1]."""
     with closing(run.batches.training(0, 1)) as batches:
         images, _ = next(batches)
-    return (images[:32] + run.batches.mean).clamp(0, 1)
+    std = 1 if run.batches.std is None else run.batches.std
+    return (images[:32] * std + run.batches.mean).clamp(0, 1)
 
 
 def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: int) -> None:

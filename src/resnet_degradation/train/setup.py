@@ -48,6 +48,7 @@ from resnet_degradation.train.tuning import (
     tune,
     wants_compiled,
 )
+from resnet_degradation.weights import load_weights
 
 
 @dataclass
@@ -191,6 +192,8 @@ def prepare(config: Config, world: World = ALONE, report: Report = no_report) ->
     )
     if (checkpoint := world.from_main(lambda: load_checkpoint(run.folder))) is not None:
         run.take_up(checkpoint)
+    elif config.weights is not None:
+        load_weights(net, Path(config.weights))
     return run
 
 
@@ -256,6 +259,8 @@ def describe(run: Run) -> str:
     ]
     if wants_compiled(config, run.device) and run.net.norm_relu is norm_relu:
         lines.append("batch normalization by torch: with a C compiler (cc) it would be faster")
+    if config.weights is not None:
+        lines.append(f"begun with the weights in {config.weights}")
     if run.skipped:
         lines.append(f"without {len(run.skipped):,} images that cannot be read: see skipped.csv")
     if run.start > 0:

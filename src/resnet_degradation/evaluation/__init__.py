@@ -1,0 +1,1 @@
+"""`resnet-eval`: the error of a trained net by a testing protocol of the paper."""

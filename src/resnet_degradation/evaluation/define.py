@@ -1,0 +1,152 @@
+"""What `resnet-eval` is asked for: which net, which images, which views of them."""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from resnet_degradation.config import Config, EvaluationConfig, digest, settle
+from resnet_degradation.errors import ConfigError
+from resnet_degradation.runs import read_config
+
+PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
+# Section 4.1: shorter sides of whole images, for nets trained on crops of 224.
+SCALES = (224, 256, 384, 480, 640)
+SCALES_CROP = 224
+# What is the evaluation's own, whatever run is evaluated.
+OF_EVALUATION = ("run", "protocol", "split", "shorter_side", "scales", "export", "output_dir")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A net, by its run or by a file of weights, and how it is tested."""
+
+    config: Config  # settled: the net, its data, what it was trained by
+    run: Path | None  # the folder of the run, unless weights are given
+    protocol: str  # one of PROTOCOLS
+    split: str | None  # of the held-out images; None: all
+    shorter_side: int
+    scales: tuple[int, ...]
+    export: Path | None
+
+    def record(self) -> Path:
+        """The JSON file that the result is written to."""
+        own = [self.shorter_side, *self.scales] if self.is_unusual() else []
+        name = "-".join([self.protocol, *([self.split] if self.split else []), *map(str, own)])
+        if self.run is not None:
+            return self.run / "evaluations" / f"{name}.json"
+        stem = Path(str(self.config.weights)).stem
+        folder = Path(self.config.output_dir) / "evaluations"
+        return folder / f"{stem}-{digest(self.config)}" / f"{name}.json"
+
+    def is_unusual(self) -> bool:
+        """Whether sizes were given that are not the protocol's."""
+        usual = (usual_shorter_side(self.config), usual_scales(self.config))
+        return (self.shorter_side, self.scales) != usual
+
+
+def usual_shorter_side(config: Config) -> int:
+    """The shorter side that images are brought to before crops are cut: 256 for crops of 224."""
+    return config.recipe.scale[0] if config.recipe.scale else config.data.image_size
+
+
+def usual_scales(config: Config) -> tuple[int, ...]:
+    """The scales of multi-scale testing, in proportion to those for crops of 224."""
+    return tuple(round(config.data.image_size * side / SCALES_CROP) for side in SCALES)
+
+
+def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation:
+    """The evaluation that a composed configuration asks for.
+
+    as_filed: the configuration without overrides. Where a run is named, its own configuration says
+    what the net and its data are, and what is given besides may only say how to test it.
+
+    Raises ConfigError, or UserError for a folder that holds no run.
+    """
+    asked = OmegaConf.to_object(composed)
+    assert isinstance(asked, EvaluationConfig)
+    if asked.protocol not in PROTOCOLS:
+        raise ConfigError(f"protocol={asked.protocol} is not valid: choose {', '.join(PROTOCOLS)}")
+    if asked.protocol == "none" and (asked.export is None or asked.run is None):
+        raise ConfigError("protocol=none tests nothing: it is for run=FOLDER export=FILE")
+    if asked.runtime.devices not in (1, "auto"):
+        raise ConfigError("resnet-eval runs in one process: leave runtime.devices away")
+    if (asked.run is None) == (asked.weights is None):
+        raise ConfigError(
+            "name what to evaluate: run=FOLDER of a run, or weights=FILE with the net that they "
+            "are of (depth, residual, shortcut) and data="
+        )
+    if asked.run is not None:
+        config = _of_run(asked, Path(asked.run), changed_keys(composed, as_filed))
+    else:
+        own = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Config)}
+        config = settle(Config(**own))
+    shorter_side = asked.shorter_side or usual_shorter_side(config)
+    scales = tuple(asked.scales or usual_scales(config))
+    _check_sizes(asked, config, shorter_side, scales)
+    return Evaluation(
+        config=config,
+        run=None if asked.run is None else Path(asked.run),
+        protocol=asked.protocol,
+        split=asked.split,
+        shorter_side=shorter_side,
+        scales=scales,
+        export=None if asked.export is None else Path(asked.export).expanduser(),
+    )
+
+
+def _of_run(asked: EvaluationConfig, folder: Path, changed: list[str]) -> Config:
+    for key in changed:
+        if key not in (*OF_EVALUATION, "data.root") and not key.startswith("runtime."):
+            raise ConfigError(
+                f"{key} is given, but run={folder} says what the net and its data are: leave "
+                f"{key} away, or give weights=FILE instead of run"
+            )
+    config = read_config(folder)
+    root = asked.data.root if "data.root" in changed else config.data.root
+    data = replace(config.data, root=root)
+    # The run's precision says how it was trained. Errors are always measured in fp32.
+    runtime = replace(asked.runtime, precision=config.runtime.precision)
+    # Its initial weights are no longer needed, and may be gone.
+    settled = settle(replace(config, data=data, runtime=runtime, weights=None, weights_digest=None))
+    return replace(
+        settled, weights=config.weights, weights_digest=config.weights_digest,
+        output_dir=config.output_dir if "output_dir" not in changed else asked.output_dir,
+    )  # fmt: skip
+
+
+def _check_sizes(
+    asked: EvaluationConfig, config: Config, shorter_side: int, scales: tuple[int, ...]
+) -> None:
+    size = config.data.image_size
+    if asked.shorter_side is not None and config.recipe.augmentation != "scale-jitter":
+        raise ConfigError(
+            "shorter_side belongs to images that are streamed from files "
+            "(recipe.augmentation=scale-jitter): leave it away"
+        )
+    if shorter_side < size:
+        raise ConfigError(f"shorter_side={shorter_side} is smaller than the crops of {size}")
+    if not scales or min(scales) < size:
+        raise ConfigError(
+            f"scales={list(scales)} is not valid: give shorter sides, none below the {size} that "
+            "the net was trained on"
+        )
+
+
+def changed_keys(composed: DictConfig, as_filed: DictConfig) -> list[str]:
+    """The keys, with dots, whose values differ between two compositions."""
+
+    def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                yield from flat(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", value
+
+    one, other = (
+        dict(flat(cast(dict[str, Any], OmegaConf.to_container(c)))) for c in (composed, as_filed)
+    )
+    return [key for key in one if one[key] != other.get(key)]

@@ -1,0 +1,216 @@
+"""Carrying out an evaluation: its numbers in a table and in a JSON file."""
+
+import json
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from resnet_degradation import paper
+from resnet_degradation.config import Config, data_name, net_name
+from resnet_degradation.data import Batches, find_images, make_batches
+from resnet_degradation.data.protocols import EvalProtocol, ProtocolName
+from resnet_degradation.data.sources import Source
+from resnet_degradation.errors import CheckpointError, ConfigError, DataError
+from resnet_degradation.evaluate import errors_over_views
+from resnet_degradation.evaluation.define import Evaluation
+from resnet_degradation.files import replaced
+from resnet_degradation.nets import ResNet
+from resnet_degradation.runs import read_classes
+from resnet_degradation.train.checkpoint import Checkpoint, first_difference, load_checkpoint
+from resnet_degradation.train.progress import View
+from resnet_degradation.train.recorder import environment
+from resnet_degradation.train.setup import choose_device, make_net
+from resnet_degradation.train.tuning import tune
+from resnet_degradation.weights import assign, check_export, load_weights, write_weights
+
+
+@dataclass(frozen=True)
+class SplitErrors:
+    """The errors of one held-out split."""
+
+    split: str
+    num_images: int
+    views_per_image: int
+    errors: dict[int, float]  # top-k, in percent, by k
+
+
+def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[SplitErrors]:
+    """Test a net as asked, print a table, write the JSON file and the exported weights.
+
+    Raises UserError for whatever the user can mend.
+    """
+    config = evaluation.config
+    if evaluation.export is not None:
+        check_export(evaluation.export)
+    checkpoint = None if evaluation.run is None else _checkpoint(evaluation.run)
+    device = choose_device(config)
+    tune("fp32")
+    began = time.monotonic()
+    if evaluation.protocol == "none":
+        assert checkpoint is not None
+        net = _net(evaluation, checkpoint, len(checkpoint.parts["net"]["fc.bias"]))
+        classes = read_classes(Path(str(evaluation.run))) or []
+        tested: list[SplitErrors] = []
+    else:
+        source = find_images(config, view.prepare)
+        _check_images(evaluation, source, checkpoint)
+        classes = source.classes
+        net = _net(evaluation, checkpoint, len(classes)).to(device)
+        # Nothing is augmented, so the colours need not be known.
+        plain = replace(config, recipe=replace(config.recipe, colour_std=0.0))
+        batches = make_batches(source, plain, device, report=view.prepare)
+        tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
+        seconds = time.monotonic() - began
+        told = _told(evaluation, tested, checkpoint) | {"seconds": seconds} | environment(device)
+        file = evaluation.record()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(file) as stream:
+            json.dump(told, stream, indent=2)
+            stream.write("\n")
+        _show(evaluation, tested, checkpoint, console)
+        view.say(f"record: {file}")
+    if evaluation.export is not None:
+        about = {"net": net_name(config), "data": data_name(config), "classes": json.dumps(classes)}
+        write_weights(net, evaluation.export, about)
+        view.say(f"weights: {evaluation.export}")
+    return tested
+
+
+def _checkpoint(folder: Path) -> Checkpoint:
+    checkpoint = load_checkpoint(folder)
+    if checkpoint is None:
+        raise CheckpointError(
+            f"{folder} has no checkpoint: evaluate a run whose checkpoints were not deleted, or "
+            "repeat it"
+        )
+    return checkpoint
+
+
+def _net(evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int) -> ResNet:
+    net = make_net(evaluation.config, num_classes, initialised=False)
+    if checkpoint is None:
+        load_weights(net, Path(str(evaluation.config.weights)))
+    else:
+        assign(net, checkpoint.parts["net"], f"the checkpoint of {evaluation.run}")
+    return net
+
+
+def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint | None) -> None:
+    """Raise DataError if the classes are not the net's; warn if the images are not the run's."""
+    if evaluation.split is not None and evaluation.split not in source.held_out:
+        raise ConfigError(
+            f"split={evaluation.split} is not there: choose {', '.join(source.held_out)}"
+        )
+    if evaluation.run is None or checkpoint is None:
+        return
+    trained_on = read_classes(evaluation.run)
+    if trained_on is not None and trained_on != source.classes:
+        pairs = zip([*trained_on, "nothing"], [*source.classes, "nothing"], strict=False)
+        number, (there, here) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
+        raise DataError(
+            f"the classes in {evaluation.config.data.root} are not those that the net was trained "
+            f"on: class {number} is {here} instead of {there}"
+        )
+    if difference := first_difference(
+        {k: v for k, v in checkpoint.belongs_to.items() if k in source.contents()},
+        source.contents(),
+    ):
+        warnings.warn(f"these are not the images of the run: {difference}", stacklevel=2)
+
+
+def _test(net: ResNet, batches: Batches, evaluation: Evaluation, view: View) -> list[SplitErrors]:
+    config = evaluation.config
+    protocol = EvalProtocol(
+        name=cast(ProtocolName, evaluation.protocol),
+        image_size=config.data.image_size,
+        shorter_side=evaluation.shorter_side,
+        scales=evaluation.scales,
+        mirror=config.recipe.mirror and config.recipe.augmentation != "none",
+    )
+    splits = batches.splits if evaluation.split is None else [evaluation.split]
+    at_once = config.runtime.eval_batch_size
+    try:
+        return [
+            SplitErrors(
+                split,
+                batches.splits[split],
+                protocol.views_per_image(),
+                errors_over_views(net, batches, split, protocol, at_once, view.prepare),
+            )
+            for split in splits
+        ]
+    finally:
+        view.end()
+
+
+def _told(
+    evaluation: Evaluation, tested: list[SplitErrors], checkpoint: Checkpoint | None
+) -> dict[str, Any]:
+    """What the JSON file says; errors in percent."""
+    config, protocol = evaluation.config, evaluation.protocol
+    return {
+        "net": net_name(config),
+        "data": data_name(config),
+        "run": None if evaluation.run is None else str(evaluation.run),
+        "iteration": None if checkpoint is None else checkpoint.iteration,
+        "weights": config.weights if evaluation.run is None else None,
+        "weights_digest": config.weights_digest if evaluation.run is None else None,
+        "protocol": protocol,
+        "image_size": config.data.image_size,
+        "shorter_side": evaluation.shorter_side if protocol != "multi-scale" else None,
+        "scales": list(evaluation.scales) if protocol == "multi-scale" else None,
+        "views_per_image": tested[0].views_per_image,
+        "splits": {
+            one.split: {
+                "num_images": one.num_images,
+                **{f"top{k}_error": error for k, error in one.errors.items()},
+            }
+            for one in tested
+        },
+    }
+
+
+def _show(
+    evaluation: Evaluation,
+    tested: list[SplitErrors],
+    checkpoint: Checkpoint | None,
+    console: Console,
+) -> None:
+    """Print the errors as a table, with the paper's where it has one."""
+    config = evaluation.config
+    of = "" if checkpoint is None else f" after {checkpoint.iteration:,} iterations"
+    count = tested[0].views_per_image
+    views = "1 view" if count == 1 else f"{count} views"
+    heading = f"{net_name(config)}{of}, {data_name(config)}: {evaluation.protocol} ({views})"
+    console.print(heading, highlight=False, markup=False)
+    ks = list(tested[0].errors)
+    table = Table("split")
+    for name in ["images", *(f"top-{k} error (%)" for k in ks)]:
+        table.add_column(name, justify="right")
+    for one in tested:
+        table.add_row(
+            one.split, f"{one.num_images:,}", *(f"{error:.2f}" for error in one.errors.values())
+        )
+    reference = paper.reference_by(config, evaluation.protocol)
+    if reference is not None:
+        top5 = "" if reference.top5 is None else f"{reference.top5:.2f}"
+        table.add_row(f"paper, {reference.table}", "", *[str(reference), top5][: len(ks)])
+    console.print(table)
+    if reference is not None and (different := _differences(config, tested)):
+        note = f"Not comparable with the paper's error. Here: {'; '.join(different)}."
+        console.print(note, highlight=False, markup=False)
+
+
+def _differences(config: Config, tested: list[SplitErrors]) -> list[str]:
+    """In what these errors were made differently from the paper's."""
+    different = paper.differences(config)
+    count = paper.NUM_TEST_IMAGES[str(config.family)]
+    if all(one.num_images != count for one in tested):
+        different.insert(0, f"not the paper's {count:,} images")
+    return different
