@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import wait_until
 
 from resnet_degradation.cli import valid_keys
-from resnet_degradation.config import Config, StudyRunConfig
+from resnet_degradation.config import Config, EvaluationConfig, StudyRunConfig
 from resnet_degradation.train.lock import claimed
 
 BIN = Path(sys.executable).parent
@@ -99,9 +100,17 @@ def test_a_mistake_gets_one_clear_line_and_leaves_nothing_behind(
     assert not run_folders(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["resnet-train", "resnet-study"])
-def test_help_loads_nothing_heavy(tmp_path: Path, command: str) -> None:
-    entry = command.removeprefix("resnet-")
+@pytest.mark.parametrize(
+    ("command", "entry", "schema", "example"),
+    [
+        ("resnet-train", "train", Config, "depth=34 residual=false"),
+        ("resnet-study", "study", StudyRunConfig, "study=fig6 plan=true"),
+        ("resnet-eval", "evaluate", EvaluationConfig, "protocol=ten-crop"),
+    ],
+)
+def test_help_loads_nothing_heavy(
+    tmp_path: Path, command: str, entry: str, schema: type[Any], example: str
+) -> None:
     code = (
         "import sys, atexit; sys.argv = [sys.argv[1], '--help']; "
         "atexit.register(lambda: print('loaded:', *{'torch', 'torchvision', 'matplotlib', "
@@ -112,10 +121,9 @@ def test_help_loads_nothing_heavy(tmp_path: Path, command: str) -> None:
     assert done.returncode == 0
     assert done.stdout.splitlines()[-1].split() == ["loaded:"]
     assert command in done.stdout
-    assert "depth=34 residual=false" in done.stdout or command == "resnet-study"
+    assert example in done.stdout
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
     explained = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
-    schema = Config if entry == "train" else StudyRunConfig
     groups = {"data", "recipe", "runtime", "study"}
     assert set(valid_keys(schema)) - groups <= explained
 
