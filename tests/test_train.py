@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import untimed_record
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torture import same
@@ -26,6 +27,7 @@ from resnet_degradation.runs import (
     read_config,
     read_final_errors,
     read_metrics,
+    read_signals,
     read_summary,
 )
 from resnet_degradation.train import loop
@@ -427,3 +429,31 @@ def test_work_before_a_run_is_told_every_ten_seconds(monkeypatch: pytest.MonkeyP
         progress.prepare("checking images", done, 1000)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines == ["checking images: 300/1,000", "checking images: 700/1,000"]
+
+
+def test_recording_signals_changes_no_bit_of_a_run(
+    tmp_path: Path, tiny: Tiny, train_run: TrainRun
+) -> None:
+    usual = train_run(tiny())
+    recorded = train_run(tiny("runtime.signals_every=5", f"output_dir={tmp_path / 'other'}"))
+    assert untimed_record(usual) == untimed_record(recorded)
+    parts = [load_checkpoint(folder).parts for folder in (usual, recorded)]  # type: ignore[union-attr]
+    assert all(same(parts[0][name], parts[1][name]) for name in ("net", "optimizer", "meter"))
+    signals = read_signals(recorded)
+    assert list(signals) == [0, 5, 10, 12]
+    assert all(len(of_layers) == 8 for of_layers in signals.values())
+    assert not (usual / "signals.csv").exists()
+    scalars = EventAccumulator(str(recorded)).Reload()
+    shown = [event.value for event in scalars.Scalars("gradient_norm/008_fc")]
+    assert shown == pytest.approx([signals[at][-1].gradient_norm for at in signals], rel=1e-5)
+
+
+def test_an_interrupted_run_has_the_same_signals(
+    tmp_path: Path, tiny: Tiny, train_run: TrainRun
+) -> None:
+    whole = train_run(tiny("runtime.signals_every=4"))
+    config = tiny("runtime.signals_every=4", f"output_dir={tmp_path / 'other'}")
+    interrupt(config, after=9)  # which was saved after 5
+    assert list(read_signals(run_folder(config))) == [0, 4, 8]
+    resumed = train_run(config)
+    assert (resumed / "signals.csv").read_bytes() == (whole / "signals.csv").read_bytes()

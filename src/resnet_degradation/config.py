@@ -104,6 +104,7 @@ class RuntimeConfig:
     log_every: Optional[Union[int, float, str]] = None
     eval_every: Optional[Union[int, float, str]] = None
     checkpoint_every: Optional[Union[int, float, str]] = None
+    signals_every: Optional[Union[int, float, str]] = None
     eval_batch_size: int = 500
 
 
@@ -472,7 +473,7 @@ def _check_scale(config: Config) -> None:
 
 
 def _check_intervals(runtime: RuntimeConfig) -> None:
-    for key in ("log_every", "eval_every", "checkpoint_every"):
+    for key in ("log_every", "eval_every", "checkpoint_every", "signals_every"):
         if (interval := getattr(runtime, key)) is not None:
             parse_duration(interval, f"runtime.{key}")
 

@@ -21,6 +21,7 @@ from resnet_degradation.errors import (
 )
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.inspect.responses import layer_responses
+from resnet_degradation.inspect.signals import layer_signals
 from resnet_degradation.runs import FinalErrors, Response, Row, checkpoint_files, is_finished
 from resnet_degradation.signals import listening
 from resnet_degradation.train.lock import claimed
@@ -158,7 +159,9 @@ def iterate(run: Run, recorder: Rows, progress: View, wishes: Agreement) -> None
     if run.world.is_main:
         recorder.add_images(first_images(run))
     run.clock.run()
-    if run.start > 0:
+    if run.start == 0:
+        record_signals(run, recorder, 0)
+    else:
         measure(run, recorder, progress, wishes, run.start)
     with closing(run.batches.training(run.start, plan.num_iterations)) as batches:
         for done, (images, labels) in enumerate(batches, run.start + 1):
@@ -188,10 +191,8 @@ def update(run: Run, forward: nn.Module, images: Tensor, labels: Tensor, rate: f
 
 def first_images(run: Run) -> Tensor:
     """Some images of the run's first batch (N, C, H, W) as the net is given them, in [0, 1]."""
-    with closing(run.batches.training(0, 1)) as batches:
-        images, _ = next(batches)
     std = 1 if run.batches.std is None else run.batches.std
-    return (images[:32] * std + run.batches.mean).clamp(0, 1)
+    return (run.probe()[0][:32] * std + run.batches.mean).clamp(0, 1)
 
 
 def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: int) -> None:
@@ -214,6 +215,7 @@ def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: i
     if schedule.wants_held_out_error(done):
         # Where there is a validation set, the test set chooses nothing.
         schedule.observe_held_out_error(held_out.get("val", held_out.get("test", math.nan)))
+    record_signals(run, recorder, done)
     if plan.due(done, plan.log_every) or held_out:
         check_finite(run, done)
         seen = meter.read("row")
@@ -236,6 +238,13 @@ def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: i
             recorder.add_scalars(
                 done, {f"data/{name}": value for name, value in pace._asdict().items()}
             )
+
+
+def record_signals(run: Run, recorder: Rows, done: int) -> None:
+    """What passes through the layers after `done` updates, if it is due; the run is not changed."""
+    if run.plan.due(done, run.plan.signals_every):
+        with run.clock.excluded():
+            recorder.add_signals(done, layer_signals(run.net, *run.probe()))
 
 
 def heed(run: Run, progress: View, wishes: Agreement, done: int) -> None:

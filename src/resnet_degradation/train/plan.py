@@ -16,6 +16,7 @@ class Plan:
     log_every: int
     eval_every: int
     checkpoint_every: int
+    signals_every: int | None  # None: never
     iterations_per_epoch: float
 
     @property
@@ -26,9 +27,9 @@ class Plan:
         """
         return max(1, round(min(self.iterations_per_epoch, self.num_iterations / 10)))
 
-    def due(self, done: int, interval: int) -> bool:
+    def due(self, done: int, interval: int | None) -> bool:
         """Whether something done every `interval` is due after `done` iterations."""
-        return done % interval == 0 or done == self.num_iterations
+        return interval is not None and (done % interval == 0 or done == self.num_iterations)
 
 
 def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
@@ -72,5 +73,8 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
         log_every=log_every,
         eval_every=eval_every,
         checkpoint_every=interval("checkpoint_every", 10, 1 / 6, 1000),
+        signals_every=None
+        if runtime.signals_every is None
+        else iterations(runtime.signals_every, "runtime.signals_every"),
         iterations_per_epoch=epoch,
     )

@@ -27,11 +27,15 @@ from resnet_degradation.runs import (
     FinalErrors,
     Response,
     Row,
+    Signal,
+    Signals,
     as_recorded,
     format_row,
+    read_signals,
     write_classes,
     write_metrics,
     write_responses,
+    write_signals,
 )
 
 # TensorBoard's names for the columns of metrics.csv that it shows.
@@ -65,6 +69,9 @@ class Rows:
 
     def add_scalars(self, iteration: int, values: dict[str, float]) -> None:
         """Show numbers that are no part of the record."""
+
+    def add_signals(self, iteration: int, signals: list[Signal]) -> None:
+        """Append what passes through the layers after so many iterations."""
 
     def note_images(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
         """Write down which classes there are, and which images were left out and why."""
@@ -100,6 +107,7 @@ class Recorder(Rows):
         self._csv = csv.writer(self._stream, lineterminator="\n")
         for stale in [*folder.glob("events.out.tfevents.*"), *folder.rglob("*.tmp")]:
             stale.unlink()
+        self._signals: Signals = {}
         self._began = time.time() - (rows[-1].seconds if rows else 0)
         self._hook, threading.excepthook = threading.excepthook, _hush_events
         # A TensorBoard that is looking on forgets what it was shown before.
@@ -125,6 +133,26 @@ class Recorder(Rows):
         """Show numbers that are no part of the record."""
         for tag, value in values.items():
             self._tensorboard.add_scalar(tag, value, iteration)
+
+    def add_signals(self, iteration: int, signals: list[Signal]) -> None:
+        """Append what passes through the layers after so many iterations."""
+        if not self._signals:
+            self._signals = {
+                at: of_layers
+                for at, of_layers in read_signals(self.folder).items()
+                if at < iteration
+            }
+            for at, of_layers in self._signals.items():
+                self._show_signals(at, of_layers)
+        self._signals[iteration] = signals
+        write_signals(self.folder, self._signals)
+        self._show_signals(iteration, signals)
+
+    def _show_signals(self, iteration: int, signals: list[Signal]) -> None:
+        for signal in signals:
+            layer = f"{signal.layer:03d}_{signal.name}"
+            for tag in ("signal_std", "gradient_norm"):
+                self._tensorboard.add_scalar(f"{tag}/{layer}", getattr(signal, tag), iteration)
 
     def note_images(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
         """Write down which classes there are, and which images were left out and why."""

@@ -1,6 +1,7 @@
 """Everything that a run consists of, built from its configuration or from its checkpoint."""
 
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ from resnet_degradation.config import (
     run_folder,
     run_name,
 )
-from resnet_degradation.data import Batches, find_images, make_batches
+from resnet_degradation.data import Batch, Batches, find_images, make_batches
 from resnet_degradation.data.views import Report, no_report
 from resnet_degradation.distributed import ALONE, RunningStatistics, World
 from resnet_degradation.errors import CheckpointError, ConfigError
@@ -77,6 +78,7 @@ class Run:
     rows: list[Row]  # the record so far
     identity: dict[str, Any]  # what has to be the same to go on from a checkpoint
     begun: dict[str, Any]  # where the run was begun
+    first_batch: Batch | None = None  # once it was looked at
 
     def parts(self) -> dict[str, Any]:
         """What has a state that continuing exactly needs; the data needs only the iteration."""
@@ -89,6 +91,16 @@ class Run:
             "meter": self.meter,
             "clock": self.clock,
         }
+
+    def probe(self) -> Batch:
+        """This process's part of the run's first batch, to look at the net by."""
+        if self.first_batch is not None:
+            return self.first_batch
+        with closing(self.batches.training(0, 1)) as batches:
+            batch = next(batches)
+        if self.plan.signals_every is not None:  # or it is not looked at again
+            self.first_batch = batch
+        return batch
 
     def save(self, done: int) -> None:
         """Write a checkpoint after `done` updates, of which nothing is measured yet."""

@@ -1,0 +1,73 @@
+"""How large is F(x) beside x? The two summands of equation 1, block by block."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnet_degradation.nets import ResNet
+from resnet_degradation.nets.blocks import Block
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """Euclidean norms of what a block adds up, averaged over images.
+
+    `ratio` is the mean over images of the one norm divided by the other.
+    """
+
+    block: int  # counted from 1
+    name: str
+    branch: float  # of F(x)
+    shortcut: float  # of x, or of what stands for it
+    ratio: float
+    is_identity: bool  # whether the shortcut is x itself
+
+
+def named_blocks(net: ResNet) -> dict[str, Block]:
+    """The blocks of a net by their names, in order."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, Block)}
+
+
+@torch.no_grad()
+def block_sizes(net: ResNet, batches: Iterable[Tensor]) -> list[BlockSizes]:
+    """How large both summands of every block are, over batches of images (N, C, H, W).
+
+    Measured in evaluation mode; the net is left in the mode it was in. A plain net has no
+    shortcuts, and gives an empty list.
+    """
+    blocks = {name: block for name, block in named_blocks(net).items() if block.residual}
+    if not blocks:
+        return []
+    # Sums over images of both norms and of their ratio; the number of images.
+    totals = {name: torch.zeros(4, dtype=torch.float64) for name in blocks}
+
+    def observe(name: str, block: Block, x: Tensor) -> None:
+        branch, shortcut = (
+            part.flatten(1).double().norm(dim=1) for part in (block.branch(x), block.shortcut(x))
+        )
+        ratio = branch / shortcut.clamp(min=1e-12)
+        sums = [branch.sum(), shortcut.sum(), ratio.sum(), torch.full_like(ratio[0], len(x))]
+        totals[name] += torch.stack(sums).cpu()
+
+    def hook(name: str) -> Any:
+        return lambda block, inputs: observe(name, block, inputs[0])
+
+    hooks = [block.register_forward_pre_hook(hook(name)) for name, block in blocks.items()]
+    was_training = net.training
+    net.eval()
+    try:
+        for images in batches:
+            net(images)
+    finally:
+        net.train(was_training)
+        for registered in hooks:
+            registered.remove()
+    sizes = []
+    for number, (name, block) in enumerate(blocks.items(), 1):
+        branch, shortcut, ratio = (totals[name][:3] / totals[name][3]).tolist()
+        is_identity = block.downsample is None
+        sizes.append(BlockSizes(number, name, branch, shortcut, ratio, is_identity))
+    return sizes

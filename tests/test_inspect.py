@@ -1,0 +1,256 @@
+"""What is measured of a net is what a literal computation gives, and the net stays as it was."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_degradation.data.sources import load_digits
+from resnet_degradation.errors import ConfigError
+from resnet_degradation.inspect.lesions import (
+    random_lesions,
+    removable,
+    single_lesions,
+    without,
+)
+from resnet_degradation.inspect.residuals import block_sizes, named_blocks
+from resnet_degradation.inspect.signals import layer_signals, layers_with_weights
+from resnet_degradation.kernels import fused_norm_relu
+from resnet_degradation.nets import ResNet, build_net, initialise
+from resnet_degradation.nets.extension import extend, stage_statistics
+
+
+def digits(count: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    train: Any = load_digits(16).train
+    part = slice(first, first + count)
+    return train.images[part] / 255 - 0.3, train.labels[part]
+
+
+def trained_net(depth: int, residual: bool, **options: Any) -> ResNet:
+    """A small net after some steps, so that nothing in it is at its initial value."""
+    net = build_net(depth, residual, family="cifar", width=0.5, **options)
+    initialise(net, 0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
+    for step in range(8):
+        images, labels = digits(32, 32 * step)
+        optimizer.zero_grad()
+        F.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+    return net
+
+
+def state(net: nn.Module) -> dict[str, Tensor]:
+    own = {name: value.clone() for name, value in net.state_dict().items()}
+    gradients = {
+        f"{n}.grad": p.grad.clone() for n, p in net.named_parameters() if p.grad is not None
+    }
+    return own | gradients
+
+
+def assert_untouched(net: nn.Module, before: dict[str, Tensor], training: bool) -> None:
+    after = state(net)
+    assert after.keys() == before.keys()
+    for name, value in after.items():
+        assert torch.equal(value, before[name]), name
+    assert net.training == training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+# --- signals and gradients ---
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_signals_are_those_of_a_forward_written_by_hand(residual: bool, training: bool) -> None:
+    net = trained_net(14, residual).train(training)
+    images, labels = digits(40, 700)
+    before = state(net)
+    signals = layer_signals(net, images, labels)
+    assert_untouched(net, before, training)
+
+    outputs: dict[str, Tensor] = {}
+
+    def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), correction=0)
+        scaled = (x - mean[:, None, None]) / (var[:, None, None] + norm.eps).sqrt()
+        return scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+    def conv(name: str, layer: nn.Conv2d, x: Tensor) -> Tensor:
+        outputs[name] = F.conv2d(x, layer.weight, stride=layer.stride, padding=layer.padding)
+        return outputs[name]
+
+    x = F.relu(batch_norm(conv("conv1", net.conv1, images), net.bn1))
+    for name, block in named_blocks(net).items():
+        b: Any = block
+        out = F.relu(batch_norm(conv(f"{name}.conv1", b.conv1, x), b.bn1))
+        out = batch_norm(conv(f"{name}.conv2", b.conv2, out), b.bn2)
+        if residual:
+            channels = out.shape[1] - x.shape[1]
+            stride = 2 if channels else 1
+            padding = torch.zeros(len(x), channels, *out.shape[2:])
+            out = out + torch.cat([x[:, :, ::stride, ::stride], padding], dim=1)
+        x = F.relu(out)
+    outputs["fc"] = net.fc(x.mean(dim=(2, 3)))
+    loss = F.cross_entropy(outputs["fc"], labels)
+    layers = layers_with_weights(net)
+    gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
+    assert [s.name for s in signals] == list(outputs)
+    assert [s.layer for s in signals] == list(range(1, 15))  # as many as the net's depth says
+    for signal, layer, gradient in zip(signals, layers.values(), gradients, strict=True):
+        std = outputs[signal.name].std(correction=0)
+        assert signal.signal_std == pytest.approx(std.item(), rel=1e-4)
+        assert signal.gradient_norm == pytest.approx(float(gradient.norm()), rel=1e-3)
+        assert signal.weight_norm == pytest.approx(float(layer.weight.norm()), rel=1e-6)
+
+
+def test_signals_do_not_depend_on_how_a_net_is_computed() -> None:
+    net = trained_net(14, True)
+    images, labels = digits(40)
+    usual = layer_signals(net, images, labels)
+    net.segment_lengths = [1, 2, 1]
+    before = state(net)
+    assert layer_signals(net, images, labels) == usual
+    assert_untouched(net, before, training=True)
+    if (fused := fused_norm_relu()) is not None:
+        net.to(memory_format=torch.channels_last).compute_by(fused)
+        for ours, theirs in zip(layer_signals(net, images, labels), usual, strict=True):
+            assert ours.signal_std == pytest.approx(theirs.signal_std, rel=1e-3)
+            assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-2)
+
+
+# --- residual sizes ---
+
+
+def test_sizes_are_those_of_both_summands() -> None:
+    net = trained_net(14, True, shortcut="B").train()
+    images, _ = digits(30)
+    before = state(net)
+    sizes = block_sizes(net, [images[:20], images[20:]])
+    assert_untouched(net, before, training=True)
+    net.eval()
+    with torch.no_grad():
+        x = F.relu(net.bn1(net.conv1(images)))
+        for size, (name, block) in zip(sizes, named_blocks(net).items(), strict=True):
+            b: Any = block
+            branch = b.bn2(b.conv2(F.relu(b.bn1(b.conv1(x)))))
+            shortcut = x if b.downsample is None else b.downsample(x)
+            norms = [part.flatten(1).norm(dim=1) for part in (branch, shortcut)]
+            assert size.name == name
+            assert size.branch == pytest.approx(float(norms[0].mean()), rel=1e-4)
+            assert size.shortcut == pytest.approx(float(norms[1].mean()), rel=1e-4)
+            assert size.ratio == pytest.approx(float((norms[0] / norms[1]).mean()), rel=1e-4)
+            assert size.is_identity == (b.downsample is None)
+            x = F.relu(branch + shortcut)
+    assert [size.is_identity for size in sizes] == [True, True, False, True, False, True]
+
+
+def test_plain_nets_have_no_two_summands() -> None:
+    assert block_sizes(trained_net(8, False), [digits(4)[0]]) == []
+
+
+# --- lesions ---
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
+    net = trained_net(14, residual).eval()
+    images, _ = digits(10)
+    before = state(net)
+    whole = net(images)
+    for name in removable(net):
+        maps = F.relu(net.bn1(net.conv1(images)))
+        for other, block in named_blocks(net).items():
+            if other != name:
+                maps = block(maps)
+            elif residual:
+                maps = F.relu(block.shortcut(maps))  # nothing is added to it
+        literal = net.fc(maps.mean(dim=(2, 3)))
+        with without([named_blocks(net)[name]]):
+            assert torch.equal(net(images), literal)
+        assert not torch.equal(literal, whole)
+    assert torch.equal(net(images), whole)
+    assert_untouched(net, before, training=False)
+
+
+def test_plain_blocks_that_change_the_shape_cannot_be_left_out() -> None:
+    plain, residual = trained_net(14, False), trained_net(14, True)
+    assert list(removable(residual)) == list(named_blocks(residual))
+    assert list(removable(plain)) == ["layer1.0", "layer1.1", "layer2.1", "layer3.1"]
+
+
+def test_lesions_measure_the_net_that_is_left() -> None:
+    net = trained_net(14, True).eval()
+    images, labels = digits(100)
+
+    def error() -> float:
+        return 100 * float((net(images).argmax(dim=1) != labels).float().mean())
+
+    singles = single_lesions(net, error)
+    assert [lesion.blocks for lesion in singles] == [(name,) for name in named_blocks(net)]
+    with without([named_blocks(net)["layer2.0"]]):
+        assert singles[2].error == error()
+    several = random_lesions(net, error, count=2, draws=5)
+    assert several == random_lesions(net, error, count=2, draws=5)
+    assert len({lesion.blocks for lesion in several}) > 1
+    for lesion in several:
+        assert len(set(lesion.blocks)) == 2
+        with without(named_blocks(net)[name] for name in lesion.blocks):
+            assert lesion.error == error()
+    with pytest.raises(ValueError, match="5 blocks cannot be removed of 4"):
+        random_lesions(net, error, count=5, draws=1)
+
+
+def test_plain_and_residual_nets_lose_the_same_blocks_at_random() -> None:
+    lost = [
+        [lesion.blocks for lesion in random_lesions(trained_net(14, r), lambda: 0.0, 2, 6)]
+        for r in (False, True)
+    ]
+    assert lost[0] == lost[1]
+
+
+# --- the constructed solution ---
+
+
+def test_a_deeper_net_can_compute_what_a_shallower_one_does() -> None:
+    shallow = trained_net(8, False)
+    deep = build_net(20, False, family="cifar", width=0.5)
+    initialise(deep, 1)
+    batches = [digits(64, 64 * i)[0] for i in range(20)]
+    before = state(shallow)
+    extend(shallow, deep, batches)
+    assert_untouched(shallow, before, training=True)
+    images, _ = digits(157, 1280)
+    torch.testing.assert_close(deep.eval()(images), shallow.eval()(images), atol=1e-5, rtol=1e-5)
+    # In training mode, the added layers see each batch's own statistics.
+    train_images = torch.cat(batches)
+    apart = (deep.train()(train_images) - shallow.train()(train_images)).abs().max()
+    assert float(apart.detach()) < 0.2 * float(shallow(train_images).std().detach())
+
+
+def test_stage_statistics_are_those_of_the_maps_in_training_mode() -> None:
+    net = trained_net(8, False)
+    images, _ = digits(60)
+    (mean, var), *_ = stage_statistics(net, [images[:30], images[30:]])
+    halves = [net.train().layer1(net.norm_relu(net.bn1, net.conv1(h), None))
+              for h in (images[:30], images[30:])]  # fmt: skip
+    torch.testing.assert_close(mean, sum(h.mean(dim=(0, 2, 3)) for h in halves) / 2)
+    torch.testing.assert_close(var, sum(h.var(dim=(0, 2, 3), correction=0) for h in halves) / 2)
+
+
+@pytest.mark.parametrize(
+    ("shallow", "deep", "message"),
+    [
+        (lambda: trained_net(14, False), lambda: trained_net(8, False), "does not extend one of"),
+        (lambda: trained_net(8, True), lambda: trained_net(14, True), "residual=false"),
+        (
+            lambda: build_net(34, False, family="imagenet", width=0.1),
+            lambda: build_net(50, False, family="imagenet", width=0.1),
+            "no bottlenecks",
+        ),
+    ],
+)
+def test_what_does_not_extend_is_refused(shallow: Any, deep: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        extend(shallow(), deep(), [])
