@@ -32,8 +32,9 @@ from resnet_degradation.data.sources import Arrays, load_source
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.train import setup
 from resnet_degradation.train.loop import update
+from resnet_degradation.train.net import make_net
 from resnet_degradation.train.recorder import environment
-from resnet_degradation.train.setup import Run, forward_function, make_net, prepare
+from resnet_degradation.train.setup import Run, forward_function, prepare
 
 DEPTHS = (20, 56, 110)
 CIFAR = (

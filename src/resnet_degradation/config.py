@@ -35,7 +35,7 @@ DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette
 # Data of the user's own, which only its folder identifies.
 OWN_IMAGES = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-FIGURES = ("curves", "responses")
+FIGURES = ("curves", "responses", "depths")
 ERRORS = ("both", "training", "held-out")
 
 LARGEST_IMAGE = 4096
@@ -131,6 +131,7 @@ class Config(Settings):
     seed: int = 0
     weights: Optional[str] = None
     weights_digest: Optional[str] = None
+    extends: Optional[int] = None
 
 
 @dataclass
@@ -152,6 +153,8 @@ class NetConfig:
     depth: int = MISSING
     residual: bool = MISSING
     shortcut: Optional[str] = None
+    width: Optional[float] = None
+    extends: Optional[int] = None
 
 
 @dataclass
@@ -215,6 +218,7 @@ def settle(config: Config) -> Config:
     _check_choices(config)
     _check_ranges(config)
     weights, weights_digest = _weights(config)
+    _check_extends(config)
     family = choose_family(config.depth, _candidate_families(config))
     shortcut = config.shortcut or default_shortcut(config.depth, family)
     return dataclasses.replace(
@@ -287,6 +291,25 @@ def _weights(config: Config) -> tuple[str | None, str | None]:
             f"weights_digest={config.weights_digest}"
         )
     return path, digest
+
+
+def _check_extends(config: Config) -> None:
+    """Raise ConfigError unless the net can begin as a shallower one that is extended."""
+    if config.extends is None:
+        return
+    if config.weights:
+        raise ConfigError("weights and extends both say what the net begins with: give one")
+    family = choose_family(config.depth, _candidate_families(config))
+    deep, shallow = architecture(config.depth, family), architecture(config.extends, family)
+    if config.residual or deep.block != "basic" or shallow.block != "basic":
+        raise ConfigError(
+            "extends is for plain nets of basic blocks (no bottlenecks): residual=false"
+        )
+    if config.extends >= config.depth:
+        raise ConfigError(
+            f"extends={config.extends} is no shallower than depth={config.depth}: name the depth "
+            "of the net whose solution the deeper one begins with"
+        )
 
 
 def file_digest(file: Path) -> str:
@@ -555,7 +578,9 @@ def net_name(config: Config) -> str:
         name = f"ResNet-{config.depth}"
         if config.shortcut != default_shortcut(config.depth, cast(Family, config.family)):
             name += f"-{config.shortcut}"
-    return name if config.width == 1 else f"{name}-width{config.width:g}"
+    if config.width != 1:
+        name += f"-width{config.width:g}"
+    return name if config.extends is None else f"{name}-from-{config.extends}"
 
 
 def run_name(config: Config) -> str:

@@ -271,6 +271,17 @@ def read_classes(folder: Path) -> list[str] | None:
         raise UserError(f"{folder / 'classes.json'} is damaged: {error}") from error
 
 
+def read_extension(folder: Path) -> dict[str, Any] | None:
+    """What a run that began with a shallower net's solution was then like, or None if none did."""
+    file = folder / "extension.json"
+    if not file.is_file():
+        return None
+    try:
+        return dict(json.loads(file.read_text()))
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}") from error
+
+
 @dataclass(frozen=True)
 class FinalErrors:
     """Errors at the end of a run, in percent.

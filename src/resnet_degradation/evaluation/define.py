@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet_degradation.config import Config, EvaluationConfig, digest, settle
 from resnet_degradation.errors import ConfigError
-from resnet_degradation.runs import read_config
+from resnet_degradation.train.trained import config_of_run
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
 # Section 4.1: shorter sides of whole images, for nets trained on crops of 224.
@@ -105,17 +105,9 @@ def _of_run(asked: EvaluationConfig, folder: Path, changed: list[str]) -> Config
                 f"{key} is given, but run={folder} says what the net and its data are: leave "
                 f"{key} away, or give weights=FILE instead of run"
             )
-    config = read_config(folder)
-    root = asked.data.root if "data.root" in changed else config.data.root
-    data = replace(config.data, root=root)
-    # The run's precision says how it was trained. Errors are always measured in fp32.
-    runtime = replace(asked.runtime, precision=config.runtime.precision)
-    # Its initial weights are no longer needed, and may be gone.
-    settled = settle(replace(config, data=data, runtime=runtime, weights=None, weights_digest=None))
-    return replace(
-        settled, weights=config.weights, weights_digest=config.weights_digest,
-        output_dir=config.output_dir if "output_dir" not in changed else asked.output_dir,
-    )  # fmt: skip
+    root = asked.data.root if "data.root" in changed else None
+    config = config_of_run(folder, asked.runtime, root)
+    return replace(config, output_dir=asked.output_dir) if "output_dir" in changed else config
 
 
 def _check_sizes(

@@ -3,7 +3,7 @@
 import json
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,19 +13,21 @@ from rich.table import Table
 
 from resnet_degradation import paper
 from resnet_degradation.config import Config, data_name, net_name
-from resnet_degradation.data import Batches, find_images, make_batches
+from resnet_degradation.data import Batches, find_images
 from resnet_degradation.data.protocols import EvalProtocol, ProtocolName
 from resnet_degradation.data.sources import Source
-from resnet_degradation.errors import CheckpointError, ConfigError, DataError
+from resnet_degradation.errors import ConfigError, DataError
 from resnet_degradation.evaluate import errors_over_views
 from resnet_degradation.evaluation.define import Evaluation
 from resnet_degradation.files import replaced
 from resnet_degradation.nets import ResNet
 from resnet_degradation.runs import read_classes
-from resnet_degradation.train.checkpoint import Checkpoint, first_difference, load_checkpoint
+from resnet_degradation.train.checkpoint import Checkpoint, first_difference
+from resnet_degradation.train.net import make_net
 from resnet_degradation.train.progress import View
 from resnet_degradation.train.recorder import environment
-from resnet_degradation.train.setup import choose_device, make_net
+from resnet_degradation.train.setup import choose_device
+from resnet_degradation.train.trained import batches_to_look_at, last_state
 from resnet_degradation.train.tuning import tune
 from resnet_degradation.weights import assign, check_export, load_weights, write_weights
 
@@ -48,7 +50,7 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
     config = evaluation.config
     if evaluation.export is not None:
         check_export(evaluation.export)
-    checkpoint = None if evaluation.run is None else _checkpoint(evaluation.run)
+    checkpoint = None if evaluation.run is None else last_state(evaluation.run)
     device = choose_device(config)
     tune("fp32")
     began = time.monotonic()
@@ -62,9 +64,7 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
         net = _net(evaluation, checkpoint, len(classes)).to(device)
-        # Nothing is augmented, so the colours need not be known.
-        plain = replace(config, recipe=replace(config.recipe, colour_std=0.0))
-        batches = make_batches(source, plain, device, report=view.prepare)
+        batches = batches_to_look_at(config, source, device, view.prepare)
         tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
         seconds = time.monotonic() - began
         told = _told(evaluation, tested, checkpoint) | {"seconds": seconds} | environment(device)
@@ -80,16 +80,6 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
         write_weights(net, evaluation.export, about)
         view.say(f"weights: {evaluation.export}")
     return tested
-
-
-def _checkpoint(folder: Path) -> Checkpoint:
-    checkpoint = load_checkpoint(folder)
-    if checkpoint is None:
-        raise CheckpointError(
-            f"{folder} has no checkpoint: evaluate a run whose checkpoints were not deleted, or "
-            "repeat it"
-        )
-    return checkpoint
 
 
 def _net(evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int) -> ResNet:

@@ -25,6 +25,8 @@ COLOURS = {
     152: "#000000",
 }
 OTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#009E73", "#E69F00")
+# A net that began with the solution of a shallower one.
+EXTENDED_COLOUR = "#0072B2"
 # Nets with another shortcut option than the paper's, which keeps the colour of its depth.
 SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#0072B2", "C": "#009E73"}
 
@@ -76,6 +78,8 @@ def colours(configs: list[Config], dark: bool = False) -> list[str]:
 
 
 def _base_colour(config: Config) -> str:
+    if config.extends is not None:
+        return EXTENDED_COLOUR
     usual = default_shortcut(config.depth, cast(Family, config.family))
     if config.shortcut is not None and config.shortcut != usual:
         return SHORTCUT_COLOURS[config.shortcut]

@@ -16,8 +16,9 @@ from resnet_degradation.errors import DataError
 from resnet_degradation.nets import multiply_adds
 from resnet_degradation.runs import is_finished, last_checkpoint
 from resnet_degradation.study.define import Study
+from resnet_degradation.train.net import make_net
 from resnet_degradation.train.plan import make_plan
-from resnet_degradation.train.setup import choose_device, make_net
+from resnet_degradation.train.setup import choose_device
 from resnet_degradation.train.tuning import compiled_norm_relu
 
 # A training step is a forward pass, and a backward pass that costs twice as much.

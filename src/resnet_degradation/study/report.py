@@ -22,8 +22,10 @@ from resnet_degradation import paper
 from resnet_degradation.config import Config, run_name
 from resnet_degradation.figures import (
     load_curves,
+    load_depths,
     load_responses,
     plot_curves,
+    plot_depths,
     plot_responses,
     save_figure,
 )
@@ -45,10 +47,14 @@ if TYPE_CHECKING:
 
 ALT_TEXTS = {
     "curves": "Training and held-out error of every net against iterations",
+    "depths": "Final training error of plain and residual nets against depth",
     "responses": "Standard deviation of the responses of every net's 3x3 layers",
 }
 # Settings that differ between the runs of a study; the others are the study's configuration.
-OF_A_RUN = ("depth", "residual", "shortcut", "seed", "family")
+OF_A_RUN = (
+    "depth", "residual", "shortcut", "seed", "family", "width", "weights", "weights_digest",
+    "extends",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,11 @@ def _figure(name: str, study: Study, results: list[Result]) -> Callable[..., "Fi
         curves = load_curves(folders)
         return lambda titled=True, dark=False: plot_curves(
             curves, study.drawing if titled else untitled, dark
+        )
+    if name == "depths":
+        series = load_depths(folders)
+        return lambda titled=True, dark=False: plot_depths(
+            series, study.drawing.title if titled else "", dark
         )
     responses = load_responses(folders)
     return lambda titled=True, dark=False: plot_responses(

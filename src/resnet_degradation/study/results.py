@@ -7,20 +7,32 @@ from statistics import mean, stdev
 from typing import Any
 
 from resnet_degradation.config import Config, data_name, net_name, run_folder, run_name
-from resnet_degradation.runs import FinalErrors, read_responses, read_summary, summarised_errors
+from resnet_degradation.runs import (
+    FinalErrors,
+    read_extension,
+    read_responses,
+    read_summary,
+    summarised_errors,
+)
 from resnet_degradation.study.verdict import (
     Comparison,
     compare,
+    constructed_verdict,
     depth_verdict,
+    extended_verdict,
     option_verdict,
     shortcut_verdict,
 )
+
+Kind = tuple[str | None, float]  # shortcut option, or None for plain nets; and width
 
 RESULT_COLUMNS = (
     "net",
     "depth",
     "residual",
     "shortcut",
+    "width",
+    "extends",
     "seed",
     "data",
     "iterations",
@@ -119,38 +131,62 @@ def write_results(file: Path, results: list[Result]) -> None:
 
 
 def find_verdicts(results: list[Result]) -> list[str]:
-    """What the runs say, for every kind of net (plain, or residual by one shortcut option).
+    """What the runs say, for every kind of net: plain, or residual by one option, of one width.
 
     The deepest net against the shallowest of its kind, the deepest residual net against the plain
     net of the same depth, and options B and C against A; each only where there are such nets, over
-    the seeds of both.
+    the seeds of both. At last, nets that began with another's solution against those that did not.
     """
-    kinds: dict[str | None, dict[int, dict[int, Result]]] = {}  # option -> depth -> seed
+    kinds: dict[Kind, dict[int, dict[int, Result]]] = {}  # kind -> depth -> seed
+    extended: dict[str, dict[int, Result]] = {}  # net -> seed
     for result in results:
         config = result.config
-        of_kind = kinds.setdefault(config.shortcut, {})
+        if config.extends is not None:
+            extended.setdefault(net_name(config), {})[config.seed] = result
+            continue
+        of_kind = kinds.setdefault((config.shortcut, config.width), {})
         of_kind.setdefault(config.depth, {})[config.seed] = result
     verdicts: list[str] = []
-    outcomes: dict[str | None, str] = {}
-    for option, depths in kinds.items():
+    outcomes: dict[Kind, str] = {}
+    for kind, depths in kinds.items():
         if len(depths) == 1:
             continue
         comparison = _compared(depths[min(depths)], depths[max(depths)])
         if comparison is not None:
             verdicts.append(depth_verdict(comparison))
-            outcomes[option] = comparison.outcome
-    plain = kinds.pop(None, {})
-    for option, depths in kinds.items():
+            outcomes[kind] = comparison.outcome
+    residual = {kind: depths for kind, depths in kinds.items() if kind[0] is not None}
+    for (option, width), depths in residual.items():
+        plain = kinds.get((None, width), {})
         if shared := depths.keys() & plain.keys():
             comparison = _compared(plain[max(shared)], depths[max(shared)])
-            cured = outcomes.get(None) == "worse" and outcomes.get(option) in ("alike", "better")
+            degraded = outcomes.get((None, width)) == "worse"
+            cured = degraded and outcomes.get((option, width)) in ("alike", "better")
             if comparison is not None:
                 verdicts.append(shortcut_verdict(comparison, cured))
-    for option in sorted(str(option) for option in kinds.keys() - {"A"}):
-        if shared := kinds[option].keys() & kinds.get("A", {}).keys():
-            comparison = _compared(kinds["A"][max(shared)], kinds[option][max(shared)])
+    for (option, width), depths in sorted(residual.items(), key=str):
+        by_a = kinds.get(("A", width), {})
+        if option != "A" and (shared := depths.keys() & by_a.keys()):
+            comparison = _compared(by_a[max(shared)], depths[max(shared)])
             if comparison is not None:
                 verdicts.append(option_verdict(comparison))
+    for seeds in extended.values():
+        verdicts += _extension_verdicts(seeds, kinds)
+    return verdicts
+
+
+def _extension_verdicts(
+    extended: dict[int, Result], kinds: dict[Kind, dict[int, dict[int, Result]]]
+) -> list[str]:
+    """What a net that began with a shallower one's solution says, and what it then came to."""
+    first = min(extended)
+    config = extended[first].config
+    verdicts = []
+    if (facts := read_extension(extended[first].folder)) is not None:
+        verdicts.append(constructed_verdict(facts))
+    from_scratch = kinds.get((config.shortcut, config.width), {}).get(config.depth, {})
+    if (comparison := _compared(from_scratch, extended)) is not None:
+        verdicts.append(extended_verdict(comparison))
     return verdicts
 
 

@@ -35,15 +35,14 @@ def run_study(
     pending = study.pending()
     if len(pending) < len(study.runs):
         console.print(f"{len(study.runs) - len(pending)} of {len(study.runs)} runs are finished")
-    failures = _execute(study, pending, console, jobs, arguments, launched) if pending else {}
-    told = [f"{run_name(pending[i])}: {why}" for i, why in sorted(failures.items())]
+    told = _execute(study, pending, console, jobs, arguments, launched) if pending else []
     finished = [run for run in study.runs if is_finished(run_folder(run))]
     if finished:
         complete = dataclasses.replace(study, runs=finished)
         print_report(write_report(complete, arguments, missing=told), console)
-    if failures:
+    if told:
         raise UserError(
-            f"{len(failures)} of {len(study.runs)} runs failed, the report is without them. "
+            f"{len(told)} of {len(study.runs)} runs failed, the report is without them. "
             + "; ".join(told)
         )
 
@@ -55,8 +54,8 @@ def _execute(
     jobs: int,
     arguments: list[str],
     launched: bool,
-) -> dict[int, str]:
-    """Carry out the runs; the positions of those that failed, and why."""
+) -> list[str]:
+    """Carry out the runs; which of them failed, and why."""
     from resnet_degradation.data.sources import split_folders
     from resnet_degradation.study import execute  # torch, only if there is something to do
     from resnet_degradation.study.estimate import run_cost
@@ -67,11 +66,22 @@ def _execute(
         split_folders(Path(str(pending[0].data.root)))  # said once, and not by every run
     require_folder(pending[0].output_dir)
     costs = {run_name(run): run_cost(run) for run in pending}
+    failed = []
     with StudyView(console, costs, len(study.runs) - len(pending)) as view:
-        if launched:
-            parts = [study.runs.index(run) + 1 for run in pending]
-            log = study.folder / "launcher.log"
-            return execute.run_by_launcher(pending, parts, arguments, log, view)
-        if jobs > 1 or pending[0].runtime.devices != 1:
-            return execute.run_at_once(pending, jobs, view)
-        return execute.run_in_turn(pending, view)
+        for wave in _waves(pending):
+            if launched:
+                parts = [study.runs.index(run) + 1 for run in wave]
+                log = study.folder / "launcher.log"
+                failures = execute.run_by_launcher(wave, parts, arguments, log, view)
+            elif jobs > 1 or wave[0].runtime.devices != 1:
+                failures = execute.run_at_once(wave, jobs, view)
+            else:
+                failures = execute.run_in_turn(wave, view)
+            failed += [f"{run_name(wave[i])}: {why}" for i, why in sorted(failures.items())]
+    return failed
+
+
+def _waves(runs: list[Config]) -> list[list[Config]]:
+    """First the runs that need no other, then those that begin with the solution of another."""
+    waves = [[run for run in runs if (run.extends is not None) == later] for later in (False, True)]
+    return [wave for wave in waves if wave]

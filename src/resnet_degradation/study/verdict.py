@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import Any
 
 # Of the normal distribution: it bounds 95 %.
 NORMAL_QUANTILE = 1.96
@@ -88,6 +89,30 @@ def option_verdict(comparison: Comparison) -> str:
         comparison,
         worse="it trains worse than option A",
         better="it trains better than option A",
+    )
+
+
+def extended_verdict(comparison: Comparison) -> str:
+    """What it says that a net (second) began with a solution, compared with one that did not."""
+    return _said(
+        comparison,
+        worse="training left the solution that it was given",
+        better="a better solution exists than training from scratch found",
+    )
+
+
+def constructed_verdict(facts: dict[str, Any]) -> str:
+    """What a run's extension.json says: that a deep net can do what a shallow one does."""
+    deep, shallow = facts["deep"], facts["shallow"]
+    held_out = ", ".join(
+        f"{name} error {deep['held_out_errors'][name]:.2f} % and {error:.2f} %"
+        for name, error in shallow["held_out_errors"].items()
+    )
+    return (
+        f"{facts['deep_net']} at its beginning, and {facts['shallow_net']}, in evaluation mode: "
+        f"training error {deep['train_error']:.2f} % and {shallow['train_error']:.2f} % on the "
+        f"same {facts['num_train_images']:,} images, {held_out}; their scores, of up to "
+        f"{facts['largest_score']:.1f}, differ by at most {facts['largest_difference']:.0e}"
     )
 
 

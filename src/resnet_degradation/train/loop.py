@@ -97,6 +97,8 @@ def iterate_and_finish(run: Run, progress: View, wishes: Agreement) -> None:
     rows = Recorder(run.folder, run.config, run.rows) if is_main else Rows(run.rows)
     with closing(rows) as recorder:
         recorder.note_images(run.classes, run.skipped)
+        if run.extension is not None:
+            recorder.note("extension.json", run.extension.told())
         progress.begin(run.start, run.plan.num_iterations, describe(run))
         try:
             iterate(run, recorder, progress, wishes)

@@ -76,6 +76,9 @@ class Rows:
     def note_images(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
         """Write down which classes there are, and which images were left out and why."""
 
+    def note(self, name: str, facts: dict[str, Any]) -> None:
+        """Write down something else about the run in a JSON file of this name."""
+
     def finish(
         self, final: FinalErrors, responses: list[Response], summary: dict[str, Any]
     ) -> None:
@@ -163,6 +166,12 @@ class Recorder(Rows):
                 writer.writerow(["split", "image"])
                 writer.writerows(skipped)
 
+    def note(self, name: str, facts: dict[str, Any]) -> None:
+        """Write down something else about the run in a JSON file of this name."""
+        with replaced(self.folder / name) as stream:
+            json.dump(facts, stream, indent=2)
+            stream.write("\n")
+
     def finish(
         self, final: FinalErrors, responses: list[Response], summary: dict[str, Any]
     ) -> None:
@@ -177,9 +186,7 @@ class Recorder(Rows):
             writer.add_summary(part)
         os.fsync(self._stream.fileno())
         self.close()
-        with replaced(self.folder / "summary.json") as stream:
-            json.dump(summary, stream, indent=2)
-            stream.write("\n")
+        self.note("summary.json", summary)
 
     def close(self) -> None:
         """Close the files; the run can be resumed."""

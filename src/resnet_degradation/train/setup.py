@@ -22,9 +22,8 @@ from resnet_degradation.data import Batch, Batches, find_images, make_batches
 from resnet_degradation.data.views import Report, no_report
 from resnet_degradation.distributed import ALONE, RunningStatistics, World
 from resnet_degradation.errors import CheckpointError, ConfigError
-from resnet_degradation.families import Family
-from resnet_degradation.nets import ResNet, build_net, initialise, layer_costs, num_parameters
-from resnet_degradation.nets.blocks import BottleneckStride, Shortcut, norm_relu
+from resnet_degradation.nets import ResNet, layer_costs, num_parameters
+from resnet_degradation.nets.blocks import norm_relu
 from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
 from resnet_degradation.nets.synchronised import synchronise
 from resnet_degradation.processes import num_cpus
@@ -36,8 +35,10 @@ from resnet_degradation.train.checkpoint import (
     save_checkpoint,
 )
 from resnet_degradation.train.clock import Clock
+from resnet_degradation.train.extension import Extension, extend_shallow
 from resnet_degradation.train.feed import Feed
 from resnet_degradation.train.meter import Meter
+from resnet_degradation.train.net import make_net
 from resnet_degradation.train.plan import Plan, make_plan
 from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.schedule import Schedule
@@ -79,6 +80,7 @@ class Run:
     identity: dict[str, Any]  # what has to be the same to go on from a checkpoint
     begun: dict[str, Any]  # where the run was begun
     first_batch: Batch | None = None  # once it was looked at
+    extension: Extension | None = None  # if it just began as a shallower net that was extended
 
     def parts(self) -> dict[str, Any]:
         """What has a state that continuing exactly needs; the data needs only the iteration."""
@@ -206,6 +208,9 @@ def prepare(config: Config, world: World = ALONE, report: Report = no_report) ->
         run.take_up(checkpoint)
     elif config.weights is not None:
         load_weights(net, Path(config.weights))
+    elif config.extends is not None:
+        num_batches = max(1, round(plan.iterations_per_epoch))
+        run.extension = extend_shallow(config, net, batches, num_batches, world, report)
     return run
 
 
@@ -237,22 +242,6 @@ def choose_device(config: Config, world: World = ALONE) -> torch.device:
     return device
 
 
-def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResNet:
-    """The net of a settled configuration, with its initial weights if `initialised`."""
-    net = build_net(
-        config.depth,
-        config.residual,
-        family=cast(Family, config.family),
-        shortcut=cast(Shortcut, config.shortcut or "A"),
-        num_classes=num_classes,
-        width=config.width,
-        bottleneck_stride=cast(BottleneckStride, config.bottleneck_stride),
-    )
-    if initialised:
-        initialise(net, config.seed)
-    return net
-
-
 def describe(run: Run) -> str:
     """What is going to be run, in a few lines."""
     config, plan, size = run.config, run.plan, run.config.data.image_size
@@ -273,6 +262,8 @@ def describe(run: Run) -> str:
         lines.append("batch normalization by torch: with a C compiler (cc) it would be faster")
     if config.weights is not None:
         lines.append(f"begun with the weights in {config.weights}")
+    if run.extension is not None:
+        lines.append(str(run.extension))
     if run.skipped:
         lines.append(f"without {len(run.skipped):,} images that cannot be read: see skipped.csv")
     if run.start > 0:
