@@ -12,7 +12,7 @@ from resnet_degradation.errors import ConfigError
 from resnet_degradation.inspect.lesions import (
     random_lesions,
     removable,
-    single_lesions,
+    single_lesion,
     without,
 )
 from resnet_degradation.inspect.residuals import block_sizes, named_blocks
@@ -187,10 +187,10 @@ def test_lesions_measure_the_net_that_is_left() -> None:
     def error() -> float:
         return 100 * float((net(images).argmax(dim=1) != labels).float().mean())
 
-    singles = single_lesions(net, error)
-    assert [lesion.blocks for lesion in singles] == [(name,) for name in named_blocks(net)]
+    single = single_lesion(net, "layer2.0", error)
+    assert single.blocks == ("layer2.0",)
     with without([named_blocks(net)["layer2.0"]]):
-        assert singles[2].error == error()
+        assert single.error == error()
     several = random_lesions(net, error, count=2, draws=5)
     assert several == random_lesions(net, error, count=2, draws=5)
     assert len({lesion.blocks for lesion in several}) > 1

@@ -22,8 +22,8 @@ from resnet_degradation import __version__
 from resnet_degradation.config import (
     Config,
     EvaluationConfig,
+    InspectionConfig,
     NetConfig,
-    Settings,
     StudyRunConfig,
     resolve,
 )
@@ -52,6 +52,7 @@ def register_schemas() -> None:
     store.store(name="schema", node=Config)
     store.store(name="study_schema", node=StudyRunConfig)
     store.store(name="eval_schema", node=EvaluationConfig)
+    store.store(name="inspect_schema", node=InspectionConfig)
 
 
 def settled(*overrides: str) -> Config:
@@ -137,6 +138,20 @@ def evaluate() -> NoReturn:
     _main(run, "eval_config", EvaluationConfig)
 
 
+def inspect() -> NoReturn:
+    """`resnet-inspect`: what lies behind the errors of trained nets."""
+
+    def run(composed: DictConfig) -> None:
+        asked = cast(InspectionConfig, OmegaConf.to_object(composed))
+        from resnet_degradation.inspect.run import inspect as carry_out
+        from resnet_degradation.train.progress import RunProgress, Terminal
+
+        console = Terminal()
+        carry_out(asked, console, RunProgress(console))
+
+    _main(run, "inspect_config", InspectionConfig)
+
+
 def _is_basic(launcher: Any) -> bool:
     """Whether it is Hydra's own launcher, which runs jobs one after another in this process."""
     return str(launcher._target_).endswith("BasicLauncher")
@@ -146,7 +161,7 @@ def _is_sweeping() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
-def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Settings]) -> NoReturn:
+def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]) -> NoReturn:
     """Compose the configuration from the command line, run it, and exit.
 
     Exits with 0, or with the code of the error, after saying it in one line on standard error.
@@ -206,7 +221,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Sett
     sys.exit(failures[0][1] if failures else 0)
 
 
-def _read_arguments(schema: type[Settings]) -> None:
+def _read_arguments(schema: type[Any]) -> None:
     """What Hydra does not know: --version, ~ for the home folder, settings given as options."""
     if "--version" in sys.argv[1:]:
         print(f"resnet-degradation {__version__}")
@@ -244,7 +259,7 @@ def _expand_home(argument: str) -> str:
     return f"{key}={Path(value).expanduser()}" if equals and value.startswith("~/") else argument
 
 
-def _refuse_unknown(composed: DictConfig, schema: type[Settings]) -> None:
+def _refuse_unknown(composed: DictConfig, schema: type[Any]) -> None:
     """Raise ConfigError for a key that was forced in with +key=value, or out with ~key."""
     known, composed_keys = list(valid_keys(schema)), list(_composed_keys(composed))
     for key in composed_keys:
@@ -272,7 +287,7 @@ def valid_keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
             yield from valid_keys(factory, f"{prefix}{field.name}.")
 
 
-def _unknown_key(key: str, schema: type[Settings]) -> str:
+def _unknown_key(key: str, schema: type[Any]) -> str:
     keys = list(valid_keys(schema))
     if schema is StudyRunConfig and key in {field.name for field in dataclasses.fields(NetConfig)}:
         return f"there is no key {key}: give study.nets=[{{depth: 20, residual: false}}, ...]"
@@ -286,7 +301,7 @@ def _unknown_key(key: str, schema: type[Settings]) -> str:
     return f"there is no key {key}: {hint}"
 
 
-def _explain(error: Exception, schema: type[Settings]) -> str | None:
+def _explain(error: Exception, schema: type[Any]) -> str | None:
     """What is wrong, in one line, if the user can mend it; None if it is a bug."""
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_configuration(error, schema)
@@ -295,7 +310,7 @@ def _explain(error: Exception, schema: type[Settings]) -> str | None:
     return explain(error)
 
 
-def _explain_configuration(error: Exception, schema: type[Settings]) -> str:
+def _explain_configuration(error: Exception, schema: type[Any]) -> str:
     """What Hydra or OmegaConf object to, in one line."""
     cause = error.__cause__ or error
     if isinstance(error, MissingConfigException) and error.options is not None:

@@ -36,6 +36,7 @@ DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette
 OWN_IMAGES = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 FIGURES = ("curves", "responses", "depths")
+INSPECTIONS = ("responses", "signals", "residuals", "lesions")
 ERRORS = ("both", "training", "held-out")
 
 LARGEST_IMAGE = 4096
@@ -144,6 +145,19 @@ class EvaluationConfig(Config):
     shorter_side: Optional[int] = None
     scales: Optional[list[int]] = None
     export: Optional[str] = None
+
+
+@dataclass
+class InspectionConfig:
+    """Which runs are looked into, and what is measured of them."""
+
+    run: Any = None
+    what: list[str] = field(default_factory=lambda: list(INSPECTIONS))
+    images: int = 500
+    draws: int = 5
+    max_blocks: int = 60
+    output_dir: str = "outputs"
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 
 @dataclass

@@ -4,7 +4,7 @@ Everything is drawn from the files of run folders; no trainer is needed, nor any
 """
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
@@ -85,13 +85,13 @@ def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> l
 
 
 def by_net(
-    folders: list[Path], read: Callable[[Path], list[Record]]
-) -> list[tuple[str, Config, list[list[Record]]]]:
+    folders: list[Path], read: Callable[[Path], Sequence[Record]]
+) -> list[tuple[str, Config, list[Sequence[Record]]]]:
     """Name, configuration and records of each net in these folders, one record for every seed.
 
     read: gives the record of a run folder; a run whose record is empty is left out.
     """
-    groups: dict[str, list[tuple[Config, list[Record]]]] = {}
+    groups: dict[str, list[tuple[Config, Sequence[Record]]]] = {}
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         config, record = read_config(folder), read(folder)
         if record:
@@ -118,7 +118,7 @@ def distinct_names(configs: list[Config]) -> list[str]:
 
 
 def _over_seeds(
-    name: str, config: Config, records: list[list[Row]], x: str, smooth: int
+    name: str, config: Config, records: list[Sequence[Row]], x: str, smooth: int
 ) -> NetCurves:
     if not set.intersection(*({row.iteration for row in rows} for rows in records)):
         raise UserError(
@@ -138,7 +138,7 @@ def _over_seeds(
 
 
 def _curve(
-    records: list[list[Row]], error: Callable[[Row], float | None], x: str, smooth: int
+    records: list[Sequence[Row]], error: Callable[[Row], float | None], x: str, smooth: int
 ) -> Curve:
     """The mean over runs at the iterations at which all of them have measured this error."""
     measured = [

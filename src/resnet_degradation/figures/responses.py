@@ -1,19 +1,29 @@
 """Standard deviation of layer responses, in the manner of figure 7; drawn from files alone."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from resnet_degradation.config import Config
 from resnet_degradation.errors import UserError
 from resnet_degradation.figures.curves import Values, by_net, told, write_caption
-from resnet_degradation.figures.style import colours, rc
+from resnet_degradation.figures.style import rc, twin_colours
 from resnet_degradation.runs import read_responses
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class HasStd(Protocol):
+    """A layer's response."""
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of the layer's output."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,12 +35,14 @@ class NetResponses:
     stds: Values
 
 
-def load_responses(folders: list[Path]) -> list[NetResponses]:
+def load_responses(
+    folders: list[Path], read: Callable[[Path], Sequence[HasStd]] = read_responses
+) -> list[NetResponses]:
     """The responses of the finished runs in these folders, by net, in the order of the folders.
 
-    Raises UserError if there is none, or if a folder's is damaged.
+    read: gives those of one run. Raises UserError if there is none, or if a folder's is damaged.
     """
-    nets = by_net(folders, read_responses)
+    nets = by_net(folders, read)
     if not nets:
         raise UserError("there is nothing to draw yet: no run has recorded its layer responses")
     return [
@@ -47,13 +59,9 @@ def plot_responses(nets: list[NetResponses], title: str = "", dark: bool = False
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    # A plain net has the colour of its residual twin, as its line tells them apart.
-    kinds = [[net for net in nets if net.config.residual == kind] for kind in (False, True)]
-    shaded = [
-        pair
-        for kind in kinds
-        for pair in zip(kind, colours([net.config for net in kind], dark), strict=True)
-    ]
+    shades = twin_colours([net.config for net in nets], dark)
+    # Residual nets are drawn over plain ones.
+    shaded = sorted(zip(nets, shades, strict=True), key=lambda pair: pair[0].config.residual)
     with mpl.rc_context(rc(dark)):
         figure = Figure(figsize=(7.2, 6.2))
         panels = figure.subplots(2, 1)

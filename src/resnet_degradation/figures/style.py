@@ -77,6 +77,19 @@ def colours(configs: list[Config], dark: bool = False) -> list[str]:
     ]
 
 
+def twin_colours(configs: list[Config], dark: bool = False) -> list[str]:
+    """Colours for one panel in which a plain net has that of its residual twin.
+
+    Something else, such as the line's style, has to tell them apart.
+    """
+    shades: dict[int, str] = {}
+    for kind in (False, True):
+        members = [i for i, config in enumerate(configs) if config.residual == kind]
+        found = colours([configs[i] for i in members], dark)
+        shades |= dict(zip(members, found, strict=True))
+    return [shades[i] for i in range(len(configs))]
+
+
 def _base_colour(config: Config) -> str:
     if config.extends is not None:
         return EXTENDED_COLOUR

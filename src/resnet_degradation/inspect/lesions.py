@@ -35,6 +35,11 @@ def removable(net: ResNet) -> dict[str, Block]:
     }
 
 
+def keeping_shape(net: ResNet) -> dict[str, Block]:
+    """The blocks that change neither the number of channels nor the map."""
+    return {name: block for name, block in named_blocks(net).items() if _keeps_shape(block)}
+
+
 def _keeps_shape(block: Block) -> bool:
     convolutions = [layer for layer in block.children() if isinstance(layer, torch.nn.Conv2d)]
     stride = max(layer.stride[0] for layer in convolutions)
@@ -58,16 +63,13 @@ def without(blocks: Iterable[Block]) -> Iterator[None]:
             del block.forward
 
 
-def single_lesions(net: ResNet, error: Callable[[], float]) -> list[Lesion]:
-    """The error without each block that can be removed, in the net's order.
+def single_lesion(net: ResNet, name: str, error: Callable[[], float]) -> Lesion:
+    """The error without one block that can be removed.
 
     error: measures the net as it is, in percent.
     """
-    lesions = []
-    for name, block in removable(net).items():
-        with without([block]):
-            lesions.append(Lesion((name,), error()))
-    return lesions
+    with without([removable(net)[name]]):
+        return Lesion((name,), error())
 
 
 def random_lesions(
@@ -78,7 +80,7 @@ def random_lesions(
     Only blocks that keep the shape of their input are chosen, so that plain and residual nets of
     one depth lose the same ones. Raises ValueError if there are fewer of them.
     """
-    candidates = {name: block for name, block in named_blocks(net).items() if _keeps_shape(block)}
+    candidates = keeping_shape(net)
     if count > len(candidates):
         raise ValueError(f"{count} blocks cannot be removed of {len(candidates)}")
     lesions = []

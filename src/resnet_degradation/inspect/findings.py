@@ -1,0 +1,158 @@
+"""What was measured, in a sentence and a table: computed from the tables, said as it came out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+from resnet_degradation.figures.inspection import Inspected, load_inspected
+from resnet_degradation.inspect.tables import LesionRow, ResponseRow, SignalRow, SizeRow
+
+# A gradient is called vanishing, or exploding, where it is so many times smaller, or larger, than
+# that of the middle layer when they are sorted.
+FAR_OFF = 1000.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One measurement of several nets: a title, a sentence, and a row for every net."""
+
+    name: str
+    title: str
+    sentence: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def find(name: str, folders: list[Path]) -> Finding | None:
+    """What the tables of this name in run folders say; None if there is nothing to say."""
+    found: dict[str, Callable[[list[Path]], Finding | None]] = {
+        "responses": _responses,
+        "signals": _signals,
+        "residuals": _residuals,
+        "lesions": _lesions,
+    }
+    return found[name](folders)
+
+
+def _responses(folders: list[Path]) -> Finding:
+    nets = load_inspected(folders, "responses", ResponseRow)
+    rows, means = [], []
+    for net in nets:
+        stds = [mean(seed[i].std for seed in net.seeds) for i in range(len(net.seeds[0]))]
+        means.append(mean(stds))
+        rows.append([net.name, f"{mean(stds):.3f}", f"{min(stds):.3f}", f"{max(stds):.3f}"])
+    order = [nets[i].name for i in sorted(range(len(nets)), key=means.__getitem__)]
+    weakest = f"{' < '.join(order)}" if len(order) > 1 else f"{order[0]}: {means[0]:.3f}"
+    return Finding(
+        "responses",
+        "Layer responses (figure 7)",
+        f"Standard deviation of 3x3 layers' outputs, mean over layers: {weakest}.",
+        ["net", "mean", "weakest layer", "strongest layer"],
+        rows,
+    )
+
+
+def _signals(folders: list[Path]) -> Finding:
+    nets = load_inspected(folders, "signals", SignalRow)
+    rows, sentences = [], []
+    for net in nets:
+        for when, pick in (("at first", min), ("at last", max)):
+            at = {pick(row.iteration for row in seed) for seed in net.seeds}
+            if pick is min and at != {0}:
+                continue
+            of_layers = _means_at(net, pick)
+            gradients = [gradient for _, gradient in of_layers]
+            middle = median(gradients)
+            least, most = min(gradients) / middle, max(gradients) / middle
+            stds = [std for std, _ in of_layers]
+            rows.append(
+                [
+                    net.name, when, f"{gradients[0] / gradients[-1]:.3g}",
+                    f"{least:.2g} - {most:.3g}", f"{min(stds):.2g} - {max(stds):.3g}",
+                ]
+            )  # fmt: skip
+            far = [
+                word
+                for word, is_so in (
+                    ("vanishes", least < 1 / FAR_OFF),
+                    ("explodes", most > FAR_OFF),
+                )
+                if is_so
+            ]
+            if far:
+                sentences.append(f"{net.name} {when}: a gradient {' and one '.join(far)}")
+    told = "; ".join(sentences) or (
+        f"no layer's gradient is {FAR_OFF:,.0f} times smaller or larger than the median layer's"
+    )
+    return Finding(
+        "signals",
+        "Forward signals and gradients",
+        f"Signals and gradients of all layers, for one batch of training images: {told}.",
+        ["net", "weights", "first / last", "all / median", "std of outputs"],
+        rows,
+    )
+
+
+def _means_at(net: Inspected[SignalRow], pick: Callable[..., int]) -> list[tuple[float, float]]:
+    """Forward signal and gradient of each layer, means over seeds."""
+    chosen = []
+    for seed in net.seeds:
+        at = pick(row.iteration for row in seed)
+        chosen.append([row for row in seed if row.iteration == at])
+    return [
+        (mean(r.signal_std for r in layer), mean(r.gradient_norm for r in layer))
+        for layer in zip(*chosen, strict=True)
+    ]
+
+
+def _residuals(folders: list[Path]) -> Finding | None:
+    nets = load_inspected(folders, "residuals", SizeRow)
+    if not nets:
+        return None
+    rows, told = [], []
+    for net in nets:
+        ratios = [row.ratio for seed in net.seeds for row in seed if row.is_identity]
+        others = [row.ratio for seed in net.seeds for row in seed if not row.is_identity]
+        small = sum(ratio < 1 for ratio in ratios)
+        rows.append(
+            [
+                net.name, f"{median(ratios):.2f}", f"{min(ratios):.2f}", f"{max(ratios):.2f}",
+                f"{small}/{len(ratios)}", f"{median(others):.2f}" if others else "-",
+            ]
+        )  # fmt: skip
+        told.append(f"{median(ratios):.2f} in {net.name}")
+    return Finding(
+        "residuals",
+        "How large F(x) is beside x",
+        "Norm of the residual branch beside that of the identity shortcut, median over blocks: "
+        f"{', '.join(told)}.",
+        ["net", "median", "least", "most", "F smaller than x", "median, no identity"],
+        rows,
+    )
+
+
+def _lesions(folders: list[Path]) -> Finding:
+    nets = load_inspected(folders, "lesions", LesionRow)
+    rows, told = [], []
+    for net in nets:
+        whole = mean(row.error for seed in net.seeds for row in seed if row.count == 0)
+        singles = [row.error - whole for seed in net.seeds for row in seed if row.position > 0]
+        worst = max(
+            (row for seed in net.seeds for row in seed if row.position > 0),
+            key=lambda row: row.error,
+        )
+        rows.append(
+            [
+                net.name, f"{whole:.2f}", f"{median(singles):+.2f}",
+                f"{max(singles):+.2f} ({worst.blocks})",
+            ]
+        )  # fmt: skip
+        told.append(f"{median(singles):+.1f} points in {net.name}")
+    return Finding(
+        "lesions",
+        "Without a block",
+        f"Held-out error without one block, median over blocks: {', '.join(told)}.",
+        ["net", "error (%)", "median change", "largest change"],
+        rows,
+    )

@@ -1,0 +1,124 @@
+"""Measuring one trained net, and leaving what was found in its run's folder."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict
+
+import torch
+
+from resnet_degradation.config import InspectionConfig
+from resnet_degradation.data import Batch, Batches
+from resnet_degradation.data.colours import evenly_spaced
+from resnet_degradation.data.views import Report
+from resnet_degradation.inspect.lesions import (
+    keeping_shape,
+    random_lesions,
+    removable,
+    single_lesion,
+)
+from resnet_degradation.inspect.residuals import block_sizes, named_blocks
+from resnet_degradation.inspect.responses import layer_responses
+from resnet_degradation.inspect.signals import layer_signals
+from resnet_degradation.inspect.tables import (
+    FOLDER,
+    LesionRow,
+    ResponseRow,
+    SignalRow,
+    SizeRow,
+    write_table,
+)
+from resnet_degradation.runs import Signals, read_signals
+from resnet_degradation.train.net import make_net
+from resnet_degradation.train.trained import Trained
+
+
+def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
+    """Write what is asked for of a trained net to inspection/ in its run's folder."""
+    folder, net = trained.folder / FOLDER, trained.net
+    held_out = some_held_out(trained.batches, asked.images)
+    images = [part for part, _ in held_out]
+    if "responses" in asked.what:
+        responses = [ResponseRow(**asdict(row)) for row in layer_responses(net, images)]
+        write_table(folder / "responses.csv", responses, ResponseRow)
+    if "signals" in asked.what:
+        rows = [
+            SignalRow(iteration, **asdict(signal))
+            for iteration, signals in sorted(_signals(trained).items())
+            for signal in signals
+        ]
+        write_table(folder / "signals.csv", rows, SignalRow)
+    if "residuals" in asked.what:
+        sizes = [SizeRow(**asdict(size)) for size in block_sizes(net, images)]
+        write_table(folder / "residuals.csv", sizes, SizeRow)
+    if "lesions" in asked.what:
+        lesions = list(_lesions(trained, held_out, asked, report))
+        write_table(folder / "lesions.csv", lesions, LesionRow)
+
+
+def some_held_out(batches: Batches, count: int) -> list[Batch]:
+    """About `count` images of the first held-out split, spread evenly over it, in batches."""
+    split, total = next(iter(batches.splits.items()))
+    chosen = torch.zeros(total, dtype=torch.bool)
+    chosen[evenly_spaced(total, count)] = True
+    parts, first = [], 0
+    with closing(batches.held_out(split)) as held_out:
+        for images, labels in held_out:
+            own = chosen[first : first + len(labels)].to(labels.device)
+            first += len(labels)
+            if own.any():
+                parts.append((images[own], labels[own]))
+    return parts
+
+
+def _signals(trained: Trained) -> Signals:
+    """At the beginning, where that is known; as recorded while it trained; and now."""
+    config, batches = trained.config, trained.batches
+    signals = {
+        at: of_layers
+        for at, of_layers in read_signals(trained.folder).items()
+        if at < trained.iteration
+    }
+    with closing(batches.training(0, 1)) as training:
+        images, labels = next(training)
+    if 0 not in signals and config.weights is None and config.extends is None:
+        untrained = make_net(config, batches.num_classes).to(images.device)
+        untrained.to(memory_format=torch.channels_last)
+        signals[0] = layer_signals(untrained, images, labels)
+    signals[trained.iteration] = layer_signals(trained.net, images, labels)
+    return signals
+
+
+def _lesions(
+    trained: Trained, held_out: list[Batch], asked: InspectionConfig, report: Report
+) -> Iterator[LesionRow]:
+    """The error of the whole net, without one block at a time, and without several at random."""
+    net = trained.net
+    error = _error_on(net, held_out)
+    positions = {name: number for number, name in enumerate(named_blocks(net), 1)}
+    candidates = list(removable(net))
+    singles = [candidates[i] for i in evenly_spaced(len(candidates), asked.max_blocks).tolist()]
+    num_random = len(keeping_shape(net))
+    counts = [count for count in (1, 2, 4, 8, 16, 32, 64, 128, 256) if count <= num_random]
+    total, done = len(singles) + len(counts), 0
+    yield LesionRow(0, 0, "", error())
+    for name in singles:
+        lesion = single_lesion(net, name, error)
+        done += 1
+        report("lesions", done, total)
+        yield LesionRow(1, positions[name], name, lesion.error)
+    for count in counts:
+        for lesion in random_lesions(net, error, count, asked.draws):
+            yield LesionRow(count, 0, " ".join(lesion.blocks), lesion.error)
+        done += 1
+        report("lesions", done, total)
+
+
+def _error_on(net: torch.nn.Module, parts: list[Batch]) -> Callable[[], float]:
+    """Measures the net's error in percent on these images."""
+
+    @torch.no_grad()
+    def error() -> float:
+        wrong = [(net(images).argmax(dim=1) != labels).sum() for images, labels in parts]
+        return 100 * int(torch.stack(wrong).sum()) / sum(len(labels) for _, labels in parts)
+
+    return error
