@@ -363,6 +363,22 @@ def test_skipping_what_cannot_be_read_is_as_if_it_were_not_there(
         assert torch.equal(labels, labels_left)
 
 
+def test_a_validation_set_is_split_off_what_can_be_read(
+    settled: Settled, digits_folder: Folder, tmp_path: Path
+) -> None:
+    root = digits_folder()
+    (root / "train/digit1/002.png").unlink()
+    (root / "train/digit1/002.png").symlink_to(root / "nowhere.png")
+    config = settled(
+        "data=folder", f"data.root={root}", "depth=8", f"output_dir={tmp_path}",
+        "data.on_error=skip", "data.validation_fraction=0.3",
+    )  # fmt: skip
+    found = find_images(config)
+    assert len(found.skipped) == 1
+    (root / "train/digit1/002.png").unlink()
+    assert find_images(config).contents() == found.contents()
+
+
 def test_files_are_checked_once(settled: Settled, digits_folder: Folder, tmp_path: Path) -> None:
     root = digits_folder()
     spoil_some(root)

@@ -147,6 +147,26 @@ def test_multi_scale_is_a_window_that_slides_over_the_final_map(
 
 
 @torch.no_grad()
+def test_scores_do_not_depend_on_the_processes_that_decode(
+    settled: Settled, photographs: Path
+) -> None:
+    net = used_net()
+    for viewing in (protocol("ten-crop"), protocol("multi-scale", (32, 50))):
+        alone, helped = (
+            all_scores(
+                net,
+                streamed_config(
+                    settled, photographs, f"runtime.num_workers={n}", "data.std=[0.2,0.3,0.4]"
+                ),
+                viewing,
+            )
+            for n in (0, 2)
+        )
+        assert torch.equal(alone[0], helped[0])
+        assert torch.equal(alone[1], helped[1])
+
+
+@torch.no_grad()
 def test_a_window_of_several_places_overlaps_itself(settled: Settled) -> None:
     """The CIFAR net pools maps of 8x8 of images of 32: at other sizes windows overlap."""
     net = used_net("cifar", 20)
@@ -298,8 +318,12 @@ def test_exported_weights_have_the_error_of_their_run(
         (["run=RUN", "data=cifar10"], "data.* is given, but run="),
         (["run=RUN", "protocol=five-crop"], "choose center, ten-crop, multi-scale"),
         (["run=RUN", "protocol=none"], "protocol=none tests nothing"),
-        (["run=RUN", "scales=[4,8]"], "none below the 8"),
-        (["run=RUN", "shorter_side=9"], "belongs to images that are streamed"),
+        (["run=RUN", "protocol=multi-scale", "scales=[4,8]"], "none below the 8"),
+        (["run=RUN", "protocol=multi-scale", "scales=[]"], "none below the 8"),
+        (["run=RUN", "protocol=multi-scale", "scales=[8,90000]"], "nor above 4096"),
+        (["run=RUN", "scales=[8]"], "scales belongs to protocol=multi-scale"),
+        (["run=RUN", "shorter_side=9"], "shorter_side belongs to protocol=ten-crop"),
+        (["run=RUN", "protocol=ten-crop", "shorter_side=9"], "images that are streamed"),
         (["run=RUN", "split=test"], "split=test is not there: choose val"),
         (["run=RUN", "export=net.onnx"], r"name a .safetensors, .pt or .pth file"),
         (["run=RUN", "runtime.devices=2"], "runs in one process"),

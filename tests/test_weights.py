@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -173,6 +175,45 @@ def test_the_first_tensor_that_does_not_fit_is_named(
     with pytest.raises(WeightsError, match=message):
         load_weights(net, tmp_path / "w.pt")
     assert_same(net, before)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [Tensor.to_sparse, lambda t: t.to("meta"), lambda t: t.to(torch.int8), lambda t: t + 0j],
+)
+def test_what_is_no_array_of_real_numbers_is_refused(
+    tmp_path: Path, spoil: Callable[[Tensor], Tensor]
+) -> None:
+    net = small_net(1)
+    before, weights = weights_of(net), weights_of(small_net(0))
+    torch.save(weights | {"fc.weight": spoil(weights["fc.weight"])}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=r"fc.weight in it is no array of real numbers"):
+        load_weights(net, tmp_path / "w.pt")
+    assert_same(net, before)
+
+
+def test_safetensors_keep_no_order_to_go_by(tmp_path: Path) -> None:
+    save_file(numbered(weights_of(small_net(0))), tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="keep no order by which other names"):
+        load_weights(small_net(1), tmp_path / "w.safetensors")
+
+
+@given(place=st.floats(0, 1), values=st.binary(min_size=1, max_size=40))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_ends_in_one_line_or_is_read(
+    tmp_path: Path, place: float, values: bytes
+) -> None:
+    for legacy in (False, True):
+        file = tmp_path / "w.pth"
+        torch.save(weights_of(small_net(0)), file, _use_new_zipfile_serialization=not legacy)
+        content = bytearray(file.read_bytes())
+        first = int(place * (len(content) - len(values)))
+        content[first : first + len(values)] = values
+        file.write_bytes(content)
+        try:
+            load_weights(small_net(1), file)
+        except WeightsError as error:
+            assert "\n" not in str(error)
 
 
 def test_means_and_variances_are_not_mistaken_for_each_other() -> None:

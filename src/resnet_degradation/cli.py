@@ -133,7 +133,11 @@ def evaluate() -> NoReturn:
         from resnet_degradation.train.progress import RunProgress, Terminal
 
         console = Terminal()
-        carry_out(evaluation, console, RunProgress(console))
+        progress = RunProgress(console)
+        try:
+            carry_out(evaluation, console, progress)
+        finally:
+            progress.end()
 
     _main(run, "eval_config", EvaluationConfig)
 
@@ -147,7 +151,11 @@ def inspect() -> NoReturn:
         from resnet_degradation.train.progress import RunProgress, Terminal
 
         console = Terminal()
-        carry_out(asked, console, RunProgress(console))
+        progress = RunProgress(console)
+        try:
+            carry_out(asked, console, progress)
+        finally:
+            progress.end()
 
     _main(run, "inspect_config", InspectionConfig)
 

@@ -107,14 +107,15 @@ def image_scores(
     are given as they are, before it.
     """
     single = protocol.views_per_image() == 1
-    window = final_map(net, protocol.image_size, batch.labels.device)
+    multi_scale = protocol.name == "multi-scale"
+    window = final_map(net, protocol.image_size, batch.labels.device) if multi_scale else None
     total = torch.zeros(len(batch.labels), net.fc.out_features, device=batch.labels.device)
     for rows, views in batch.sizes:
         flat = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         count = max(1, views_at_once * protocol.image_size**2 // (flat.shape[-2] * flat.shape[-1]))
         parts = []
         for part in flat.split(count):
-            if protocol.name == "multi-scale":
+            if window is not None:
                 scores = fully_convolutional_scores(net, part, window)
             else:
                 scores = net(part)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -57,7 +57,7 @@ def read_weights(file: Path) -> tuple[Weights, dict[str, str]]:
             f"{file} holds more than tensors and numbers, which is not loaded as it could be code: "
             "save the state dict alone, as torch.save(net.state_dict(), FILE)"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # readers raise errors of many kinds on damaged files
         raise WeightsError(f"{file} is no file of weights, or damaged") from error
     if not isinstance(loaded, dict) or not loaded:
         raise WeightsError(f"{file} holds no weights by name")
@@ -65,8 +65,14 @@ def read_weights(file: Path) -> tuple[Weights, dict[str, str]]:
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise WeightsError(f"{file} is no state dict: {name} in it is no tensor")
+        if value.is_meta or value.layout != torch.strided or not _is_real(value):
+            raise WeightsError(f"{file} cannot be used: {name} in it is no array of real numbers")
         weights[_own_name(name)] = value
     return weights, metadata
+
+
+def _is_real(value: Tensor) -> bool:
+    return value.is_floating_point() or value.dtype == torch.int64  # which counts batches
 
 
 def _state_dict(loaded: Any) -> tuple[Any, dict[str, str]]:
@@ -91,11 +97,20 @@ def _own_name(name: str) -> str:
 def load_weights(net: ResNet, file: Path) -> None:
     """Give a net the weights and running statistics in a file.
 
-    They go by their names, if these are the net's, or else by their order. Raises WeightsError,
-    naming the first tensor that does not fit, unless all do; the net is then as it was.
+    They go by their names, if these are the net's, or else by their order, which safetensors do not
+    keep. Raises WeightsError, naming the first tensor that does not fit, unless all do; the net is
+    then as it was.
     """
     weights, metadata = read_weights(file)
     _check_stride(net, file, metadata)
+    own = _without_counters(net.state_dict().items()).keys()
+    given = _without_counters(weights.items()).keys()
+    if file.suffix == ".safetensors" and own != given and not (given < own or own < given):
+        other = next(name for name in given if name not in own)
+        raise WeightsError(
+            f"the weights in {file} do not fit the net: the net has no {other}, and safetensors "
+            "keep no order by which other names could be understood: save them as .pt"
+        )
     assign(net, weights, str(file))
 
 

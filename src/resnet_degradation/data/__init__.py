@@ -23,10 +23,10 @@ def find_images(config: Config, report: Report = no_report) -> Source:
 
     Raises DataError, saying what was looked for and where, if they are missing or unreadable.
     """
-    source = load_source(config.data)
     if config.data.on_error == "raise":
-        return source
-    return only_readable(source, config.runtime.num_workers, _cache(config), report)
+        return load_source(config.data)
+    workers, cache = config.runtime.num_workers, _cache(config)
+    return load_source(config.data, lambda all_: only_readable(all_, workers, cache, report))
 
 
 def make_batches(

@@ -1,5 +1,6 @@
 """The views of held-out images that a net is tested by (section 4.1)."""
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -36,8 +37,11 @@ class EvalProtocol:
         return 2 * views if self.mirror else views
 
     def images_per_batch(self, num_views: int) -> int:
-        """How many images have about so many views."""
-        return max(1, num_views // self.views_per_image())
+        """How many images have about as many pixels in their views as so many crops have."""
+        crops = float(self.views_per_image())
+        if self.name == "multi-scale":
+            crops *= sum(side**2 for side in self.scales) / len(self.scales) / self.image_size**2
+        return max(1, int(num_views / crops))
 
 
 class ViewsOfSize(NamedTuple):
@@ -59,7 +63,7 @@ ViewedBatches = Generator[ViewedBatch, None, None]
 
 @dataclass(frozen=True)
 class FileViews:
-    """All views of an image file."""
+    """The views of an image file, but for the mirror images of several scales."""
 
     protocol: EvalProtocol
 
@@ -71,12 +75,30 @@ class FileViews:
         image = read_image(path)
         if protocol.name == "multi-scale":
             sized = [transforms.resize(image, [side], antialias=True) for side in protocol.scales]
-            whole = [transforms.pil_to_tensor(one)[None] for one in sized]
-            return [with_mirrors(one, protocol.mirror) for one in whole]
+            return [transforms.pil_to_tensor(one)[None] for one in sized]  # mirrored on the device
         image = transforms.resize(image, [protocol.shorter_side], antialias=True)
         cut = transforms.ten_crop if protocol.mirror else transforms.five_crop
         crops = cut(image, [protocol.image_size, protocol.image_size])
         return [torch.stack([transforms.pil_to_tensor(crop) for crop in crops])]
+
+
+class Packed(NamedTuple):
+    """Views of several images in one tensor: a process hands on each as an open file."""
+
+    pixels: Tensor  # (total,) uint8
+    shapes: list[list[tuple[int, ...]]]  # of each image, of its views of each size
+
+    def unpacked(self) -> list[list[Tensor]]:
+        """The views of each image, of each size."""
+        lengths = [math.prod(shape) for image in self.shapes for shape in image]
+        flat = iter(self.pixels.split(lengths))
+        return [[next(flat).view(shape) for shape in image] for image in self.shapes]
+
+
+def packed(images: list[list[Tensor]]) -> Packed:
+    """The views of several images in one tensor."""
+    pixels = torch.cat([views.flatten() for image in images for views in image])
+    return Packed(pixels, [[tuple(views.shape) for views in image] for image in images])
 
 
 def with_mirrors(views: Tensor, mirror: bool) -> Tensor:

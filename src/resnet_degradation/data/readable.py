@@ -70,16 +70,19 @@ def _unreadable(files: Files, num_workers: int, cache: Path, report: Report) -> 
         pass  # not looked for yet
     views = every_view(files, Readable(), 64, num_workers, "checking images", report)
     bad = (~torch.cat(list(views))).nonzero().flatten().tolist()
-    reasons = {index: _reason(files.paths[index]) for index in bad}
+    # Looked at once more: what can be read then only failed for a moment.
+    second = {index: _reason(files.paths[index]) for index in bad}
+    reasons = {index: reason for index, reason in second.items() if reason is not None}
     cache.mkdir(parents=True, exist_ok=True)
     with replaced(file) as stream:
         json.dump(list(reasons.items()), stream)
     return reasons
 
 
-def _reason(path: str) -> str:
+def _reason(path: str) -> str | None:
+    """The file and why it cannot be read, or None if it can."""
     try:
         read_image(path)
     except DataError as error:
         return str(error).partition("): mend")[0].removeprefix("cannot read the image ") + ")"
-    return f"{path} (it changed while it was looked at)"
+    return None

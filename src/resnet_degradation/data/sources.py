@@ -90,8 +90,10 @@ class Source:
         return facts
 
 
-def load_source(data: DataConfig) -> Source:
+def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = None) -> Source:
     """The images that a settled configuration names.
+
+    prepare: is done with all of them before a validation set is split off.
 
     Raises DataError, saying what was looked for and where, if they are missing or unreadable.
     """
@@ -102,6 +104,8 @@ def load_source(data: DataConfig) -> Source:
     else:
         root = Path(str(data.root))
         source = load_imagenette(data) if data.name == "imagenette" else scan_folder(root)
+    if prepare is not None:
+        source = prepare(source)
     return split_validation(source, data.validation_fraction)
 
 
@@ -257,16 +261,13 @@ def scan_folder(root: Path) -> Source:
 
 
 def fingerprints(paths: list[str]) -> list[tuple[str, int, int]]:
-    """What tells whether files are still the same: their paths, sizes and times.
-
-    Raises DataError if one is not there.
-    """
+    """What tells whether files are still the same: their paths, sizes and times."""
 
     def fingerprint(path: str) -> tuple[str, int, int]:
         try:
             status = os.stat(path)  # noqa: PTH116
-        except OSError as error:
-            raise DataError(f"cannot read the image {path} ({error.strerror})") from error
+        except OSError:
+            return path, -1, -1  # a link that leads nowhere: reading it will say so
         return path, status.st_size, status.st_mtime_ns
 
     return [fingerprint(path) for path in paths]

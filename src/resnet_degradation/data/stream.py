@@ -19,7 +19,9 @@ from resnet_degradation.data.protocols import (
     ViewedBatches,
     ViewsOfSize,
     by_size,
+    packed,
     resized,
+    with_mirrors,
 )
 from resnet_degradation.data.sources import Files
 from resnet_degradation.data.views import (
@@ -78,7 +80,7 @@ class StreamBatches:
         self._labels = train.labels
         self._files = held_out
         self._training_view = JitteredView(seed, image_size, scale, mirror)
-        # EvalProtocol's single view is as large, in proportion, as the smallest of training.
+        # Testing's single view is as large, in proportion, as the smallest of training.
         self._centre_view = CentreView(image_size, scale[0])
         self.mean = mean.to(device)
         self.std = None if std is None else std.to(device)
@@ -121,12 +123,16 @@ class StreamBatches:
         files, view = self._files[split], FileViews(protocol)
         count = protocol.images_per_batch(self.eval_batch_size)
         requests = one_view_each(len(files), count)
-        found = decoded(files, view, requests, self.num_workers, self.device, join=list)
+        found = decoded(files, view, requests, self.num_workers, self.device, join=packed)
         for images, labels in zip(found, files.labels.split(count), strict=True):
             sizes = []
-            for rows, pixels in by_size(images):
+            for rows, pixels in by_size(images.unpacked()):
                 mean = resized(self.mean, *pixels.shape[-2:])
-                views = divided(self._on_device(pixels) - mean, self.std)
+                views = self._on_device(pixels)
+                if protocol.name == "multi-scale":
+                    # As in training, the mean is that of images as they are, not mirrored.
+                    views = with_mirrors(views, protocol.mirror)
+                views = divided(views - mean, self.std)
                 sizes.append(ViewsOfSize(torch.tensor(rows, device=self.device), views))
             yield ViewedBatch(sizes, labels.to(self.device))
 

@@ -250,7 +250,7 @@ def every_view(
     what: str,
     report: Report = no_report,
 ) -> Generator[Tensor, None, None]:
-    """One view (B, 3, H, W) uint8 of every file, in order, in batches; tells how far it is."""
+    """One view of every file, in order, stacked in batches; tells how far it is."""
     done = 0
     # A few images need no worker processes.
     num_workers = num_workers if len(files) > 2000 else 0

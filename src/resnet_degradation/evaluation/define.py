@@ -8,8 +8,15 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_degradation.config import Config, EvaluationConfig, digest, settle
+from resnet_degradation.config import (
+    LARGEST_IMAGE,
+    Config,
+    EvaluationConfig,
+    digest,
+    settle,
+)
 from resnet_degradation.errors import ConfigError
+from resnet_degradation.processes import place
 from resnet_degradation.train.trained import config_of_run
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
@@ -72,8 +79,10 @@ def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation
         raise ConfigError(f"protocol={asked.protocol} is not valid: choose {', '.join(PROTOCOLS)}")
     if asked.protocol == "none" and (asked.export is None or asked.run is None):
         raise ConfigError("protocol=none tests nothing: it is for run=FOLDER export=FILE")
-    if asked.runtime.devices not in (1, "auto"):
-        raise ConfigError("resnet-eval runs in one process: leave runtime.devices away")
+    if asked.runtime.devices not in (1, "auto") or place() is not None:
+        raise ConfigError(
+            "resnet-eval runs in one process: leave runtime.devices, torchrun and srun away"
+        )
     if (asked.run is None) == (asked.weights is None):
         raise ConfigError(
             "name what to evaluate: run=FOLDER of a run, or weights=FILE with the net that they "
@@ -84,8 +93,8 @@ def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation
     else:
         own = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Config)}
         config = settle(Config(**own))
-    shorter_side = asked.shorter_side or usual_shorter_side(config)
-    scales = tuple(asked.scales or usual_scales(config))
+    shorter_side = usual_shorter_side(config) if asked.shorter_side is None else asked.shorter_side
+    scales = usual_scales(config) if asked.scales is None else tuple(asked.scales)
     _check_sizes(asked, config, shorter_side, scales)
     return Evaluation(
         config=config,
@@ -114,17 +123,23 @@ def _check_sizes(
     asked: EvaluationConfig, config: Config, shorter_side: int, scales: tuple[int, ...]
 ) -> None:
     size = config.data.image_size
+    for key, protocol in (("shorter_side", "ten-crop"), ("scales", "multi-scale")):
+        if getattr(asked, key) is not None and asked.protocol != protocol:
+            raise ConfigError(f"{key} belongs to protocol={protocol}: leave it away")
     if asked.shorter_side is not None and config.recipe.augmentation != "scale-jitter":
         raise ConfigError(
             "shorter_side belongs to images that are streamed from files "
             "(recipe.augmentation=scale-jitter): leave it away"
         )
-    if shorter_side < size:
-        raise ConfigError(f"shorter_side={shorter_side} is smaller than the crops of {size}")
-    if not scales or min(scales) < size:
+    if not size <= shorter_side <= LARGEST_IMAGE:
+        raise ConfigError(
+            f"shorter_side={shorter_side} is not valid: give {size}, as the crops, to "
+            f"{LARGEST_IMAGE}"
+        )
+    if not scales or min(scales) < size or max(scales) > LARGEST_IMAGE:
         raise ConfigError(
             f"scales={list(scales)} is not valid: give shorter sides, none below the {size} that "
-            "the net was trained on"
+            f"the net was trained on, nor above {LARGEST_IMAGE}"
         )
 
 

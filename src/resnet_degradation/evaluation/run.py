@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resnet_degradation import paper
-from resnet_degradation.config import Config, data_name, net_name
+from resnet_degradation.config import data_name, net_name
 from resnet_degradation.data import Batches, find_images
 from resnet_degradation.data.protocols import EvalProtocol, ProtocolName
 from resnet_degradation.data.sources import Source
@@ -54,12 +54,14 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
     device = choose_device(config)
     tune("fp32")
     began = time.monotonic()
+    record = evaluation.record()
     if evaluation.protocol == "none":
         assert checkpoint is not None
         net = _net(evaluation, checkpoint, len(checkpoint.parts["net"]["fc.bias"]))
         classes = read_classes(Path(str(evaluation.run))) or []
         tested: list[SplitErrors] = []
     else:
+        record.parent.mkdir(parents=True, exist_ok=True)  # before any work, which would be lost
         source = find_images(config, view.prepare)
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
@@ -68,13 +70,11 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
         tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
         seconds = time.monotonic() - began
         told = _told(evaluation, tested, checkpoint) | {"seconds": seconds} | environment(device)
-        file = evaluation.record()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with replaced(file) as stream:
+        _show(evaluation, tested, checkpoint, console)
+        with replaced(record) as stream:
             json.dump(told, stream, indent=2)
             stream.write("\n")
-        _show(evaluation, tested, checkpoint, console)
-        view.say(f"record: {file}")
+        view.say(f"record: {record}")
     if evaluation.export is not None:
         about = {"net": net_name(config), "data": data_name(config), "classes": json.dumps(classes)}
         write_weights(net, evaluation.export, about)
@@ -107,10 +107,9 @@ def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint
             f"the classes in {evaluation.config.data.root} are not those that the net was trained "
             f"on: class {number} is {here} instead of {there}"
         )
-    if difference := first_difference(
-        {k: v for k, v in checkpoint.belongs_to.items() if k in source.contents()},
-        source.contents(),
-    ):
+    contents = source.contents()
+    of_run = {key: value for key, value in checkpoint.belongs_to.items() if key in contents}
+    if difference := first_difference(of_run, contents):
         warnings.warn(f"these are not the images of the run: {difference}", stacklevel=2)
 
 
@@ -192,14 +191,18 @@ def _show(
         top5 = "" if reference.top5 is None else f"{reference.top5:.2f}"
         table.add_row(f"paper, {reference.table}", "", *[str(reference), top5][: len(ks)])
     console.print(table)
-    if reference is not None and (different := _differences(config, tested)):
+    if reference is not None and (different := _differences(evaluation, tested)):
         note = f"Not comparable with the paper's error. Here: {'; '.join(different)}."
         console.print(note, highlight=False, markup=False)
 
 
-def _differences(config: Config, tested: list[SplitErrors]) -> list[str]:
+def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]:
     """In what these errors were made differently from the paper's."""
-    different = paper.differences(config)
+    config = evaluation.config
+    # Of weights from elsewhere it is not known how they were trained.
+    different = ["weights from a file"] if evaluation.run is None else paper.differences(config)
+    if evaluation.is_unusual():
+        different.append("other sizes of views")
     count = paper.NUM_TEST_IMAGES[str(config.family)]
     if all(one.num_images != count for one in tested):
         different.insert(0, f"not the paper's {count:,} images")

@@ -38,9 +38,15 @@ class Feed:
         self.name = name
         self.num_workers = num_workers
         self._supply = supply
-        self._before = Supply()
+        self._before = self._origin = Supply()
         self._seconds = 0.0  # of training
         self._warned = False
+
+    def begin(self) -> None:
+        """Forget what was supplied before training began."""
+        if self._supply is not None:
+            self._before = self._supply.since(Supply())
+            self._origin = self._before
 
     def look(self, seconds: float) -> Pace | None:
         """The pace since the last look, `seconds` of training ago; warns where it is too slow."""
@@ -63,7 +69,7 @@ class Feed:
         """The pace of all that was looked at, or None if there is none to tell."""
         if self._supply is None or self._seconds == 0:
             return None
-        return Pace.of(self._before, self._seconds)
+        return Pace.of(self._before.since(self._origin), self._seconds)
 
     def summary(self) -> dict[str, Any] | None:
         """The overall pace by names, for the summary of a run."""

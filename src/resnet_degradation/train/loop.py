@@ -161,6 +161,7 @@ def iterate(run: Run, recorder: Rows, progress: View, wishes: Agreement) -> None
     if run.world.is_main:
         recorder.add_images(first_images(run))
     run.clock.run()
+    run.feed.begin()
     if run.start == 0:
         record_signals(run, recorder, 0)
     else:

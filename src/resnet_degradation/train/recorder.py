@@ -1,6 +1,7 @@
 """What a run leaves behind: see runs.py for the files, and how they are read."""
 
 import csv
+import io
 import json
 import os
 import platform
@@ -160,11 +161,17 @@ class Recorder(Rows):
     def note_images(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
         """Write down which classes there are, and which images were left out and why."""
         write_classes(self.folder, classes)
-        if skipped:
-            with replaced(self.folder / "skipped.csv") as stream:
-                writer = csv.writer(stream, lineterminator="\n")
-                writer.writerow(["split", "image"])
-                writer.writerows(skipped)
+        file = self.folder / "skipped.csv"
+        if not skipped:
+            file.unlink(missing_ok=True)  # of images that were mended since
+            return
+        with replaced(file, "wb") as stream:
+            text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(["split", "image"])
+            writer.writerows(skipped)
+            text.flush()
+            text.detach()
 
     def note(self, name: str, facts: dict[str, Any]) -> None:
         """Write down something else about the run in a JSON file of this name."""
