@@ -264,7 +264,7 @@ def test_a_signal_to_the_whole_group_spares_the_workers_until_the_run_is_saved(
     process = started(tmp_path, "resnet-train", *streamed(digits_folder(size=24)))
     os.killpg(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == 143, said
     assert "all saved" in said
     assert "Traceback" not in said
     wait_until(lambda: not group_members(process.pid))

@@ -53,10 +53,36 @@ def leave_interrupts_to_parent() -> None:
 
 def outlive_signals() -> None:
     """In a process that serves another: let the other one, which gets them too, save its state."""
-    _handle({number: signal.SIG_IGN for number in (*ENDING, SAVING) if number})
+    _handle(dict.fromkeys(_told_of(), signal.SIG_IGN))
     if hasattr(signal, "alarm"):
         # It may come from the other one too, as it ends. So it works, but late.
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Signals that end or save wait meanwhile, and in processes begun then until `heard_again`.
+
+    So one that reaches a process before it said what it wants to do on signals does not end it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _told_of())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def heard_again() -> None:
+    """In a process that was begun while signals were held back: hear them from here on."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _told_of())
+
+
+def _told_of() -> set[int]:
+    return {number for number in (*ENDING, SAVING) if number}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from resnet_degradation.data.sources import Arrays, Files
 from resnet_degradation.errors import DataError
 from resnet_degradation.seeding import generator
-from resnet_degradation.signals import outlive_signals
+from resnet_degradation.signals import heard_again, held_back, outlive_signals
 
 ViewRequest = tuple[int, int, int]  # index of the file, iteration, position in the batch
 
@@ -178,6 +178,7 @@ def _collate(
 def _begin_worker(niceness: int, _number: int) -> None:
     # A signal may reach all processes at once, and the loop still needs its workers then.
     outlive_signals()
+    heard_again()
     with suppress(AttributeError, OSError):  # a system without it
         os.nice(niceness)
 
@@ -210,7 +211,8 @@ def decoded(
         worker_init_fn=partial(_begin_worker, NICENESS if on == "cpu" else 0),
     )
     supply = supply if supply is not None else Supply()
-    batches = iter(loader)
+    with held_back():  # until the workers have begun
+        batches = iter(loader)
     try:
         while True:
             began = time.perf_counter()
