@@ -13,7 +13,7 @@ import pytest
 from helpers import wait_until
 
 from resnet_degradation.cli import valid_keys
-from resnet_degradation.config import Config, EvaluationConfig, StudyRunConfig
+from resnet_degradation.config import Config, EvaluationConfig, InspectionConfig, StudyRunConfig
 from resnet_degradation.train.lock import claimed
 
 BIN = Path(sys.executable).parent
@@ -106,6 +106,7 @@ def test_a_mistake_gets_one_clear_line_and_leaves_nothing_behind(
         ("resnet-train", "train", Config, "depth=34 residual=false"),
         ("resnet-study", "study", StudyRunConfig, "study=fig6 plan=true"),
         ("resnet-eval", "evaluate", EvaluationConfig, "protocol=ten-crop"),
+        ("resnet-inspect", "inspect", InspectionConfig, "what=[signals]"),
     ],
 )
 def test_help_loads_nothing_heavy(

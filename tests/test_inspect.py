@@ -1,14 +1,19 @@
 """What is measured of a net is what a literal computation gives, and the net stays as it was."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_degradation.config import INSPECTIONS, Config, InspectionConfig
 from resnet_degradation.data.sources import load_digits
-from resnet_degradation.errors import ConfigError
+from resnet_degradation.errors import ConfigError, UserError
 from resnet_degradation.inspect.lesions import (
     random_lesions,
     removable,
@@ -16,10 +21,20 @@ from resnet_degradation.inspect.lesions import (
     without,
 )
 from resnet_degradation.inspect.residuals import block_sizes, named_blocks
+from resnet_degradation.inspect.run import inspect
 from resnet_degradation.inspect.signals import layer_signals, layers_with_weights
+from resnet_degradation.inspect.tables import (
+    LesionRow,
+    ResponseRow,
+    SignalRow,
+    SizeRow,
+    read_table,
+)
 from resnet_degradation.kernels import fused_norm_relu
 from resnet_degradation.nets import ResNet, build_net, initialise
 from resnet_degradation.nets.extension import extend, stage_statistics
+from resnet_degradation.runs import read_responses, read_signals
+from resnet_degradation.train.progress import Silence
 
 
 def digits(count: int, first: int = 0) -> tuple[Tensor, Tensor]:
@@ -102,7 +117,7 @@ def test_signals_are_those_of_a_forward_written_by_hand(residual: bool, training
         std = outputs[signal.name].std(correction=0)
         assert signal.signal_std == pytest.approx(std.item(), rel=1e-4)
         assert signal.gradient_norm == pytest.approx(float(gradient.norm()), rel=1e-3)
-        assert signal.weight_norm == pytest.approx(float(layer.weight.norm()), rel=1e-6)
+        assert signal.weight_norm == pytest.approx(layer.weight.norm().item(), rel=1e-6)
 
 
 def test_signals_do_not_depend_on_how_a_net_is_computed() -> None:
@@ -254,3 +269,80 @@ def test_stage_statistics_are_those_of_the_maps_in_training_mode() -> None:
 def test_what_does_not_extend_is_refused(shallow: Any, deep: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         extend(shallow(), deep(), [])
+
+
+# --- resnet-inspect ---
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def looked_into(*folders: Path, output_dir: Path, **options: Any) -> Path:
+    asked = InspectionConfig(run=[str(folder) for folder in folders], output_dir=str(output_dir))
+    return inspect(replace(asked, **options), Console(quiet=True), Silence())
+
+
+def test_several_runs_are_looked_into_and_left_as_they_were(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    runs = [
+        train_run(tiny(f"depth={depth}", f"residual={residual}", "runtime.signals_every=6"))
+        for depth, residual in ((8, "false"), (14, "true"))
+    ]
+    before = [content(run) for run in runs]
+    where = looked_into(*runs, output_dir=tmp_path / "outputs", images=50, draws=2)
+    for run, files in zip(runs, before, strict=True):
+        after = {name: data for name, data in content(run).items() if "inspection/" not in name}
+        assert after == files
+    assert {file.name for file in where.iterdir()} == {
+        *(f"{what}.{end}" for what in INSPECTIONS for end in ("png", "svg", "pdf")), "report.md",
+    }  # fmt: skip
+    report = (where / "report.md").read_text()
+    assert "Held-out error without one block" in report
+    residual = runs[1] / "inspection"
+    signals = read_table(residual / "signals.csv", SignalRow)
+    assert sorted({row.iteration for row in signals}) == [0, 6, 12]
+    recorded = read_signals(runs[1])[12]
+    now = [row.gradient_norm for row in signals if row.iteration == 12]
+    assert now == pytest.approx([signal.gradient_norm for signal in recorded], rel=1e-4)
+    assert len(read_table(residual / "residuals.csv", SizeRow)) == 6
+    assert read_table(runs[0] / "inspection/residuals.csv", SizeRow) == []
+    lesions = read_table(residual / "lesions.csv", LesionRow)
+    assert [row.position for row in lesions if row.position] == [1, 2, 3, 4, 5, 6]
+    assert [row.count for row in lesions if not row.position] == [0, 1, 1, 2, 2, 4, 4]
+
+
+def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    run = train_run(tiny())
+    where = looked_into(run, output_dir=tmp_path, images=10_000, what=["responses"])
+    assert where == run / "inspection"
+    measured = read_table(where / "responses.csv", ResponseRow)
+    recorded = read_responses(run)
+    assert [row.name for row in measured] == [row.name for row in recorded]
+    assert [r.std for r in measured] == pytest.approx([r.std for r in recorded], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"run": None}, "name what to inspect"),
+        ({"run": 3}, "name what to inspect"),
+        ({"run": "nowhere"}, "no run in nowhere"),
+        ({"what": ["dreams"]}, "what=dreams is not valid: choose of responses, signals"),
+        ({"images": 0}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_inspected_is_said(
+    tmp_path: Path,
+    tiny: Callable[..., Config],
+    train_run: Callable[[Config], Path],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    asked = InspectionConfig(run=str(train_run(tiny("recipe.iterations=2"))))
+    with pytest.raises(UserError, match=message):
+        inspect(replace(asked, **changes), Console(quiet=True), Silence())

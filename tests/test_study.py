@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,17 +17,19 @@ from helpers import composed_study, quiet, study_of, untimed_record
 from rich.console import Console
 
 from resnet_degradation.cli import config_folder
-from resnet_degradation.config import Config, net_name, run_folder
+from resnet_degradation.config import Config, net_name, run_folder, settle
 from resnet_degradation.data.views import Report
 from resnet_degradation.distributed import World
 from resnet_degradation.errors import ConfigError, UserError
-from resnet_degradation.runs import find_runs, is_finished
+from resnet_degradation.figures import load_depths, plot_depths
+from resnet_degradation.runs import find_runs, is_finished, read_final_errors
 from resnet_degradation.study import execute
 from resnet_degradation.study.define import Study
-from resnet_degradation.study.estimate import plan_costs, print_plan
+from resnet_degradation.study.estimate import image_cost, plan_costs, print_plan
 from resnet_degradation.study.results import read_result
 from resnet_degradation.study.run import run_study
 from resnet_degradation.train import loop
+from resnet_degradation.train.progress import Silence
 from resnet_degradation.train.setup import Run
 
 CIFAR_NETS = [20, 32, 44, 56, 110]
@@ -42,7 +45,13 @@ NETS = {
     ],
     "fig7": ["plain-20", "plain-56", "ResNet-20", "ResNet-56", "ResNet-110"],
     "table3": ["plain-34", "ResNet-34", "ResNet-34-B", "ResNet-34-C"],
+    "bottleneck": [
+        *("plain-34", "plain-50", "ResNet-34-B", "ResNet-50", "ResNet-50-width0.975"),
+    ],
+    "constructed": ["plain-20", "plain-56", "plain-56-from-20"],
+    "depths": [f"{kind}-{n}" for kind in ("plain", "ResNet") for n in (8, 14, 20, 32, 44, 56)] * 3,
 }
+ON_DIGITS = ("quick", "quick-seeds", "bottleneck", "constructed", "depths")
 
 
 def test_there_is_a_study_for_every_figure() -> None:
@@ -54,7 +63,7 @@ def test_a_study_names_the_nets_of_its_figure(name: str) -> None:
     study = composed_study(f"study={name}")
     assert [net_name(run) for run in study.runs] == NETS[name]
     assert study.folder == Path("outputs/studies") / name
-    images = {"quick": "digits", "quick-seeds": "digits", "fig4": "imagenet", "table3": "imagenet"}
+    images = dict.fromkeys(ON_DIGITS, "digits") | dict.fromkeys(("fig4", "table3"), "imagenet")
     assert {run.data.name for run in study.runs} == {images.get(name, "cifar10")}
     if name.startswith("fig") and name != "fig4":
         assert {run.recipe.iterations for run in study.runs} == {64_000}
@@ -335,3 +344,69 @@ def test_the_quick_figure_shows_degradation_and_its_cure(
     assert "the shortcuts cure it" in said
     assert str(tmp_path / "studies" / "quick" / "curves.png") in said
     assert (study.folder / "curves.png").stat().st_size > 20_000
+
+
+def test_a_bottleneck_is_compared_at_the_same_multiply_adds() -> None:
+    study = composed_study("study=bottleneck", "data.image_size=64")
+    costs = {net_name(run): image_cost(run) for run in study.runs}
+    basic = costs["ResNet-34-B"]
+    assert costs["ResNet-50-width0.975"] == pytest.approx(basic, rel=0.01)
+    assert costs["ResNet-50"] > 1.04 * basic
+
+
+CONSTRUCTED = (
+    "study=constructed", "recipe.iterations=12", "recipe.batch_size=32", "data.image_size=8",
+    "recipe.pad=1", "width=0.5", "runtime.log_every=4",
+    "study.nets=[{depth: 14, residual: false, extends: 8}, {depth: 8, residual: false}, "
+    "{depth: 14, residual: false}]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_deep_net_begins_with_what_a_shallow_one_came_to(tmp_path: Path, jobs: int) -> None:
+    """The shallow run is carried out first, wherever the study names it."""
+    study = composed_study(*CONSTRUCTED, f"output_dir={tmp_path}", "runtime.num_threads=1")
+    run_study(study, quiet(), jobs=jobs)
+    extended, shallow, _ = (run_folder(run) for run in study.runs)
+    facts = json.loads((extended / "extension.json").read_text())
+    assert facts["deep"] == facts["shallow"]
+    assert facts["largest_difference"] < 1e-4 * facts["largest_score"]
+    val = read_final_errors(shallow).val_error
+    assert facts["deep"]["held_out_errors"]["val"] == pytest.approx(val, abs=1e-6)
+    report = (study.folder / "report.md").read_text()
+    assert "plain-14-width0.5-from-8 at its beginning, and plain-8-width0.5" in report
+    assert "plain-14-width0.5-from-8 minus plain-14-width0.5" in report
+
+
+def test_an_extension_needs_its_shallow_run(tmp_path: Path) -> None:
+    run = settle(
+        replace(
+            composed_study(*CONSTRUCTED, f"output_dir={tmp_path}").runs[0],
+            output_dir=str(tmp_path / "elsewhere"),
+        )
+    )
+    with pytest.raises(UserError, match=r"begins with the finished run .*plain-8.*is not there"):
+        loop.train(run, Silence())
+
+
+def test_final_errors_are_drawn_against_depth(tmp_path: Path) -> None:
+    study = composed_study(
+        *CONSTRUCTED[1:-1], "study=depths", f"output_dir={tmp_path}", "seeds=[0,1]",
+        "study.nets=[{depth: 8, residual: false}, {depth: 14, residual: false}, "
+        "{depth: 8, residual: true}]",
+    )  # fmt: skip
+    run_study(study, quiet())
+    assert (study.folder / "depths.png").is_file()
+    plain, residual = load_depths([run_folder(run) for run in study.runs])
+    assert (plain.name, residual.name) == ("plain nets", "residual nets")
+    assert plain.depths.tolist() == [8, 14]
+    assert residual.depths.tolist() == [8]
+    for depth, errors in zip((8, 14), plain.errors, strict=True):
+        recorded = [
+            read_final_errors(run_folder(run)).train_error
+            for run in study.runs
+            if run.depth == depth and not run.residual
+        ]
+        assert errors.tolist() == recorded
+    drawn = plot_depths([plain, residual]).axes[0].get_lines()
+    assert drawn[0].get_ydata().tolist() == plain.mean().tolist()
