@@ -56,6 +56,7 @@ def _responses(folders: list[Path]) -> Finding:
 def _signals(folders: list[Path]) -> Finding:
     nets = load_inspected(folders, "signals", SignalRow)
     rows, sentences = [], []
+    slopes: dict[str, float] = {}  # how unequal the first and the last layer's gradients are
     for net in nets:
         for when, pick in (("at first", min), ("at last", max)):
             at = {pick(row.iteration for row in seed) for seed in net.seeds}
@@ -66,6 +67,7 @@ def _signals(folders: list[Path]) -> Finding:
             middle = median(gradients)
             least, most = min(gradients) / middle, max(gradients) / middle
             stds = [std for std, _ in of_layers]
+            slopes[f"{net.name} {when}"] = gradients[0] / gradients[-1]
             rows.append(
                 [
                     net.name, when, f"{gradients[0] / gradients[-1]:.3g}",
@@ -85,10 +87,12 @@ def _signals(folders: list[Path]) -> Finding:
     told = "; ".join(sentences) or (
         f"no layer's gradient is {FAR_OFF:,.0f} times smaller or larger than the median layer's"
     )
+    steepest = max(slopes, key=lambda key: max(slopes[key], 1 / slopes[key]))
     return Finding(
         "signals",
         "Forward signals and gradients",
-        f"Signals and gradients of all layers, for one batch of training images: {told}.",
+        f"Gradients of all layers, for one batch of training images: {told}; the first layer's is "
+        f"{slopes[steepest]:,.3g} times the last's where they differ most ({steepest}).",
         ["net", "weights", "first / last", "all / median", "std of outputs"],
         rows,
     )
