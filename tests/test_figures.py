@@ -166,7 +166,7 @@ def test_the_nets_of_one_figure_of_the_paper_have_different_colours() -> None:
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_net_keeps_its_colour_in_every_figure_and_no_panel_has_one_twice(dark: bool) -> None:
     seen: dict[object, set[str]] = {}
-    for name in ("fig1", "fig4", "fig6", "fig6-1202", "fig7", "table3"):
+    for name in ("fig1", "fig4", "fig6", "fig6-1202", "fig6-short", "fig7", "table3"):
         study = composed_study(f"study={name}")
         for panel in study.drawing.panels:
             if panel.residual is None:
