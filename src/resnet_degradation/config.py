@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from resnet_degradation.families import (
     choose_family,
     default_shortcut,
 )
+from resnet_degradation.plugins import attribute_of, check_own
 from resnet_degradation.processes import place
 
 # OmegaConf reads `Optional` and `Union`, not `X | Y`, on every Python that it supports.
@@ -35,11 +37,11 @@ DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette
 # Data of the user's own, which only its folder identifies.
 OWN_IMAGES = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-FIGURES = ("curves", "responses", "depths")
 INSPECTIONS = ("responses", "signals", "residuals", "lesions")
 ERRORS = ("both", "training", "held-out")
 
 LARGEST_IMAGE = 4096
+PLAIN_NAME = re.compile(r"[\w-]+")
 
 # Depths from which section 4.2 begins with the smaller rate.
 WARMUP_FROM_DEPTH = 110
@@ -52,6 +54,7 @@ class DataConfig:
     """Which images, and at which size the net sees them."""
 
     name: str = MISSING
+    loader: Optional[str] = None
     root: Optional[str] = None
     image_size: int = 32
     families: list[str] = field(default_factory=lambda: list(FAMILIES))
@@ -116,6 +119,7 @@ class Settings:
     shortcut: Optional[str] = None
     width: float = 1.0
     family: Optional[str] = None
+    block: Optional[str] = None
     bottleneck_stride: str = "1x1"
     output_dir: str = "outputs"
     data: DataConfig = field(default_factory=DataConfig)
@@ -168,6 +172,7 @@ class NetConfig:
     residual: bool = MISSING
     shortcut: Optional[str] = None
     width: Optional[float] = None
+    block: Optional[str] = None
     extends: Optional[int] = None
 
 
@@ -227,12 +232,16 @@ def settle(config: Config) -> Config:
         config,
         family=config.family or None,
         shortcut=config.shortcut or None,
-        data=dataclasses.replace(config.data, root=config.data.root or None),
+        block=config.block or None,
+        data=dataclasses.replace(
+            config.data, root=config.data.root or None, loader=config.data.loader or None
+        ),
     )
     _check_choices(config)
     _check_ranges(config)
     weights, weights_digest = _weights(config)
     _check_extends(config)
+    _check_own_code(config)
     family = choose_family(config.depth, _candidate_families(config))
     shortcut = config.shortcut or default_shortcut(config.depth, family)
     return dataclasses.replace(
@@ -277,11 +286,16 @@ def _scale(config: Config) -> list[int] | None:
 
 
 def _data_root(data: DataConfig) -> str | None:
-    """Where the images are: `data.root`, or by default RESNET_DATA, or else ./data."""
+    """Where the images are: `data.root`, or by default RESNET_DATA, or else ./data.
+
+    A loader of the user's own is told what was given, and nothing by default.
+    """
     if data.name == "digits":
         return None
     if data.root is not None:
         return _normal_path(data.root)
+    if data.loader is not None:
+        return None
     base = _normal_path(os.environ.get("RESNET_DATA") or "data")
     return str(Path(base) / "imagenet") if data.name == "imagenet" else base
 
@@ -326,6 +340,30 @@ def _check_extends(config: Config) -> None:
         )
 
 
+def _check_own_code(config: Config) -> None:
+    """Raise ConfigError if a block or a data set of the user's own cannot be used as asked."""
+    if (loader := config.data.loader) is not None:
+        check_own(loader, "data.loader")
+        if config.data.name in DATA_NAMES or not PLAIN_NAME.fullmatch(config.data.name):
+            raise ConfigError(
+                f"data.name={config.data.name} is not valid with data.loader: give the data set a "
+                "name of its own, of letters, digits, - and _ (it names the folder of its runs)"
+            )
+    elif config.data.name not in DATA_NAMES:
+        raise ConfigError(
+            f"data.name={config.data.name} is not valid: choose {', '.join(DATA_NAMES)}, or name "
+            "what loads your own data set with data.loader=module:function"
+        )
+    if config.block is not None:
+        check_own(config.block, "block")
+        family = choose_family(config.depth, _candidate_families(config))
+        if architecture(config.depth, family).block != "basic" or config.extends is not None:
+            raise ConfigError(
+                "block replaces the basic block, of two 3x3 layers: choose a depth without "
+                "bottlenecks, and leave extends away"
+            )
+
+
 def file_digest(file: Path) -> str:
     """16 hexadecimal digits that name a file's content; raises ConfigError if there is none."""
     content = hashlib.sha256()
@@ -343,7 +381,6 @@ def _check_choices(config: Config) -> None:
         ("shortcut", config.shortcut or "A", ("A", "B", "C")),
         ("family", config.family or "cifar", FAMILIES),
         ("bottleneck_stride", config.bottleneck_stride, ("1x1", "3x3")),
-        ("data.name", config.data.name, DATA_NAMES),
         ("data.on_error", config.data.on_error, ("raise", "skip")),
         ("recipe.schedule", config.recipe.schedule, ("milestones", "plateau")),
         ("recipe.warmup", config.recipe.warmup, ("auto", "always", "never")),
@@ -527,7 +564,7 @@ def identity(config: Config) -> dict[str, Any]:
     # on_error: a run that there would be no other way is told by its images, which it checks.
     for key in ("families", "download", "on_error"):
         kept["data"].pop(key)
-    if config.data.name not in OWN_IMAGES:
+    if config.data.name not in OWN_IMAGES and config.data.loader is None:
         kept["data"].pop("root")  # the same checksummed images, wherever they are
     kept.pop("weights")  # their digest tells which they are, wherever they are
     if architecture(config.depth, cast(Family, config.family)).block == "basic":
@@ -594,6 +631,8 @@ def net_name(config: Config) -> str:
             name += f"-{config.shortcut}"
     if config.width != 1:
         name += f"-width{config.width:g}"
+    if config.block is not None:
+        name += f"-{attribute_of(config.block)}"
     return name if config.extends is None else f"{name}-from-{config.extends}"
 
 

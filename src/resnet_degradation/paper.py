@@ -88,7 +88,7 @@ NUM_TEST_IMAGES = {"cifar": 10_000, "imagenet": 50_000}
 
 def reference(config: Config) -> Reference | None:
     """What the paper reports of this net, whatever it is trained on here; None if nothing."""
-    if config.width != 1:
+    if config.width != 1 or config.block is not None:
         return None
     if config.family == "cifar":
         paper_like = config.residual and config.shortcut == "A"
@@ -128,6 +128,8 @@ def differences(config: Config) -> list[str]:
         found.append(f"mean per {mean}" if isinstance(mean, str) else f"mean {mean}")
     if config.data.std is not None:
         found.append(f"divided by {config.data.std}")
+    if config.block is not None:
+        found.append(f"blocks {config.block}")
     if config.weights is not None:
         found.append(f"begun with the weights of {Path(config.weights).name}")
     if config.runtime.precision != "fp32":

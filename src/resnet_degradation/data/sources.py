@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from resnet_degradation.config import DataConfig
 from resnet_degradation.errors import DataError
+from resnet_degradation.plugins import load_own
 from resnet_degradation.seeding import generator
 
 DIGITS_HELD_OUT = 360
@@ -97,7 +98,9 @@ def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = N
 
     Raises DataError, saying what was looked for and where, if they are missing or unreadable.
     """
-    if data.name == "digits":
+    if data.loader is not None:
+        source = load_own_source(data)
+    elif data.name == "digits":
         source = load_digits(data.image_size)
     elif data.name in ("cifar10", "cifar100"):
         source = load_cifar(data)
@@ -107,6 +110,39 @@ def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = N
     if prepare is not None:
         source = prepare(source)
     return split_validation(source, data.validation_fraction)
+
+
+def load_own_source(data: DataConfig) -> Source:
+    """What a function of the user's own, named by data.loader, makes of the configuration.
+
+    Raises DataError if it is no Source of images of the size that the configuration names.
+    """
+    source = load_own(str(data.loader), "data.loader")(data)
+    problem = None if isinstance(source, Source) else f"a {type(source).__name__}, not a Source"
+    if isinstance(source, Source):
+        problem = next((p for i in source.splits().values() if (p := _problem(i, data))), None)
+        problem = problem or (None if source.held_out else "no held-out images")
+    if problem is not None:
+        raise DataError(f"data.loader={data.loader} gave {problem}")
+    assert isinstance(source, Source)
+    return source
+
+
+def _problem(images: Images, data: DataConfig) -> str | None:
+    """What keeps images from being trained on, of those of one split."""
+    if len(images) == 0:
+        return "a split without images"
+    if isinstance(images, Files):
+        return None
+    size = (len(images.labels), 3, data.image_size, data.image_size)
+    if images.images.dtype != torch.uint8 or images.images.shape != size:
+        return (
+            f"images of {images.images.dtype} and shape {tuple(images.images.shape)}, not of "
+            f"torch.uint8 and shape {size} (number of labels, 3, data.image_size twice)"
+        )
+    if images.labels.dtype != torch.int64:
+        return f"labels of {images.labels.dtype}, not of torch.int64"
+    return None
 
 
 def split_validation(source: Source, fraction: float) -> Source:

@@ -30,6 +30,7 @@ class ResNet(nn.Module):
         width: float,
         bottleneck_stride: BottleneckStride,
         in_channels: int,
+        own_block: type[Block] | None,
     ) -> None:
         super().__init__()
         self.arch = arch
@@ -50,8 +51,11 @@ class ResNet(nn.Module):
             for index in range(num_blocks):
                 # Maps are halved by the first layer of every stage but the first.
                 stride = 2 if stage > 0 and index == 0 else 1
-                block = make_block(
-                    arch.block, channels, stage_width, stride, residual, shortcut, bottleneck_stride
+                shape = (channels, stage_width, stride, residual, shortcut)
+                block = (
+                    own_block(*shape)
+                    if own_block is not None
+                    else make_block(arch.block, *shape, bottleneck_stride)
                 )
                 channels = stage_width * block.expansion
                 blocks.append(block)
@@ -97,6 +101,7 @@ def build_net(
     width: float = 1.0,
     bottleneck_stride: BottleneckStride = "1x1",
     in_channels: int = 3,
+    own_block: type[Block] | None = None,
 ) -> ResNet:
     """A net of the paper, not yet initialised by its recipe (see `initialise`).
 
@@ -105,6 +110,7 @@ def build_net(
     shortcut: option A, B or C (section 3.3, Table 3); a plain net has none.
     width: factor on every number of channels; 1 is the paper's.
     bottleneck_stride: which layer of a bottleneck block halves the map; "1x1" is the paper's.
+    own_block: what to stack in place of the paper's blocks; a class made as BasicBlock is.
 
     Raises ConfigError if the family has no net of that depth.
     """
@@ -116,6 +122,7 @@ def build_net(
         width,
         bottleneck_stride,
         in_channels,
+        own_block,
     )
 
 

@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet_degradation.config import (
     ERRORS,
-    FIGURES,
     Config,
     Settings,
     StudyConfig,
@@ -24,8 +23,10 @@ from resnet_degradation.config import (
     short_hash,
 )
 from resnet_degradation.errors import ConfigError
+from resnet_degradation.figures import FIGURES
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.files import replaced
+from resnet_degradation.plugins import attribute_of, check_own, is_own
 from resnet_degradation.runs import is_finished
 
 
@@ -84,7 +85,7 @@ def _runs(config: StudyRunConfig) -> list[Config]:
     for seed in config.seeds:
         for net in config.study.nets:
             own: dict[str, Any] = {"depth": net.depth, "residual": net.residual, "seed": seed}
-            given = {key: getattr(net, key) for key in ("shortcut", "width", "extends")}
+            given = {key: getattr(net, key) for key in ("shortcut", "width", "block", "extends")}
             own |= {key: value for key, value in given.items() if value is not None}
             runs.append(settle(Config(**(shared | own))))
     folders = [run_folder(run) for run in runs]
@@ -102,11 +103,7 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
     study = config.study
     if Path(study.name).name != study.name or study.name in ("", ".."):
         raise ConfigError(f"study.name={study.name} is no name for a folder")
-    for figure in study.figures:
-        if figure not in FIGURES:
-            raise ConfigError(
-                f"study.figures={study.figures} is not valid: choose {', '.join(FIGURES)}"
-            )
+    _check_figures(study.figures)
     for panel in study.panels:
         if panel.errors not in ERRORS:
             raise ConfigError(
@@ -129,6 +126,19 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
             f"part={config.part} is not valid: this study has the parts 1 .. {len(runs)} "
             "(plan=true lists them)"
         )
+
+
+def _check_figures(figures: list[str]) -> None:
+    for figure in figures:
+        if is_own(figure):
+            check_own(figure, "study.figures")
+        elif figure not in FIGURES:
+            raise ConfigError(
+                f"study.figures={figures} is not valid: choose {', '.join(FIGURES)}, or a function "
+                "of your own, as my_code:draw"
+            )
+    if len(set(map(attribute_of, figures))) < len(figures):
+        raise ConfigError(f"study.figures={figures}: two of them have the same name")
 
 
 def _digest(study: StudyConfig, runs: list[Config]) -> str:

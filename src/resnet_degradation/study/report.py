@@ -20,16 +20,10 @@ from rich.table import Table
 
 from resnet_degradation import paper
 from resnet_degradation.config import Config, run_name
-from resnet_degradation.figures import (
-    load_curves,
-    load_depths,
-    load_responses,
-    plot_curves,
-    plot_depths,
-    plot_responses,
-    save_figure,
-)
+from resnet_degradation.errors import ConfigError
+from resnet_degradation.figures import FIGURES, Maker, save_figure
 from resnet_degradation.figures.curves import conditions
+from resnet_degradation.plugins import attribute_of, is_own, load_own
 from resnet_degradation.study.define import Study, write_index
 from resnet_degradation.study.results import (
     Result,
@@ -53,7 +47,7 @@ ALT_TEXTS = {
 # Settings that differ between the runs of a study; the others are the study's configuration.
 OF_A_RUN = (
     "depth", "residual", "shortcut", "seed", "family", "width", "weights", "weights_digest",
-    "extends",
+    "extends", "block",
 )  # fmt: skip
 
 
@@ -100,7 +94,7 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> Repo
         verdicts.append(response_verdict(results))
     write_index(study, verdicts)
     write_results(study.folder / "results.csv", results)
-    draw = {name: _figure(name, study, results) for name in study.figures}
+    draw = {attribute_of(name): _figure(name, study, results) for name in study.figures}
     for name, figure in draw.items():
         save_figure(figure(), study.folder / name)
     nets, notes = net_rows(results)
@@ -116,22 +110,18 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> Repo
 
 def _figure(name: str, study: Study, results: list[Result]) -> Callable[..., "Figure"]:
     """A function that draws a figure of the study: with its title or without, light or dark."""
-    folders = [result.folder for result in results]
-    untitled = replace(study.drawing, title="")
-    if name == "curves":
-        curves = load_curves(folders)
-        return lambda titled=True, dark=False: plot_curves(
-            curves, study.drawing if titled else untitled, dark
-        )
-    if name == "depths":
-        series = load_depths(folders)
-        return lambda titled=True, dark=False: plot_depths(
-            series, study.drawing.title if titled else "", dark
-        )
-    responses = load_responses(folders)
-    return lambda titled=True, dark=False: plot_responses(
-        responses, study.drawing.title if titled else "", dark
-    )
+    make: Maker = load_own(name, "study.figures") if is_own(name) else FIGURES[name]
+    folders, untitled = [result.folder for result in results], replace(study.drawing, title="")
+
+    def draw(titled: bool = True, dark: bool = False) -> "Figure":
+        figure = make(folders, study.drawing if titled else untitled, dark)
+        if not hasattr(figure, "savefig"):
+            raise ConfigError(
+                f"study.figures: {name} gave a {type(figure).__name__}, not a matplotlib Figure"
+            )
+        return figure
+
+    return draw
 
 
 def net_rows(results: list[Result]) -> tuple[list[NetRow], list[str]]:
@@ -205,7 +195,7 @@ def _content(report: Report, arguments: list[str]) -> dict[str, Any]:
         "conditions": conditions(configs),
         "command": shlex.join(["resnet-study", *(arguments or [f"study={study.name}"])]),
         "single_seed": study.is_single_seed(),
-        "alt_texts": ALT_TEXTS,
+        "figures": {n: ALT_TEXTS.get(n, n) for n in map(attribute_of, study.figures)},
         "explained": explained(report),
         "seconds": sum(result.seconds for result in results),
         "configuration": OmegaConf.to_yaml(OmegaConf.create(shared)).strip(),
@@ -262,7 +252,7 @@ def _page(name: str, draw: Callable[..., "Figure"]) -> dict[str, Any]:
     width, height = figure.get_size_inches()
     return {
         "name": name,
-        "alt": ALT_TEXTS[name],
+        "alt": ALT_TEXTS.get(name, name),
         "light": _data_url(figure, dark=False),
         "dark": _data_url(draw(titled=False, dark=True), dark=True),
         "aspect": f"{width:.3f} / {height:.3f}",
@@ -335,7 +325,10 @@ def print_report(report: Report, console: Console) -> None:
     console.print()
     for what, where in (
         ("report", f"{study.folder / 'report.html'} (or .md)"),
-        *(("figure", f"{study.folder / name}.png (.svg, .pdf)") for name in study.figures),
+        *(
+            ("figure", f"{study.folder / attribute_of(name)}.png (.svg, .pdf)")
+            for name in study.figures
+        ),
         ("table", str(study.folder / "results.csv")),
         ("runs", f"{report.results[0].folder.parent}/"),
         ("curves", f"tensorboard --logdir {shlex.quote(report.results[0].config.output_dir)}"),

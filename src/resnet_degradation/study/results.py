@@ -20,11 +20,12 @@ from resnet_degradation.study.verdict import (
     constructed_verdict,
     depth_verdict,
     extended_verdict,
-    option_verdict,
     shortcut_verdict,
+    twin_verdict,
 )
 
-Kind = tuple[str | None, float]  # shortcut option, or None for plain nets; and width
+# Shortcut option, or None for plain nets; width; and the user's own block, if it is of such.
+Kind = tuple[str | None, float, str | None]
 
 RESULT_COLUMNS = (
     "net",
@@ -32,6 +33,7 @@ RESULT_COLUMNS = (
     "residual",
     "shortcut",
     "width",
+    "block",
     "extends",
     "seed",
     "data",
@@ -72,6 +74,9 @@ class Result:
     def held_out_error(self) -> float | None:
         """The final validation error, or test error of data that has no validation set."""
         return self.errors.held_out_error()
+
+
+Kinds = dict[Kind, dict[int, dict[int, Result]]]  # kind -> depth -> seed
 
 
 def read_result(config: Config) -> Result:
@@ -131,20 +136,21 @@ def write_results(file: Path, results: list[Result]) -> None:
 
 
 def find_verdicts(results: list[Result]) -> list[str]:
-    """What the runs say, for every kind of net: plain, or residual by one option, of one width.
+    """What the runs say of every kind of net: plain or by a shortcut option, of a width and block.
 
     The deepest net against the shallowest of its kind, the deepest residual net against the plain
-    net of the same depth, and options B and C against A; each only where there are such nets, over
-    the seeds of both. At last, nets that began with another's solution against those that did not.
+    net of the same depth, and each kind against its twin by option A, or of basic blocks; only
+    where there are such nets, over the seeds of both. At last, nets that began with another's
+    solution against those that did not.
     """
-    kinds: dict[Kind, dict[int, dict[int, Result]]] = {}  # kind -> depth -> seed
+    kinds: Kinds = {}
     extended: dict[str, dict[int, Result]] = {}  # net -> seed
     for result in results:
         config = result.config
         if config.extends is not None:
             extended.setdefault(net_name(config), {})[config.seed] = result
             continue
-        of_kind = kinds.setdefault((config.shortcut, config.width), {})
+        of_kind = kinds.setdefault((config.shortcut, config.width, config.block), {})
         of_kind.setdefault(config.depth, {})[config.seed] = result
     verdicts: list[str] = []
     outcomes: dict[Kind, str] = {}
@@ -156,35 +162,49 @@ def find_verdicts(results: list[Result]) -> list[str]:
             verdicts.append(depth_verdict(comparison))
             outcomes[kind] = comparison.outcome
     residual = {kind: depths for kind, depths in kinds.items() if kind[0] is not None}
-    for (option, width), depths in residual.items():
-        plain = kinds.get((None, width), {})
+    for kind, depths in residual.items():
+        plain_kind = (None, *kind[1:])
+        plain = kinds.get(plain_kind, {})
         if shared := depths.keys() & plain.keys():
             comparison = _compared(plain[max(shared)], depths[max(shared)])
-            degraded = outcomes.get((None, width)) == "worse"
-            cured = degraded and outcomes.get((option, width)) in ("alike", "better")
+            degraded = outcomes.get(plain_kind) == "worse"
+            cured = degraded and outcomes.get(kind) in ("alike", "better")
             if comparison is not None:
                 verdicts.append(shortcut_verdict(comparison, cured))
-    for (option, width), depths in sorted(residual.items(), key=str):
-        by_a = kinds.get(("A", width), {})
-        if option != "A" and (shared := depths.keys() & by_a.keys()):
-            comparison = _compared(by_a[max(shared)], depths[max(shared)])
-            if comparison is not None:
-                verdicts.append(option_verdict(comparison))
+    verdicts += _twin_verdicts(kinds)
     for seeds in extended.values():
         verdicts += _extension_verdicts(seeds, kinds)
     return verdicts
 
 
-def _extension_verdicts(
-    extended: dict[int, Result], kinds: dict[Kind, dict[int, dict[int, Result]]]
-) -> list[str]:
+def _twin_verdicts(kinds: Kinds) -> list[str]:
+    """What options B and C come to beside A, and blocks of the user's own beside the basic one."""
+    verdicts = []
+    for kind, depths in sorted(kinds.items(), key=str):
+        option, width, block = kind
+        twins: list[tuple[Kind, str]] = (
+            [((option, width, None), "the basic block")] if block else []
+        )
+        if option not in (None, "A"):
+            twins.append((("A", width, block), "option A"))
+        for twin, name in twins:
+            if shared := depths.keys() & kinds.get(twin, {}).keys():
+                comparison = _compared(kinds[twin][max(shared)], depths[max(shared)])
+                if comparison is not None:
+                    verdicts.append(twin_verdict(comparison, name))
+    return verdicts
+
+
+def _extension_verdicts(extended: dict[int, Result], kinds: Kinds) -> list[str]:
     """What a net that began with a shallower one's solution says, and what it then came to."""
     first = min(extended)
     config = extended[first].config
     verdicts = []
     if (facts := read_extension(extended[first].folder)) is not None:
         verdicts.append(constructed_verdict(facts))
-    from_scratch = kinds.get((config.shortcut, config.width), {}).get(config.depth, {})
+    from_scratch = kinds.get((config.shortcut, config.width, config.block), {}).get(
+        config.depth, {}
+    )
     if (comparison := _compared(from_scratch, extended)) is not None:
         verdicts.append(extended_verdict(comparison))
     return verdicts

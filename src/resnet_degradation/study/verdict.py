@@ -83,12 +83,12 @@ def shortcut_verdict(comparison: Comparison, cured: bool) -> str:
     )
 
 
-def option_verdict(comparison: Comparison) -> str:
-    """What the comparison of a residual net (second) with its twin by shortcut option A says."""
+def twin_verdict(comparison: Comparison, twin: str) -> str:
+    """What the comparison of a net (second) with a twin, by shortcut option A or the like, says."""
     return _said(
         comparison,
-        worse="it trains worse than option A",
-        better="it trains better than option A",
+        worse=f"it trains worse than {twin}",
+        better=f"it trains better than {twin}",
     )
 
 

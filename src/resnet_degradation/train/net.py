@@ -3,9 +3,19 @@
 from typing import cast
 
 from resnet_degradation.config import Config
+from resnet_degradation.errors import ConfigError
 from resnet_degradation.families import Family
 from resnet_degradation.nets import ResNet, build_net, initialise
-from resnet_degradation.nets.blocks import BottleneckStride, Shortcut
+from resnet_degradation.nets.blocks import Block, BottleneckStride, Shortcut
+from resnet_degradation.plugins import load_own
+
+
+def own_block(name: str) -> type[Block]:
+    """The class of blocks that module:Class names; raises ConfigError if it is none."""
+    block = load_own(name, "block")
+    if not (isinstance(block, type) and issubclass(block, Block)):
+        raise ConfigError(f"block={name} is no subclass of resnet_degradation.nets.blocks.Block")
+    return block
 
 
 def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResNet:
@@ -18,6 +28,7 @@ def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResN
         num_classes=num_classes,
         width=config.width,
         bottleneck_stride=cast(BottleneckStride, config.bottleneck_stride),
+        own_block=None if config.block is None else own_block(config.block),
     )
     if initialised:
         initialise(net, config.seed)
