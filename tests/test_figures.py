@@ -18,7 +18,13 @@ from torch.nn import functional as F
 
 from resnet_degradation.config import Config, DataConfig, PanelConfig, run_folder, settle
 from resnet_degradation.errors import UserError
-from resnet_degradation.figures import Drawing, load_curves, load_responses, plot_curves
+from resnet_degradation.figures import (
+    Drawing,
+    load_curves,
+    load_depths,
+    load_responses,
+    plot_curves,
+)
 from resnet_degradation.figures.curves import Curve, NetCurves, caption
 from resnet_degradation.figures.drawing import read_drawing
 from resnet_degradation.figures.labels import spread_out
@@ -115,6 +121,19 @@ def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -
         "ResNet-8-width0.5 (lr 0.02)",
     }
     assert len(set(colours([net.config for net in twins]))) == 2
+
+
+def test_series_over_depth_that_differ_in_more_tell_in_what(tmp_path: Path) -> None:
+    run_study(study_of(tmp_path), quiet())
+    nets = "[{depth: 8, residual: true, shortcut: B}, {depth: 8, residual: false, width: 1}]"
+    run_study(study_of(tmp_path, f"study.nets={nets}"), quiet())
+    series = load_depths(find_runs(tmp_path / "outputs"))
+    assert {one.name: one.depths.tolist() for one in series} == {
+        "plain nets (width 0.5)": [8, 14],
+        "plain nets (width 1.0)": [8],
+        "residual nets (shortcut A)": [8, 14],
+        "residual nets (shortcut B)": [8],
+    }
 
 
 def test_options_of_the_script_change_the_figure(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is measured of a net is what a literal computation gives, and the net stays as it was."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.config import INSPECTIONS, Config, InspectionConfig
+from resnet_degradation.data.batches import MemoryBatches
 from resnet_degradation.data.sources import load_digits
 from resnet_degradation.errors import ConfigError, UserError
+from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
+from resnet_degradation.inspect.findings import find
 from resnet_degradation.inspect.lesions import (
     random_lesions,
     removable,
@@ -24,16 +28,16 @@ from resnet_degradation.inspect.residuals import block_sizes, named_blocks
 from resnet_degradation.inspect.run import inspect
 from resnet_degradation.inspect.signals import layer_signals, layers_with_weights
 from resnet_degradation.inspect.tables import (
+    BlockSizes,
     LesionRow,
-    ResponseRow,
     SignalRow,
-    SizeRow,
     read_table,
+    write_table,
 )
 from resnet_degradation.kernels import fused_norm_relu
 from resnet_degradation.nets import ResNet, build_net, initialise
 from resnet_degradation.nets.extension import extend, stage_statistics
-from resnet_degradation.runs import read_responses, read_signals
+from resnet_degradation.runs import Response, read_responses, read_signals
 from resnet_degradation.train.progress import Silence
 
 
@@ -206,20 +210,21 @@ def test_lesions_measure_the_net_that_is_left() -> None:
     assert single.blocks == ("layer2.0",)
     with without([named_blocks(net)["layer2.0"]]):
         assert single.error == error()
-    several = random_lesions(net, error, count=2, draws=5)
-    assert several == random_lesions(net, error, count=2, draws=5)
+    assert random_lesions(net, error, 2, 5, seed=1) != random_lesions(net, error, 2, 5, seed=0)
+    several = random_lesions(net, error, count=2, draws=5, seed=0)
+    assert several == random_lesions(net, error, count=2, draws=5, seed=0)
     assert len({lesion.blocks for lesion in several}) > 1
     for lesion in several:
         assert len(set(lesion.blocks)) == 2
         with without(named_blocks(net)[name] for name in lesion.blocks):
             assert lesion.error == error()
     with pytest.raises(ValueError, match="5 blocks cannot be removed of 4"):
-        random_lesions(net, error, count=5, draws=1)
+        random_lesions(net, error, count=5, draws=1, seed=0)
 
 
 def test_plain_and_residual_nets_lose_the_same_blocks_at_random() -> None:
     lost = [
-        [lesion.blocks for lesion in random_lesions(trained_net(14, r), lambda: 0.0, 2, 6)]
+        [lesion.blocks for lesion in random_lesions(trained_net(14, r), lambda: 0.0, 2, 6, 0)]
         for r in (False, True)
     ]
     assert lost[0] == lost[1]
@@ -307,8 +312,8 @@ def test_several_runs_are_looked_into_and_left_as_they_were(
     recorded = read_signals(runs[1])[12]
     now = [row.gradient_norm for row in signals if row.iteration == 12]
     assert now == pytest.approx([signal.gradient_norm for signal in recorded], rel=1e-4)
-    assert len(read_table(residual / "residuals.csv", SizeRow)) == 6
-    assert read_table(runs[0] / "inspection/residuals.csv", SizeRow) == []
+    assert len(read_table(residual / "residuals.csv", BlockSizes)) == 6
+    assert read_table(runs[0] / "inspection/residuals.csv", BlockSizes) == []
     lesions = read_table(residual / "lesions.csv", LesionRow)
     assert [row.position for row in lesions if row.position] == [1, 2, 3, 4, 5, 6]
     assert [row.count for row in lesions if not row.position] == [0, 1, 1, 2, 2, 4, 4]
@@ -320,7 +325,7 @@ def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
     run = train_run(tiny())
     where = looked_into(run, output_dir=tmp_path, images=10_000, what=["responses"])
     assert where == run / "inspection"
-    measured = read_table(where / "responses.csv", ResponseRow)
+    measured = read_table(where / "responses.csv", Response)
     recorded = read_responses(run)
     assert [row.name for row in measured] == [row.name for row in recorded]
     assert [r.std for r in measured] == pytest.approx([r.std for r in recorded], rel=1e-4)
@@ -346,3 +351,78 @@ def test_what_cannot_be_inspected_is_said(
     asked = InspectionConfig(run=str(train_run(tiny("recipe.iterations=2"))))
     with pytest.raises(UserError, match=message):
         inspect(replace(asked, **changes), Console(quiet=True), Silence())
+
+
+def test_a_net_without_identities_is_looked_into(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    runs = [train_run(tiny(f"shortcut={option}", "recipe.iterations=2")) for option in ("A", "C")]
+    where = looked_into(*runs, output_dir=tmp_path, images=20, what=["residuals"])
+    report = (where / "report.md").read_text()
+    assert "in ResNet-8-C-width0.5 (no identity)" in report
+    assert "| ResNet-8-C-width0.5 | - | - | - | 0/0 |" in report
+
+
+def test_only_what_is_asked_for_is_read_and_told_once(
+    tmp_path: Path,
+    tiny: Callable[..., Config],
+    train_run: Callable[[Config], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = train_run(tiny("recipe.iterations=2"))
+    asked_for: list[str] = []
+    usual = MemoryBatches.held_out
+    monkeypatch.setattr(
+        MemoryBatches, "held_out", lambda b, split: (asked_for.append(split), usual(b, split))[1]
+    )
+    where = looked_into(run, output_dir=tmp_path, what=["signals", "signals"])
+    assert not asked_for
+    report = (where / "report.md").read_text()
+    assert report.count("## Forward signals") == 1
+    assert "after 2 iterations" in report
+
+
+def test_a_layer_without_a_gradient_is_said_to_vanish(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    run = train_run(tiny("recipe.iterations=2"))
+    looked_into(run, output_dir=tmp_path, what=["signals"])
+    file = run / "inspection/signals.csv"
+    for dead in ({3}, {8}, {7, 8}, set(range(1, 9))):
+        rows = [
+            replace(row, gradient_norm=0.0) if row.layer in dead and row.iteration else row
+            for row in read_table(file, SignalRow)
+        ]
+        write_table(file, rows, SignalRow)
+        finding = find("signals", [run])
+        assert finding is not None
+        assert ("vanishes" in finding.sentence) == (len(dead) < 8)
+
+
+def test_part_of_the_blocks_is_drawn_where_it_is_in_the_net(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    run = train_run(tiny("depth=20", "recipe.iterations=2"))
+    looked_into(run, output_dir=tmp_path, images=20, max_blocks=3, draws=1, what=["lesions"])
+    figure = plot_lesions(load_inspected([run], "lesions", LesionRow))
+    (line,) = [
+        line for line in figure.axes[0].get_lines() if line.get_label() == "ResNet-20-width0.5"
+    ]
+    assert list(line.get_xdata()) == pytest.approx([0.5 / 9, 3.5 / 9, 6.5 / 9])  # type: ignore[arg-type]
+    assert any("one deviation over draws" in text.get_text() for text in figure.texts)
+
+
+def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    first = train_run(tiny("recipe.iterations=2"))
+    weights = next((first / "checkpoints").iterdir())
+    begun = train_run(tiny("recipe.iterations=2", f"weights={weights}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        looked_into(begun, output_dir=tmp_path, what=["signals"])
+        looked_into(first, output_dir=tmp_path, what=["signals"])
+        figure = plot_signals(load_inspected([begun], "signals", SignalRow))
+        both = plot_signals(load_inspected([begun, first], "signals", SignalRow))
+    assert [axes.get_title() for axes in figure.axes] == ["after 2 iterations", ""]
+    assert len(both.axes) == 4

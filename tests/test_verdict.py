@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -60,10 +61,20 @@ def test_a_verdict_contradicts_the_paper_when_the_runs_do() -> None:
 
 
 def finished(
-    depth: int, residual: bool, error: float, seed: int = 0, shortcut: str | None = None
+    depth: int,
+    residual: bool,
+    error: float,
+    seed: int = 0,
+    shortcut: str | None = None,
+    **more: Any,
 ) -> Result:
     config = Config(
-        depth=depth, residual=residual, seed=seed, shortcut=shortcut, data=DataConfig("digits")
+        depth=depth,
+        residual=residual,
+        seed=seed,
+        shortcut=shortcut,
+        data=DataConfig("digits"),
+        **more,
     )
     return Result(
         settle(config),
@@ -124,10 +135,45 @@ def test_shortcut_options_are_compared_with_option_a() -> None:
     assert told[-1].endswith("no difference beyond the noise")
 
 
+def test_bottlenecks_are_compared_with_as_many_basic_blocks_and_are_no_deeper_kind() -> None:
+    results = [
+        finished(34, True, 4.0, shortcut="B", family="imagenet"),
+        finished(50, True, 20.0, family="imagenet"),
+        finished(50, True, 16.0, width=0.975, family="imagenet"),
+        finished(101, True, 1.0, family="imagenet"),
+    ]
+    told = find_verdicts(results)
+    assert [verdict.partition(":")[0] for verdict in told] == [
+        "ResNet-101 minus ResNet-50",
+        "ResNet-50-width0.975 minus ResNet-34-B",
+        "ResNet-50 minus ResNet-34-B",
+    ]
+    assert told[1].endswith("it trains worse than basic blocks")
+
+
+def test_blocks_of_ones_own_are_compared_with_basic_ones() -> None:
+    own = {"block": "code:Other"}
+    results = [
+        *(finished(20, True, 20.0), finished(56, True, 25.0)),
+        *(finished(20, True, 20.0, **own), finished(56, True, 15.0, **own)),
+        finished(56, False, 60.0, **own),
+    ]
+    told = find_verdicts(results)
+    assert [verdict.partition(":")[0] for verdict in told] == [
+        "ResNet-56 minus ResNet-20",
+        "ResNet-56-Other minus ResNet-20-Other",
+        "ResNet-56-Other minus plain-56-Other",
+        "ResNet-56-Other minus ResNet-56",
+    ]
+    assert told[-1].endswith("it trains better than basic blocks")
+
+
 def test_cautions_name_runs_that_cannot_be_compared() -> None:
     fine = [finished(20, False, 30), finished(56, False, 60)]
     assert find_cautions(fine) == []
     (near_chance,) = find_cautions([finished(20, False, 86), finished(56, False, 89)])
     assert "near chance (90.0 %)" in near_chance
     (warming,) = find_cautions([*fine, replace(finished(110, True, 50), still_warming_up=True)])
+    (extended,) = find_cautions([*fine, finished(56, False, 2, extends=20)])
+    assert extended.startswith("plain-56-from-20 began with the solution of plain-20")
     assert warming.startswith("ResNet-110 seed 0 ended while still warming up")

@@ -17,7 +17,8 @@ def replaced(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")  # others may write it too
     try:
-        with temporary.open(mode, newline=None if "b" in mode else "") as stream:
+        newline, encoding = (None, None) if "b" in mode else ("", "utf-8")
+        with temporary.open(mode, newline=newline, encoding=encoding) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

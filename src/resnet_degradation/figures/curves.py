@@ -101,13 +101,18 @@ def by_net(
     return list(zip(distinct_names(configs), configs, records, strict=True))
 
 
-def distinct_names(configs: list[Config]) -> list[str]:
-    """Each configuration's net, with the settings that tell it from others of the same name."""
-    names = [net_name(config) for config in configs]
+def distinct_names(
+    configs: list[Config], names: list[str] | None = None, alike: tuple[str, ...] = ("seed",)
+) -> list[str]:
+    """Names of configurations, with the settings that tell each from others of the same name.
+
+    names: those of the nets by default. alike: settings that tell nothing apart.
+    """
+    names = names or [net_name(config) for config in configs]
     distinct = []
     for name, config in zip(names, configs, strict=True):
         rivals = [other for rival, other in zip(names, configs, strict=True) if rival == name]
-        keys = sorted({key for other in rivals for key in identity_settings(other)} - {"seed"})
+        keys = sorted({key for other in rivals for key in identity_settings(other)} - {*alike})
         told = [
             f"{key.rpartition('.')[2]} {attrgetter(key)(config)}"
             for key in keys
@@ -325,10 +330,15 @@ def caption(nets: list[NetCurves]) -> str:
     return told([net.config for net in nets], [net.num_seeds for net in nets])
 
 
-def told(configs: list[Config], num_seeds: list[int]) -> str:
-    """The data, the schedule and the number of seeds of these nets."""
+def told(
+    configs: list[Config], num_seeds: list[int], of_seeds: str = " (band: one standard deviation)"
+) -> str:
+    """The data, the schedule and the number of seeds of these nets.
+
+    of_seeds: how several of them are drawn.
+    """
     seeds = " / ".join(map(str, sorted(set(num_seeds))))
-    seeds += " seed" if set(num_seeds) == {1} else " seeds (band: one standard deviation)"
+    seeds += " seed" if set(num_seeds) == {1} else f" seeds{of_seeds}"
     return f"{conditions(configs)}; {seeds}"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from resnet_degradation.config import Config, digest
 from resnet_degradation.errors import UserError
-from resnet_degradation.figures.curves import BOLD, Values, told, write_caption
+from resnet_degradation.figures.curves import BOLD, Values, distinct_names, told, write_caption
 from resnet_degradation.figures.style import COLOURS, rc
 from resnet_degradation.runs import is_finished, read_config, read_final_errors
 
@@ -43,8 +43,8 @@ class Series:
 def load_depths(folders: list[Path]) -> list[Series]:
     """Plain and residual series of the finished runs in these folders, over depth and seeds.
 
-    Runs that differ in more than depth, seed and shortcuts make series of their own, named by
-    their number of iterations. Raises UserError if no run is finished.
+    Runs that differ in more than depth and seed make series of their own, whose names tell in
+    what. Raises UserError if no run is finished.
     """
     found: dict[tuple[bool, str], dict[int, list[tuple[Config, float]]]] = {}
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
@@ -55,14 +55,15 @@ def load_depths(folders: list[Path]) -> list[Series]:
             of_depth.append((config, read_final_errors(folder).train_error))
     if not found:
         raise UserError("there is nothing to draw yet: no run is finished")
-    lengths = {str(runs[0][0].recipe.iterations) for s in found.values() for runs in s.values()}
+    names = distinct_names(
+        [next(iter(by_depth.values()))[0][0] for by_depth in found.values()],
+        ["residual nets" if residual else "plain nets" for residual, _ in found],
+        alike=("seed", "depth", "recipe.warmup"),
+    )
     series = []
-    for (residual, _), by_depth in found.items():
+    for name, ((residual, _), by_depth) in zip(names, found.items(), strict=True):
         depths = sorted(by_depth)
         configs = [by_depth[depth][0][0] for depth in depths]
-        name = "residual nets" if residual else "plain nets"
-        if len(lengths) > 1:
-            name += f", {configs[0].recipe.iterations} iterations"
         errors = [np.array([error for _, error in by_depth[depth]]) for depth in depths]
         series.append(Series(name, residual, configs, np.array(depths, dtype=float), errors))
     return series

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -12,17 +12,17 @@ from resnet_degradation.figures.curves import by_net, told, write_caption
 from resnet_degradation.figures.style import muted, rc, twin_colours
 from resnet_degradation.inspect.tables import (
     FOLDER,
+    BlockSizes,
     LesionRow,
-    ResponseRow,
     SignalRow,
-    SizeRow,
     read_table,
 )
+from resnet_degradation.runs import Response
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Kind = TypeVar("Kind", SignalRow, ResponseRow, SizeRow, LesionRow)
+Kind = TypeVar("Kind", SignalRow, Response, BlockSizes, LesionRow)
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def _line(config: Config) -> str:
 
 
 def _finish(
-    figure: "Figure", configs: list[Config], num_seeds: list[int], title: str, dark: bool
+    figure: "Figure", nets: Sequence[Inspected[Any]], title: str, dark: bool, band: str = ""
 ) -> None:
-    """What all figures have: a legend above, a caption below."""
+    """What all figures have: a legend above, a caption below; `band` ends that."""
     lines = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
     named = [line for name, line in lines.items() if not name.startswith("_")]
     figure.legend(
@@ -56,8 +56,8 @@ def _finish(
     )  # fmt: skip
     if title:
         figure.suptitle(title, y=0.985)
-    text = told(configs, num_seeds).replace(" (band: one standard deviation)", " (their mean)")
-    write_caption(figure, text, dark)
+    configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
+    write_caption(figure, told(configs, num_seeds, " (their mean)") + band, dark)
 
 
 def _at(rows: Sequence[SignalRow], iteration: int) -> list[SignalRow]:
@@ -65,18 +65,23 @@ def _at(rows: Sequence[SignalRow], iteration: int) -> list[SignalRow]:
 
 
 def plot_signals(nets: list[Inspected[SignalRow]], title: str = "", dark: bool = False) -> "Figure":
-    """Gradient norms (above) and forward signals (below) of all layers, first (left) and last."""
+    """Gradient norms (above) and forward signals (below) of all layers.
+
+    With the initial weights (left), where any net's are known, and as the runs were left.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     shades = twin_colours([net.config for net in nets], dark)
+    began = [all(min(row.iteration for row in rows) == 0 for rows in net.seeds) for net in nets]
+    columns = [(min, "with the initial weights")] if any(began) else []
+    columns.append((max, f"after {_iterations(nets)} iterations"))
     with mpl.rc_context(rc(dark)):
-        figure = Figure(figsize=(7.6, 5.6))
-        panels = figure.subplots(2, 2, sharey="row")
-        for net, shade in zip(nets, shades, strict=True):
-            began_known = all(min(row.iteration for row in rows) == 0 for rows in net.seeds)
-            for column, pick in enumerate((min, max)):
-                if pick is min and not began_known:
+        figure = Figure(figsize=(7.6 if len(columns) > 1 else 4.8, 5.6))
+        panels = figure.subplots(2, len(columns), sharey="row", squeeze=False)
+        for net, known, shade in zip(nets, began, shades, strict=True):
+            for column, (pick, _) in enumerate(columns):
+                if pick is min and not known:
                     continue
                 rows_at = [_at(rows, pick(row.iteration for row in rows)) for rows in net.seeds]
                 layers = [row.layer for row in rows_at[0]]
@@ -90,20 +95,27 @@ def plot_signals(nets: list[Inspected[SignalRow]], title: str = "", dark: bool =
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
             axes.set_xlim(left=1)
-        panels[0][0].set_title("with the initial weights")
-        panels[0][1].set_title("after the last iteration")
+        for axes, (_, heading) in zip(panels[0], columns, strict=True):
+            axes.set_title(heading)
         panels[0][0].set_ylabel("norm of gradient of weights")
         panels[1][0].set_ylabel("std of outputs, before BN")
         for axes in panels[1]:
             axes.set_xlabel("layers, from the images on")
-        _finish(figure, [n.config for n in nets], [len(n.seeds) for n in nets], title, dark)
+        _finish(figure, nets, title, dark)
         figure.subplots_adjust(
-            left=0.09, right=0.98, top=0.83, bottom=0.14, hspace=0.16, wspace=0.06
-        )
+            left=0.09 if len(columns) > 1 else 0.15, right=0.98, top=0.83, bottom=0.14,
+            hspace=0.16, wspace=0.06,
+        )  # fmt: skip
     return figure
 
 
-def plot_sizes(nets: list[Inspected[SizeRow]], title: str = "", dark: bool = False) -> "Figure":
+def _iterations(nets: list[Inspected[SignalRow]]) -> str:
+    """The iterations after which the runs were looked into."""
+    last = {max(row.iteration for row in rows) for net in nets for rows in net.seeds}
+    return f"{min(last):,}" if len(last) == 1 else f"{min(last):,} to {max(last):,}"
+
+
+def plot_sizes(nets: list[Inspected[BlockSizes]], title: str = "", dark: bool = False) -> "Figure":
     """The ratio of F(x) to x of every block; hollow where the shortcut is no identity."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -126,7 +138,7 @@ def plot_sizes(nets: list[Inspected[SizeRow]], title: str = "", dark: bool = Fal
         axes.set_ylim(bottom=0)
         axes.set_xlabel("blocks, from the images (0) to the scores (1); hollow: no identity")
         axes.set_ylabel("|F(x)| / |x|")
-        _finish(figure, [n.config for n in nets], [len(n.seeds) for n in nets], title, dark)
+        _finish(figure, nets, title, dark)
         figure.subplots_adjust(left=0.1, right=0.97, top=0.86, bottom=0.22)
     return figure
 
@@ -144,8 +156,7 @@ def plot_lesions(nets: list[Inspected[LesionRow]], title: str = "", dark: bool =
             singles = [row for row in net.seeds[0] if row.position > 0]
             of_seeds = np.array([[r.error for r in rows if r.position > 0] for rows in net.seeds])
             whole = np.mean([row.error for rows in net.seeds for row in rows if row.count == 0])
-            last = max(row.position for row in singles)
-            places = [(row.position - 0.5) / last for row in singles]
+            places = [(row.position - 0.5) / row.of for row in singles]
             one.plot(
                 places, of_seeds.mean(axis=0), _line(net.config), color=shade, marker="o",
                 markersize=3, linewidth=1.1, label=net.name,
@@ -168,6 +179,6 @@ def plot_lesions(nets: list[Inspected[LesionRow]], title: str = "", dark: bool =
         many.set_xscale("symlog", base=2, linthresh=1)
         many.xaxis.set_major_formatter("{x:g}")
         many.set_xlabel("how many are left out, at random")
-        _finish(figure, [n.config for n in nets], [len(n.seeds) for n in nets], title, dark)
+        _finish(figure, nets, title, dark, "; band: one deviation over draws and seeds")
         figure.subplots_adjust(left=0.08, right=0.98, top=0.85, bottom=0.22, wspace=0.06)
     return figure

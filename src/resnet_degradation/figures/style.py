@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resnet_degradation.config import Config
 from resnet_degradation.families import Family, default_shortcut
+from resnet_degradation.files import replaced
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -125,5 +126,6 @@ def save_figure(
     files = [stem.with_name(f"{stem.name}.{name}") for name in formats]
     with mpl.rc_context(rc(dark)):
         for name, file in zip(formats, files, strict=True):
-            figure.savefig(file, metadata=undated[name])
+            with replaced(file, "wb") as stream:
+                figure.savefig(stream, format=name, metadata=undated[name])
     return files

@@ -1,12 +1,14 @@
 """What was measured, in a sentence and a table: computed from the tables, said as it came out."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
 from resnet_degradation.figures.inspection import Inspected, load_inspected
-from resnet_degradation.inspect.tables import LesionRow, ResponseRow, SignalRow, SizeRow
+from resnet_degradation.inspect.tables import BlockSizes, LesionRow, SignalRow
+from resnet_degradation.runs import Response
 
 # A gradient is called vanishing, or exploding, where it is so many times smaller, or larger, than
 # that of the middle layer when they are sorted.
@@ -36,7 +38,7 @@ def find(name: str, folders: list[Path]) -> Finding | None:
 
 
 def _responses(folders: list[Path]) -> Finding:
-    nets = load_inspected(folders, "responses", ResponseRow)
+    nets = load_inspected(folders, "responses", Response)
     rows, means = [], []
     for net in nets:
         stds = [mean(seed[i].std for seed in net.seeds) for i in range(len(net.seeds[0]))]
@@ -56,7 +58,7 @@ def _responses(folders: list[Path]) -> Finding:
 def _signals(folders: list[Path]) -> Finding:
     nets = load_inspected(folders, "signals", SignalRow)
     rows, sentences = [], []
-    slopes: dict[str, float] = {}  # how unequal the first and the last layer's gradients are
+    slopes: dict[str, float] = {}  # how unequal gradients of the first and last convolution are
     for net in nets:
         for when, pick in (("at first", min), ("at last", max)):
             at = {pick(row.iteration for row in seed) for seed in net.seeds}
@@ -65,13 +67,13 @@ def _signals(folders: list[Path]) -> Finding:
             of_layers = _means_at(net, pick)
             gradients = [gradient for _, gradient in of_layers]
             middle = median(gradients)
-            least, most = min(gradients) / middle, max(gradients) / middle
+            least, most = _ratio(min(gradients), middle), _ratio(max(gradients), middle)
             stds = [std for std, _ in of_layers]
-            slopes[f"{net.name} {when}"] = gradients[0] / gradients[-1]
+            slope = slopes[f"{net.name} {when}"] = _ratio(gradients[0], gradients[-2])
             rows.append(
                 [
-                    net.name, when, f"{gradients[0] / gradients[-1]:.3g}",
-                    f"{least:.2g} - {most:.3g}", f"{min(stds):.2g} - {max(stds):.3g}",
+                    net.name, when, _rounded(slope), f"{_rounded(least)} - {_rounded(most)}",
+                    f"{_rounded(min(stds))} - {_rounded(max(stds))}",
                 ]
             )  # fmt: skip
             far = [
@@ -87,15 +89,26 @@ def _signals(folders: list[Path]) -> Finding:
     told = "; ".join(sentences) or (
         f"no layer's gradient is {FAR_OFF:,.0f} times smaller or larger than the median layer's"
     )
-    steepest = max(slopes, key=lambda key: max(slopes[key], 1 / slopes[key]))
+    steepest = max(slopes, key=lambda key: max(slopes[key], _ratio(1, slopes[key])))
     return Finding(
         "signals",
         "Forward signals and gradients",
         f"Gradients of all layers, for one batch of training images: {told}; the first layer's is "
-        f"{slopes[steepest]:,.3g} times the last's where they differ most ({steepest}).",
+        f"{_rounded(slopes[steepest])} times the last convolution's where they differ most "
+        f"({steepest}).",
         ["net", "weights", "first / last", "all / median", "std of outputs"],
         rows,
     )
+
+
+def _ratio(one: float, other: float) -> float:
+    """One divided by the other; a layer that gets no gradient at all is infinitely far from one."""
+    return one / other if other > 0 else math.inf if one > 0 else 1.0
+
+
+def _rounded(value: float) -> str:
+    """Three digits, or all before the point, without an exponent."""
+    return f"{value:,.0f}" if 1000 <= value < math.inf else f"{value:.3g}"
 
 
 def _means_at(net: Inspected[SignalRow], pick: Callable[..., int]) -> list[tuple[float, float]]:
@@ -111,7 +124,7 @@ def _means_at(net: Inspected[SignalRow], pick: Callable[..., int]) -> list[tuple
 
 
 def _residuals(folders: list[Path]) -> Finding | None:
-    nets = load_inspected(folders, "residuals", SizeRow)
+    nets = load_inspected(folders, "residuals", BlockSizes)
     if not nets:
         return None
     rows, told = [], []
@@ -121,11 +134,14 @@ def _residuals(folders: list[Path]) -> Finding | None:
         small = sum(ratio < 1 for ratio in ratios)
         rows.append(
             [
-                net.name, f"{median(ratios):.2f}", f"{min(ratios):.2f}", f"{max(ratios):.2f}",
+                net.name, *(f"{of(ratios):.2f}" if ratios else "-" for of in (median, min, max)),
                 f"{small}/{len(ratios)}", f"{median(others):.2f}" if others else "-",
             ]
         )  # fmt: skip
-        told.append(f"{median(ratios):.2f} in {net.name}")
+        if ratios:
+            told.append(f"{median(ratios):.2f} in {net.name}")
+        else:  # option C: every shortcut is a projection
+            told.append(f"{median(others):.2f} in {net.name} (no identity)")
     return Finding(
         "residuals",
         "How large F(x) is beside x",

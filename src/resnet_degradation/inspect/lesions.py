@@ -73,12 +73,12 @@ def single_lesion(net: ResNet, name: str, error: Callable[[], float]) -> Lesion:
 
 
 def random_lesions(
-    net: ResNet, error: Callable[[], float], count: int, draws: int, seed: int = 0
+    net: ResNet, error: Callable[[], float], count: int, draws: int, seed: int
 ) -> list[Lesion]:
     """The error without `count` blocks chosen at random, `draws` times.
 
     Only blocks that keep the shape of their input are chosen, so that plain and residual nets of
-    one depth lose the same ones. Raises ValueError if there are fewer of them.
+    one depth lose, for one seed, the same ones. Raises ValueError if there are fewer of them.
     """
     candidates = keeping_shape(net)
     if count > len(candidates):

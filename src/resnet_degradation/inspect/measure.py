@@ -21,13 +21,12 @@ from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.inspect.signals import layer_signals
 from resnet_degradation.inspect.tables import (
     FOLDER,
+    BlockSizes,
     LesionRow,
-    ResponseRow,
     SignalRow,
-    SizeRow,
     write_table,
 )
-from resnet_degradation.runs import Signals, read_signals
+from resnet_degradation.runs import Response, Signals, read_signals
 from resnet_degradation.train.net import make_net
 from resnet_degradation.train.trained import Trained
 
@@ -35,11 +34,10 @@ from resnet_degradation.train.trained import Trained
 def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
     """Write what is asked for of a trained net to inspection/ in its run's folder."""
     folder, net = trained.folder / FOLDER, trained.net
-    held_out = some_held_out(trained.batches, asked.images)
+    held_out = _held_out(trained.batches) if set(asked.what) - {"signals"} else []
     images = [part for part, _ in held_out]
     if "responses" in asked.what:
-        responses = [ResponseRow(**asdict(row)) for row in layer_responses(net, images)]
-        write_table(folder / "responses.csv", responses, ResponseRow)
+        write_table(folder / "responses.csv", layer_responses(net, images), Response)
     if "signals" in asked.what:
         rows = [
             SignalRow(iteration, **asdict(signal))
@@ -48,26 +46,16 @@ def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
         ]
         write_table(folder / "signals.csv", rows, SignalRow)
     if "residuals" in asked.what:
-        sizes = [SizeRow(**asdict(size)) for size in block_sizes(net, images)]
-        write_table(folder / "residuals.csv", sizes, SizeRow)
+        write_table(folder / "residuals.csv", block_sizes(net, images), BlockSizes)
     if "lesions" in asked.what:
         lesions = list(_lesions(trained, held_out, asked, report))
         write_table(folder / "lesions.csv", lesions, LesionRow)
 
 
-def some_held_out(batches: Batches, count: int) -> list[Batch]:
-    """About `count` images of the first held-out split, spread evenly over it, in batches."""
-    split, total = next(iter(batches.splits.items()))
-    chosen = torch.zeros(total, dtype=torch.bool)
-    chosen[evenly_spaced(total, count)] = True
-    parts, first = [], 0
-    with closing(batches.held_out(split)) as held_out:
-        for images, labels in held_out:
-            own = chosen[first : first + len(labels)].to(labels.device)
-            first += len(labels)
-            if own.any():
-                parts.append((images[own], labels[own]))
-    return parts
+def _held_out(batches: Batches) -> list[Batch]:
+    """The images of the first held-out split, in batches."""
+    with closing(batches.held_out(next(iter(batches.splits)))) as held_out:
+        return list(held_out)
 
 
 def _signals(trained: Trained) -> Signals:
@@ -100,15 +88,15 @@ def _lesions(
     num_random = len(keeping_shape(net))
     counts = [count for count in (1, 2, 4, 8, 16, 32, 64, 128, 256) if count <= num_random]
     total, done = len(singles) + len(counts), 0
-    yield LesionRow(0, 0, "", error())
+    yield LesionRow(0, 0, len(positions), "", error())
     for name in singles:
         lesion = single_lesion(net, name, error)
         done += 1
         report("lesions", done, total)
-        yield LesionRow(1, positions[name], name, lesion.error)
+        yield LesionRow(1, positions[name], len(positions), name, lesion.error)
     for count in counts:
-        for lesion in random_lesions(net, error, count, asked.draws):
-            yield LesionRow(count, 0, " ".join(lesion.blocks), lesion.error)
+        for lesion in random_lesions(net, error, count, asked.draws, trained.config.seed):
+            yield LesionRow(count, 0, len(positions), " ".join(lesion.blocks), lesion.error)
         done += 1
         report("lesions", done, total)
 

@@ -1,29 +1,14 @@
 """How large is F(x) beside x? The two summands of equation 1, block by block."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from resnet_degradation.inspect.tables import BlockSizes
 from resnet_degradation.nets import ResNet
 from resnet_degradation.nets.blocks import Block
-
-
-@dataclass(frozen=True)
-class BlockSizes:
-    """Euclidean norms of what a block adds up, averaged over images.
-
-    `ratio` is the mean over images of the one norm divided by the other.
-    """
-
-    block: int  # counted from 1
-    name: str
-    branch: float  # of F(x)
-    shortcut: float  # of x, or of what stands for it
-    ratio: float
-    is_identity: bool  # whether the shortcut is x itself
 
 
 def named_blocks(net: ResNet) -> dict[str, Block]:

@@ -35,16 +35,20 @@ def inspect(asked: InspectionConfig, console: Console, view: "View") -> Path:
     from resnet_degradation.inspect.measure import measure
     from resnet_degradation.train.setup import choose_device
     from resnet_degradation.train.trained import config_of_run, load_trained
+    from resnet_degradation.train.tuning import tune
 
+    tune("fp32")
     device = choose_device(config_of_run(folders[0], asked.runtime))
+    after: dict[Path, int] = {}
     for folder in folders:
-        trained = load_trained(folder, asked.runtime, device, view.prepare)
+        trained = load_trained(folder, asked.runtime, device, asked.images, view.prepare)
+        after[folder] = trained.iteration
         view.say(f"{run_name(trained.config)} after {trained.iteration:,} iterations")
         measure(trained, asked, view.prepare)
         view.end()
     where = results_folder(folders, asked.output_dir)
     where.mkdir(parents=True, exist_ok=True)
-    findings = [f for what in asked.what if (f := find(what, folders)) is not None]
+    findings = [f for what in dict.fromkeys(asked.what) if (f := find(what, folders)) is not None]
     from resnet_degradation.figures import save_figure
 
     for finding in findings:
@@ -52,7 +56,7 @@ def inspect(asked: InspectionConfig, console: Console, view: "View") -> Path:
         _show(finding, console)
     for what in set(asked.what) - {finding.name for finding in findings}:
         view.say(f"{what}: nothing to show (plain nets have no shortcuts)")
-    _write(where, folders, findings)
+    _write(where, after, findings)
     view.say(f"report and figures: {where}/")
     return where
 
@@ -88,19 +92,19 @@ def results_folder(folders: list[Path], output_dir: str) -> Path:
 def _figure(finding: Finding, folders: list[Path]) -> "Figure":
     from resnet_degradation.figures import inspection, load_responses, plot_responses
     from resnet_degradation.inspect.tables import (
+        BlockSizes,
         LesionRow,
-        ResponseRow,
         SignalRow,
-        SizeRow,
         read_table,
     )
+    from resnet_degradation.runs import Response
 
     if finding.name == "responses":
         own = load_responses(
-            folders, lambda folder: read_table(folder / FOLDER / "responses.csv", ResponseRow)
+            folders, lambda folder: read_table(folder / FOLDER / "responses.csv", Response)
         )
         return plot_responses(own, finding.title)
-    kind: Any = {"signals": SignalRow, "residuals": SizeRow, "lesions": LesionRow}[finding.name]
+    kind: Any = {"signals": SignalRow, "residuals": BlockSizes, "lesions": LesionRow}[finding.name]
     plot: Any = {
         "signals": inspection.plot_signals,
         "residuals": inspection.plot_sizes,
@@ -121,8 +125,11 @@ def _show(finding: Finding, console: Console) -> None:
     console.print(finding.sentence, highlight=False, markup=False)
 
 
-def _write(where: Path, folders: list[Path], findings: list[Finding]) -> None:
-    """Write report.md: of each finding its sentence, figure and table."""
+def _write(where: Path, after: dict[Path, int], findings: list[Finding]) -> None:
+    """Write report.md: of each finding its sentence, figure and table.
+
+    after: the runs, and the iteration after which each was looked into.
+    """
     lines = ["# Inspection", ""]
     for finding in findings:
         lines += [f"## {finding.title}", "", finding.sentence, ""]
@@ -130,8 +137,11 @@ def _write(where: Path, folders: list[Path], findings: list[Finding]) -> None:
         lines += [f"| {' | '.join(finding.columns)} |", f"|{' --- |' * len(finding.columns)}"]
         lines += [*(f"| {' | '.join(row)} |" for row in finding.rows), ""]
     lines += ["## Runs", ""]
-    for folder in folders:
+    for folder, iteration in after.items():
         path = Path(os.path.relpath(folder, where)).as_posix()
-        lines.append(f"- [{folder.name}]({path}): its tables are in `{FOLDER}/`")
+        lines.append(
+            f"- [{folder.name}]({path}) after {iteration:,} iterations: its tables are in "
+            f"`{FOLDER}/`"
+        )
     with replaced(where / "report.md") as stream:
         stream.write("\n".join(lines) + "\n")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from resnet_degradation.errors import UserError
 from resnet_degradation.files import replaced
+from resnet_degradation.runs import Response
 
 FOLDER = "inspection"
 
@@ -24,24 +25,18 @@ class SignalRow:
 
 
 @dataclass(frozen=True)
-class ResponseRow:
-    """The standard deviation of one 3x3 layer's output; see responses.py."""
+class BlockSizes:
+    """Euclidean norms of what a block adds up, averaged over images; see residuals.py.
 
-    layer: int
+    `ratio` is the mean over images of the one norm divided by the other.
+    """
+
+    block: int  # counted from 1
     name: str
-    std: float
-
-
-@dataclass(frozen=True)
-class SizeRow:
-    """The norms of both summands of one block, means over images; see residuals.py."""
-
-    block: int
-    name: str
-    branch: float
-    shortcut: float
+    branch: float  # of F(x)
+    shortcut: float  # of x, or of what stands for it
     ratio: float
-    is_identity: bool
+    is_identity: bool  # whether the shortcut is x itself
 
 
 @dataclass(frozen=True)
@@ -49,15 +44,17 @@ class LesionRow:
     """The error in percent without `count` blocks, whose names are joined by spaces.
 
     `position` counts a single block among all of the net, from 1; it is 0 for several or none.
+    `of` is the number of the net's blocks.
     """
 
     count: int
     position: int
+    of: int
     blocks: str
     error: float
 
 
-Kind = TypeVar("Kind", SignalRow, ResponseRow, SizeRow, LesionRow)
+Kind = TypeVar("Kind", SignalRow, Response, BlockSizes, LesionRow)
 
 
 def write_table(file: Path, rows: list[Kind], kind: type[Kind]) -> None:

@@ -23,6 +23,7 @@ from resnet_degradation.config import Config, run_name
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.figures import FIGURES, Maker, save_figure
 from resnet_degradation.figures.curves import conditions
+from resnet_degradation.files import replaced
 from resnet_degradation.plugins import attribute_of, is_own, load_own
 from resnet_degradation.study.define import Study, write_index
 from resnet_degradation.study.results import (
@@ -104,7 +105,8 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> Repo
     for name in ("report.md", "report.html"):
         pages = {} if name == "report.md" else {"pages": [_page(n, draw[n]) for n in draw]}
         text = _template(name).render(content | pages)
-        (study.folder / name).write_text(text, encoding="utf-8")
+        with replaced(study.folder / name) as stream:
+            stream.write(text)
     return report
 
 

@@ -4,9 +4,11 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, cast
 
 from resnet_degradation.config import Config, data_name, net_name, run_folder, run_name
+from resnet_degradation.families import IMAGENET_DEPTHS, Family, architecture
+from resnet_degradation.files import replaced
 from resnet_degradation.runs import (
     FinalErrors,
     read_extension,
@@ -24,8 +26,8 @@ from resnet_degradation.study.verdict import (
     twin_verdict,
 )
 
-# Shortcut option, or None for plain nets; width; and the user's own block, if it is of such.
-Kind = tuple[str | None, float, str | None]
+# Shortcut option, or None for plain nets; width; and block: basic, bottleneck, or the user's own.
+Kind = tuple[str | None, float, str]
 
 RESULT_COLUMNS = (
     "net",
@@ -124,7 +126,7 @@ def mean_and_spread(values: list[float]) -> str:
 
 def write_results(file: Path, results: list[Result]) -> None:
     """One row a run, for people who draw their own."""
-    with file.open("w", newline="") as stream:
+    with replaced(file) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(RESULT_COLUMNS)
         for result in results:
@@ -150,7 +152,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
         if config.extends is not None:
             extended.setdefault(net_name(config), {})[config.seed] = result
             continue
-        of_kind = kinds.setdefault((config.shortcut, config.width, config.block), {})
+        of_kind = kinds.setdefault(_kind(config), {})
         of_kind.setdefault(config.depth, {})[config.seed] = result
     verdicts: list[str] = []
     outcomes: dict[Kind, str] = {}
@@ -177,22 +179,39 @@ def find_verdicts(results: list[Result]) -> list[str]:
     return verdicts
 
 
+def _kind(config: Config) -> Kind:
+    block = config.block or architecture(config.depth, cast(Family, config.family)).block
+    return config.shortcut, config.width, block
+
+
 def _twin_verdicts(kinds: Kinds) -> list[str]:
-    """What options B and C come to beside A, and blocks of the user's own beside the basic one."""
+    """What options B and C come to beside A, and other blocks beside as many basic ones."""
     verdicts = []
-    for kind, depths in sorted(kinds.items(), key=str):
-        option, width, block = kind
-        twins: list[tuple[Kind, str]] = (
-            [((option, width, None), "the basic block")] if block else []
-        )
+    for (option, width, block), depths in sorted(kinds.items(), key=str):
+        twins: list[tuple[Kind, str]] = []
         if option not in (None, "A"):
             twins.append((("A", width, block), "option A"))
+        if block != "basic":
+            of_width = next((w for w in (width, 1.0) if (option, w, "basic") in kinds), width)
+            twins.append(((option, of_width, "basic"), "basic blocks"))
         for twin, name in twins:
-            if shared := depths.keys() & kinds.get(twin, {}).keys():
-                comparison = _compared(kinds[twin][max(shared)], depths[max(shared)])
-                if comparison is not None:
+            of_twin = kinds.get(twin, {})
+            pairs = [
+                (other, depth) for depth in depths for other in of_twin if _alike(other, depth)
+            ]
+            if pairs:
+                other, depth = max(pairs)
+                if (comparison := _compared(of_twin[other], depths[depth])) is not None:
                     verdicts.append(twin_verdict(comparison, name))
     return verdicts
+
+
+def _alike(depth: int, other: int) -> bool:
+    """Whether nets of these depths stack as many blocks: they are equal, or 34 and 50 (Table 1)."""
+    return (
+        depth == other
+        or IMAGENET_DEPTHS.get(depth, (0, 0))[1] == IMAGENET_DEPTHS.get(other, (0, 1))[1]
+    )
 
 
 def _extension_verdicts(extended: dict[int, Result], kinds: Kinds) -> list[str]:
@@ -202,9 +221,7 @@ def _extension_verdicts(extended: dict[int, Result], kinds: Kinds) -> list[str]:
     verdicts = []
     if (facts := read_extension(extended[first].folder)) is not None:
         verdicts.append(constructed_verdict(facts))
-    from_scratch = kinds.get((config.shortcut, config.width, config.block), {}).get(
-        config.depth, {}
-    )
+    from_scratch = kinds.get(_kind(config), {}).get(config.depth, {})
     if (comparison := _compared(from_scratch, extended)) is not None:
         verdicts.append(extended_verdict(comparison))
     return verdicts
@@ -212,7 +229,12 @@ def _extension_verdicts(extended: dict[int, Result], kinds: Kinds) -> list[str]:
 
 def find_cautions(results: list[Result]) -> list[str]:
     """What keeps the verdicts from meaning what they seem to."""
-    cautions = []
+    cautions = [
+        f"{name} began with the solution of plain-{of[0].config.extends}: its iterations come on "
+        "top of those of that net"
+        for name, of in by_net(results).items()
+        if of[0].config.extends is not None
+    ]
     if slow := [run_name(result.config) for result in results if result.still_warming_up]:
         cautions.append(
             f"{', '.join(slow)} ended while still warming up, at the smaller rate "

@@ -96,7 +96,7 @@ def extended_verdict(comparison: Comparison) -> str:
     """What it says that a net (second) began with a solution, compared with one that did not."""
     return _said(
         comparison,
-        worse="training left the solution that it was given",
+        worse="it ends worse than training from scratch",
         better="a better solution exists than training from scratch found",
     )
 

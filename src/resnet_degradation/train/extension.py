@@ -87,6 +87,10 @@ def extend_shallow(
     shallow.to(next(deep.parameters()).device).to(memory_format=torch.channels_last)
     with closing(batches.training(0, num_batches)) as training:
         extend(shallow, deep, (images for images, _ in training))
+    # Each process measured the statistics of its own part of the batches: there is to be one net.
+    deep.load_state_dict(
+        world.from_main(lambda: {k: v.cpu() for k, v in deep.state_dict().items()})
+    )
     names = (net_name(shallower), net_name(config))
     return _compare(names, (shallow, deep), batches, num_batches, world, report)
 
@@ -125,6 +129,9 @@ def _compare(
             difference = max(difference, float((scores[0] - scores[1]).abs().max()))
             largest = max(largest, float(scores[0].abs().max()))
             report("comparing with the shallower net", done, num_batches)
+    counts = world.sum(torch.tensor([*wrong, num_images])).tolist()
+    *wrong, num_images = counts
+    difference, largest = (-world.least(torch.tensor([-difference, -largest]))).tolist()
     compared = [
         Compared(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
         for i, net in enumerate(nets)

@@ -7,6 +7,7 @@ import torch
 
 from resnet_degradation.config import Config, RuntimeConfig, settle
 from resnet_degradation.data import Batches, find_images, make_batches
+from resnet_degradation.data.colours import evenly_spaced
 from resnet_degradation.data.sources import Source
 from resnet_degradation.data.views import Report, no_report
 from resnet_degradation.errors import CheckpointError
@@ -61,15 +62,30 @@ def batches_to_look_at(
     return make_batches(source, plain, device, report=report)
 
 
+def _fewer_held_out(source: Source, at_most: int) -> Source:
+    """A source with so many held-out images of a split or fewer, spread evenly over it."""
+    fewer = {
+        name: images.subset(evenly_spaced(len(images), at_most))
+        for name, images in source.held_out.items()
+    }
+    return replace(source, held_out=fewer)
+
+
 def load_trained(
-    folder: Path, runtime: RuntimeConfig, device: torch.device, report: Report = no_report
+    folder: Path,
+    runtime: RuntimeConfig,
+    device: torch.device,
+    num_held_out: int,
+    report: Report = no_report,
 ) -> Trained:
     """The net of a run after its last checkpoint, in evaluation mode.
+
+    num_held_out: how many images of each held-out split there are to be at most.
 
     Raises UserError if there is no such run, no checkpoint of it, or if its images are not there.
     """
     config, checkpoint = config_of_run(folder, runtime), last_state(folder)
-    source = find_images(config, report)
+    source = _fewer_held_out(find_images(config, report), num_held_out)
     net = make_net(config, len(source.classes), initialised=False)
     assign(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
     net.to(device).to(memory_format=torch.channels_last).eval()
