@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from test_train import Tiny, TrainRun, assert_equal_states, final_state, without_times
 from torch.nn import functional as F
 
-from resnet_degradation.kernels import FusedNormRelu, batch_norm, fused_norm_relu
+from resnet_degradation.kernels import FusedNormRelu, fused_norm_relu
 from resnet_degradation.kernels.batch_norm import SOURCE
 from resnet_degradation.kernels.library import load
 from resnet_degradation.nets import build_net, initialise, layer_costs
-from resnet_degradation.nets.blocks import NormRelu, norm_relu, twin_of
+from resnet_degradation.nets.blocks import NormRelu, norm_relu
 from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
 from resnet_degradation.runs import read_final_errors, read_metrics
 from resnet_degradation.train import tuning
@@ -291,50 +291,6 @@ def test_what_the_fused_operation_cannot_do_is_torchs_to_the_bit(fused: FusedNor
     hooked.register_forward_hook(lambda *_: seen.append(1))
     fused(hooked, x)
     assert seen
-
-
-@pytest.mark.parametrize(("depth", "shortcut"), [(14, "A"), (14, "B"), (8, "C"), (50, "B")])
-def test_gradients_that_come_two_ways_are_added_to_the_bit_as_torch_adds_them(
-    fused: FusedNormRelu, depth: int, shortcut: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    family = "imagenet" if depth == 50 else "cifar"
-    net = build_net(
-        depth, True, family=family, shortcut=shortcut, width=0.25 if depth == 50 else 1  # type: ignore[arg-type]
-    )  # fmt: skip
-    initialise(net, 0)
-    net.compute_by(fused)
-    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-
-    def gradients() -> list[torch.Tensor]:
-        return list(torch.autograd.grad(net(images).square().sum(), list(net.parameters())))
-
-    by_twins = gradients()
-    monkeypatch.setattr(batch_norm, "set_twin", lambda *_: None)
-    for one, other in zip(by_twins, gradients(), strict=True):
-        assert torch.equal(one, other)
-
-
-@pytest.mark.parametrize("used", [(True, False), (False, True), (True, True)])
-@pytest.mark.parametrize("with_added", [True, False])
-def test_a_result_and_its_twin_are_one_value(
-    fused: FusedNormRelu, used: tuple[bool, bool], with_added: bool
-) -> None:
-    rng = torch.Generator().manual_seed(0)
-    x, added = torch.randn(2, 4, 16, 7, 5, generator=rng).requires_grad_().unbind()
-    wanted = [x, added] if with_added else [x]
-
-    def gradients(with_twin: bool) -> tuple[torch.Tensor, ...]:
-        y = fused(torch.nn.BatchNorm2d(16), x, added if with_added else None)
-        twin = twin_of(y) if with_twin else y
-        assert torch.equal(y, twin)
-        assert (twin is not y) == with_twin
-        ways = (y.square(), twin.exp())
-        return torch.autograd.grad(
-            sum(way.sum() for way, taken in zip(ways, used, strict=True) if taken), wanted
-        )
-
-    for one, other in zip(gradients(True), gradients(False), strict=True):
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

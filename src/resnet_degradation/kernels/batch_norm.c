@@ -81,53 +81,39 @@ static void normalize(const float *x, const float *added, const float *kept, flo
   }
 }
 
-/* The gradient that comes back to y, through the ReLU: where y was positive, which y tells, if there
-   is one, or else what was normalized. Summed, if y went two ways. */
-static inline Vector let_through(const float *grad, const float *second, const float *y,
-                                 Vector normalized, int64_t o) {
-  Vector g = load(grad + o);
-  if (second) g += load(second + o);
-  return where_positive(g, y ? load(y + o) : normalized);
-}
-
 /* Sums of g and of g (x - mean), where g is the gradient that the ReLU lets through; written, if
-   `passed`. Inlined for each of the pointers that can be null, so that no loop asks. */
-static inline __attribute__((always_inline)) void
-gradient_sums(const float *grad, const float *second, const float *x, const float *y,
-              const float *kept, float *passed, double *sums, double *products, int64_t rows,
-              int64_t channels, int threads, int thread) {
+   `passed`. */
+static void gradient_sums_of(const float *grad, const float *x, const float *y, const float *kept,
+                             float *passed, double *sums, double *products, int64_t rows,
+                             int64_t channels, int threads, int thread) {
   FOR_EACH_TILE(thread) {
     FACTORS;
     Vector s0 = {0}, s1 = {0}, q0 = {0}, q1 = {0};
     int64_t i = 0;
-    for (; i + 2 <= n; i += 2, o += 2 * channels) {
-      int64_t o1 = o + channels;
-      Vector x0 = load(x + o) - mean, x1 = load(x + o1) - mean;
-      Vector g0 = let_through(grad, second, y, x0 * scale + beta, o);
-      Vector g1 = let_through(grad, second, y, x1 * scale + beta, o1);
-      if (passed) store(passed + o, g0), store(passed + o1, g1);
-      s0 += g0, s1 += g1, q0 += g0 * x0, q1 += g1 * x1;
-    }
+    if (passed)
+      for (; i + 2 <= n; i += 2, o += 2 * channels) {
+        int64_t o1 = o + channels;
+        Vector g0 = where_positive(load(grad + o), load(y + o));
+        Vector g1 = where_positive(load(grad + o1), load(y + o1));
+        store(passed + o, g0), store(passed + o1, g1);
+        s0 += g0, s1 += g1, q0 += g0 * (load(x + o) - mean), q1 += g1 * (load(x + o1) - mean);
+      }
+    else
+      for (; i + 2 <= n; i += 2, o += 2 * channels) {
+        Vector x0 = load(x + o) - mean, x1 = load(x + o + channels) - mean;
+        Vector g0 = where_positive(load(grad + o), x0 * scale + beta);
+        Vector g1 = where_positive(load(grad + o + channels), x1 * scale + beta);
+        s0 += g0, s1 += g1, q0 += g0 * x0, q1 += g1 * x1;
+      }
     for (; i < n; i++, o += channels) {
       Vector x0 = load(x + o) - mean;
-      Vector g0 = let_through(grad, second, y, x0 * scale + beta, o);
+      Vector g0 = where_positive(load(grad + o), passed ? load(y + o) : x0 * scale + beta);
       if (passed) store(passed + o, g0);
       s0 += g0, q0 += g0 * x0;
     }
     add_to(sums + c, s0 + s1);
     add_to(products + c, q0 + q1);
   }
-}
-
-static void gradient_sums_of(const float *grad, const float *second, const float *x, const float *y,
-                             const float *kept, float *passed, double *sums, double *products,
-                             int64_t rows, int64_t channels, int threads, int thread) {
-#define SUMS_OF(second, y, passed)                                                                 \
-  gradient_sums(grad, second, x, y, kept, passed, sums, products, rows, channels, threads, thread)
-  if (second && y) SUMS_OF(second, y, passed);
-  else if (second) SUMS_OF(second, 0, passed);
-  else if (y) SUMS_OF(0, y, passed);
-  else SUMS_OF(0, 0, 0);
 }
 
 /* grad_x = of_g g + of_x (x - mean) + constant; g is `grad`, or what the ReLU lets through of it.
@@ -188,10 +174,9 @@ int forward(const float *x, const float *added, const float *gamma, const float 
   return 0;
 }
 
-/* Gradients of x, gamma and beta, from one or (`second`) two of y. `passed` is given if there are two
-   or something was added (then y is needed): it becomes the gradient of what was added. */
-int backward(const float *grad, const float *second, const float *x, const float *y,
-             const float *gamma, const float *kept, float *passed, float *grad_x, float *grad_gamma,
+/* Gradients of x, gamma, beta and, if `passed` is given, of what was added (then y is needed). */
+int backward(const float *grad, const float *x, const float *y, const float *gamma,
+             const float *kept, float *passed, float *grad_x, float *grad_gamma,
              float *grad_beta, int64_t rows, int64_t channels, int threads) {
   double *sums = calloc((size_t)(2 * channels * threads), sizeof(double));
   float *factors = malloc((size_t)(3 * channels) * sizeof(float));
@@ -202,8 +187,7 @@ int backward(const float *grad, const float *second, const float *x, const float
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int t = 0; t < threads; t++) {
     double *mine = sums + 2 * channels * t;
-    gradient_sums_of(grad, second, x, y, kept, passed, mine, mine + channels, rows, channels, threads,
-                     t);
+    gradient_sums_of(grad, x, y, kept, passed, mine, mine + channels, rows, channels, threads, t);
   }
   add_up(sums, channels, threads);
   for (int64_t c = 0; c < channels; c++) {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_degradation.kernels.library import load
-from resnet_degradation.nets.blocks import norm_relu, set_twin
+from resnet_degradation.nets.blocks import norm_relu
 
 LANES = 16
 SOURCE = Path(__file__).with_name("batch_norm.c")
@@ -27,7 +27,7 @@ class FusedNormRelu:
         shape, real = [size, size, number], ctypes.c_double
         self.forward, self.backward = library.forward, library.backward
         self.forward.argtypes = [*[pointer] * 6, real, real, pointer, pointer, *shape]
-        self.backward.argtypes = [*[pointer] * 10, *shape]
+        self.backward.argtypes = [*[pointer] * 9, *shape]
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> "FusedNormRelu":
         return self  # a copy of a net is computed by the same library
@@ -38,10 +38,8 @@ class FusedNormRelu:
             return norm_relu(norm, x, added)
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked.add_(1)
-        out, twin = _NormRelu.apply(x, added, norm.weight, norm.bias, norm, self)
-        set_twin(out, twin)
-        result: Tensor = out
-        return result
+        out: Tensor = _NormRelu.apply(x, added, norm.weight, norm.bias, norm, self)
+        return out
 
     def can(self, norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None) -> bool:
         """Whether this is training, on the CPU, in float32 throughout, and unobserved by hooks."""
@@ -77,7 +75,7 @@ class _NormRelu(torch.autograd.Function):
         beta: Tensor,
         norm: nn.BatchNorm2d,
         kernel: FusedNormRelu,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         if added is not None:
             added = added.contiguous(memory_format=torch.channels_last)
@@ -97,29 +95,25 @@ class _NormRelu(torch.autograd.Function):
         ctx.kernel, ctx.has_added = kernel, added is not None
         # What was normalized tells whether the ReLU let it through, unless something was added.
         ctx.save_for_backward(x, gamma, kept, *((y,) if ctx.has_added else ()))
-        ctx.set_materialize_grads(False)
-        return y, y.detach()
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *of_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, kept, *others = ctx.saved_tensors
-        grads = [
-            g.contiguous(memory_format=torch.channels_last) for g in of_outputs if g is not None
-        ]
+        grad = grad.contiguous(memory_format=torch.channels_last)
         channels = x.shape[1]
-        passed = torch.empty_like(x) if ctx.has_added or len(grads) == 2 else None
+        passed = torch.empty_like(x) if ctx.has_added else None
         grad_x, grad_gamma, grad_beta = torch.empty_like(x), gamma.clone(), gamma.clone()
         failed = ctx.kernel.backward(
-            *(grads[0].data_ptr(), grads[1].data_ptr() if len(grads) == 2 else None),
-            *(x.data_ptr(), others[0].data_ptr() if others else None),
+            *(grad.data_ptr(), x.data_ptr(), others[0].data_ptr() if others else None),
             *(gamma.data_ptr(), kept.data_ptr(), None if passed is None else passed.data_ptr()),
             *(grad_x.data_ptr(), grad_gamma.data_ptr(), grad_beta.data_ptr()),
             *(x.numel() // channels, channels, torch.get_num_threads()),
         )
         if failed:
             raise MemoryError
-        return grad_x, passed if ctx.has_added else None, grad_gamma, grad_beta, None, None
+        return grad_x, passed, grad_gamma, grad_beta, None, None
 
 
 @lru_cache(maxsize=1)

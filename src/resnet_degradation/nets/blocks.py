@@ -32,21 +32,6 @@ def norm_relu(norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None = None) -> T
     return F.relu(out if added is None else out + added, inplace=True)
 
 
-def set_twin(x: Tensor, twin: Tensor) -> None:
-    """Let a shortcut that begins at x take its twin, the same values, instead.
-
-    The operation that x comes from then gets the gradients of both ways apart and can add them as
-    it goes, which saves a sweep over memory.
-    """
-    x.twin = twin  # type: ignore[attr-defined]
-
-
-def twin_of(x: Tensor) -> Tensor:
-    """What a shortcut that begins at x is to take: x itself, unless it has a twin."""
-    twin: Tensor = getattr(x, "twin", x)
-    return twin
-
-
 NormRelu = Callable[[nn.BatchNorm2d, Tensor, Tensor | None], Tensor]
 
 
@@ -111,7 +96,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, channels * expansion, H / stride, W / stride)."""
         out, norm = self.before_last_norm(x)
-        return self.norm_relu(norm, out, self.shortcut(twin_of(x)) if self.residual else None)
+        return self.norm_relu(norm, out, self.shortcut(x) if self.residual else None)
 
 
 class BasicBlock(Block):
