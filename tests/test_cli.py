@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from helpers import wait_until
 
+from resnet_degradation import processes
 from resnet_degradation.cli import valid_keys
 from resnet_degradation.config import Config, EvaluationConfig, InspectionConfig, StudyRunConfig
 from resnet_degradation.train.lock import claimed
@@ -341,3 +342,12 @@ def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
     done = call(elsewhere, command, *TINY)
     assert done.returncode == 0, done.stderr
     assert len(run_folders(elsewhere / "outputs")) == 1
+
+
+def test_crowded_cores_are_told_where_threads_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "num_cpus", lambda: 4)
+    monkeypatch.setattr(processes.os, "getloadavg", lambda: (5.3, 0.0, 0.0))
+    assert "load 5.3 on 4" in processes.crowding(4)
+    assert processes.crowding(1) == ""
+    monkeypatch.setattr(processes.os, "getloadavg", lambda: (4.9, 0.0, 0.0))
+    assert processes.crowding(4) == ""

@@ -23,7 +23,13 @@ from resnet_degradation.config import Config
 from resnet_degradation.data import find_images, make_batches
 from resnet_degradation.data.protocols import EvalProtocol
 from resnet_degradation.data.sources import load_digits
-from resnet_degradation.errors import CheckpointError, ConfigError, DataError, UserError
+from resnet_degradation.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    UserError,
+    WeightsError,
+)
 from resnet_degradation.evaluate import (
     errors_over_views,
     final_map,
@@ -306,6 +312,13 @@ def test_exported_weights_have_the_error_of_their_run(
     assert carry_out(f"run={folder}", "protocol=none", f"export={only}") == []
     exported, again = (read_weights(each) for each in (file, only))
     assert exported[1] == again[1]
+    converted = tmp_path / "converted.pt"
+    of_file = (f"weights={only}", "depth=8", "width=0.5", "data.image_size=8")
+    assert carry_out(*of_file, "protocol=none", f"export={converted}") == []
+    assert all(torch.equal(v, exported[0][k]) for k, v in read_weights(converted)[0].items())
+    with pytest.raises(WeightsError, match="do not fit"):
+        carry_out(f"weights={only}", "depth=14", f"output_dir={tmp_path / 'other'}")
+    assert not (tmp_path / "other/evaluations").exists()
     assert all(torch.equal(value, again[0][name]) for name, value in exported[0].items())
 
 
@@ -313,7 +326,7 @@ def test_exported_weights_have_the_error_of_their_run(
     ("overrides", "message"),
     [
         ([], "name what to evaluate: run=FOLDER"),
-        (["run=RUN", "weights=x.pt"], "name what to evaluate"),
+        (["run=RUN", "weights=x.pt"], "give one of them"),
         (["run=RUN", "depth=56"], "depth is given, but run="),
         (["run=RUN", "data=cifar10"], "data.* is given, but run="),
         (["run=RUN", "protocol=five-crop"], "choose center, ten-crop, multi-scale"),
@@ -327,7 +340,8 @@ def test_exported_weights_have_the_error_of_their_run(
         (["run=RUN", "split=test"], "split=test is not there: choose val"),
         (["run=RUN", "export=net.onnx"], r"name a .safetensors, .pt or .pth file"),
         (["run=RUN", "runtime.devices=2"], "runs in one process"),
-        (["run=nowhere"], "nowhere/config.yaml is no configuration of a run"),
+        (["run=nowhere"], "no run in nowhere"),
+        (["run=RUN/.."], "holds 1 run, whose folder is"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said(

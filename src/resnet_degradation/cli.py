@@ -338,8 +338,9 @@ def _explain_configuration(error: Exception, schema: type[Any]) -> str:
     first = str(error).splitlines()[0]
     if "Ambiguous value" in first:
         given = first.partition(" for argument ")[2]
-        is_list = "'seeds=" in given
-        advice = "give a list, as seeds=[0,1]" if is_list else "add -m to run each"
+        lists = {"seeds": "[0,1]", "what": "[signals,lesions]"}
+        named = next((name for name in lists if f"'{name}=" in given), None)
+        advice = f"give a list, as {named}={lists[named]}" if named else "add -m to run each"
         return f"{given} names several values: {advice}"
     if "Error parsing override" in first and "missing EQUAL" in str(error):
         return f"{first.partition('override ')[2]} lacks a value: settings are given as key=VALUE"

@@ -3,6 +3,9 @@
 import os
 from dataclasses import dataclass
 
+# The load of a machine, by the core, from which on its cores are taken to be in use.
+CROWDED = 1.3
+
 
 @dataclass(frozen=True)
 class Place:
@@ -33,6 +36,20 @@ def rank() -> int:
     """The rank of this process; 0 if it trains on its own."""
     where = place()
     return where.rank if where is not None else 0
+
+
+def crowding(num_threads: int) -> str:
+    """What is to be said where threads would wait for cores that others use; empty if they do not.
+
+    Threads that share out a sum wait for the slowest of them, so one core that is taken slows all.
+    """
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if num_threads < 2 or load < CROWDED * num_cpus():
+        return ""
+    return (
+        f"other work uses the cores (load {load:.1f} on {num_cpus()}): runtime.num_threads=1 may "
+        f"then be faster than {num_threads} threads, which wait for each other"
+    )
 
 
 def num_cpus() -> int:

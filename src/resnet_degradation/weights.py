@@ -94,6 +94,16 @@ def _own_name(name: str) -> str:
     return name
 
 
+def num_classes(file: Path) -> int:
+    """How many classes the weights in a file tell apart: the biases of their last layer."""
+    weights, _ = read_weights(file)
+    vectors = [value for value in _without_counters(weights.items()).values() if value.dim() == 1]
+    bias = weights.get("fc.bias", vectors[-1] if vectors else None)
+    if bias is None:
+        raise WeightsError(f"{file} holds no weights of a net: there is no layer with biases")
+    return len(bias)
+
+
 def load_weights(net: ResNet, file: Path) -> None:
     """Give a net the weights and running statistics in a file.
 
@@ -129,9 +139,12 @@ def assign(net: nn.Module, weights: Weights, source: str) -> None:
     for name, other in pairs:
         if wanted[name].shape != given[other].shape or not _same_kind(name, other, wanted):
             label = name if name == other else f"{other}, where the net has {name}"
+            hint = ""
+            if name.startswith("fc.") and len(given[other]) != len(wanted[name]):
+                hint = f" ({len(given[other])} classes there, {len(wanted[name])} in the data)"
             raise WeightsError(
                 f"the weights in {source} do not fit the net: the first that does not is {label}: "
-                f"it is {_shape(given[other])}, and {_shape(wanted[name])} is wanted"
+                f"it is {_shape(given[other])}, and {_shape(wanted[name])} is wanted{hint}"
             )
     if len(given) != len(wanted):
         longer, what = (given, "one too many") if len(given) > len(wanted) else (wanted, "missing")

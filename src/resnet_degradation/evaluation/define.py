@@ -17,6 +17,7 @@ from resnet_degradation.config import (
 )
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.processes import place
+from resnet_degradation.runs import find_runs
 from resnet_degradation.train.trained import config_of_run
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
@@ -77,13 +78,15 @@ def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation
     assert isinstance(asked, EvaluationConfig)
     if asked.protocol not in PROTOCOLS:
         raise ConfigError(f"protocol={asked.protocol} is not valid: choose {', '.join(PROTOCOLS)}")
-    if asked.protocol == "none" and (asked.export is None or asked.run is None):
-        raise ConfigError("protocol=none tests nothing: it is for run=FOLDER export=FILE")
+    if asked.protocol == "none" and asked.export is None:
+        raise ConfigError("protocol=none tests nothing: it is for export=FILE")
     if asked.runtime.devices not in (1, "auto") or place() is not None:
         raise ConfigError(
             "resnet-eval runs in one process: leave runtime.devices, torchrun and srun away"
         )
-    if (asked.run is None) == (asked.weights is None):
+    if asked.run is not None and asked.weights is not None:
+        raise ConfigError("run and weights both name a net: give one of them")
+    if asked.run is None and asked.weights is None:
         raise ConfigError(
             "name what to evaluate: run=FOLDER of a run, or weights=FILE with the net that they "
             "are of (depth, residual, shortcut) and data="
@@ -114,6 +117,13 @@ def _of_run(asked: EvaluationConfig, folder: Path, changed: list[str]) -> Config
                 f"{key} is given, but run={folder} says what the net and its data are: leave "
                 f"{key} away, or give weights=FILE instead of run"
             )
+    runs = find_runs(folder)
+    if folder.resolve() not in [run.resolve() for run in runs]:
+        names = ", ".join(str(run) for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
+        count = "1 run, whose folder is" if len(runs) == 1 else f"{len(runs)} runs, such as"
+        raise ConfigError(
+            f"run={folder} holds {count} {names}: name one, or several with -m run=FOLDER,FOLDER"
+        )
     root = asked.data.root if "data.root" in changed else None
     config = config_of_run(folder, asked.runtime, root)
     return replace(config, output_dir=asked.output_dir) if "output_dir" in changed else config

@@ -21,7 +21,7 @@ from resnet_degradation.evaluate import errors_over_views
 from resnet_degradation.evaluation.define import Evaluation
 from resnet_degradation.files import replaced
 from resnet_degradation.nets import ResNet
-from resnet_degradation.runs import read_classes
+from resnet_degradation.runs import is_finished, read_classes
 from resnet_degradation.train.checkpoint import Checkpoint, first_difference
 from resnet_degradation.train.net import make_net
 from resnet_degradation.train.progress import View
@@ -29,7 +29,13 @@ from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.setup import choose_device
 from resnet_degradation.train.trained import batches_to_look_at, last_state
 from resnet_degradation.train.tuning import tune
-from resnet_degradation.weights import assign, check_export, load_weights, write_weights
+from resnet_degradation.weights import (
+    assign,
+    check_export,
+    load_weights,
+    num_classes,
+    write_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -56,17 +62,16 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
     began = time.monotonic()
     record = evaluation.record()
     if evaluation.protocol == "none":
-        assert checkpoint is not None
-        net = _net(evaluation, checkpoint, len(checkpoint.parts["net"]["fc.bias"]))
-        classes = read_classes(Path(str(evaluation.run))) or []
+        net = _net(evaluation, checkpoint, _num_classes(evaluation, checkpoint))
+        classes = [] if evaluation.run is None else read_classes(evaluation.run) or []
         tested: list[SplitErrors] = []
     else:
-        record.parent.mkdir(parents=True, exist_ok=True)  # before any work, which would be lost
         source = find_images(config, view.prepare)
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
         net = _net(evaluation, checkpoint, len(classes)).to(device)
         batches = batches_to_look_at(config, source, device, view.prepare)
+        record.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
         tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
         seconds = time.monotonic() - began
         told = _told(evaluation, tested, checkpoint) | {"seconds": seconds} | environment(device)
@@ -89,6 +94,13 @@ def _net(evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int
     else:
         assign(net, checkpoint.parts["net"], f"the checkpoint of {evaluation.run}")
     return net
+
+
+def _num_classes(evaluation: Evaluation, checkpoint: Checkpoint | None) -> int:
+    """The number of classes that weights tell apart."""
+    if checkpoint is not None:
+        return len(checkpoint.parts["net"]["fc.bias"])
+    return num_classes(Path(str(evaluation.config.weights)))
 
 
 def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint | None) -> None:
@@ -201,6 +213,8 @@ def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]
     config = evaluation.config
     # Of weights from elsewhere it is not known how they were trained.
     different = ["weights from a file"] if evaluation.run is None else paper.differences(config)
+    if evaluation.run is not None and not is_finished(evaluation.run):
+        different.insert(0, "the run is not finished")
     if evaluation.is_unusual():
         different.append("other sizes of views")
     count = paper.NUM_TEST_IMAGES[str(config.family)]

@@ -26,7 +26,7 @@ from resnet_degradation.errors import UserError
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.labels import SIZE, Label, label_ends, text_width
 from resnet_degradation.figures.style import colours, muted, rc
-from resnet_degradation.runs import Row, read_config, read_metrics
+from resnet_degradation.runs import Row, read_config, read_extension, read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,10 +78,29 @@ def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> l
     Runs that differ in more than the seed are kept apart; where nets of one name do, the names
     tell in what. Raises UserError if a folder holds no run.
     """
-    nets = by_net(folders, read_metrics)
+    nets = by_net(folders, _record)
     if not nets:
         raise UserError("there is nothing to draw yet: no run has recorded a row")
     return [_over_seeds(name, config, records, x, smooth) for name, config, records in nets]
+
+
+def _record(folder: Path) -> list[Row]:
+    """A run's rows; of one that began with another net's solution, what it was then like first."""
+    rows = read_metrics(folder)
+    facts = read_extension(folder)
+    if facts is None or not rows:
+        return rows
+    held_out = facts["deep"]["held_out_errors"]
+    beginning = replace(
+        rows[0],
+        iteration=0,
+        epoch=0.0,
+        seconds=0.0,
+        train_error=facts["deep"]["train_error"],
+        val_error=held_out.get("val"),
+        test_error=held_out.get("test"),
+    )
+    return [beginning, *rows]
 
 
 def by_net(

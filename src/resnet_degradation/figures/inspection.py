@@ -9,6 +9,7 @@ import numpy as np
 
 from resnet_degradation.config import Config
 from resnet_degradation.figures.curves import by_net, told, write_caption
+from resnet_degradation.figures.legend import head
 from resnet_degradation.figures.style import muted, rc, twin_colours
 from resnet_degradation.inspect.tables import (
     FOLDER,
@@ -20,6 +21,7 @@ from resnet_degradation.inspect.tables import (
 from resnet_degradation.runs import Response
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Kind = TypeVar("Kind", SignalRow, Response, BlockSizes, LesionRow)
@@ -47,15 +49,8 @@ def _line(config: Config) -> str:
 def _finish(
     figure: "Figure", nets: Sequence[Inspected[Any]], title: str, dark: bool, band: str = ""
 ) -> None:
-    """What all figures have: a legend above, a caption below; `band` ends that."""
-    lines = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
-    named = [line for name, line in lines.items() if not name.startswith("_")]
-    figure.legend(
-        handles=named, ncols=min(5, len(named)), loc="upper center",
-        bbox_to_anchor=(0.5, 0.94 if title else 0.99),
-    )  # fmt: skip
-    if title:
-        figure.suptitle(title, y=0.985)
+    """What all figures have: title and legend above, a caption below; `band` ends that."""
+    head(figure, title)
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
     write_caption(figure, told(configs, num_seeds, " (their mean)") + band, dark)
 
@@ -71,6 +66,7 @@ def plot_signals(nets: list[Inspected[SignalRow]], title: str = "", dark: bool =
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     shades = twin_colours([net.config for net in nets], dark)
     began = [all(min(row.iteration for row in rows) == 0 for rows in net.seeds) for net in nets]
@@ -93,20 +89,33 @@ def plot_signals(nets: list[Inspected[SignalRow]], title: str = "", dark: bool =
                     )  # fmt: skip
         for axes in panels.flat:
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
             axes.set_xlim(left=1)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for row in panels:
+            _label_logs(row[0])
         for axes, (_, heading) in zip(panels[0], columns, strict=True):
             axes.set_title(heading)
         panels[0][0].set_ylabel("norm of gradient of weights")
         panels[1][0].set_ylabel("std of outputs, before BN")
         for axes in panels[1]:
             axes.set_xlabel("layers, from the images on")
-        _finish(figure, nets, title, dark)
         figure.subplots_adjust(
             left=0.09 if len(columns) > 1 else 0.15, right=0.98, top=0.83, bottom=0.14,
             hspace=0.16, wspace=0.06,
         )  # fmt: skip
+        _finish(figure, nets, title, dark)
     return figure
+
+
+def _label_logs(axes: "Axes") -> None:
+    """Label a logarithmic axis with plain numbers, more of them where it spans little."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    least, most = axes.get_ylim()
+    subs = (1.0,) if most > 300 * least else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _iterations(nets: list[Inspected[SignalRow]]) -> str:
@@ -138,8 +147,8 @@ def plot_sizes(nets: list[Inspected[BlockSizes]], title: str = "", dark: bool = 
         axes.set_ylim(bottom=0)
         axes.set_xlabel("blocks, from the images (0) to the scores (1); hollow: no identity")
         axes.set_ylabel("|F(x)| / |x|")
-        _finish(figure, nets, title, dark)
         figure.subplots_adjust(left=0.1, right=0.97, top=0.86, bottom=0.22)
+        _finish(figure, nets, title, dark)
     return figure
 
 
@@ -179,6 +188,6 @@ def plot_lesions(nets: list[Inspected[LesionRow]], title: str = "", dark: bool =
         many.set_xscale("symlog", base=2, linthresh=1)
         many.xaxis.set_major_formatter("{x:g}")
         many.set_xlabel("how many are left out, at random")
-        _finish(figure, nets, title, dark, "; band: one deviation over draws and seeds")
         figure.subplots_adjust(left=0.08, right=0.98, top=0.85, bottom=0.22, wspace=0.06)
+        _finish(figure, nets, title, dark, "; band: one deviation over draws and seeds")
     return figure

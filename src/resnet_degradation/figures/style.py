@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, which colour-blind readers can tell apart, laid over the paper's
 # colours: 20 layers yellow, 56 red, 110 black (figure 6); 18 blue, 34 red (figure 4).
 COLOURS = {
+    8: "#999999",
+    14: "#8C6D1F",
     20: "#E69F00",
     32: "#56B4E9",
     44: "#009E73",

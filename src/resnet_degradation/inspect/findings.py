@@ -60,7 +60,7 @@ def _signals(folders: list[Path]) -> Finding:
     rows, sentences = [], []
     slopes: dict[str, float] = {}  # how unequal gradients of the first and last convolution are
     for net in nets:
-        for when, pick in (("at first", min), ("at last", max)):
+        for when, pick in (("at the beginning", min), ("as it is now", max)):
             at = {pick(row.iteration for row in seed) for seed in net.seeds}
             if pick is min and at != {0}:
                 continue
@@ -69,10 +69,11 @@ def _signals(folders: list[Path]) -> Finding:
             middle = median(gradients)
             least, most = _ratio(min(gradients), middle), _ratio(max(gradients), middle)
             stds = [std for std, _ in of_layers]
+            iterations = f"{min(at):,}" if len(at) == 1 else f"{min(at):,} - {max(at):,}"
             slope = slopes[f"{net.name} {when}"] = _ratio(gradients[0], gradients[-2])
             rows.append(
                 [
-                    net.name, when, _rounded(slope), f"{_rounded(least)} - {_rounded(most)}",
+                    net.name, iterations, _rounded(slope), f"{_rounded(least)} - {_rounded(most)}",
                     f"{_rounded(min(stds))} - {_rounded(max(stds))}",
                 ]
             )  # fmt: skip
@@ -96,7 +97,7 @@ def _signals(folders: list[Path]) -> Finding:
         f"Gradients of all layers, for one batch of training images: {told}; the first layer's is "
         f"{_rounded(slopes[steepest])} times the last convolution's where they differ most "
         f"({steepest}).",
-        ["net", "weights", "first / last", "all / median", "std of outputs"],
+        ["net", "iterations", "first / last", "all / median", "std of outputs"],
         rows,
     )
 

@@ -40,10 +40,13 @@ def inspect(asked: InspectionConfig, console: Console, view: "View") -> Path:
     tune("fp32")
     device = choose_device(config_of_run(folders[0], asked.runtime))
     after: dict[Path, int] = {}
-    for folder in folders:
+    if len(folders) > 1:
+        view.say(f"{len(folders)} runs")
+    for number, folder in enumerate(folders, 1):
         trained = load_trained(folder, asked.runtime, device, asked.images, view.prepare)
         after[folder] = trained.iteration
-        view.say(f"{run_name(trained.config)} after {trained.iteration:,} iterations")
+        count = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
+        view.say(f"{run_name(trained.config)} after {trained.iteration:,} iterations{count}")
         measure(trained, asked, view.prepare)
         view.end()
     where = results_folder(folders, asked.output_dir)
@@ -85,7 +88,7 @@ def results_folder(folders: list[Path], output_dir: str) -> Path:
     if len(folders) == 1:
         return folders[0] / FOLDER
     nets = list(dict.fromkeys(net_name(read_config(folder)) for folder in folders))
-    name = "+".join(nets[:4]) + ("+..." if len(nets) > 4 else "")
+    name = "+".join(nets[:4]) + (f"+{len(nets) - 4}-more" if len(nets) > 4 else "")
     return Path(output_dir) / "inspections" / f"{name}-{short_hash(' '.join(map(str, folders)))}"
 
 
@@ -118,7 +121,11 @@ def _show(finding: Finding, console: Console) -> None:
     console.print(f"\n{finding.title}", style="bold", highlight=False)
     table = Table()
     for number, column in enumerate(finding.columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+        # A long name is wrapped; numbers never are.
+        if number == 0:
+            table.add_column(column, overflow="fold", min_width=12)
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
     for row in finding.rows:
         table.add_row(*row)
     console.print(table)

@@ -241,7 +241,13 @@ def find_cautions(results: list[Result]) -> list[str]:
             "(recipe.warmup_lr): not comparable with the other nets; train for longer"
         )
     chance = max(100 * (1 - 1 / result.num_classes) for result in results)
-    if all(result.train_error > 0.9 * chance for result in results):
+    near = [run_name(result.config) for result in results if result.train_error > 0.9 * chance]
+    if 0 < len(near) < len(results):
+        cautions.append(
+            f"{', '.join(near)} ended near chance ({chance:.1f} %): hardly begun to train, which "
+            "a longer run may change"
+        )
+    if len(near) == len(results):
         cautions.append(
             f"every training error is near chance ({chance:.1f} %): the runs are too short, or "
             "the rate is wrong, to tell nets apart"

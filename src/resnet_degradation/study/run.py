@@ -7,6 +7,7 @@ from rich.console import Console
 
 from resnet_degradation.config import OWN_IMAGES, Config, run_folder, run_name
 from resnet_degradation.errors import ConfigError, UserError
+from resnet_degradation.processes import crowding, num_cpus
 from resnet_degradation.runs import is_finished
 from resnet_degradation.study.define import Study
 from resnet_degradation.study.report import print_report, write_report
@@ -56,8 +57,10 @@ def _execute(
     launched: bool,
 ) -> list[str]:
     """Carry out the runs; which of them failed, and why."""
+    import torch  # only if there is something to do
+
     from resnet_degradation.data.sources import split_folders
-    from resnet_degradation.study import execute  # torch, only if there is something to do
+    from resnet_degradation.study import execute
     from resnet_degradation.study.estimate import run_cost
     from resnet_degradation.study.view import StudyView
     from resnet_degradation.train.loop import require_folder
@@ -68,6 +71,11 @@ def _execute(
     costs = {run_name(run): run_cost(run) for run in pending}
     failed = []
     with StudyView(console, costs, len(study.runs) - len(pending)) as view:
+        runtime = pending[0].runtime
+        on_cpu = runtime.device == "cpu" or not torch.cuda.is_available()
+        in_turn = not launched and jobs == runtime.devices == 1
+        if on_cpu and in_turn and (note := crowding(runtime.num_threads or num_cpus())):
+            view.say(note)
         for wave in _waves(pending):
             if launched:
                 parts = [study.runs.index(run) + 1 for run in wave]

@@ -22,6 +22,7 @@ from resnet_degradation.errors import (
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.inspect.signals import layer_signals
+from resnet_degradation.processes import crowding
 from resnet_degradation.runs import FinalErrors, Response, Row, checkpoint_files, is_finished
 from resnet_degradation.signals import listening
 from resnet_degradation.train.lock import claimed
@@ -99,6 +100,9 @@ def iterate_and_finish(run: Run, progress: View, wishes: Agreement) -> None:
         recorder.note_images(run.classes, run.skipped)
         if run.extension is not None:
             recorder.note("extension.json", run.extension.told())
+        alone_on_cpu = run.device.type == "cpu" and run.world.size == 1
+        if alone_on_cpu and (note := crowding(torch.get_num_threads())):
+            progress.say(note)
         progress.begin(run.start, run.plan.num_iterations, describe(run))
         try:
             iterate(run, recorder, progress, wishes)
