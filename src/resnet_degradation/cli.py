@@ -5,9 +5,9 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -30,6 +30,9 @@ from resnet_degradation.config import (
 from resnet_degradation.errors import ConfigError, Stopped, UserError, explain, one_line_warnings
 from resnet_degradation.processes import place, rank
 from resnet_degradation.signals import end_on_signals
+
+if TYPE_CHECKING:
+    from resnet_degradation.train.progress import RunProgress
 
 # What OmegaConf's messages about types leave unsaid.
 EXPECTED = {
@@ -130,14 +133,9 @@ def evaluate() -> NoReturn:
 
         evaluation = resolve_evaluation(composed, compose("eval_config"))
         from resnet_degradation.evaluation.run import evaluate as carry_out
-        from resnet_degradation.train.progress import RunProgress, Terminal
 
-        console = Terminal()
-        progress = RunProgress(console)
-        try:
-            carry_out(evaluation, console, progress)
-        finally:
-            progress.end()
+        with _progress() as progress:
+            carry_out(evaluation, progress.console, progress)
 
     _main(run, "eval_config", EvaluationConfig)
 
@@ -148,16 +146,23 @@ def inspect() -> NoReturn:
     def run(composed: DictConfig) -> None:
         asked = cast(InspectionConfig, OmegaConf.to_object(composed))
         from resnet_degradation.inspect.run import inspect as carry_out
-        from resnet_degradation.train.progress import RunProgress, Terminal
 
-        console = Terminal()
-        progress = RunProgress(console)
-        try:
-            carry_out(asked, console, progress)
-        finally:
-            progress.end()
+        with _progress() as progress:
+            carry_out(asked, progress.console, progress)
 
     _main(run, "inspect_config", InspectionConfig)
+
+
+@contextmanager
+def _progress() -> Iterator["RunProgress"]:
+    """A view on standard output, whose bars are taken away at the end."""
+    from resnet_degradation.train.progress import RunProgress, Terminal
+
+    progress = RunProgress(Terminal())
+    try:
+        yield progress
+    finally:
+        progress.end()
 
 
 def _is_basic(launcher: Any) -> bool:

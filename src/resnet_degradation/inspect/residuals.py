@@ -9,6 +9,7 @@ from torch import Tensor
 from resnet_degradation.inspect.tables import BlockSizes
 from resnet_degradation.nets import ResNet
 from resnet_degradation.nets.blocks import Block
+from resnet_degradation.nets.observed import observed
 
 
 def named_blocks(net: ResNet) -> dict[str, Block]:
@@ -41,15 +42,9 @@ def block_sizes(net: ResNet, batches: Iterable[Tensor]) -> list[BlockSizes]:
         return lambda block, inputs: observe(name, block, inputs[0])
 
     hooks = [block.register_forward_pre_hook(hook(name)) for name, block in blocks.items()]
-    was_training = net.training
-    net.eval()
-    try:
+    with observed(net, hooks, training=False):
         for images in batches:
             net(images)
-    finally:
-        net.train(was_training)
-        for registered in hooks:
-            registered.remove()
     sizes = []
     for number, (name, block) in enumerate(blocks.items(), 1):
         branch, shortcut, ratio = (totals[name][:3] / totals[name][3]).tolist()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_degradation.distributed import ALONE, World
+from resnet_degradation.nets.observed import observed
 from resnet_degradation.runs import Response
 
 
@@ -42,16 +43,10 @@ def layer_responses(
         module.register_forward_hook(lambda _m, _i, output, name=name: observe(name, output))
         for name, module in layers.items()
     ]
-    was_training = net.training
-    net.eval()
-    try:
+    with observed(net, hooks, training=False):
         for images in batches:
             if len(images) > 0:
                 net(images)
-    finally:
-        net.train(was_training)
-        for hook in hooks:
-            hook.remove()
     responses = []
     sums = world.sum(torch.stack(list(totals.values())))
     for number, (name, (count, total, squares)) in enumerate(zip(totals, sums, strict=True), 1):

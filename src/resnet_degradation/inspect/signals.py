@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_degradation.nets.observed import observed
 from resnet_degradation.nets.recompute import statistics_left_alone
 from resnet_degradation.runs import Signal
 
@@ -39,16 +40,9 @@ def layer_signals(net: nn.Module, images: Tensor, labels: Tensor) -> list[Signal
         layer.register_forward_hook(lambda _m, _i, output, name=name: observe(name, output))
         for name, layer in layers.items()
     ]
-    was_training = net.training
-    net.train()
-    try:
-        with statistics_left_alone([net]), torch.enable_grad():
-            loss = F.cross_entropy(net(images), labels)
-            gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
-    finally:
-        net.train(was_training)
-        for hook in hooks:
-            hook.remove()
+    with observed(net, hooks, training=True), statistics_left_alone([net]), torch.enable_grad():
+        loss = F.cross_entropy(net(images), labels)
+        gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
     norms = torch.stack([gradient.float().norm() for gradient in gradients]).tolist()
     weights = torch.stack([layer.weight.detach().norm() for layer in layers.values()]).tolist()
     signals = torch.stack([stds[name] for name in layers]).tolist()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.nets.blocks import BasicBlock
+from resnet_degradation.nets.observed import observed
 from resnet_degradation.nets.recompute import statistics_left_alone
 from resnet_degradation.nets.resnet import ResNet
 
@@ -79,16 +80,9 @@ def stage_statistics(net: ResNet, batches: Iterable[Tensor]) -> list[tuple[Tenso
         )
         for stage, sums in zip(net.stages(), found, strict=True)
     ]
-    was_training = net.training
-    net.train()
-    try:
-        with statistics_left_alone([net]):
-            for images in batches:
-                net(images)
-    finally:
-        net.train(was_training)
-        for hook in hooks:
-            hook.remove()
+    with observed(net, hooks, training=True), statistics_left_alone([net]):
+        for images in batches:
+            net(images)
     return [
         (torch.stack(means).mean(dim=0), torch.stack(variances).mean(dim=0))
         for means, variances in (zip(*sums, strict=True) for sums in found)
