@@ -148,7 +148,7 @@ def _residuals(folders: list[Path]) -> Finding | None:
         "How large F(x) is beside x",
         "Norm of the residual branch beside that of the identity shortcut, median over blocks: "
         f"{', '.join(told)}.",
-        ["net", "median", "least", "most", "F smaller than x", "median, no identity"],
+        ["net", "median", "least", "most", "F < x", "median, no identity"],
         rows,
     )
 

@@ -123,7 +123,7 @@ def _show(finding: Finding, console: Console) -> None:
     for number, column in enumerate(finding.columns):
         # A long name is wrapped; numbers never are.
         if number == 0:
-            table.add_column(column, overflow="fold", min_width=12)
+            table.add_column(column, overflow="fold", min_width=9)
         else:
             table.add_column(column, justify="right", no_wrap=True)
     for row in finding.rows:

@@ -220,7 +220,7 @@ def _extension_verdicts(extended: dict[int, Result], kinds: Kinds) -> list[str]:
     config = extended[first].config
     verdicts = []
     if (facts := read_extension(extended[first].folder)) is not None:
-        verdicts.append(constructed_verdict(facts))
+        verdicts.append(constructed_verdict(facts, first))
     from_scratch = kinds.get(_kind(config), {}).get(config.depth, {})
     if (comparison := _compared(from_scratch, extended)) is not None:
         verdicts.append(extended_verdict(comparison))

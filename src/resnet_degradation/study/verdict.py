@@ -101,7 +101,7 @@ def extended_verdict(comparison: Comparison) -> str:
     )
 
 
-def constructed_verdict(facts: dict[str, Any]) -> str:
+def constructed_verdict(facts: dict[str, Any], seed: int) -> str:
     """What a run's extension.json says: that a deep net can do what a shallow one does."""
     deep, shallow = facts["deep"], facts["shallow"]
     held_out = ", ".join(
@@ -109,10 +109,11 @@ def constructed_verdict(facts: dict[str, Any]) -> str:
         for name, error in shallow["held_out_errors"].items()
     )
     return (
-        f"{facts['deep_net']} at its beginning, and {facts['shallow_net']}, in evaluation mode: "
-        f"training error {deep['train_error']:.2f} % and {shallow['train_error']:.2f} % on the "
-        f"same {facts['num_train_images']:,} images, {held_out}; their scores, of up to "
-        f"{facts['largest_score']:.1f}, differ by at most {facts['largest_difference']:.0e}"
+        f"{facts['deep_net']} (seed {seed}) at its beginning, and {facts['shallow_net']}, in "
+        f"evaluation mode: training error {deep['train_error']:.2f} % and "
+        f"{shallow['train_error']:.2f} % on the same {facts['num_train_images']:,} images, "
+        f"{held_out}; their scores, of up to {facts['largest_score']:.1f}, differ by at most "
+        f"{facts['largest_difference']:.0e}"
     )
 
 
