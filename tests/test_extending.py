@@ -36,6 +36,17 @@ def write_examples(folder: Path) -> list[str]:
     return commands
 
 
+def called(command: str, folder: Path) -> str:
+    """What a command of this project prints, called in a folder; it has to succeed."""
+    name, *arguments = shlex.split(command)
+    program = Path(sys.executable).parent / name
+    done = subprocess.run(
+        [program, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the page's files, which is the current one; its modules are forgotten after."""
@@ -52,13 +63,7 @@ def test_the_page_works_word_by_word(tmp_path: Path) -> None:
     commands = write_examples(tmp_path)
     assert len(commands) == 5
     for command in commands:
-        name, *arguments = shlex.split(command)
-        program = Path(sys.executable).parent / name
-        done = subprocess.run(
-            [program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        last = done.stdout
+        last = called(command, tmp_path)
     outputs = tmp_path / "outputs"
     runs = {folder.name.rpartition("-")[0] for folder in outputs.glob("*/*") if is_finished(folder)}
     assert runs == {
@@ -72,12 +77,8 @@ def test_the_page_works_word_by_word(tmp_path: Path) -> None:
     assert "ResNet-8-NoLastReLU minus ResNet-8" in " ".join(last.split())
     assert 'alt="losses"' in page
     (folder,) = (outputs / "digits").glob("*NoLastReLU-seed1*")
-    for command in (["resnet-eval", f"run={folder}"], ["resnet-inspect", f"run={folder}"]):
-        program = Path(sys.executable).parent / command[0]
-        done = subprocess.run(
-            [program, command[1]], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    called(f"resnet-eval run={folder}", tmp_path)
+    called(f"resnet-inspect run={folder}", tmp_path)
 
 
 def test_a_block_of_ones_own_takes_the_place_of_the_basic_one(here: Path) -> None:
