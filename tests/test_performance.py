@@ -68,6 +68,56 @@ def test_a_bottleneck_net_is_recomputed_to_the_bit() -> None:
     assert_equal_states(*grads)
 
 
+def test_recomputation_is_in_the_precision_of_the_forward_pass() -> None:
+    net = build_net(8, True, family="cifar")
+    initialise(net, 0)
+    other = copy.deepcopy(net)
+    other.segment_lengths = [1, 1, 1]
+    images = torch.randn(2, 3, 16, 16)
+    grads = []
+    for each in (net, other):
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = each(images)
+        scores.float().square().sum().backward()
+        grads.append([parameter.grad for parameter in each.parameters()])
+    assert_equal_states(*grads)
+
+
+def test_recomputation_leaves_out_what_is_not_trained_and_the_last_segment() -> None:
+    net = build_net(14, True, family="cifar")
+    initialise(net, 0)
+    net.requires_grad_(False)
+    trained = net.get_submodule("layer3.1.conv2")
+    for layer in (trained, net.get_submodule("layer2.0.conv1")):
+        layer.requires_grad_()
+    other = copy.deepcopy(net)
+    other.segment_lengths = [2, 1, 1]
+    passes: list[str] = []
+    for name, module in other.named_modules():
+        if name.startswith("layer") and name.count(".") == 1:
+            module.register_forward_hook(lambda *_, name=name: passes.append(name))
+    images = torch.randn(2, 3, 16, 16)
+    for each in (net, other):
+        each(images).square().sum().backward()
+    grads = [{n: p.grad for n, p in each.named_parameters()} for each in (net, other)]
+    assert sum(grad is not None for grad in grads[0].values()) == 2
+    assert_equal_states(*grads)
+    # What lies before the first trained layer needs no backward pass at all.
+    assert [passes.count(f"layer{s}.{b}") for s in (1, 2, 3) for b in (0, 1)] == [1, 1, 2, 2, 2, 1]
+
+
+def test_gradients_keep_their_memory_where_activations_do_not(tiny: Tiny) -> None:
+    run = prepare(tiny("runtime.checkpoint_activations=on"))
+    forward = forward_function(run)
+    places = []
+    for images, labels in itertools.islice(run.batches.training(0, 3), 3):
+        update(run, forward, images, labels, rate=0.1)
+        grads = [parameter.grad for parameter in run.net.parameters()]
+        places.append([grad.data_ptr() for grad in grads if grad is not None])
+    assert len(places[0]) == len(list(run.net.parameters()))
+    assert places[0] == places[1] == places[2]
+
+
 def test_a_run_comes_to_the_same_whether_activations_are_kept_or_not(
     tiny: Tiny, train_run: TrainRun
 ) -> None:

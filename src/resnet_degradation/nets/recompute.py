@@ -8,12 +8,12 @@ gradients are the same to the bit.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from resnet_degradation.nets.complexity import LayerCost
 
@@ -30,21 +30,53 @@ def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # it knows no such contexts
-def through_segments(blocks: list[nn.Module], x: Tensor, length: int) -> Tensor:
-    """The same, with the activations of so many blocks at a time computed again when needed."""
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it knows no such functions
+def through_segments(
+    blocks: list[nn.Module], x: Tensor, length: int, keep_last: bool = False
+) -> Tensor:
+    """The same, with the activations of so many blocks at a time computed again when needed.
+
+    The last segment of a net is the first that the backward pass needs: it may as well be kept.
+    """
     for first in range(0, len(blocks), length):
         segment = blocks[first : first + length]
-
-        def contexts(
-            segment: list[nn.Module] = segment,
-        ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-            return nullcontext(), statistics_left_alone(segment)
-
-        x = checkpoint(
-            through, segment, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
-        )
+        if keep_last and first + length >= len(blocks):
+            return through(segment, x)
+        parameters = (p for block in segment for p in block.parameters() if p.requires_grad)
+        x = _Segment.apply(segment, x, *parameters)
     return x
+
+
+class _Segment(torch.autograd.Function):
+    """Blocks in a row that keep nothing but what enters them.
+
+    torch.utils.checkpoint does the same by hooks on every tensor that is saved. They cost time, and
+    the nodes that they hang on are small pieces of memory which lie among the maps until the end of
+    the step, so that freed maps do not make room for others.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, blocks: list[nn.Module], x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.blocks, ctx.parameters = blocks, parameters
+        ctx.save_for_backward(x)
+        kind = x.device.type
+        ctx.autocast = {
+            "device_type": kind,
+            "enabled": torch.is_autocast_enabled(kind),
+            "dtype": torch.get_autocast_dtype(kind),
+            "cache_enabled": False,  # a weight is used once
+        }
+        return through(blocks, x)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (saved,) = ctx.saved_tensors
+        x = saved.detach().requires_grad_()
+        with torch.enable_grad(), torch.autocast(**ctx.autocast), statistics_left_alone(ctx.blocks):
+            out = through(ctx.blocks, x)
+        inputs = (x, *ctx.parameters)
+        return None, *torch.autograd.grad(out, inputs, grad, allow_unused=True)
 
 
 @contextmanager

@@ -79,8 +79,9 @@ class ResNet(nn.Module):
         """Images (N, C, H, W) to the maps (N, C', H', W') of the last stage, before the pooling."""
         x = self.maxpool(self.norm_relu(self.bn1, self.conv1(x), None))
         if self.training and self.segment_lengths is not None:
-            for stage, length in zip(self.stages(), self.segment_lengths, strict=True):
-                x = through_segments(list(stage.children()), x, length)
+            stages = self.stages()
+            for stage, length in zip(stages, self.segment_lengths, strict=True):
+                x = through_segments(list(stage.children()), x, length, stage is stages[-1])
         else:
             x = through(self.stages(), x)
         return x

@@ -189,7 +189,7 @@ def update(run: Run, forward: nn.Module, images: Tensor, labels: Tensor, rate: f
     with torch.autocast(run.device.type, mixed, enabled=mixed is not None):
         scores = forward(images)
         loss = F.cross_entropy(scores, labels)
-    run.optimizer.zero_grad()
+    run.optimizer.zero_grad(set_to_none=run.net.segment_lengths is None)  # see keep_gradients
     run.scaler.scale(loss).backward()
     run.scaler.step(run.optimizer)
     run.scaler.update()

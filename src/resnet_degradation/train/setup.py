@@ -45,7 +45,7 @@ from resnet_degradation.train.schedule import Schedule
 from resnet_degradation.train.tuning import (
     compiled_norm_relu,
     keep_freed_memory,
-    largest_map,
+    keep_gradients,
     recomputes,
     tune,
     wants_compiled,
@@ -165,9 +165,8 @@ def prepare(config: Config, world: World = ALONE, report: Report = no_report) ->
     stages = activation_bytes(costs)
     if world.any(recomputes(config, stages, device, world)):
         net.segment_lengths = segment_lengths(stages)
-        keep_freed_memory(below=largest_map(config, stages))
-    else:
-        keep_freed_memory()
+        keep_gradients(net)
+    keep_freed_memory()
     run = Run(
         config=config,
         name=run_name(config),

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from resnet_degradation.config import Config
 from resnet_degradation.distributed import ALONE, World
@@ -30,12 +31,11 @@ def tune(precision: str) -> None:
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
 
-def keep_freed_memory(below: int = 2**30) -> None:
-    """Let the C library keep freed pieces of memory of fewer bytes, where it is glibc.
+def keep_freed_memory() -> None:
+    """Let the C library keep freed pieces of memory of less than 1 GiB, where it is glibc.
 
     Otherwise it hands the memory of every activation back to the system, which gives it out again
-    page by page, as zeros, in the next iteration. But what it keeps lies in pieces, and the largest
-    may fit into none of them: where memory is short, they are better handed back.
+    page by page, as zeros, in the next iteration.
     """
     if sys.platform != "linux":
         return
@@ -43,14 +43,19 @@ def keep_freed_memory(below: int = 2**30) -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return  # another C library
-    if mallopt(M_MMAP_THRESHOLD, below) == 0:
+    if mallopt(M_MMAP_THRESHOLD, 2**30) == 0:
         mallopt(M_MMAP_THRESHOLD, 2**25)  # older ones take no more
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def largest_map(config: Config, stages: Stages) -> int:
-    """The bytes of a batch of the largest maps that blocks hand on."""
-    return config.recipe.batch_size * max(handed_on for stage in stages for _, handed_on in stage)
+def keep_gradients(net: nn.Module) -> None:
+    """Give the gradients of a net their memory once, to be overwritten by each iteration.
+
+    Made anew by every backward pass, they come to lie among the maps and outlive them, and freed
+    maps that have a gradient between them do not make room for a larger one.
+    """
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
 
 
 def compiled_norm_relu(config: Config, device: torch.device) -> NormRelu | None:
