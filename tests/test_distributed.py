@@ -120,12 +120,13 @@ TWENTY = ("recipe.iterations=20", "runtime.log_every=1", "runtime.eval_every=10"
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(("size", "recomputed"), [(2, "on"), (4, "off")])
 def test_with_the_statistics_of_all_processes_a_run_is_that_of_one(
-    tiny: Tiny, train_run: TrainRun, tmp_path: Path, size: int
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path, size: int, recomputed: str
 ) -> None:
     whole = train_run(tiny(*TWENTY, f"output_dir={tmp_path / 'whole'}"))
-    config = tiny(*TWENTY, "runtime.sync_batchnorm=true")
+    again = f"runtime.checkpoint_activations={recomputed}"
+    config = tiny(*TWENTY, "runtime.sync_batchnorm=true", again)
     launch(config, size, quiet=True)
     folder = run_folder(config)
     assert folder.name == whole.name
@@ -138,12 +139,12 @@ def test_with_the_statistics_of_all_processes_a_run_is_that_of_one(
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(("size", "recomputed"), [(2, "on"), (4, "off")])
 def test_with_statistics_of_their_own_processes_do_what_one_can_imitate(
-    tiny: Tiny, size: int
+    tiny: Tiny, size: int, recomputed: str
 ) -> None:
     """One process gives each part of a batch to a copy of the net, and averages the gradients."""
-    config = tiny(*TWENTY)
+    config = tiny(*TWENTY, f"runtime.checkpoint_activations={recomputed}")
     launch(config, size, quiet=True)
     run = prepare(replace(config, output_dir=config.output_dir + "-one"))
     copies = [copy.deepcopy(run.net).train() for _ in range(size)]

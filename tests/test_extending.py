@@ -10,13 +10,21 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import composed_study
+from test_train import TrainRun, assert_equal_states, final_state
 
 from resnet_degradation.cli import settled
 from resnet_degradation.config import run_folder
 from resnet_degradation.data.sources import Arrays, Source, load_source
 from resnet_degradation.errors import ConfigError, DataError
+from resnet_degradation.inspect.lesions import keeping_shape, without
+from resnet_degradation.inspect.signals import layer_signals
 from resnet_degradation.paper import differences, reference
-from resnet_degradation.runs import is_finished
+from resnet_degradation.runs import (
+    checkpoint_files,
+    is_finished,
+    last_checkpoint,
+    read_responses,
+)
 from resnet_degradation.train.net import make_net
 
 PAGE = Path(__file__).parents[1] / "docs/extending.md"
@@ -134,6 +142,7 @@ def test_what_cannot_be_is_refused_before_anything_is_built(
         ("my_blocks.inner:Block", "there is no module my_blocks.inner"),
         ("my_blocks:Missing", "has no Missing"),
         ("my_code:load", "no subclass"),
+        ("resnet_degradation.nets.blocks:Block", "no number `expansion`"),
     ],
 )
 def test_a_block_that_is_not_there_is_named(here: Path, name: str, says: str) -> None:
@@ -151,7 +160,10 @@ def test_a_module_that_is_broken_keeps_its_traceback(here: Path) -> None:
     ("gives", "says"),
     [
         ("None", "a NoneType, not a Source"),
-        ("Source(Arrays(i, l), {}, ['a'])", "no held-out images"),
+        ("Source(Arrays(i, l), {}, ['a'])", "held-out splits none, where val, test or both"),
+        ("Source(Arrays(i, l), {'dev': Arrays(i, l)}, ['a'])", "held-out splits dev, where val"),
+        ("Source(Arrays(i, l + 1), {'val': Arrays(i, l)}, ['a'])", "labels from 1 to 1 for train"),
+        ("Source(Arrays(i, l), {'val': Arrays(i, l - 1)}, ['a'])", "labels from -1 to -1 for val"),
         ("Source(Arrays(i.float(), l), {'val': Arrays(i, l)}, ['a'])", "torch.float32"),
         ("Source(Arrays(i, l), {'val': Arrays(i[:, :1], l)}, ['a'])", r"shape \(2, 1, 16, 16\)"),
         ("Source(Arrays(i, l[:1]), {'val': Arrays(i, l)}, ['a'])", r"shape \(1, 3, 16, 16\)"),
@@ -169,6 +181,125 @@ def test_what_a_loader_gives_is_checked(here: Path, gives: str, says: str) -> No
     config = settled("data.name=own", "data.loader=loading:load", f"output_dir={here}")
     with pytest.raises(DataError, match=says):
         load_source(config.data)
+
+
+OWN_BLOCKS = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+from resnet_degradation.nets.blocks import BasicBlock, conv3x3
+
+
+class Random(BasicBlock):
+    def forward(self, x):
+        return super().forward(F.dropout(x, 0.3, self.training))
+
+
+class HalfTrained(BasicBlock):
+    def __init__(self, *shape):
+        super().__init__(*shape)
+        self.conv2.requires_grad_(False)
+        self.unused = nn.Parameter(torch.ones(3))
+
+
+class Counting(BasicBlock):
+    def __init__(self, in_channels, channels, *shape):
+        super().__init__(in_channels, channels, *shape)
+        self.own_norm = nn.InstanceNorm2d(in_channels, track_running_stats=True)
+
+    def forward(self, x):
+        return super().forward(self.own_norm(x))
+
+
+class Longer(BasicBlock):
+    def __init__(self, in_channels, channels, *shape):
+        super().__init__(in_channels, channels, *shape)
+        self.inner = nn.Sequential(conv3x3(channels, channels), nn.BatchNorm2d(channels))
+        self.conv3 = conv3x3(channels, channels)
+
+    def before_last_norm(self, x):
+        x, norm = super().before_last_norm(x)
+        return self.conv3(self.inner(x)), norm
+
+
+class Nested(BasicBlock):
+    def __init__(self, in_channels, channels, stride, residual, shortcut):
+        super().__init__(in_channels, channels, stride, residual, shortcut)
+        del self.conv1, self.bn1, self.conv2
+        self.inner = nn.Sequential(
+            conv3x3(in_channels, channels, stride), nn.BatchNorm2d(channels), nn.ReLU(),
+            conv3x3(channels, channels),
+        )
+
+    def before_last_norm(self, x):
+        return self.inner(x), self.bn2
+"""
+
+
+@pytest.mark.parametrize("kind", ["Random", "HalfTrained", "Counting", "Nested"])
+def test_a_block_of_ones_own_trains_the_same_where_activations_are_computed_again(
+    here: Path, train_run: TrainRun, kind: str
+) -> None:
+    (here / "own_blocks.py").write_text(OWN_BLOCKS)
+    ends = []
+    for how in ("off", "on"):
+        folder = train_run(
+            settled(
+                *("depth=8", f"block=own_blocks:{kind}", "data.image_size=8", "seed=1"),
+                *("recipe.iterations=6", f"output_dir={here / how}"),
+                f"runtime.checkpoint_activations={how}",
+            )
+        )
+        ends.append(final_state(folder)["net"])
+    assert_equal_states(*ends)
+
+
+def test_what_a_block_of_ones_own_draws_depends_on_seed_and_iteration_alone(
+    here: Path, train_run: TrainRun
+) -> None:
+    (here / "own_blocks.py").write_text(OWN_BLOCKS)
+    ends = []
+    for which in ("whole", "resumed"):
+        config = settled(
+            *("depth=8", "block=own_blocks:Random", "data.image_size=8", "recipe.iterations=6"),
+            *("runtime.checkpoint_every=4", f"output_dir={here / which}"),
+        )
+        torch.manual_seed(len(which))  # whatever was drawn before
+        folder = train_run(config)
+        if which == "resumed":
+            for file in ("summary.json", "checkpoints/" + checkpoint_files(folder)[0].name):
+                (folder / file).unlink()
+            assert last_checkpoint(folder) == 4
+            train_run(config)
+        ends.append(final_state(folder)["net"])
+    assert_equal_states(*ends)
+
+
+def test_a_block_of_ones_own_is_inspected_by_what_it_computes(
+    here: Path, train_run: TrainRun
+) -> None:
+    (here / "own_blocks.py").write_text(OWN_BLOCKS)
+    common = ("depth=8", "data.image_size=8", "recipe.iterations=4", f"output_dir={here}")
+    # The third convolution of a block has a normalization after it, if under another name.
+    folder = train_run(settled(*common, "block=own_blocks:Longer"))
+    names = [response.name for response in read_responses(folder)]
+    assert names[:4] == ["conv1", "layer1.0.conv1", "layer1.0.inner.0", "layer1.0.conv3"]
+    net = make_net(settled(*common, "block=own_blocks:Nested"), 10).eval()
+    assert list(keeping_shape(net)) == ["layer1.0"]
+    # Without F(x), the page's own block is the identity, where another is a ReLU.
+    net = make_net(settled(*common, "block=my_blocks:NoLastReLU"), 10).eval()
+    block, x = net.get_submodule("layer1.0"), torch.randn(2, 16, 8, 8)
+    with without([block]):  # type: ignore[list-item]
+        assert torch.equal(block(x), x)
+    assert not torch.equal(block(x), x)
+
+
+def test_layers_that_are_not_trained_have_no_signal(here: Path) -> None:
+    (here / "own_blocks.py").write_text(OWN_BLOCKS)
+    net = make_net(settled("depth=8", "block=own_blocks:HalfTrained", f"output_dir={here}"), 10)
+    signals = layer_signals(net, torch.rand(4, 3, 16, 16), torch.zeros(4, dtype=torch.int64))
+    layers = [f"layer{stage}.0.conv1" for stage in (1, 2, 3)]
+    assert [signal.name for signal in signals] == ["conv1", *layers, "fc"]
 
 
 def test_a_loader_is_told_the_settings_and_a_validation_set_is_split_off(here: Path) -> None:

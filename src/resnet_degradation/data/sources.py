@@ -120,15 +120,32 @@ def load_own_source(data: DataConfig) -> Source:
     source = load_own(str(data.loader), "data.loader")(data)
     problem = None if isinstance(source, Source) else f"a {type(source).__name__}, not a Source"
     if isinstance(source, Source):
-        problem = next((p for i in source.splits().values() if (p := _problem(i, data))), None)
-        problem = problem or (None if source.held_out else "no held-out images")
+        problem = _problem(source, data)
     if problem is not None:
         raise DataError(f"data.loader={data.loader} gave {problem}")
     assert isinstance(source, Source)
     return source
 
 
-def _problem(images: Images, data: DataConfig) -> str | None:
+def _problem(source: Source, data: DataConfig) -> str | None:
+    """What keeps a source from being trained on and tested with."""
+    if not source.held_out or not set(source.held_out) <= {"val", "test"}:
+        given = ", ".join(map(str, source.held_out)) or "none"
+        return f"the held-out splits {given}, where val, test or both are expected"
+    problems = (_problem_of(images, data) for images in source.splits().values())
+    if problem := next((problem for problem in problems if problem is not None), None):
+        return problem
+    for name, images in source.splits().items():
+        least, most = int(images.labels.min()), int(images.labels.max())
+        if least < 0 or most >= len(source.classes):
+            return (
+                f"labels from {least} to {most} for {name}, where 0 to {len(source.classes) - 1} "
+                f"are expected: there are {len(source.classes)} classes"
+            )
+    return None
+
+
+def _problem_of(images: Images, data: DataConfig) -> str | None:
     """What keeps images from being trained on, of those of one split."""
     if len(images) == 0:
         return "a split without images"

@@ -9,7 +9,7 @@ import numpy as np
 from resnet_degradation.config import Config, digest
 from resnet_degradation.errors import UserError
 from resnet_degradation.figures.curves import BOLD, Values, distinct_names, told, write_caption
-from resnet_degradation.figures.style import COLOURS, rc
+from resnet_degradation.figures.style import COLOURS, on_page, rc
 from resnet_degradation.runs import is_finished, read_config, read_final_errors
 
 if TYPE_CHECKING:
@@ -84,8 +84,7 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> "F
         axes = figure.subplots()
         counts = {True: 0, False: 0}
         for one in series:
-            colour = {"#0072B2": "#3D9BDC"}.get(RESIDUAL, RESIDUAL) if dark else RESIDUAL
-            colour = colour if one.residual else PLAIN
+            colour = on_page(RESIDUAL if one.residual else PLAIN, dark)
             style = STYLES[counts[one.residual] % len(STYLES)]
             counts[one.residual] += 1
             mean, spread = one.mean(), one.spread()

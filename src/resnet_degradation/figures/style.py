@@ -75,7 +75,7 @@ def colours(configs: list[Config], dark: bool = False) -> list[str]:
     """The colours of these nets in one panel: by depth and shortcut option, shaded where equal."""
     base = [_base_colour(config) for config in configs]
     return [
-        _shaded(_on(colour, dark), base[:position].count(colour))
+        _shaded(on_page(colour, dark), base[:position].count(colour))
         for position, colour in enumerate(base)
     ]
 
@@ -102,7 +102,7 @@ def _base_colour(config: Config) -> str:
     return COLOURS.get(config.depth, OTHER_COLOURS[config.depth % len(OTHER_COLOURS)])
 
 
-def _on(colour: str, dark: bool) -> str:
+def on_page(colour: str, dark: bool) -> str:
     """The colour, if need be made visible on a dark page."""
     return {"#000000": "#FFFFFF", "#0072B2": "#3D9BDC"}.get(colour, colour) if dark else colour
 

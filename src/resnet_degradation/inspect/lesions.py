@@ -1,17 +1,19 @@
 """What does a block do for the net? The error without it, one block at a time or several."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from resnet_degradation.inspect.residuals import named_blocks
 from resnet_degradation.nets import ResNet
 from resnet_degradation.nets.blocks import Block
 from resnet_degradation.seeding import generator
+
+SIZE = 224  # of images that show how blocks change maps: none of those is a single value
 
 
 @dataclass(frozen=True)
@@ -28,39 +30,60 @@ def removable(net: ResNet) -> dict[str, Block]:
     Of a residual block the shortcut remains, so it can always be removed. A plain block is left
     out altogether, which only one can be that changes neither the number of channels nor the map.
     """
-    return {
-        name: block
-        for name, block in named_blocks(net).items()
-        if block.residual or _keeps_shape(block)
-    }
+    same = keeping_shape(net)
+    return {n: block for n, block in named_blocks(net).items() if block.residual or n in same}
 
 
 def keeping_shape(net: ResNet) -> dict[str, Block]:
-    """The blocks that change neither the number of channels nor the map."""
-    return {name: block for name, block in named_blocks(net).items() if _keeps_shape(block)}
+    """The blocks that change neither the number of channels nor the map, seen in a pass."""
+    blocks = named_blocks(net)
+    imitated = copy.deepcopy(net).to("meta").eval()  # computes shapes alone
+    same: set[str] = set()
 
+    def observe(name: str, before: Tensor, after: Tensor) -> None:
+        if before.shape == after.shape:
+            same.add(name)
 
-def _keeps_shape(block: Block) -> bool:
-    convolutions = [layer for layer in block.children() if isinstance(layer, torch.nn.Conv2d)]
-    stride = max(layer.stride[0] for layer in convolutions)
-    return stride == 1 and convolutions[0].in_channels == convolutions[-1].out_channels
+    for name, block in named_blocks(imitated).items():
+        block.register_forward_hook(lambda _m, i, out, name=name: observe(name, i[0], out))
+    with torch.no_grad():
+        imitated(torch.empty(1, imitated.conv1.in_channels, SIZE, SIZE, device="meta"))
+    return {name: block for name, block in blocks.items() if name in same}
 
 
 @contextmanager
 def without(blocks: Iterable[Block]) -> Iterator[None]:
-    """These blocks give their shortcut alone, or their input if they are plain, for a while."""
+    """For a while these blocks have F(x) = 0 if they are residual, and give x if they are plain.
 
-    def bypassed(block: Block) -> Callable[[Tensor], Tensor]:
-        return lambda x: F.relu(block.shortcut(x)) if block.residual else x
-
+    Of a block with a forward pass of its own, F(x) is what `before_last_norm` or `branch` says.
+    """
     chosen = list(blocks)
     for block in chosen:
-        block.forward = bypassed(block)  # type: ignore[assignment]
+        bypass(block)
     try:
         yield
     finally:
         for block in chosen:
-            del block.forward
+            for name in ("forward", "branch", "before_last_norm"):
+                block.__dict__.pop(name, None)
+
+
+def bypass(block: Block) -> None:
+    """Let a block have F(x) = 0 if it is residual, and give x if it is plain."""
+    if not block.residual:
+        block.forward = lambda x: x  # type: ignore[method-assign]
+        return
+
+    def zeros(x: Tensor) -> Tensor:
+        return torch.zeros_like(block.shortcut(x))
+
+    def zeros_and_norm(x: Tensor) -> tuple[Tensor, torch.nn.BatchNorm2d]:
+        out = zeros(x)
+        # Whatever it multiplies by, what comes out is zero.
+        return out, torch.nn.BatchNorm2d(out.shape[1], device=out.device).eval()
+
+    block.branch = zeros  # type: ignore[method-assign]
+    block.before_last_norm = zeros_and_norm  # type: ignore[method-assign]
 
 
 def single_lesion(net: ResNet, name: str, error: Callable[[], float]) -> Lesion:

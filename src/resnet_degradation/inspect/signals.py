@@ -28,9 +28,12 @@ def layer_signals(net: nn.Module, images: Tensor, labels: Tensor) -> list[Signal
     images: (N, C, H, W), labels: (N,). Of each layer: the standard deviation of its output, before
     batch normalization, over all its values; the Euclidean norm of the gradient of the batch's
     mean loss with respect to its weights; the norm of the weights. It is computed as in training,
-    with the batch's own statistics. The net is left exactly as it was, its gradients too.
+    with the batch's own statistics. The net is left exactly as it was, its gradients too. Layers
+    that are not trained, or do not take part, are left out.
     """
-    layers = layers_with_weights(net)
+    layers = {
+        n: layer for n, layer in layers_with_weights(net).items() if layer.weight.requires_grad
+    }
     stds: dict[str, Tensor] = {}
 
     def observe(name: str, output: Tensor) -> None:
@@ -42,13 +45,16 @@ def layer_signals(net: nn.Module, images: Tensor, labels: Tensor) -> list[Signal
     ]
     with observed(net, hooks, training=True), statistics_left_alone([net]), torch.enable_grad():
         loss = F.cross_entropy(net(images), labels)
-        gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
-    norms = torch.stack([gradient.float().norm() for gradient in gradients]).tolist()
-    weights = torch.stack([layer.weight.detach().norm() for layer in layers.values()]).tolist()
+        weights = [layer.weight for layer in layers.values()]
+        found = torch.autograd.grad(loss, weights, allow_unused=True)
+    gradients = {n: g for n, g in zip(layers, found, strict=True) if g is not None and n in stds}
+    layers = {name: layers[name] for name in gradients}
+    norms = torch.stack([gradient.float().norm() for gradient in gradients.values()]).tolist()
+    weight_norms = torch.stack([layer.weight.detach().norm() for layer in layers.values()]).tolist()
     signals = torch.stack([stds[name] for name in layers]).tolist()
     return [
         Signal(number, name, signal, gradient, weight)
         for number, (name, signal, gradient, weight) in enumerate(
-            zip(layers, signals, norms, weights, strict=True), 1
+            zip(layers, signals, norms, weight_norms, strict=True), 1
         )
     ]

@@ -50,6 +50,8 @@ class FusedNormRelu:
             and norm.momentum is not None
             and not norm._forward_hooks
             and not norm._forward_pre_hooks
+            and not norm._backward_hooks
+            and not norm._backward_pre_hooks
             and all(v is not None and v.dtype == torch.float32 for v in values)
             and all(v is not None and v.device.type == "cpu" for v in values)
             and all(v is not None and v.is_contiguous() for v in values[1:])

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnet_degradation.nets.complexity import LayerCost
 
@@ -24,7 +23,7 @@ Stages = list[list[tuple[int, int]]]
 
 
 def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """What comes out of blocks in a row."""
+    """What comes out of blocks in a row, of maps (N, C, H, W)."""
     for block in blocks:
         x = block(x)
     return x
@@ -32,18 +31,21 @@ def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # it knows no such functions
 def through_segments(
-    blocks: list[nn.Module], x: Tensor, length: int, keep_last: bool = False
+    blocks: list[nn.Module], x: Tensor, length: int, *, keep_last: bool, own: bool
 ) -> Tensor:
-    """The same, with the activations of so many blocks at a time computed again when needed.
+    """What comes out of blocks in a row; activations inside of `length` of them are not kept.
 
-    The last segment of a net is the first that the backward pass needs: it may as well be kept.
+    x: maps (N, C, H, W), the only thing that is kept of a segment for the backward pass.
+    keep_last: keep all of the last segment. The last one of a net is the first that the backward
+        pass needs, so nothing is spared by computing it again.
+    own: the blocks are not the paper's: they may draw at random, and then draw the same again.
     """
     for first in range(0, len(blocks), length):
         segment = blocks[first : first + length]
         if keep_last and first + length >= len(blocks):
             return through(segment, x)
         parameters = (p for block in segment for p in block.parameters() if p.requires_grad)
-        x = _Segment.apply(segment, x, *parameters)
+        x = _Segment.apply(segment, own, x, *parameters)
     return x
 
 
@@ -56,41 +58,69 @@ class _Segment(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, blocks: list[nn.Module], x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.blocks, ctx.parameters = blocks, parameters
-        ctx.save_for_backward(x)
+    def forward(
+        ctx: Any, blocks: list[nn.Module], own: bool, x: Tensor, *parameters: Tensor
+    ) -> Tensor:
+        """(N, C, H, W) -> what the last of the blocks gives."""
         kind = x.device.type
+        ctx.blocks, ctx.parameters = blocks, parameters
         ctx.autocast = {
             "device_type": kind,
             "enabled": torch.is_autocast_enabled(kind),
             "dtype": torch.get_autocast_dtype(kind),
-            "cache_enabled": False,  # a weight is used once
+            # Weights that were cast without gradients would be found in the cache.
+            "cache_enabled": False,
         }
+        ctx.random = _random_states(x) if own else []
+        ctx.save_for_backward(x)
         return through(blocks, x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of x and of the parameters, from a gradient of the output's shape."""
         (saved,) = ctx.saved_tensors
         x = saved.detach().requires_grad_()
-        with torch.enable_grad(), torch.autocast(**ctx.autocast), statistics_left_alone(ctx.blocks):
+        with (
+            torch.enable_grad(),
+            torch.autocast(**ctx.autocast),
+            statistics_left_alone(ctx.blocks),
+            _drawing_again(x, ctx.random),
+        ):
             out = through(ctx.blocks, x)
         inputs = (x, *ctx.parameters)
-        return None, *torch.autograd.grad(out, inputs, grad, allow_unused=True)
+        return None, None, *torch.autograd.grad(out, inputs, grad, allow_unused=True)
+
+
+def _random_states(x: Tensor) -> list[Tensor]:
+    """The states of torch's generators that layers draw from: the CPU's and that of x's GPU."""
+    on_gpu = [torch.cuda.get_rng_state(x.device)] if x.is_cuda else []
+    return [torch.get_rng_state(), *on_gpu]
+
+
+@contextmanager
+def _drawing_again(x: Tensor, states: list[Tensor]) -> Iterator[None]:
+    """Layers draw what they drew from these states on; the generators are left as they are now."""
+    with torch.random.fork_rng([x.device] if x.is_cuda else [], enabled=bool(states)):
+        for state, put_back in zip(
+            states, (torch.set_rng_state, torch.cuda.set_rng_state), strict=False
+        ):
+            put_back(state)
+        yield
 
 
 @contextmanager
 def statistics_left_alone(blocks: list[nn.Module]) -> Iterator[None]:
     """Blocks in training mode that update copies of their running statistics, soon forgotten."""
-    norms = [m for block in blocks for m in block.modules() if isinstance(m, _BatchNorm)]
-    kept = [dict(norm._buffers) for norm in norms]
-    for norm, buffers in zip(norms, kept, strict=True):
-        norm._buffers.update({n: None if v is None else v.clone() for n, v in buffers.items()})
+    modules = [m for block in blocks for m in block.modules() if m._buffers]
+    kept = [dict(module._buffers) for module in modules]
+    for module, buffers in zip(modules, kept, strict=True):
+        module._buffers.update({n: None if v is None else v.clone() for n, v in buffers.items()})
     try:
         yield
     finally:
-        for norm, buffers in zip(norms, kept, strict=True):
-            norm._buffers.update(buffers)
+        for module, buffers in zip(modules, kept, strict=True):
+            module._buffers.update(buffers)
 
 
 def activation_bytes(costs: list[LayerCost]) -> Stages:
@@ -102,7 +132,8 @@ def activation_bytes(costs: list[LayerCost]) -> Stages:
     values: dict[tuple[int, int], list[int]] = defaultdict(list)
     for cost in costs:
         stage, *rest = cost.name.removeprefix("layer").split(".")
-        if stage.isdigit() and "downsample" not in rest:
+        is_map = len(cost.output_shape) == 3
+        if is_map and stage.isdigit() and "downsample" not in rest:
             values[int(stage), int(rest[0])].append(math.prod(cost.output_shape))
     stages: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for (number, _), outputs in values.items():
@@ -115,7 +146,8 @@ def segment_lengths(stages: Stages) -> list[int]:
 
     A segment of a stage whose n blocks keep m bytes each and hand on b takes k m bytes while it is
     computed again, and n / k of its inputs, b bytes each, are kept. With the same k m = p for all
-    stages, sum(n b m) / p + p is least where p is the square root of that sum.
+    stages, sum(n b m) / p + p is least where p is the square root of that sum. The last block of a
+    stage stands for all of them.
     """
     sizes = [(len(blocks), *blocks[-1]) for blocks in stages]
     peak = math.sqrt(sum(n * kept * handed_on for n, kept, handed_on in sizes))

@@ -35,6 +35,7 @@ class ResNet(nn.Module):
         super().__init__()
         self.arch = arch
         self.norm_relu: NormRelu = norm_relu
+        self.has_own_blocks = own_block is not None
         widths = [max(1, round(channels * width)) for channels in arch.channels]
         channels = widths[0]
         if arch.family == "cifar":
@@ -81,7 +82,11 @@ class ResNet(nn.Module):
         if self.training and self.segment_lengths is not None:
             stages = self.stages()
             for stage, length in zip(stages, self.segment_lengths, strict=True):
-                x = through_segments(list(stage.children()), x, length, stage is stages[-1])
+                x = through_segments(
+                    *(list(stage.children()), x, length),
+                    keep_last=stage is stages[-1],
+                    own=self.has_own_blocks,
+                )
         else:
             x = through(self.stages(), x)
         return x

@@ -13,13 +13,13 @@ from resnet_degradation.config import OWN_IMAGES, Config, data_name, net_name, r
 from resnet_degradation.data.sources import load_source
 from resnet_degradation.durations import parse_duration
 from resnet_degradation.errors import DataError
-from resnet_degradation.nets import multiply_adds
+from resnet_degradation.nets import layer_costs, multiply_adds
 from resnet_degradation.runs import is_finished, last_checkpoint
 from resnet_degradation.study.define import Study
 from resnet_degradation.train.net import make_net
 from resnet_degradation.train.plan import make_plan
 from resnet_degradation.train.setup import choose_device
-from resnet_degradation.train.tuning import compiled_norm_relu
+from resnet_degradation.train.tuning import compiled_norm_relu, keeps_gradients, recompute
 
 # A training step is a forward pass, and a backward pass that costs twice as much.
 FORWARDS_A_STEP = 3
@@ -76,7 +76,7 @@ def count_images(run: Config) -> Images:
     try:
         source = load_source(replace(run.data, download=False))
     except DataError as error:
-        if run.data.name in OWN_IMAGES:
+        if run.data.name in OWN_IMAGES or run.data.loader is not None:
             raise  # no run will download them
         return Images(None, 0, 10, str(error))
     held_out = sum(len(images) for images in source.held_out.values())
@@ -150,6 +150,7 @@ def measure_step(run: Config, per_image: int) -> tuple[int, float]:
     net = make_net(run, 10).to(device).to(memory_format=torch.channels_last)
     if (fused := compiled_norm_relu(run, device)) is not None:
         net.compute_by(fused)
+    recompute(net, layer_costs(net, size), run)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, fused=True)
     images = torch.rand(batch_size, 3, size, size, device=device).contiguous(
         memory_format=torch.channels_last
@@ -159,7 +160,7 @@ def measure_step(run: Config, per_image: int) -> tuple[int, float]:
     for _ in range(1 + TIMED_STEPS):
         began = time.monotonic()
         loss = F.cross_entropy(net(images), labels)
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=not keeps_gradients(net))
         loss.backward()
         optimizer.step()
         loss.item()  # wait until the device is done

@@ -24,6 +24,7 @@ from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.inspect.signals import layer_signals
 from resnet_degradation.processes import crowding
 from resnet_degradation.runs import FinalErrors, Response, Row, checkpoint_files, is_finished
+from resnet_degradation.seeding import stable_seed
 from resnet_degradation.signals import listening
 from resnet_degradation.train.lock import claimed
 from resnet_degradation.train.progress import Silence, View
@@ -35,7 +36,7 @@ from resnet_degradation.train.setup import (
     prepare,
     summary,
 )
-from resnet_degradation.train.tuning import MIXED
+from resnet_degradation.train.tuning import MIXED, keeps_gradients
 
 
 def train(config: Config, progress: View) -> Path:
@@ -172,6 +173,8 @@ def iterate(run: Run, recorder: Rows, progress: View, wishes: Agreement) -> None
         measure(run, recorder, progress, wishes, run.start)
     with closing(run.batches.training(run.start, plan.num_iterations)) as batches:
         for done, (images, labels) in enumerate(batches, run.start + 1):
+            if run.net.has_own_blocks:  # which may draw at random, from torch's own generators
+                torch.manual_seed(stable_seed("blocks", run.config.seed, done, run.world.rank))
             update(run, forward, images, labels, rate=run.schedule.rate(done - 1))
             progress.advance(done)
 
@@ -189,7 +192,7 @@ def update(run: Run, forward: nn.Module, images: Tensor, labels: Tensor, rate: f
     with torch.autocast(run.device.type, mixed, enabled=mixed is not None):
         scores = forward(images)
         loss = F.cross_entropy(scores, labels)
-    run.optimizer.zero_grad(set_to_none=run.net.segment_lengths is None)  # see keep_gradients
+    run.optimizer.zero_grad(set_to_none=not keeps_gradients(run.net))
     run.scaler.scale(loss).backward()
     run.scaler.step(run.optimizer)
     run.scaler.update()

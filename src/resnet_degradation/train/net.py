@@ -15,6 +15,11 @@ def own_block(name: str) -> type[Block]:
     block = load_own(name, "block")
     if not (isinstance(block, type) and issubclass(block, Block)):
         raise ConfigError(f"block={name} is no subclass of resnet_degradation.nets.blocks.Block")
+    if not isinstance(getattr(block, "expansion", None), int):
+        raise ConfigError(
+            f"block={name} has no number `expansion`: how many times its `channels` it gives, "
+            "1 for a basic block"
+        )
     return block
 
 

@@ -24,7 +24,6 @@ from resnet_degradation.distributed import ALONE, RunningStatistics, World
 from resnet_degradation.errors import CheckpointError, ConfigError
 from resnet_degradation.nets import ResNet, layer_costs, num_parameters
 from resnet_degradation.nets.blocks import norm_relu
-from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
 from resnet_degradation.nets.synchronised import synchronise
 from resnet_degradation.processes import num_cpus
 from resnet_degradation.runs import COLUMNS, FinalErrors, Row, format_row, parse_row
@@ -45,8 +44,7 @@ from resnet_degradation.train.schedule import Schedule
 from resnet_degradation.train.tuning import (
     compiled_norm_relu,
     keep_freed_memory,
-    keep_gradients,
-    recomputes,
+    recompute,
     tune,
     wants_compiled,
 )
@@ -162,10 +160,7 @@ def prepare(config: Config, world: World = ALONE, report: Report = no_report) ->
         synchronise(net, device)
         normalization = "synchronised"
     costs = layer_costs(net, config.data.image_size)
-    stages = activation_bytes(costs)
-    if world.any(recomputes(config, stages, device, world)):
-        net.segment_lengths = segment_lengths(stages)
-        keep_gradients(net)
+    recompute(net, costs, config, world)
     keep_freed_memory()
     run = Run(
         config=config,

@@ -6,13 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from resnet_degradation.config import Config
 from resnet_degradation.distributed import ALONE, World
 from resnet_degradation.kernels import fused_norm_relu
 from resnet_degradation.nets.blocks import NormRelu
-from resnet_degradation.nets.recompute import Stages
+from resnet_degradation.nets.complexity import LayerCost
+from resnet_degradation.nets.recompute import Stages, activation_bytes, segment_lengths
+from resnet_degradation.nets.resnet import ResNet
 
 # Of the memory that is free, the part from which on activations are computed again.
 SHARE_OF_MEMORY = 0.6
@@ -48,14 +49,26 @@ def keep_freed_memory() -> None:
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def keep_gradients(net: nn.Module) -> None:
-    """Give the gradients of a net their memory once, to be overwritten by each iteration.
+def keeps_gradients(net: ResNet) -> bool:
+    """Whether gradients have memory of their own that each iteration overwrites.
 
     Made anew by every backward pass, they come to lie among the maps and outlive them, and freed
-    maps that have a gradient between them do not make room for a larger one.
+    maps that have a gradient between them do not make room for a larger one: so it pays where
+    memory is short. Where a parameter may get no gradient it must not be done: of those with one,
+    though it be zero, weights decay.
     """
-    for parameter in net.parameters():
-        parameter.grad = torch.zeros_like(parameter)
+    return net.segment_lengths is not None and not net.has_own_blocks
+
+
+def recompute(net: ResNet, costs: list[LayerCost], config: Config, world: World = ALONE) -> None:
+    """Let a net compute activations again where that is wanted; `costs` are its layers'."""
+    device = next(net.parameters()).device
+    stages = activation_bytes(costs)
+    if world.any(recomputes(config, stages, device, world)):
+        net.segment_lengths = segment_lengths(stages)
+    if keeps_gradients(net):
+        for parameter in net.parameters():
+            parameter.grad = torch.zeros_like(parameter)
 
 
 def compiled_norm_relu(config: Config, device: torch.device) -> NormRelu | None:
