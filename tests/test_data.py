@@ -458,7 +458,7 @@ def test_data_that_keeps_up_and_data_in_memory_are_not_complained_of(
     assert len(recwarn) == 0
 
 
-# --- streaming, section 4.1 ---
+# --- streaming, section 3.4 ---
 
 
 def streamed(settled: Settled, root: Path, *overrides: str) -> StreamBatches:

@@ -45,7 +45,7 @@ PLAIN_NAME = re.compile(r"[\w-]+")
 
 # Depths from which section 4.2 begins with the smaller rate.
 WARMUP_FROM_DEPTH = 110
-# Section 4.1 samples the shorter side in [256, 480] for crops of 224.
+# Section 3.4 samples the shorter side in [256, 480] for crops of 224.
 SCALE_OF_CROP = (256 / 224, 480 / 224)
 
 
@@ -67,7 +67,7 @@ class DataConfig:
 
 @dataclass
 class RecipeConfig:
-    """How a net is trained: everything of sections 3.4, 4.1 and 4.2 that is no net and no image."""
+    """How a net is trained: everything of sections 3.4 and 4.2 that is no net and no image."""
 
     iterations: Union[int, float, str] = 64000
     batch_size: int = 128
@@ -93,7 +93,12 @@ class RecipeConfig:
 
 @dataclass
 class RuntimeConfig:
-    """How a run is carried out; nothing here changes its results but the precision."""
+    """How a run is carried out.
+
+    Of all this, only the precision is part of a run's identity. The number of threads, `compile`
+    and, without `sync_batchnorm`, the number of `devices` change results too, by rounding or a
+    little more: so that a run can go on elsewhere, they are recorded and warned of instead.
+    """
 
     device: str = "auto"
     devices: Union[int, str] = 1
@@ -553,7 +558,7 @@ def _check_intervals(runtime: RuntimeConfig) -> None:
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Every setting that changes the results of a settled configuration.
+    """Every setting that a run's results are to depend on (RuntimeConfig says what else does).
 
     Devices, workers and intervals of logging do not belong to it. A setting at the schema's
     default is left out, so that a later version can add one without renaming earlier runs.

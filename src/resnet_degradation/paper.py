@@ -66,7 +66,7 @@ MULTI_SCALE = {
     (152, "B"): _multi_scale(19.38, 4.49),
 }
 
-# Sections 4.2 and 4.1. What the paper leaves open (what a plateau is) is not compared.
+# Sections 4.2 and 3.4. What the paper leaves open (what a plateau is) is not compared.
 RECIPES = {
     "cifar": RecipeConfig(),
     "imagenet": RecipeConfig(

@@ -2,8 +2,9 @@
 
 A run folder holds `config.yaml`, `classes.json`, `metrics.csv` (the record), TensorBoard's events
 (a view of the record), `checkpoints/`, `skipped.csv` if unreadable images were left out,
-`signals.csv` if signals were recorded, and, once
-the run is finished, `responses.csv` and `summary.json`.
+`signals.csv` if signals were recorded, `extension.json` if it began as a shallower net, and, once
+the run is finished, `responses.csv` and `summary.json`. What is measured of it later is in
+`evaluations/` and `inspection/`.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""The colours of training images: what section 4.1 subtracts from them, and adds to them."""
+"""The colours of training images: what section 3.4 subtracts from them, and adds to them."""
 
 import hashlib
 import json

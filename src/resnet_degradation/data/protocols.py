@@ -1,4 +1,4 @@
-"""The views of held-out images that a net is tested by (section 4.1)."""
+"""The views of held-out images that a net is tested by (section 3.4)."""
 
 import math
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""Batches decoded from image files by worker processes, as section 4.1 trains on ImageNet.
+"""Batches decoded from image files by worker processes, as section 3.4 trains on ImageNet.
 
 The view of an image is drawn from (seed, iteration, position in the batch), so it does not
 depend on the number of workers nor on which of them decodes it. Workers decode, resize and crop;

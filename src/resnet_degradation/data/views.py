@@ -71,7 +71,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class JitteredView:
-    """Section 4.1: shorter side sampled in `scale`, a random crop of it, or of its mirror image."""
+    """Section 3.4: shorter side sampled in `scale`, a random crop of it, or of its mirror image."""
 
     seed: int
     image_size: int

@@ -21,7 +21,7 @@ from resnet_degradation.runs import find_runs
 from resnet_degradation.train.trained import config_of_run
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
-# Section 4.1: shorter sides of whole images, for nets trained on crops of 224.
+# Section 3.4: shorter sides of whole images, for nets trained on crops of 224.
 SCALES = (224, 256, 384, 480, 640)
 SCALES_CROP = 224
 # What is the evaluation's own, whatever run is evaluated.

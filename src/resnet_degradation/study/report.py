@@ -323,7 +323,7 @@ def print_report(report: Report, console: Console) -> None:
     for caution in report.cautions:
         console.print(f"- Caution: {caution}", highlight=False, markup=False)
     if study.is_single_seed():
-        console.print("- One seed; the spread over three: seeds=[0,1,2]", highlight=False)
+        console.print("- One seed; the spread over three: 'seeds=[0,1,2]'", highlight=False)
     console.print()
     for what, where in (
         ("report", f"{study.folder / 'report.html'} (or .md)"),

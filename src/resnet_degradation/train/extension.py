@@ -101,7 +101,8 @@ def _solution(config: Config, folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{net_name(config)} begins with the finished run {folder}, which is not there with "
             f"its checkpoint: give the same command with depth={config.extends} and without "
-            "extends first (resnet-study study=constructed does both)"
+            "extends first (resnet-study study=constructed does both); where only the checkpoint "
+            "is missing, delete that folder's summary.json before"
         )
     net: dict[str, Any] = checkpoint.parts["net"]
     return net

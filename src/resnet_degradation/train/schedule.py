@@ -1,4 +1,4 @@
-"""The learning rate of every iteration (sections 3.4, 4.1 and 4.2)."""
+"""The learning rate of every iteration (sections 3.4 and 4.2)."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
