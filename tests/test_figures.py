@@ -330,8 +330,8 @@ def test_responses_are_recorded_and_drawn_over_seeds(tmp_path: Path) -> None:
 
 
 def test_missing_or_damaged_responses_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"has no responses\.csv"):
+    with pytest.raises(UserError, match=r"responses\.csv is not there: it is written"):
         read_responses(tmp_path)
     (tmp_path / "responses.csv").write_text("layer,name,std\n1,conv1,much\n")
-    with pytest.raises(UserError, match="no record of layer responses"):
+    with pytest.raises(UserError, match=r"responses\.csv is damaged"):
         read_responses(tmp_path)

@@ -32,12 +32,12 @@ from resnet_degradation.inspect.tables import (
     LesionRow,
     SignalRow,
     read_table,
-    write_table,
 )
 from resnet_degradation.kernels import fused_norm_relu
 from resnet_degradation.nets import ResNet, build_net, initialise
 from resnet_degradation.nets.extension import extend, stage_statistics
 from resnet_degradation.runs import Response, read_responses, read_signals
+from resnet_degradation.tables import write_table
 from resnet_degradation.train.progress import Silence
 
 

@@ -22,6 +22,7 @@ from yaml import YAMLError
 from resnet_degradation.config import Config
 from resnet_degradation.errors import UserError
 from resnet_degradation.files import replaced
+from resnet_degradation.tables import read_table, write_table
 
 HELD_OUT = ("val", "test")
 _CHECKPOINT = re.compile(r"iteration-(\d{1,12})\b.*\.pt$")
@@ -231,28 +232,16 @@ def read_signals(folder: Path) -> Signals:
 
 def write_responses(folder: Path, responses: list[Response]) -> None:
     """Write the whole of a run's responses.csv."""
-    with replaced(folder / "responses.csv") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["layer", "name", "std"])
-        writer.writerows([row.layer, row.name, f"{row.std:.6g}"] for row in responses)
+    write_table(folder / "responses.csv", responses, Response)
 
 
 def read_responses(folder: Path) -> list[Response]:
     """The layer responses of a finished run; raises UserError if they are not there."""
-    file = folder / "responses.csv"
-    try:
-        with file.open(newline="") as stream:
-            return [
-                Response(int(row["layer"]), row["name"], float(row["std"]))
-                for row in csv.DictReader(stream)
-            ]
-    except OSError as error:
-        raise UserError(
-            f"{folder} has no responses.csv, which is written when a run is finished. If it is, "
-            "delete its summary.json and repeat the run: it is taken up at its last checkpoint"
-        ) from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{file} is no record of layer responses: {error}") from error
+    remedy = (
+        "it is written when a run is finished. If it is, delete its summary.json and repeat the "
+        "run: it is taken up at its last checkpoint"
+    )
+    return read_table(folder / "responses.csv", Response, remedy)
 
 
 def write_classes(folder: Path, classes: list[str]) -> None:

@@ -24,9 +24,9 @@ from resnet_degradation.inspect.tables import (
     BlockSizes,
     LesionRow,
     SignalRow,
-    write_table,
 )
 from resnet_degradation.runs import Response, Signals, read_signals
+from resnet_degradation.tables import write_table
 from resnet_degradation.train.net import make_net
 from resnet_degradation.train.trained import Trained
 
@@ -34,6 +34,7 @@ from resnet_degradation.train.trained import Trained
 def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
     """Write what is asked for of a trained net to inspection/ in its run's folder."""
     folder, net = trained.folder / FOLDER, trained.net
+    folder.mkdir(exist_ok=True)
     held_out = _held_out(trained.batches) if set(asked.what) - {"signals"} else []
     images = [part for part, _ in held_out]
     if "responses" in asked.what:

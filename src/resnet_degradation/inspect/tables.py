@@ -1,15 +1,13 @@
 """What is measured of a net, as CSV files: one a kind of measurement, in a run's inspection/."""
 
-import csv
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from resnet_degradation.errors import UserError
-from resnet_degradation.files import replaced
-from resnet_degradation.runs import Response
+from resnet_degradation import tables
 
 FOLDER = "inspection"
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
@@ -54,34 +52,6 @@ class LesionRow:
     error: float
 
 
-Kind = TypeVar("Kind", SignalRow, Response, BlockSizes, LesionRow)
-
-
-def write_table(file: Path, rows: list[Kind], kind: type[Kind]) -> None:
-    """Write the whole of a table."""
-    file.parent.mkdir(exist_ok=True)
-    with replaced(file) as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([column.name for column in fields(kind)])
-        for row in rows:
-            values = asdict(row).values()
-            writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
-
-
 def read_table(file: Path, kind: type[Kind]) -> list[Kind]:
-    """The rows of a table; raises UserError if there is none, or it is damaged."""
-    parsers = {"int": int, "float": float, "str": str, "bool": lambda text: text == "True"}
-    types: dict[str, Any] = {
-        column.name: parsers[getattr(column.type, "__name__", str(column.type))]
-        for column in fields(kind)
-    }
-    try:
-        with file.open(newline="") as stream:
-            return [
-                kind(**{name: parse(row[name]) for name, parse in types.items()})
-                for row in csv.DictReader(stream)
-            ]
-    except OSError as error:
-        raise UserError(f"{file} is not there: inspect the run (again)") from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{file} is damaged: inspect the run again ({error})") from error
+    """The rows of a table in inspection/; raises UserError if there is none, or it is damaged."""
+    return tables.read_table(file, kind, "inspect the run again")
