@@ -101,6 +101,20 @@ def test_a_mistake_gets_one_clear_line_and_leaves_nothing_behind(
     assert not run_folders(tmp_path)
 
 
+def test_a_run_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    """scikit-learn, for its digits alone, would take a second."""
+    code = (
+        "import sys; sys.argv = ['resnet-train', *sys.argv[1:]]\n"
+        "from resnet_degradation.cli import train\n"
+        "try:\n    train()\n"
+        "finally:\n    print('loaded:', *{'torchvision', 'sklearn', 'matplotlib'} "
+        "& set(sys.modules))"
+    )
+    done = call(tmp_path, sys.executable, "-c", code, "depth=8", *TINY, "recipe.iterations=2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["loaded:"]
+
+
 @pytest.mark.parametrize(
     ("command", "entry", "schema", "example"),
     [

@@ -20,7 +20,13 @@ from resnet_degradation.data.augment import draw_crops
 from resnet_degradation.data.batches import MemoryBatches, mean_image
 from resnet_degradation.data.colours import colour_statistics, evenly_spaced
 from resnet_degradation.data.order import batch_indices
-from resnet_degradation.data.sources import Arrays, load_digits, load_source, scan_folder
+from resnet_degradation.data.sources import (
+    Arrays,
+    digits_table,
+    load_digits,
+    load_source,
+    scan_folder,
+)
 from resnet_degradation.data.stream import StreamBatches
 from resnet_degradation.data.views import JitteredView, Supply, read_image
 from resnet_degradation.errors import DataError
@@ -164,8 +170,12 @@ def test_digits_are_split_into_1437_and_360_without_overlap() -> None:
     assert train.labels.bincount().min() > 100
     from sklearn.datasets import load_digits as sklearn_digits
 
-    original = torch.tensor(sklearn_digits().target)
-    assert torch.equal(torch.cat([train.labels, val.labels]).bincount(), original.bincount())
+    original = sklearn_digits()
+    labels = torch.cat([train.labels, val.labels])
+    assert torch.equal(labels.bincount(), torch.tensor(original.target).bincount())
+    read = digits_table()
+    assert np.array_equal(read, np.column_stack([original.data, original.target]))
+    assert np.array_equal(read[:, :64].reshape(-1, 8, 8), original.images)
 
 
 def test_a_validation_split_takes_training_images_and_leaves_the_test_set(settled: Settled) -> None:

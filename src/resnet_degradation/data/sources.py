@@ -4,6 +4,7 @@ A source is either arrays, when every image has one small size, or paths, when t
 """
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -196,19 +197,33 @@ def load_digits(image_size: int) -> Source:
     Three, so that the nets are exactly the paper's. 360 digits, the same ones always, are held
     out for validation.
     """
-    from sklearn import datasets
-
-    digits = datasets.load_digits()
-    small = torch.from_numpy(digits.images).float()[:, None] / 16  # (1797, 1, 8, 8) in [0, 1]
+    table = torch.from_numpy(digits_table())
+    small = table[:, :64].float().reshape(-1, 1, 8, 8) / 16  # (1797, 1, 8, 8) in [0, 1]
     enlarged = F.interpolate(small, size=(image_size, image_size), mode="bilinear")
     images = (enlarged * 255).round().to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
-    everything = Arrays(images, torch.from_numpy(digits.target).long())
+    everything = Arrays(images, table[:, 64].long())
     order = torch.randperm(len(images), generator=generator("digits split"))
     return Source(
         train=everything.subset(order[DIGITS_HELD_OUT:]),
         held_out={"val": everything.subset(order[:DIGITS_HELD_OUT])},
         classes=[str(digit) for digit in range(10)],
     )
+
+
+def digits_table() -> "np.ndarray[Any, Any]":
+    """scikit-learn's digits (1797, 65): 64 values from 0 to 16, row by row, and the label.
+
+    Its file is read without importing scikit-learn, which takes most of a second.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is not None and package.origin is not None:
+        file = Path(package.origin).parent / "datasets/data/digits.csv.gz"
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return np.column_stack([digits.data, digits.target])
 
 
 def load_cifar(data: DataConfig) -> Source:

@@ -1,10 +1,11 @@
 """Parameters and multiply-adds of a net, layer by layer, counted from the module itself."""
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from resnet_degradation.nets.observed import observed
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,12 @@ class LayerCost:
 
 
 def layer_costs(net: nn.Module, image_size: int, in_channels: int = 3) -> list[LayerCost]:
-    """The cost of every convolution and fully connected layer on square images.
+    """The cost of every convolution and fully connected layer on square images, in order.
 
     Counted as in Table 1: multiply-adds of convolutions and fully connected layers (batch
-    normalization, activations and additions are left out).
+    normalization, activations and additions are left out). One image passes through the net, which
+    may be on the device "meta", where nothing is computed; the net is left as it was.
     """
-    net = copy.deepcopy(net).to("meta").eval()
     costs: list[LayerCost] = []
 
     def record(name: str, module: nn.Conv2d | nn.Linear, output: Tensor) -> None:
@@ -38,13 +39,16 @@ def layer_costs(net: nn.Module, image_size: int, in_channels: int = 3) -> list[L
             )
         )
 
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.register_forward_hook(
-                lambda module, _inputs, output, name=name: record(name, module, output)
-            )
-    with torch.no_grad():
-        net(torch.empty(1, in_channels, image_size, image_size, device="meta"))
+    hooks = [
+        module.register_forward_hook(
+            lambda module, _inputs, output, name=name: record(name, module, output)
+        )
+        for name, module in net.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
+    device = next(net.parameters()).device
+    with observed(net, hooks, training=False), torch.no_grad():
+        net(torch.zeros(1, in_channels, image_size, image_size, device=device))
     return costs
 
 

@@ -29,7 +29,6 @@ def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
     return x
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # it knows no such functions
 def through_segments(
     blocks: list[nn.Module], x: Tensor, length: int, *, keep_last: bool, own: bool
 ) -> Tensor:

@@ -36,6 +36,7 @@ class ResNet(nn.Module):
         self.arch = arch
         self.norm_relu: NormRelu = norm_relu
         self.has_own_blocks = own_block is not None
+        self.through_segments = through_segments
         widths = [max(1, round(channels * width)) for channels in arch.channels]
         channels = widths[0]
         if arch.family == "cifar":
@@ -82,7 +83,7 @@ class ResNet(nn.Module):
         if self.training and self.segment_lengths is not None:
             stages = self.stages()
             for stage, length in zip(stages, self.segment_lengths, strict=True):
-                x = through_segments(
+                x = self.through_segments(
                     *(list(stage.children()), x, length),
                     keep_last=stage is stages[-1],
                     own=self.has_own_blocks,

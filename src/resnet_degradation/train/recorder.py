@@ -8,6 +8,7 @@ import platform
 import subprocess
 import threading
 import time
+from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from typing import Any
 import hydra
 import numpy
 import torch
-import torchvision
 from omegaconf import OmegaConf
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -129,9 +130,8 @@ class Recorder(Rows):
 
     def add_images(self, images: Tensor) -> None:
         """Show some images (N, 3, H, W) in [0, 1] as the net is given them."""
-        from torchvision.utils import make_grid
-
-        self._tensorboard.add_image("training images", make_grid(images, nrow=8), 0)
+        with_edges = F.pad(images, (1, 1, 1, 1))  # they are put side by side
+        self._tensorboard.add_images("training images", with_edges, 0)
 
     def add_scalars(self, iteration: int, values: dict[str, float]) -> None:
         """Show numbers that are no part of the record."""
@@ -234,7 +234,7 @@ def environment(device: torch.device) -> dict[str, Any]:
             "python": platform.python_version(),
             "resnet-degradation": resnet_degradation.__version__,
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": version("torchvision"),  # which takes a second to load
             "hydra-core": hydra.__version__,
             "numpy": numpy.__version__,
         },

@@ -24,6 +24,7 @@ from resnet_degradation.distributed import ALONE, RunningStatistics, World
 from resnet_degradation.errors import CheckpointError, ConfigError
 from resnet_degradation.nets import ResNet, layer_costs, num_parameters
 from resnet_degradation.nets.blocks import norm_relu
+from resnet_degradation.nets.recompute import through_segments
 from resnet_degradation.nets.synchronised import synchronise
 from resnet_degradation.processes import num_cpus
 from resnet_degradation.runs import COLUMNS, FinalErrors, Row, format_row, parse_row
@@ -296,6 +297,9 @@ def forward_function(run: Run) -> nn.Module:
     modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
     net: nn.Module = run.net
     if (wanted := run.config.runtime.compile) in modes:
+        # It knows no functions with such a backward pass. (To say so where that is defined would
+        # load the compiler, a second's work, with every run.)
+        run.net.through_segments = torch.compiler.disable(through_segments)
         net = cast(nn.Module, torch.compile(net, mode=modes[wanted]))
     if run.world.size == 1:
         return net
