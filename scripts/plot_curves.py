@@ -22,11 +22,16 @@ def main() -> int:
     try:
         # Figures may lie among the runs that a wildcard names.
         folders = [path for path in arguments.folders if not path.is_file()]
+        if not folders:
+            raise UserError("these are files: give the folders of runs or of a study")
         default = folders[0] / "curves" if len(folders) == 1 else Path("curves")
         runs = [run for folder in folders for run in find_runs(folder)]
         drawing = chosen(arguments, read_drawing(folders[0]) if len(folders) == 1 else Drawing())
         figure = plot_curves(load_curves(runs, drawing.x, drawing.smooth), drawing)
-        files = save_figure(figure, arguments.output or default, tuple(arguments.formats))
+        output = arguments.output or default
+        if output.suffix.removeprefix(".") in FORMATS:
+            output = output.with_suffix("")
+        files = save_figure(figure, output, tuple(arguments.formats))
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return UserError.exit_code

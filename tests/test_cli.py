@@ -241,7 +241,9 @@ def test_a_study_hands_its_runs_to_a_hydra_launcher(tmp_path: Path, launcher: st
 def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -> None:
     done = call(tmp_path, str(BIN / "resnet-study"), "depth=20")
     assert done.returncode == 2
-    expected = "error: there is no key depth: give study.nets=[{depth: 20, residual: false}, ...]\n"
+    expected = (
+        "error: there is no key depth: give 'study.nets=[{depth: 20, residual: false}, ...]'\n"
+    )
     assert done.stderr == expected
     done = call(tmp_path, str(BIN / "resnet-study"), "study.nets.depth=20")
     assert done.returncode == 2

@@ -142,7 +142,7 @@ def drop(name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (drop("layer2.0.conv1.weight"), "it has no layer2.0.conv1.weight"),
+        (drop("layer2.0.conv1.weight"), "they have no layer2.0.conv1.weight"),
         (lambda w: w | {"layer9.weight": torch.zeros(1)}, "the net has no layer9.weight"),
         (
             lambda w: w | {"layer1.0.downsample.0.weight": torch.zeros(1)},

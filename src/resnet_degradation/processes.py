@@ -52,6 +52,11 @@ def crowding(num_threads: int) -> str:
     )
 
 
+def on_cpu(num_threads: int) -> str:
+    """A CPU with so many threads, in words."""
+    return f"cpu, {num_threads} thread{'s' if num_threads > 1 else ''}"
+
+
 def num_cpus() -> int:
     """The CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):

@@ -301,7 +301,8 @@ class FinalErrors:
     def __str__(self) -> str:
         named = (("validation", self.val_error), ("test", self.test_error))
         parts = [f"{name} error {error:.2f} %" for name, error in named if error is not None]
-        return ", ".join([f"final training error {self.train_error:.2f} %", *parts])
+        last = f"last {self.num_train_images:,} images"
+        return ", ".join([f"final training error {self.train_error:.2f} % ({last})", *parts])
 
 
 def _first_measured(*errors: float | None) -> float | None:

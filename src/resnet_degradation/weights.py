@@ -130,7 +130,7 @@ def assign(net: nn.Module, weights: Weights, source: str) -> None:
     given = _without_counters(weights.items())
     if missing := next((name for name in wanted if name not in given), None):
         if given.keys() < wanted.keys():
-            raise WeightsError(_misfit(source, f"it has no {missing}", missing))
+            raise WeightsError(_misfit(source, f"they have no {missing}", missing))
         pairs = list(zip(wanted, given, strict=False))
     else:
         if extra := next((name for name in given if name not in wanted), None):

@@ -189,5 +189,11 @@ def plot_lesions(nets: list[Inspected[LesionRow]], title: str = "", dark: bool =
         many.xaxis.set_major_formatter("{x:g}")
         many.set_xlabel("how many are left out, at random")
         figure.subplots_adjust(left=0.08, right=0.98, top=0.85, bottom=0.22, wspace=0.06)
-        _finish(figure, nets, title, dark, "; band: one deviation over draws and seeds")
+        _finish(
+            figure,
+            nets,
+            title,
+            dark,
+            "; level lines: the whole net; band: one deviation over draws and seeds",
+        )
     return figure

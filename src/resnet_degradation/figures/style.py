@@ -116,6 +116,22 @@ def _shaded(colour: str, step: int) -> str:
     return "#" + "".join(f"{round(part + share * (150 - part)):02X}" for part in parts)
 
 
+def _write_logarithms_out(figure: "Figure") -> None:
+    """Let logarithmic axes say 20 where matplotlib would write LaTeX, which is not parsed here."""
+    from matplotlib.ticker import LogFormatter, LogFormatterMathtext
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+                axis.set_major_formatter(Plain())
+            if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
+                axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
+
+
 def save_figure(
     figure: "Figure", stem: Path, formats: tuple[str, ...] = FORMATS, dark: bool = False
 ) -> list[Path]:
@@ -123,6 +139,7 @@ def save_figure(
     import matplotlib as mpl
 
     stem.parent.mkdir(parents=True, exist_ok=True)
+    _write_logarithms_out(figure)
     # Without a date and with fixed identifiers, the same record gives the same file.
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     files = [stem.with_name(f"{stem.name}.{name}") for name in formats]

@@ -66,6 +66,8 @@ def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> S
         own = _digest(study, runs)
         if filed.study.name == name and own != _digest(filed.study, _runs(filed)):
             name = f"{name}-{data_name(runs[0])}-{own}"
+        if study.nets != filed.study.nets and study.title == filed.study.title:
+            study.title = ""  # it speaks of other nets
     folder = Path(config.output_dir) / "studies" / name
     return Study(study.name, runs, study.figures, _drawing(study), folder)
 

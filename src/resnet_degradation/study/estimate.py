@@ -14,6 +14,7 @@ from resnet_degradation.data.sources import load_source
 from resnet_degradation.durations import parse_duration
 from resnet_degradation.errors import DataError
 from resnet_degradation.nets import layer_costs, multiply_adds
+from resnet_degradation.processes import on_cpu
 from resnet_degradation.runs import is_finished, last_checkpoint
 from resnet_degradation.study.define import Study
 from resnet_degradation.train.net import make_net
@@ -199,7 +200,7 @@ def print_plan(study: Study, console: Console) -> None:
     )
     console.print(table)
     device = choose_device(study.runs[0])
-    where = f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+    where = on_cpu(torch.get_num_threads()) if device.type == "cpu" else str(device)
     notes = [f"Time: one run after another on {where}, as fast as {measured}"] if left else []
     if images.problem:
         notes.append(

@@ -54,7 +54,10 @@ class Comparison:
         """The difference, its spread over the seeds, and what it is measured against."""
         num_seeds = len(self.differences)
         spread = f" ± {stdev(self.differences):.2f}" if num_seeds > 1 else ""
-        seeds = f"{num_seeds} seeds" if num_seeds > 1 else "one seed, spread over seeds unknown"
+        seeds = {
+            1: "one seed, spread over seeds unknown",
+            2: "two seeds, which bound their spread badly: three do far better",
+        }.get(num_seeds, f"{num_seeds} seeds")
         return (
             f"{self.second} minus {self.first}: {self.mean:+.2f}{spread} points of training error "
             f"({seeds}; noise up to {self.threshold:.2f})"

@@ -160,7 +160,7 @@ class RunView:
     def row(self, row: Row) -> None:
         """Show a new row of the record."""
         self._shown = row.iteration
-        measured = self._errors.told(row)
+        measured = self._errors.told(row, in_place=not self.study.progress.disable)
         self.study.progress.update(self.bar, measured=measured)
         if self.study.progress.disable:
             done = f"{row.iteration:>6}/{self._total}"

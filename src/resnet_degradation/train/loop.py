@@ -121,7 +121,9 @@ def iterate_and_finish(run: Run, progress: View, wishes: Agreement) -> None:
 def last_good(run: Run) -> str:
     """Which checkpoint a run can be continued from, in words."""
     files = checkpoint_files(run.folder)
-    return f"Its last good checkpoint is {files[0].name}" if files else "It has no checkpoint yet"
+    if not files:
+        return "It has no checkpoint yet"
+    return f"Its last good checkpoint is {files[0].name}, in {run.folder}"
 
 
 def require_folder(output_dir: str) -> None:
@@ -302,6 +304,6 @@ def diverged(run: Run, iteration: int, what: str) -> DivergenceError:
     """The error of a run that diverged in an iteration, counted from 1."""
     return DivergenceError(
         f"{run.name} diverged: {what}, at rate {run.schedule.rate(iteration - 1):g}. "
-        f"{last_good(run)}, in {run.folder}. Lower recipe.lr, or begin gently with "
+        f"{last_good(run)}. Lower recipe.lr, or begin gently with "
         "recipe.warmup=always"
     )

@@ -91,8 +91,13 @@ class Errors:
     def __init__(self) -> None:
         self._held_out = ""
 
-    def told(self, row: Row) -> str:
-        """The training error of this row, and the held-out error as far as known."""
+    def told(self, row: Row, in_place: bool) -> str:
+        """The training error of this row, and the held-out error if it is of this row.
+
+        in_place: what is said replaces what was said before, so the last held-out error stays.
+        """
+        if not in_place:
+            self._held_out = ""
         if (error := row.held_out_error()) is not None:
             name = "val" if row.val_error is not None else "test"
             self._held_out = f" {name} {error:.1f}%"
@@ -174,7 +179,8 @@ class RunProgress:
 
     def row(self, row: Row) -> None:
         """Show a new row of the record."""
-        measured = f"{self._errors.told(row)} lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
+        errors = self._errors.told(row, in_place=self._bar is not None)
+        measured = f"{errors} lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
         if self._bar is not None:
             self._bar.update(self._task, measured=measured)
             return

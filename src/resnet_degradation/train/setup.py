@@ -26,7 +26,7 @@ from resnet_degradation.nets import ResNet, layer_costs, num_parameters
 from resnet_degradation.nets.blocks import norm_relu
 from resnet_degradation.nets.recompute import through_segments
 from resnet_degradation.nets.synchronised import synchronise
-from resnet_degradation.processes import num_cpus
+from resnet_degradation.processes import num_cpus, on_cpu
 from resnet_degradation.runs import COLUMNS, FinalErrors, Row, format_row, parse_row
 from resnet_degradation.train.checkpoint import (
     Checkpoint,
@@ -241,7 +241,7 @@ def describe(run: Run) -> str:
     """What is going to be run, in a few lines."""
     config, plan, size = run.config, run.plan, run.config.data.image_size
     held_out = ", ".join(f"{count:,} {split}" for split, count in run.batches.splits.items())
-    on = f"cpu, {torch.get_num_threads()} threads" if run.device.type == "cpu" else run.device.type
+    on = on_cpu(torch.get_num_threads()) if run.device.type == "cpu" else run.device.type
     if run.world.size > 1:
         on = f"{run.world.size} processes, each on {on}"
     epochs = plan.num_iterations / plan.iterations_per_epoch
