@@ -1,8 +1,10 @@
 """Figures are drawn from files alone, name what they show, and look the same everywhere."""
 
 import csv
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from helpers import composed_study, quiet, study_of
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.ticker import LogFormatterMathtext
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,7 +31,7 @@ from resnet_degradation.figures import (
 from resnet_degradation.figures.curves import Curve, NetCurves, caption
 from resnet_degradation.figures.drawing import read_drawing
 from resnet_degradation.figures.labels import spread_out
-from resnet_degradation.figures.style import COLOURS, colours
+from resnet_degradation.figures.style import COLOURS, colours, save_figure
 from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.nets import build_net, initialise
 from resnet_degradation.runs import find_runs, read_metrics, read_responses, write_metrics
@@ -217,6 +220,23 @@ def test_the_papers_error_axis_is_used_where_the_curves_allow_it() -> None:
     assert top([net_ending_at(55, 20), net_ending_at(66, 56)]) > 66
     (axes,) = plot_curves([*low, net_ending_at(62, 110)], Drawing(y_max=20)).axes
     assert "plain-110\n(ends at 62 %)" in {text.get_text() for text in axes.texts}
+
+
+def test_a_logarithmic_axis_shows_all_curves_and_is_labelled_in_plain_numbers(
+    tmp_path: Path,
+) -> None:
+    nets = [net_ending_at(error, depth) for error, depth in ((60, 56), (2, 110))]
+    nets[1] = replace(nets[1], config=replace(nets[1].config, residual=True))
+    panels = [PanelConfig(residual=False), PanelConfig(residual=True)]
+    figure = plot_curves(nets, Drawing(panels=panels, log=True))
+    for axes in figure.axes:
+        assert axes.get_ylim()[0] < 2
+    # matplotlib's own labels of such an axis are LaTeX.
+    figure.axes[0].yaxis.set_major_formatter(LogFormatterMathtext())
+    (file,) = save_figure(figure, tmp_path / "log", ("svg",))
+    told = re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text())
+    assert "10" in told
+    assert not any("$" in text for text in told)
 
 
 def test_long_runs_count_iterations_in_units_of_1e4_as_the_paper_does() -> None:

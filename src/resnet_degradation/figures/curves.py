@@ -222,7 +222,6 @@ def plot_curves(
             if drawing.log:
                 axes.set_yscale("log")
                 axes.yaxis.set_major_formatter("{x:g}")
-                axes.set_ylim(top=top)
             else:
                 axes.set_ylim(0, top)
             axes.set_title(panel.title or _usual_title(panel, members))
@@ -232,6 +231,8 @@ def plot_curves(
                 for net, shade in zip(members, shades, strict=True)
             ]
             labels.append([Label(name, shade, end) for name, shade, end in ends if end is not None])
+        if drawing.log:  # once all panels, which share the axis, have told how low it goes
+            rows[0][0].set_ylim(top=top)
         kinds = {panel.errors for panel, _ in shown}
         kind = "training " if kinds == {"training"} else ""
         rows[0][0].set_ylabel(f"{kind}error (%)")
