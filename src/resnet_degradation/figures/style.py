@@ -108,12 +108,14 @@ def on_page(colour: str, dark: bool) -> str:
 
 
 def _shaded(colour: str, step: int) -> str:
-    """The colour itself, and for every further step a tone farther towards grey."""
+    """The colour itself, and for every further step a tone farther towards grey, or from it."""
     if step == 0:
         return colour
-    share = 1 - 0.6**step
+    share = 1 - 0.5**step
     parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return "#" + "".join(f"{round(part + share * (150 - part)):02X}" for part in parts)
+    towards = (150, 150, 150) if max(parts) > min(parts) else (200, 60, 120)  # grey has no hue
+    mixed = (part + share * (aim - part) for part, aim in zip(parts, towards, strict=True))
+    return "#" + "".join(f"{round(value):02X}" for value in mixed)
 
 
 def _write_logarithms_out(figure: "Figure") -> None:
