@@ -75,8 +75,7 @@ def test_the_page_works_word_by_word(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     runs = {folder.name.rpartition("-")[0] for folder in outputs.glob("*/*") if is_finished(folder)}
     assert runs == {
-        *("ResNet-8-seed0", "ResNet-8-seed1"),
-        *("ResNet-8-NoLastReLU-seed0", "ResNet-8-NoLastReLU-seed1"),
+        f"ResNet-8{block}-seed{seed}" for block in ("", "-NoLastReLU") for seed in range(3)
     }
     assert len(list((outputs / "zeros").iterdir())) == 1
     (drawn,) = outputs.glob("studies/*/losses.png")

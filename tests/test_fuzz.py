@@ -101,6 +101,7 @@ def test_rows_come_back_as_they_were_recorded(
 # Configurations: what anybody might type
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     key=st.sampled_from(list(valid_keys(Config))),

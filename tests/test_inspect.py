@@ -409,7 +409,8 @@ def test_part_of_the_blocks_is_drawn_where_it_is_in_the_net(
         line for line in figure.axes[0].get_lines() if line.get_label() == "ResNet-20-width0.5"
     ]
     assert list(line.get_xdata()) == pytest.approx([0.5 / 9, 3.5 / 9, 6.5 / 9])  # type: ignore[arg-type]
-    assert any("one deviation over draws" in text.get_text() for text in figure.texts)
+    told = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+    assert "level lines: the whole net; band: one deviation over draws" in told
 
 
 def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(

@@ -52,6 +52,7 @@ def wait_for_checkpoint(folder: Path) -> None:
     wait_until(lambda: list(folder.rglob("iteration-*40-*.pt")))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     """The limit on the size of files admits everything but checkpoints."""
 
@@ -141,6 +142,7 @@ def as_anybody() -> list[str]:
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
 
 
+@pytest.mark.slow
 def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> None:
     process = start(tmp_path, *RUN)
     process.communicate()
@@ -191,6 +193,7 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(
     assert "No space left on device" in said(start(small_disk, *RUN, *streamed, root))
 
 
+@pytest.mark.slow
 def test_images_that_vanish_under_a_run_are_named(
     tmp_path: Path, digits_folder: Callable[..., Path]
 ) -> None:

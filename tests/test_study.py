@@ -204,6 +204,7 @@ def test_a_bug_in_one_run_shows_its_traceback_and_the_others_run(
     assert len(list(tmp_path.rglob("summary.json"))) == 3
 
 
+@pytest.mark.slow
 def test_runs_at_once_come_to_what_runs_in_turn_come_to(tmp_path: Path) -> None:
     in_turn, at_once = study_of(tmp_path / "a"), study_of(tmp_path / "b", "runtime.num_threads=1")
     run_study(in_turn, quiet())
