@@ -221,7 +221,6 @@ def plot_curves(
                 _draw(axes, net, panel, colour, drawing)
             if drawing.log:
                 axes.set_yscale("log")
-                axes.yaxis.set_major_formatter("{x:g}")
             else:
                 axes.set_ylim(0, top)
             axes.set_title(panel.title or _usual_title(panel, members))

@@ -1,6 +1,5 @@
 """What does a block do for the net? The error without it, one block at a time or several."""
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from torch import Tensor
 from resnet_degradation.inspect.residuals import named_blocks
 from resnet_degradation.nets import ResNet
 from resnet_degradation.nets.blocks import Block
+from resnet_degradation.nets.observed import observed
 from resnet_degradation.seeding import generator
 
-SIZE = 224  # of images that show how blocks change maps: none of those is a single value
+SIZE = 64  # of an image that shows how blocks change maps: none of those is a single value
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,19 @@ def removable(net: ResNet) -> dict[str, Block]:
 def keeping_shape(net: ResNet) -> dict[str, Block]:
     """The blocks that change neither the number of channels nor the map, seen in a pass."""
     blocks = named_blocks(net)
-    imitated = copy.deepcopy(net).to("meta").eval()  # computes shapes alone
     same: set[str] = set()
 
     def observe(name: str, before: Tensor, after: Tensor) -> None:
         if before.shape == after.shape:
             same.add(name)
 
-    for name, block in named_blocks(imitated).items():
+    hooks = [
         block.register_forward_hook(lambda _m, i, out, name=name: observe(name, i[0], out))
-    with torch.no_grad():
-        imitated(torch.empty(1, imitated.conv1.in_channels, SIZE, SIZE, device="meta"))
+        for name, block in blocks.items()
+    ]
+    first = net.conv1.weight
+    with observed(net, hooks, training=False), torch.no_grad():
+        net(torch.zeros(1, first.shape[1], SIZE, SIZE, device=first.device))
     return {name: block for name, block in blocks.items() if name in same}
 
 
@@ -87,11 +89,11 @@ def bypass(block: Block) -> None:
 
 
 def single_lesion(net: ResNet, name: str, error: Callable[[], float]) -> Lesion:
-    """The error without one block that can be removed.
+    """The error without one block, of those that are `removable`.
 
     error: measures the net as it is, in percent.
     """
-    with without([removable(net)[name]]):
+    with without([named_blocks(net)[name]]):
         return Lesion((name,), error())
 
 
