@@ -24,7 +24,7 @@ from resnet_degradation.inspect.lesions import (
     single_lesion,
     without,
 )
-from resnet_degradation.inspect.residuals import block_sizes, named_blocks
+from resnet_degradation.inspect.residuals import block_sizes
 from resnet_degradation.inspect.run import inspect
 from resnet_degradation.inspect.signals import layer_signals, layers_with_weights
 from resnet_degradation.inspect.tables import (
@@ -36,6 +36,7 @@ from resnet_degradation.inspect.tables import (
 from resnet_degradation.kernels import fused_norm_relu
 from resnet_degradation.nets import ResNet, build_net, initialise
 from resnet_degradation.nets.extension import extend, stage_statistics
+from resnet_degradation.nets.overrides import named_blocks
 from resnet_degradation.runs import Response, read_responses, read_signals
 from resnet_degradation.tables import write_table
 from resnet_degradation.train.progress import Silence

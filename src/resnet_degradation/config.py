@@ -122,6 +122,7 @@ class Settings:
     """What the runs of a study have in common."""
 
     shortcut: Optional[str] = None
+    shortcut_padding: Optional[str] = "behind"  # in the YAML files null: what the weights say
     width: float = 1.0
     family: Optional[str] = None
     block: Optional[str] = None
@@ -176,6 +177,7 @@ class NetConfig:
     depth: int = MISSING
     residual: bool = MISSING
     shortcut: Optional[str] = None
+    shortcut_padding: Optional[str] = None
     width: Optional[float] = None
     block: Optional[str] = None
     extends: Optional[int] = None
@@ -237,6 +239,7 @@ def settle(config: Config) -> Config:
         config,
         family=config.family or None,
         shortcut=config.shortcut or None,
+        shortcut_padding=config.shortcut_padding or "behind",
         block=config.block or None,
         data=dataclasses.replace(
             config.data, root=config.data.root or None, loader=config.data.loader or None
@@ -253,6 +256,10 @@ def settle(config: Config) -> Config:
         config,
         family=family,
         shortcut=shortcut if config.residual else None,
+        # Only option A has zeros to put somewhere.
+        shortcut_padding=(
+            config.shortcut_padding if config.residual and shortcut == "A" else "behind"
+        ),
         weights=weights,
         weights_digest=weights_digest,
         data=dataclasses.replace(config.data, root=_data_root(config.data)),
@@ -384,6 +391,7 @@ def file_digest(file: Path) -> str:
 def _check_choices(config: Config) -> None:
     choices: list[tuple[str, Any, tuple[str, ...]]] = [
         ("shortcut", config.shortcut or "A", ("A", "B", "C")),
+        ("shortcut_padding", config.shortcut_padding, ("behind", "around")),
         ("family", config.family or "cifar", FAMILIES),
         ("bottleneck_stride", config.bottleneck_stride, ("1x1", "3x3")),
         ("data.on_error", config.data.on_error, ("raise", "skip")),
@@ -634,6 +642,8 @@ def net_name(config: Config) -> str:
         name = f"ResNet-{config.depth}"
         if config.shortcut != default_shortcut(config.depth, cast(Family, config.family)):
             name += f"-{config.shortcut}"
+        if config.shortcut_padding == "around":
+            name += "-around"
     if config.width != 1:
         name += f"-width{config.width:g}"
     if config.block is not None:

@@ -1,16 +1,17 @@
 """What does a block do for the net? The error without it, one block at a time or several."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from resnet_degradation.inspect.residuals import named_blocks
 from resnet_degradation.nets import ResNet
 from resnet_degradation.nets.blocks import Block
 from resnet_degradation.nets.observed import observed
+from resnet_degradation.nets.overrides import named_blocks, replaced_methods
 from resnet_degradation.seeding import generator
 
 SIZE = 64  # of an image that shows how blocks change maps: none of those is a single value
@@ -55,37 +56,30 @@ def keeping_shape(net: ResNet) -> dict[str, Block]:
 
 @contextmanager
 def without(blocks: Iterable[Block]) -> Iterator[None]:
-    """For a while these blocks have F(x) = 0 if they are residual, and give x if they are plain.
-
-    Of a block with a forward pass of its own, F(x) is what `before_last_norm` or `branch` says.
-    """
-    chosen = list(blocks)
-    for block in chosen:
-        bypass(block)
-    try:
+    """For a while these blocks have F(x) = 0 if they are residual, and give x if they are plain."""
+    with ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(replaced_methods(block, bypass(block)))
         yield
-    finally:
-        for block in chosen:
-            for name in ("forward", "branch", "before_last_norm"):
-                block.__dict__.pop(name, None)
 
 
-def bypass(block: Block) -> None:
-    """Let a block have F(x) = 0 if it is residual, and give x if it is plain."""
+def bypass(block: Block) -> dict[str, Callable[..., Any]]:
+    """The methods with which a block has F(x) = 0 if it is residual, and gives x if it is plain.
+
+    A residual block with a `forward` of its own gets zeros from `branch` and `before_last_norm`.
+    """
     if not block.residual:
-        block.forward = lambda x: x  # type: ignore[method-assign]
-        return
+        return {"forward": lambda x: x}
 
     def zeros(x: Tensor) -> Tensor:
         return torch.zeros_like(block.shortcut(x))
 
     def zeros_and_norm(x: Tensor) -> tuple[Tensor, torch.nn.BatchNorm2d]:
         out = zeros(x)
-        # Whatever it multiplies by, what comes out is zero.
+        # This normalization of zeros gives zeros.
         return out, torch.nn.BatchNorm2d(out.shape[1], device=out.device).eval()
 
-    block.branch = zeros  # type: ignore[method-assign]
-    block.before_last_norm = zeros_and_norm  # type: ignore[method-assign]
+    return {"branch": zeros, "before_last_norm": zeros_and_norm}
 
 
 def single_lesion(net: ResNet, name: str, error: Callable[[], float]) -> Lesion:

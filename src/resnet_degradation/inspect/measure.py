@@ -10,13 +10,14 @@ from resnet_degradation.config import InspectionConfig
 from resnet_degradation.data import Batch, Batches
 from resnet_degradation.data.colours import evenly_spaced
 from resnet_degradation.data.views import Report
+from resnet_degradation.errors import ConfigError
 from resnet_degradation.inspect.lesions import (
     keeping_shape,
     random_lesions,
     removable,
     single_lesion,
 )
-from resnet_degradation.inspect.residuals import block_sizes, named_blocks
+from resnet_degradation.inspect.residuals import block_sizes
 from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.inspect.signals import layer_signals
 from resnet_degradation.inspect.tables import (
@@ -25,6 +26,7 @@ from resnet_degradation.inspect.tables import (
     LesionRow,
     SignalRow,
 )
+from resnet_degradation.nets.overrides import methods_called, named_blocks
 from resnet_degradation.runs import Response, Signals, read_signals
 from resnet_degradation.tables import write_table
 from resnet_degradation.train.net import make_net
@@ -32,8 +34,13 @@ from resnet_degradation.train.trained import Trained
 
 
 def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
-    """Write what is asked for of a trained net to inspection/ in its run's folder."""
+    """Write what is asked for of a trained net to inspection/ in its run's folder.
+
+    Raises ConfigError if that needs F(x) and a custom block does not tell it apart.
+    """
     folder, net = trained.folder / FOLDER, trained.net
+    if set(asked.what) & {"residuals", "lesions"} and net.has_own_blocks:
+        _check_branches(trained)
     folder.mkdir(exist_ok=True)
     held_out = _held_out(trained.batches) if set(asked.what) - {"signals"} else []
     images = [part for part, _ in held_out]
@@ -51,6 +58,18 @@ def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
     if "lesions" in asked.what:
         lesions = list(_lesions(trained, held_out, asked, report))
         write_table(folder / "lesions.csv", lesions, LesionRow)
+
+
+def _check_branches(trained: Trained) -> None:
+    """Raise ConfigError if a residual block computes F(x) by neither of the methods for it."""
+    blocks = named_blocks(trained.net)
+    for name, called in methods_called(trained.net, trained.config.data.image_size).items():
+        if blocks[name].residual and not called & {"branch", "before_last_norm"}:
+            raise ConfigError(
+                f"what=residuals and lesions need F(x), but {trained.config.block} computes it "
+                "inside of forward: let forward call self.branch(x), or give "
+                "'what=[responses,signals]'"
+            )
 
 
 def _held_out(batches: Batches) -> list[Batch]:

@@ -10,11 +10,7 @@ from resnet_degradation.inspect.tables import BlockSizes
 from resnet_degradation.nets import ResNet
 from resnet_degradation.nets.blocks import Block
 from resnet_degradation.nets.observed import observed
-
-
-def named_blocks(net: ResNet) -> dict[str, Block]:
-    """The blocks of a net by their names, in order."""
-    return {name: module for name, module in net.named_modules() if isinstance(module, Block)}
+from resnet_degradation.nets.overrides import named_blocks
 
 
 @torch.no_grad()
@@ -29,10 +25,13 @@ def block_sizes(net: ResNet, batches: Iterable[Tensor]) -> list[BlockSizes]:
         return []
     # Sums over images of both norms and of their ratio; the number of images.
     totals = {name: torch.zeros(4, dtype=torch.float64) for name in blocks}
+    is_identity = dict.fromkeys(blocks, True)
 
     def observe(name: str, block: Block, x: Tensor) -> None:
+        added = block.shortcut(x)
+        is_identity[name] &= added is x or torch.equal(added, x)
         branch, shortcut = (
-            part.flatten(1).double().norm(dim=1) for part in (block.branch(x), block.shortcut(x))
+            part.flatten(1).double().norm(dim=1) for part in (block.branch(x), added)
         )
         ratio = branch / shortcut.clamp(min=1e-12)
         sums = [branch.sum(), shortcut.sum(), ratio.sum(), torch.full_like(ratio[0], len(x))]
@@ -46,8 +45,7 @@ def block_sizes(net: ResNet, batches: Iterable[Tensor]) -> list[BlockSizes]:
         for images in batches:
             net(images)
     sizes = []
-    for number, (name, block) in enumerate(blocks.items(), 1):
+    for number, name in enumerate(blocks, 1):
         branch, shortcut, ratio = (totals[name][:3] / totals[name][3]).tolist()
-        is_identity = block.downsample is None
-        sizes.append(BlockSizes(number, name, branch, shortcut, ratio, is_identity))
+        sizes.append(BlockSizes(number, name, branch, shortcut, ratio, is_identity[name]))
     return sizes

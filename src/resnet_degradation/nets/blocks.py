@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from resnet_degradation.families import BlockKind
 
 Shortcut = Literal["A", "B", "C"]
+ShortcutPadding = Literal["behind", "around"]
 BottleneckStride = Literal["1x1", "3x3"]
 
 
@@ -36,19 +37,31 @@ NormRelu = Callable[[nn.BatchNorm2d, Tensor, Tensor | None], Tensor]
 
 
 class ZeroPaddedIdentity(nn.Module):
-    """Option A: the identity, subsampled by `stride`, with zeros for the channels it lacks."""
+    """Option A: the identity, subsampled by `stride`, with zeros for the channels it lacks.
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    The paper leaves open where the zeros go: all "behind" the existing channels, or "around" them,
+    half of them before and half behind.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        padding: ShortcutPadding = "behind",
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.extra_channels = out_channels - in_channels
+        self.padding = padding
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C + extra, H / stride, W / stride)."""
         # Windows of one value: the same as x[:, :, ::stride, ::stride], but the gradient of that
         # would lie in another memory format than all others.
         x = F.avg_pool2d(x, 1, self.stride)
-        return F.pad(x, (0, 0, 0, 0, 0, self.extra_channels))
+        before = self.extra_channels // 2 if self.padding == "around" else 0
+        return F.pad(x, (0, 0, 0, 0, before, self.extra_channels - before))
 
 
 def shortcut_path(
@@ -64,7 +77,12 @@ def shortcut_path(
 
 
 class Block(nn.Module):
-    """ReLU(F(x) + shortcut(x)) where `residual`, ReLU(F(x)) where plain (figure 2)."""
+    """ReLU(F(x) + shortcut(x)) where `residual`, ReLU(F(x)) where plain (figure 2).
+
+    A subclass may override `branch`, or `before_last_norm` which the default `branch` calls, and
+    `shortcut`: the forward pass, inspection and lesions all use them. One that overrides `forward`
+    decides itself what is computed.
+    """
 
     expansion: int
 
@@ -97,8 +115,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, channels * expansion, H / stride, W / stride)."""
-        out, norm = self.before_last_norm(x)
-        return self.norm_relu(norm, out, self.shortcut(x) if self.residual else None)
+        if getattr(self.branch, "__func__", None) is Block.branch:
+            # Its last normalization, the addition and the ReLU can be one operation.
+            out, norm = self.before_last_norm(x)
+            return self.norm_relu(norm, out, self.shortcut(x) if self.residual else None)
+        out = self.branch(x)
+        return F.relu(out + self.shortcut(x) if self.residual else out)
 
 
 class BasicBlock(Block):

@@ -50,9 +50,11 @@ def extend(shallow: ResNet, deep: ResNet, batches: Iterable[Tensor]) -> None:
 
 def _check(shallow: ResNet, deep: ResNet) -> None:
     blocks = [m for net in (shallow, deep) for s in net.stages() for m in s.children()]
-    if not all(isinstance(block, BasicBlock) and not block.residual for block in blocks):
+    # A subclass may compute something else, of which these weights make no identity.
+    if not all(type(block) is BasicBlock and not block.residual for block in blocks):
         raise ConfigError(
-            "only a plain net of basic blocks (no bottlenecks) extends another: residual=false"
+            "only a plain net of basic blocks (no bottlenecks, no custom blocks) extends another: "
+            "residual=false"
         )
     lengths = [[len(list(stage.children())) for stage in net.stages()] for net in (shallow, deep)]
     if len(lengths[0]) != len(lengths[1]) or any(

@@ -8,6 +8,8 @@ from resnet_degradation.nets.blocks import (
     BottleneckStride,
     NormRelu,
     Shortcut,
+    ShortcutPadding,
+    ZeroPaddedIdentity,
     make_block,
     norm_relu,
 )
@@ -31,6 +33,7 @@ class ResNet(nn.Module):
         bottleneck_stride: BottleneckStride,
         in_channels: int,
         own_block: type[Block] | None,
+        shortcut_padding: ShortcutPadding,
     ) -> None:
         super().__init__()
         self.arch = arch
@@ -63,6 +66,9 @@ class ResNet(nn.Module):
                 blocks.append(block)
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, num_classes)
+        for module in self.modules():  # of custom blocks too, whose constructor does not know it
+            if isinstance(module, ZeroPaddedIdentity):
+                module.padding = shortcut_padding
         # Blocks of each stage whose activations are computed again together; None: all are kept.
         self.segment_lengths: list[int] | None = None
 
@@ -109,6 +115,7 @@ def build_net(
     bottleneck_stride: BottleneckStride = "1x1",
     in_channels: int = 3,
     own_block: type[Block] | None = None,
+    shortcut_padding: ShortcutPadding = "behind",
 ) -> ResNet:
     """A net of the paper, not yet initialised by its recipe (see `initialise`).
 
@@ -118,6 +125,8 @@ def build_net(
     width: factor on every number of channels; 1 is the paper's.
     bottleneck_stride: which layer of a bottleneck block halves the map; "1x1" is the paper's.
     own_block: what to stack in place of the paper's blocks; a class made as BasicBlock is.
+    shortcut_padding: where option A puts its zero channels, "behind" the existing ones or "around"
+        them, which the paper leaves open.
 
     Raises ConfigError if the family has no net of that depth.
     """
@@ -130,6 +139,7 @@ def build_net(
         bottleneck_stride,
         in_channels,
         own_block,
+        shortcut_padding,
     )
 
 

@@ -87,7 +87,8 @@ def _runs(config: StudyRunConfig) -> list[Config]:
     for seed in config.seeds:
         for net in config.study.nets:
             own: dict[str, Any] = {"depth": net.depth, "residual": net.residual, "seed": seed}
-            given = {key: getattr(net, key) for key in ("shortcut", "width", "block", "extends")}
+            keys = ("shortcut", "shortcut_padding", "width", "block", "extends")
+            given = {key: getattr(net, key) for key in keys}
             own |= {key: value for key, value in given.items() if value is not None}
             runs.append(settle(Config(**(shared | own))))
     folders = [run_folder(run) for run in runs]

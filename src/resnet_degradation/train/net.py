@@ -6,7 +6,8 @@ from resnet_degradation.config import Config
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.families import Family
 from resnet_degradation.nets import ResNet, build_net, initialise
-from resnet_degradation.nets.blocks import Block, BottleneckStride, Shortcut
+from resnet_degradation.nets.blocks import Block, BottleneckStride, Shortcut, ShortcutPadding
+from resnet_degradation.nets.overrides import check_overrides
 from resnet_degradation.plugins import load_own
 
 
@@ -24,7 +25,10 @@ def own_block(name: str) -> type[Block]:
 
 
 def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResNet:
-    """The net of a settled configuration, with its initial weights if `initialised`."""
+    """The net of a settled configuration, with its initial weights if `initialised`.
+
+    Raises ConfigError if its custom block cannot be found or used.
+    """
     net = build_net(
         config.depth,
         config.residual,
@@ -34,7 +38,10 @@ def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResN
         width=config.width,
         bottleneck_stride=cast(BottleneckStride, config.bottleneck_stride),
         own_block=None if config.block is None else own_block(config.block),
+        shortcut_padding=cast(ShortcutPadding, config.shortcut_padding),
     )
+    if config.block is not None:
+        check_overrides(net, config.data.image_size)
     if initialised:
         initialise(net, config.seed)
     return net
