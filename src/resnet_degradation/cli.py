@@ -25,7 +25,7 @@ from resnet_degradation.config import (
     InspectionConfig,
     NetConfig,
     StudyRunConfig,
-    resolve,
+    settle,
 )
 from resnet_degradation.errors import ConfigError, Stopped, UserError, explain, one_line_warnings
 from resnet_degradation.processes import place, rank
@@ -66,14 +66,23 @@ def settled(*overrides: str) -> Config:
     """
     register_schemas()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return resolve(compose("config", overrides=list(overrides)))
+        return _settled(compose("config", overrides=list(overrides)))
+
+
+def _settled(composed: DictConfig) -> Config:
+    config = cast(Config, OmegaConf.to_object(composed))
+    if config.weights:
+        from resnet_degradation.train.net import with_shortcuts_of_weights
+
+        config = with_shortcuts_of_weights(config)
+    return settle(config)
 
 
 def train() -> NoReturn:
     """`resnet-train`: one run, or with -m one for every combination."""
 
     def run(composed: DictConfig) -> None:
-        config = resolve(composed)
+        config = _settled(composed)
         from resnet_degradation.train.launch import train_on_devices
         from resnet_degradation.train.progress import RunProgress, Terminal
 

@@ -1,7 +1,7 @@
 """The schema of the configuration, its cross-field rules, and the identity of a run.
 
 The YAML files in `conf/` are merged into these dataclasses by Hydra, so an unknown key or a
-wrong type fails while the command line is read. `resolve` then checks what no single field can
+wrong type fails while the command line is read. `settle` then checks what no single field can
 tell and settles what was left open, before anything is built. Nothing here imports torch.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union, cast
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING
 
 from resnet_degradation.durations import is_fraction, normal_duration, parse_duration
 from resnet_degradation.errors import ConfigError
@@ -223,18 +223,11 @@ class StudyRunConfig(Settings):
     plan: bool = False
 
 
-def resolve(composed: DictConfig) -> Config:
-    """The typed, checked and settled form of a composed configuration of one run.
+def settle(config: Config) -> Config:
+    """Check every rule between fields and fill in what was left open.
 
     Raises ConfigError, naming the key and what is valid, for whatever cannot be run.
     """
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, Config)
-    return settle(config)
-
-
-def settle(config: Config) -> Config:
-    """Check every rule between fields and fill in what was left open; see `resolve`."""
     config = dataclasses.replace(
         config,
         family=config.family or None,

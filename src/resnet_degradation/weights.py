@@ -1,15 +1,17 @@
 """Weights from files and into files: this project's, torchvision's, and those of others.
 
-Our layers carry torchvision's names, so that weights go from one to the other as they are. Weights
-under other names are taken if they come in the same order and have the same shapes.
+Our layers carry torchvision's names, so that weights go from one to the other as they are. Names of
+other public layouts are translated (see layouts). Weights under unknown names are taken if they
+come in the same order and have the same shapes.
 """
 
 import io
 import pickle
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -18,26 +20,35 @@ from torch import Tensor, nn
 
 from resnet_degradation.errors import WeightsError
 from resnet_degradation.files import replaced
+from resnet_degradation.layouts import Layout, depth_of, foreign_net, recognise, translated
 from resnet_degradation.nets import ResNet
-from resnet_degradation.nets.blocks import Bottleneck
+from resnet_degradation.nets.blocks import Bottleneck, ZeroPaddedIdentity
 
-# What wrappers of a net put before the names of its layers.
-PREFIXES = ("module.", "_orig_mod.")
 # Under which names others keep the weights beside other things.
 WITHIN = ("state_dict", "model_state_dict", "model_state", "model", "net")
 # How many batches a layer has seen is no weight, and old files do not tell it.
 COUNTER = "num_batches_tracked"
-# The name of the safetensors metadata that tells where a bottleneck block halves its map.
-STRIDE_KEY = "bottleneck_stride"
+# What shapes do not tell of a net: where a bottleneck block halves its map, and where option A puts
+# its zeros. Files that are written here say it beside the tensors, under these names.
+STRIDE_KEY, PADDING_KEY = "bottleneck_stride", "shortcut_padding"
+DEFAULTS = {STRIDE_KEY: "1x1", PADDING_KEY: "behind"}
 
 Weights = dict[str, Tensor]
 
 
-def read_weights(file: Path) -> tuple[Weights, dict[str, str]]:
+class WeightsFile(NamedTuple):
+    """The content of a file of weights."""
+
+    weights: Weights  # in the file's order, under this project's names where its own are known
+    metadata: dict[str, str]  # what it says of them
+    layout: Layout
+
+
+def read_weights(file: Path) -> WeightsFile:
     """The tensors in a file by their names, in order, and what else it says of them.
 
     It may be a checkpoint of this project, a state dict, something that holds one under a usual
-    name, or safetensors. Code in it is not executed. Names lose what wrappers put before them.
+    name, or safetensors. Code in it is not executed.
 
     Raises WeightsError if it is none of these.
     """
@@ -61,14 +72,14 @@ def read_weights(file: Path) -> tuple[Weights, dict[str, str]]:
         raise WeightsError(f"{file} is no file of weights, or damaged") from error
     if not isinstance(loaded, dict) or not loaded:
         raise WeightsError(f"{file} holds no weights by name")
-    weights: Weights = {}
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise WeightsError(f"{file} is no state dict: {name} in it is no tensor")
         if value.is_meta or value.layout != torch.strided or not _is_real(value):
             raise WeightsError(f"{file} cannot be used: {name} in it is no array of real numbers")
-        weights[_own_name(name)] = value
-    return weights, metadata
+    names = translated(list(loaded))
+    layout = recognise(names, metadata.get(PADDING_KEY))
+    return WeightsFile({names[n]: value for n, value in loaded.items()}, metadata, layout)
 
 
 def _is_real(value: Tensor) -> bool:
@@ -80,23 +91,19 @@ def _state_dict(loaded: Any) -> tuple[Any, dict[str, str]]:
     if not isinstance(loaded, dict):
         return None, {}
     if isinstance(parts := loaded.get("parts"), dict):  # a checkpoint of ours
-        stride = loaded.get("belongs_to", {}).get("bottleneck_stride", "1x1")
-        return parts.get("net"), {STRIDE_KEY: stride}
+        settings = loaded.get("belongs_to", {})
+        return parts.get("net"), {k: settings.get(k, usual) for k, usual in DEFAULTS.items()}
     for name in WITHIN:
         if isinstance(loaded.get(name), dict):
-            return loaded[name], {}
-    return loaded, {}
-
-
-def _own_name(name: str) -> str:
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
+            return _state_dict(loaded[name])
+    # torch keeps this attribute of a state dict, by the names of modules; "" is the whole net.
+    of_net = getattr(loaded, "_metadata", {}).get("", {})
+    return loaded, {key: of_net[key] for key in DEFAULTS if key in of_net}
 
 
 def num_classes(file: Path) -> int:
     """How many classes the weights in a file tell apart: the biases of their last layer."""
-    weights, _ = read_weights(file)
+    weights = read_weights(file).weights
     vectors = [value for value in _without_counters(weights.items()).values() if value.dim() == 1]
     bias = weights.get("fc.bias", vectors[-1] if vectors else None)
     if bias is None:
@@ -104,14 +111,19 @@ def num_classes(file: Path) -> int:
     return len(bias)
 
 
-def load_weights(net: ResNet, file: Path) -> None:
-    """Give a net the weights and running statistics in a file.
+def load_weights(net: ResNet, file: Path) -> str:
+    """Give a net the weights and running statistics in a file; what the file was taken for.
 
-    They go by their names, if these are the net's, or else by their order, which safetensors do not
-    keep. Raises WeightsError, naming the first tensor that does not fit, unless all do; the net is
-    then as it was.
+    They go by their names, if these are the net's or known, or else by their order, which
+    safetensors do not keep. A warning says where zeros of option A go otherwise in the file's net.
+
+    Raises WeightsError, naming the first tensor that does not fit, unless all do; the net is then
+    as it was.
     """
-    weights, metadata = read_weights(file)
+    weights, metadata, layout = read_weights(file)
+    if not net.has_own_blocks:
+        check_kind(weights, str(file))
+        _check_depth(net, weights, str(file))
     _check_stride(net, file, metadata)
     own = _without_counters(net.state_dict().items()).keys()
     given = _without_counters(weights.items()).keys()
@@ -122,6 +134,38 @@ def load_weights(net: ResNet, file: Path) -> None:
             "keep no order by which other names could be understood: save them as .pt"
         )
     assign(net, weights, str(file))
+    return f"{file.name}: {layout.name}{_shortcuts(net, file, layout)}"
+
+
+def _shortcuts(net: ResNet, file: Path, layout: Layout) -> str:
+    """Which shortcuts a net has that was given the weights in a file; nothing if it is plain."""
+    padding = shortcut_padding(net)
+    if padding is None:
+        return f", shortcut={layout.shortcut}" if layout.shortcut in ("B", "C") else ""
+    if layout.shortcut_padding not in (None, padding):
+        warnings.warn(
+            f"{file} is of a net with shortcut_padding={layout.shortcut_padding}, and "
+            f"shortcut_padding={padding} is used, as given",
+            stacklevel=3,
+        )
+    return f", shortcut=A with shortcut_padding={padding}"
+
+
+def check_kind(weights: Weights, source: str) -> None:
+    """Raise WeightsError for weights of a kind of net that the paper does not have."""
+    if kind := foreign_net(weights):
+        raise WeightsError(f"the weights in {source} fit no net here: they have {kind}")
+
+
+def _check_depth(net: ResNet, weights: Weights, source: str) -> None:
+    there = depth_of(weights)
+    if there is not None and there[1] != net.arch.num_blocks:
+        depth, blocks = there
+        raise WeightsError(
+            f"the weights in {source} do not fit the net: they are of a net of depth {depth} with "
+            f"{', '.join(map(str, blocks))} blocks in its stages, and depth={net.arch.depth} has "
+            f"{', '.join(map(str, net.arch.num_blocks))}"
+        )
 
 
 def assign(net: nn.Module, weights: Weights, source: str) -> None:
@@ -142,6 +186,8 @@ def assign(net: nn.Module, weights: Weights, source: str) -> None:
             hint = ""
             if name.startswith("fc.") and len(given[other]) != len(wanted[name]):
                 hint = f" ({len(given[other])} classes there, {len(wanted[name])} in the data)"
+            elif name != other and other in wanted:
+                hint = " (another order of layers, as that of pre-activation nets)"
             raise WeightsError(
                 f"the weights in {source} do not fit the net: the first that does not is {label}: "
                 f"it is {_shape(given[other])}, and {_shape(wanted[name])} is wanted{hint}"
@@ -153,6 +199,12 @@ def assign(net: nn.Module, weights: Weights, source: str) -> None:
             f"the weights in {source} do not fit the net: {len(given)} tensors instead of "
             f"{len(wanted)}; the first that is {what} is {first}"
         )
+    for name, other in pairs:
+        if not given[other].to(wanted[name].dtype).isfinite().all():
+            raise WeightsError(
+                f"the weights in {source} cannot be used: {other} in them is not finite (NaN or "
+                "infinite): the training that they are from diverged, or the file is damaged"
+            )
     with torch.no_grad():
         for name, other in pairs:
             wanted[name].copy_(given[other])
@@ -207,23 +259,30 @@ def bottleneck_stride(net: ResNet) -> str | None:
     return "3x3" if any(block.conv2.stride != (1, 1) for block in blocks) else "1x1"
 
 
+def shortcut_padding(net: ResNet) -> str | None:
+    """Where a net's shortcuts put the zeros of option A; None if it has no such shortcuts."""
+    return next((m.padding for m in net.modules() if isinstance(m, ZeroPaddedIdentity)), None)
+
+
 def write_weights(net: ResNet, file: Path, about: dict[str, str]) -> None:
     """Write a net's weights and running statistics under torchvision's names.
 
-    To a .safetensors file, which also says `about` what net they are, or to a .pt or .pth file,
-    which torch.load reads. Raises WeightsError for another kind of file, OSError if it cannot be
-    written.
+    To a .safetensors file, or to a .pt or .pth file, which torch.load reads. Beside the tensors it
+    says `about` what net they are, and what their shapes leave open. Raises WeightsError for
+    another kind of file, OSError if it cannot be written.
     """
     check_export(file)
     weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    left_open = {STRIDE_KEY: bottleneck_stride(net), PADDING_KEY: shortcut_padding(net)}
+    metadata = {**about, **{key: value for key, value in left_open.items() if value is not None}}
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix == ".safetensors":
-        stride = bottleneck_stride(net)
-        metadata = {"format": "pt", **about} | ({} if stride is None else {STRIDE_KEY: stride})
-        content = save(weights, metadata=metadata)
+        content = save(weights, metadata={"format": "pt", **metadata})
     else:
+        state = OrderedDict(weights)
+        state._metadata = {"": metadata}  # type: ignore[attr-defined]  # see _state_dict
         buffer = io.BytesIO()
-        torch.save(weights, buffer)
+        torch.save(state, buffer)
         content = buffer.getvalue()
     with replaced(file, "wb") as stream:
         stream.write(content)

@@ -18,6 +18,7 @@ from resnet_degradation.config import (
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.processes import place
 from resnet_degradation.runs import find_runs
+from resnet_degradation.train.net import with_shortcuts_of_weights
 from resnet_degradation.train.trained import config_of_run
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
@@ -95,7 +96,7 @@ def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation
         config = _of_run(asked, Path(asked.run), changed_keys(composed, as_filed))
     else:
         own = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Config)}
-        config = settle(Config(**own))
+        config = settle(with_shortcuts_of_weights(Config(**own)))
     shorter_side = usual_shorter_side(config) if asked.shorter_side is None else asked.shorter_side
     scales = usual_scales(config) if asked.scales is None else tuple(asked.scales)
     _check_sizes(asked, config, shorter_side, scales)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resnet_degradation import paper
-from resnet_degradation.config import data_name, net_name
+from resnet_degradation.config import Config, data_name, net_name
 from resnet_degradation.data import Batches, find_images
 from resnet_degradation.data.protocols import EvalProtocol, ProtocolName
 from resnet_degradation.data.sources import Source
@@ -36,6 +36,9 @@ from resnet_degradation.weights import (
     num_classes,
     write_weights,
 )
+
+# Of imported weights, an error that closes less of the distance from guessing to none is reported.
+LEAST_OF_A_NET = 0.25
 
 
 @dataclass(frozen=True)
@@ -62,20 +65,22 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
     began = time.monotonic()
     record = evaluation.record()
     if evaluation.protocol == "none":
-        net = _net(evaluation, checkpoint, _num_classes(evaluation, checkpoint))
+        net = _net(evaluation, checkpoint, _num_classes(evaluation, checkpoint), view)
         classes = [] if evaluation.run is None else read_classes(evaluation.run) or []
         tested: list[SplitErrors] = []
     else:
         source = find_images(config, view.prepare)
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
-        net = _net(evaluation, checkpoint, len(classes)).to(device)
+        net = _net(evaluation, checkpoint, len(classes), view).to(device)
         batches = batches_to_look_at(config, source, device, view.prepare)
         record.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
         tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
         seconds = time.monotonic() - began
         told = _told(evaluation, tested, checkpoint) | {"seconds": seconds} | environment(device)
         _show(evaluation, tested, checkpoint, console)
+        if checkpoint is None and (note := near_chance(config, tested, len(classes))):
+            console.print(note, highlight=False, markup=False)
         with replaced(record) as stream:
             json.dump(told, stream, indent=2)
             stream.write("\n")
@@ -87,10 +92,33 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
     return tested
 
 
-def _net(evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int) -> ResNet:
+def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> str | None:
+    """What is usually wrong, if weights from a file do hardly better than guessing; else None."""
+    guessing = 100 * (1 - 1 / num_classes)
+    worst = max(one.errors[1] for one in tested)
+    if worst <= (1 - LEAST_OF_A_NET) * guessing:
+        return None
+    causes = [
+        f"other mean and std of the images (here data.mean={config.data.mean}, "
+        f"data.std={config.data.std or 'null'})",
+        "another order of the classes (here as the data set's, or of the folders' names)",
+    ]
+    if config.residual and config.shortcut == "A":
+        causes.append(
+            f"option A's zeros elsewhere (here shortcut_padding={config.shortcut_padding})"
+        )
+    return (
+        f"An error of {worst:.2f} % is near chance ({guessing:.2f} %). If these weights do better "
+        f"elsewhere, the usual causes are: {'; '.join(causes)}."
+    )
+
+
+def _net(
+    evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int, view: View
+) -> ResNet:
     net = make_net(evaluation.config, num_classes, initialised=False)
     if checkpoint is None:
-        load_weights(net, Path(str(evaluation.config.weights)))
+        view.say(load_weights(net, Path(str(evaluation.config.weights))))
     else:
         assign(net, checkpoint.parts["net"], f"the checkpoint of {evaluation.run}")
     return net

@@ -1,5 +1,7 @@
 """The net of a configuration."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 from resnet_degradation.config import Config
@@ -9,6 +11,7 @@ from resnet_degradation.nets import ResNet, build_net, initialise
 from resnet_degradation.nets.blocks import Block, BottleneckStride, Shortcut, ShortcutPadding
 from resnet_degradation.nets.overrides import check_overrides
 from resnet_degradation.plugins import load_own
+from resnet_degradation.weights import check_kind, read_weights
 
 
 def own_block(name: str) -> type[Block]:
@@ -45,3 +48,22 @@ def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResN
     if initialised:
         initialise(net, config.seed)
     return net
+
+
+def with_shortcuts_of_weights(config: Config) -> Config:
+    """A configuration that is not settled yet, with the shortcuts that its weights are of.
+
+    What it says of shortcuts itself stays. Raises WeightsError for a file that holds no weights, or
+    those of no net of the paper; one that is not there is left for `settle` to refuse.
+    """
+    file = Path(config.weights or "").expanduser()
+    if not config.weights or not file.is_file():
+        return config
+    weights, _, layout = read_weights(file)
+    if not config.block:
+        check_kind(weights, str(file))
+    return replace(
+        config,
+        shortcut=config.shortcut or layout.shortcut,
+        shortcut_padding=config.shortcut_padding or layout.shortcut_padding,
+    )

@@ -80,6 +80,7 @@ class Run:
     begun: dict[str, Any]  # where the run was begun
     first_batch: Batch | None = None  # once it was looked at
     extension: Extension | None = None  # if it just began as a shallower net that was extended
+    layout: str | None = None  # of the file whose weights it just began with
 
     def parts(self) -> dict[str, Any]:
         """What has a state that continuing exactly needs; the data needs only the iteration."""
@@ -202,7 +203,7 @@ def prepare(config: Config, world: World = ALONE, report: Report = no_report) ->
     if (checkpoint := world.from_main(lambda: load_checkpoint(run.folder))) is not None:
         run.take_up(checkpoint)
     elif config.weights is not None:
-        load_weights(net, Path(config.weights))
+        run.layout = load_weights(net, Path(config.weights))
     elif config.extends is not None:
         num_batches = max(1, round(plan.iterations_per_epoch))
         run.extension = extend_shallow(config, net, batches, num_batches, world, report)
@@ -257,6 +258,8 @@ def describe(run: Run) -> str:
         lines.append("batch normalization by torch: with a C compiler (cc) it would be faster")
     if config.weights is not None:
         lines.append(f"begun with the weights in {config.weights}")
+    if run.layout is not None:
+        lines.append(run.layout)
     if run.extension is not None:
         lines.append(str(run.extension))
     if run.skipped:
