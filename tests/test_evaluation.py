@@ -15,6 +15,7 @@ import torchvision
 from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_sample_images
+from test_weights import PublicNet
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,10 +38,11 @@ from resnet_degradation.evaluate import (
     image_scores,
 )
 from resnet_degradation.evaluation.define import Evaluation, resolve_evaluation
-from resnet_degradation.evaluation.run import SplitErrors, evaluate
+from resnet_degradation.evaluation.run import SplitErrors, evaluate, near_chance
 from resnet_degradation.nets import ResNet, build_net, initialise
 from resnet_degradation.runs import read_final_errors
-from resnet_degradation.train.progress import Silence
+from resnet_degradation.train.checkpoint import load_checkpoint, save_checkpoint
+from resnet_degradation.train.progress import RunProgress, Silence
 from resnet_degradation.weights import read_weights
 
 Tiny = Callable[..., Config]
@@ -322,12 +324,111 @@ def test_exported_weights_have_the_error_of_their_run(
     assert all(torch.equal(value, again[0][name]) for name, value in exported[0].items())
 
 
+def trained_public_net(images: Tensor, labels: Tensor) -> PublicNet:
+    """A public ResNet-20, with half of option A's zeros on each side, trained by plain torch."""
+    torch.manual_seed(0)
+    net = PublicNet([3, 3, 3], [16, 32, 64], "around")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(60):
+        batch = torch.randint(len(labels), (64,))
+        optimizer.zero_grad()
+        F.cross_entropy(net(images[batch]), labels[batch]).backward()
+        optimizer.step()
+    return net.eval()
+
+
+def test_public_weights_have_the_error_of_their_own_net_to_the_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits: Any = load_digits(8)
+    mean, std = torch.tensor([0.3, 0.4, 0.5]), torch.tensor([0.3, 0.4, 0.5])
+    train, val = (
+        (part.images / 255 - mean[:, None, None]) / std[:, None, None]
+        for part in (digits.train, digits.held_out["val"])
+    )
+    theirs = trained_public_net(train, digits.train.labels)
+    named = {f"module.{name}": value for name, value in theirs.state_dict().items()}
+    file = tmp_path / "resnet20.th"
+    torch.save({"state_dict": named, "best_prec1": 80.0}, file)
+    with torch.no_grad():
+        wrong = theirs(val).argmax(dim=1) != digits.held_out["val"].labels
+    common = (
+        *(f"weights={file}", "depth=20", "data.image_size=8", f"output_dir={tmp_path}"),
+        *("data.mean=[0.3,0.4,0.5]", "data.std=[0.3,0.4,0.5]"),
+    )
+    console = Console(width=200)
+    (tested,) = evaluate(evaluation_of(*common), console, RunProgress(console))
+    assert tested.errors[1] == pytest.approx(100 * float(wrong.float().mean()), abs=1e-6)
+    assert tested.errors[1] < 30
+    printed = capsys.readouterr().out
+    assert "resnet20.th: the public CIFAR layout" in printed
+    assert "ResNet-20-around, digits: center" in printed
+    assert "near chance" not in printed
+    # Exported, they are the same net.
+    for suffix in (".safetensors", ".pt"):
+        exported = tmp_path / f"exported{suffix}"
+        carry_out(*common, f"export={exported}")
+        (again,) = carry_out(f"weights={exported}", *common[1:])
+        assert again.errors == tested.errors
+    # With the zeros elsewhere, or the classes in another order, it is another net.
+    with pytest.warns(UserWarning, match="shortcut_padding=behind is used, as given"):
+        (behind,) = carry_out(*common, "shortcut_padding=behind")
+    assert behind.errors[1] > tested.errors[1] + 20
+    for name in ("module.linear.weight", "module.linear.bias"):
+        named[name] = named[name].roll(1, dims=0)
+    torch.save(named, file)
+    evaluate(evaluation_of(*common), console, RunProgress(console))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "is near chance (90.00 %). If these weights do better elsewhere" in printed
+    for cause in ("data.mean=[0.3, 0.4, 0.5]", "order of the classes", "shortcut_padding=around"):
+        assert cause in printed
+
+
+@pytest.mark.parametrize(
+    ("error", "num_classes", "is_near"),
+    [
+        (90.0, 10, True),
+        (77.0, 10, True),
+        (94.0, 10, True),
+        (50.0, 10, False),
+        (98.0, 100, True),
+        (60.0, 100, False),
+        (99.9, 1000, True),
+        (70.0, 1000, False),
+        (45.0, 2, True),
+        (10.0, 2, False),
+    ],
+)
+def test_near_chance_depends_on_the_number_of_classes(
+    settled: Settled, error: float, num_classes: int, is_near: bool
+) -> None:
+    tested = [SplitErrors("val", 100, 1, {1: error})]
+    for config in (settled(), settled("residual=false")):
+        note = near_chance(config, tested, num_classes)
+        assert (note is not None) == is_near
+        if note is not None:
+            assert ("shortcut_padding" in note) == config.residual
+
+
+def test_a_run_whose_weights_are_not_finite_is_not_evaluated(
+    tiny: Tiny, train_run: TrainRun
+) -> None:
+    folder = train_run(tiny("recipe.iterations=2"))
+    checkpoint = load_checkpoint(folder)
+    assert checkpoint is not None
+    checkpoint.parts["net"]["fc.bias"][0] = float("nan")
+    save_checkpoint(folder, checkpoint)
+    with pytest.raises(WeightsError, match=r"fc\.bias in them is not finite"):
+        carry_out(f"run={folder}")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         ([], "name what to evaluate: run=FOLDER"),
         (["run=RUN", "weights=x.pt"], "give one of them"),
         (["run=RUN", "depth=56"], "depth is given, but run="),
+        (["run=RUN", "shortcut_padding=behind"], "shortcut_padding is given, but run="),
         (["run=RUN", "data=cifar10"], "data.* is given, but run="),
         (["run=RUN", "protocol=five-crop"], "choose center, ten-crop, multi-scale"),
         (["run=RUN", "protocol=none"], "protocol=none tests nothing"),

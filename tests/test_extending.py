@@ -11,21 +11,34 @@ import pytest
 import torch
 from helpers import composed_study
 from test_train import TrainRun, assert_equal_states, final_state
+from torch.nn import functional as F
 
 from resnet_degradation.cli import settled
-from resnet_degradation.config import run_folder
+from resnet_degradation.config import InspectionConfig, run_folder
 from resnet_degradation.data.sources import Arrays, Source, load_source
 from resnet_degradation.errors import ConfigError, DataError
+from resnet_degradation.evaluate import top1_error
 from resnet_degradation.inspect.lesions import keeping_shape, without
+from resnet_degradation.inspect.residuals import block_sizes
+from resnet_degradation.inspect.responses import layer_responses
+from resnet_degradation.inspect.run import inspect
 from resnet_degradation.inspect.signals import layer_signals
+from resnet_degradation.kernels import fused_norm_relu
+from resnet_degradation.nets import ResNet
+from resnet_degradation.nets.blocks import Block
+from resnet_degradation.nets.extension import extend
 from resnet_degradation.paper import differences, reference
 from resnet_degradation.runs import (
     checkpoint_files,
     is_finished,
     last_checkpoint,
+    read_final_errors,
+    read_metrics,
     read_responses,
 )
 from resnet_degradation.train.net import make_net
+from resnet_degradation.train.progress import RunProgress
+from resnet_degradation.train.trained import load_trained
 
 PAGE = Path(__file__).parents[1] / "docs/extending.md"
 # A fenced block, its language, and the name of a file if it stands before it.
@@ -221,6 +234,60 @@ class Longer(BasicBlock):
         return self.conv3(self.inner(x)), norm
 
 
+class Weak(BasicBlock):
+    def branch(self, x):
+        return 0.1 * super().branch(x)
+
+
+class WeakInside(BasicBlock):
+    def before_last_norm(self, x):
+        x, norm = super().before_last_norm(x)
+        return torch.tanh(x), norm
+
+
+class HalfShortcut(BasicBlock):
+    def shortcut(self, x):
+        return 0.5 * super().shortcut(x)
+
+
+class OwnForward(BasicBlock):
+    def forward(self, x):
+        return F.relu(self.branch(x) + (self.shortcut(x) if self.residual else 0)) + 1
+
+
+class AllInForward(BasicBlock):
+    def forward(self, x):
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(0.1 * out + (self.shortcut(x) if self.residual else 0))
+
+
+class UnusedBranch(AllInForward):
+    def branch(self, x):
+        return 0.1 * super().branch(x)
+
+
+class UnusedShortcut(BasicBlock):
+    def shortcut(self, x):
+        return 2 * x
+
+    def forward(self, x):
+        return F.relu(self.branch(x))
+
+
+class UnusedBeforeLastNorm(BasicBlock):
+    def branch(self, x):
+        return self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+
+    def before_last_norm(self, x):
+        return x, self.bn2
+
+
+class ModuleAsMethod(BasicBlock):
+    def __init__(self, in_channels, channels, stride, residual, shortcut):
+        super().__init__(in_channels, channels, stride, residual, shortcut)
+        self.shortcut = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride))
+
+
 class Nested(BasicBlock):
     def __init__(self, in_channels, channels, stride, residual, shortcut):
         super().__init__(in_channels, channels, stride, residual, shortcut)
@@ -235,7 +302,12 @@ class Nested(BasicBlock):
 """
 
 
-@pytest.mark.parametrize("kind", ["Random", "HalfTrained", "Counting", "Nested"])
+OVERRIDES = ["Weak", "WeakInside", "HalfShortcut", "OwnForward", "AllInForward"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["Random", "HalfTrained", "Counting", "Nested", "Weak", "HalfShortcut", "OwnForward"]
+)
 def test_a_block_of_ones_own_trains_the_same_where_activations_are_computed_again(
     here: Path, train_run: TrainRun, kind: str
 ) -> None:
@@ -291,6 +363,145 @@ def test_a_block_of_ones_own_is_inspected_by_what_it_computes(
     with without([block]):  # type: ignore[list-item]
         assert torch.equal(block(x), x)
     assert not torch.equal(block(x), x)
+
+
+def nets_of(here: Path, kind: str, depth: int = 8, residual: bool = True) -> tuple[ResNet, ResNet]:
+    """A net of one of OWN_BLOCKS and one of basic blocks, with the same weights."""
+    (here / "own_blocks.py").write_text(OWN_BLOCKS)
+    common = (f"depth={depth}", f"residual={residual}", "data.image_size=8", f"output_dir={here}")
+    own, usual = (
+        make_net(settled(*common, *block), 10) for block in ([f"block=own_blocks:{kind}"], [])
+    )
+    return own, usual
+
+
+@pytest.mark.parametrize("kind", OVERRIDES)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("residual", [True, False])
+def test_what_a_block_overrides_changes_the_loss(
+    here: Path, kind: str, training: bool, residual: bool
+) -> None:
+    """In training mode, by torch's operations and by the compiled one, and in evaluation mode."""
+    nets = nets_of(here, kind, residual=residual)
+    images, labels = torch.rand(16, 3, 8, 8), torch.arange(16) % 10
+    losses = []
+    for net in nets:
+        net.train(training)
+        losses += [float(F.cross_entropy(net(images), labels).detach())]
+        if (fused := fused_norm_relu()) is not None:
+            net.compute_by(fused)
+            again = float(F.cross_entropy(net(images), labels).detach())
+            assert again == pytest.approx(losses[-1], rel=1e-4)
+    if kind == "HalfShortcut" and not residual:
+        assert losses[0] == losses[1]  # a plain net has no shortcuts
+    else:
+        assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", OVERRIDES)
+def test_what_a_block_overrides_changes_the_record_and_the_evaluation(
+    here: Path, train_run: TrainRun, kind: str
+) -> None:
+    (here / "own_blocks.py").write_text(OWN_BLOCKS)
+    ends, losses, errors = [], [], []
+    for block in ([f"block=own_blocks:{kind}"], []):
+        config = settled(
+            *("depth=8", "data.image_size=8", "recipe.iterations=3", f"output_dir={here}"),
+            *("runtime.log_every=1", *block),
+        )
+        folder = train_run(config)
+        trained = load_trained(folder, config.runtime, torch.device("cpu"), 500)
+        ends.append(trained.net)
+        losses.append([row.train_loss for row in read_metrics(folder)])
+        errors.append(top1_error(trained.net, trained.batches, "val"))
+        assert errors[-1] == pytest.approx(read_final_errors(folder).val_error, abs=1e-6)
+    assert losses[0][0] != pytest.approx(losses[1][0], rel=1e-3)
+
+
+def test_a_block_that_scales_its_branch_computes_equation_1_with_it(here: Path) -> None:
+    own, usual = nets_of(here, "Weak")
+    images = torch.randn(4, 16, 8, 8).relu()
+    for training in (False, True):
+        one, other = (net.train(training).get_submodule("layer1.0") for net in (own, usual))
+        out = other.bn2(other.conv2(F.relu(other.bn1(other.conv1(images)))))  # type: ignore[operator]
+        torch.testing.assert_close(one(images), F.relu(0.1 * out + images))
+        # A function in place of a method has its effect, too.
+        other.branch = lambda x, norm=other: 0.1 * Block.branch(norm, x)
+        torch.testing.assert_close(other(images), F.relu(0.1 * out + images))
+        del other.branch
+
+
+def test_what_a_block_overrides_is_inspected(here: Path) -> None:
+    images = torch.rand(32, 3, 8, 8)
+    sizes = {}
+    for kind in ("Weak", "HalfShortcut"):
+        own, usual = nets_of(here, kind)
+        sizes[kind] = block_sizes(own, [images])[0]
+        sizes["basic"] = block_sizes(usual, [images])[0]
+    assert sizes["Weak"].branch == pytest.approx(0.1 * sizes["basic"].branch, rel=1e-5)
+    assert sizes["HalfShortcut"].shortcut == pytest.approx(0.5 * sizes["basic"].shortcut, rel=1e-5)
+    identities = [sizes[kind].is_identity for kind in ("basic", "Weak", "HalfShortcut")]
+    assert identities == [True, True, False]
+    # A layer whose output no normalization takes as it is has no response.
+    own, usual = nets_of(here, "WeakInside")
+    one, other = ({r.name for r in layer_responses(net, [images])} for net in (own, usual))
+    assert other - one == {f"layer{stage}.0.conv2" for stage in (1, 2, 3)}
+    signals = [layer_signals(net, images, torch.arange(32) % 10) for net in nets_of(here, "Weak")]
+    assert signals[0][1].gradient_norm < 0.5 * signals[1][1].gradient_norm
+
+
+@pytest.mark.parametrize("kind", ["Weak", "WeakInside", "HalfShortcut", "OwnForward"])
+def test_a_block_without_its_branch_gives_what_it_makes_of_the_shortcut(
+    here: Path, kind: str
+) -> None:
+    block = nets_of(here, kind)[0].eval().get_submodule("layer1.0")
+    x = torch.randn(2, 16, 8, 8)
+    before = block(x)
+    expected = {"HalfShortcut": F.relu(0.5 * x), "OwnForward": F.relu(x) + 1}.get(kind, F.relu(x))
+    with without([block]):  # type: ignore[list-item]
+        assert torch.equal(block(x), expected)
+    assert torch.equal(block(x), before)
+
+
+@pytest.mark.parametrize("kind", OVERRIDES)
+def test_only_basic_blocks_are_extended(here: Path, kind: str) -> None:
+    own, usual = nets_of(here, kind, residual=False)
+    deep_own, deep = nets_of(here, kind, depth=14, residual=False)
+    images = [torch.rand(8, 3, 8, 8)]
+    extend(usual, deep, images)
+    for shallow, deeper in ((own, deep_own), (own, deep), (usual, deep_own)):
+        with pytest.raises(ConfigError, match="no custom blocks"):
+            extend(shallow, deeper, images)
+    with pytest.raises(ConfigError, match="leave extends away"):
+        settled("depth=14", "residual=false", "extends=8", f"block=own_blocks:{kind}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("UnusedBranch", "UnusedBranch overrides branch, which its forward never calls"),
+        ("UnusedShortcut", "UnusedShortcut overrides shortcut, which its forward never calls"),
+        ("UnusedBeforeLastNorm", "overrides before_last_norm, which its branch never calls"),
+        ("ModuleAsMethod", "the module in self.shortcut is never used"),
+    ],
+)
+def test_an_override_without_effect_is_refused(here: Path, kind: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        nets_of(here, kind)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_block_that_does_not_say_what_its_branch_is_trains_and_has_no_lesions(
+    here: Path, train_run: TrainRun, silent: RunProgress
+) -> None:
+    (here / "own_blocks.py").write_text(OWN_BLOCKS)
+    common = ("depth=8", "data.image_size=8", "recipe.iterations=3", f"output_dir={here}")
+    folder = train_run(settled(*common, "block=own_blocks:AllInForward"))
+    for what in ("residuals", "lesions"):
+        asked = InspectionConfig(str(folder), [what], 50)
+        with pytest.raises(ConfigError, match=r"computes it inside of forward.*\[responses,sig"):
+            inspect(asked, silent.console, silent)
+    inspect(InspectionConfig(str(folder), ["responses", "signals"], 50), silent.console, silent)
 
 
 def test_layers_that_are_not_trained_have_no_signal(here: Path) -> None:

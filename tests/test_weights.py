@@ -8,19 +8,32 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from helpers import composed_study
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
+from test_nets import photographs
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from resnet_degradation.config import Config, digest, run_folder
+from resnet_degradation.cli import settled
+from resnet_degradation.config import Config, digest, net_name, run_folder
 from resnet_degradation.errors import ConfigError, WeightsError
 from resnet_degradation.nets import ResNet, build_net, initialise
 from resnet_degradation.runs import checkpoint_files
 from resnet_degradation.train.checkpoint import load_checkpoint
-from resnet_degradation.train.setup import prepare
-from resnet_degradation.weights import assign, load_weights, read_weights, write_weights
+from resnet_degradation.train.net import make_net
+from resnet_degradation.train.setup import describe, prepare
+from resnet_degradation.train.trained import load_trained
+from resnet_degradation.weights import (
+    assign,
+    load_weights,
+    num_classes,
+    read_weights,
+    shortcut_padding,
+    write_weights,
+)
 
 Tiny = Callable[..., Config]
 TrainRun = Callable[[Config], Path]
@@ -130,6 +143,312 @@ def test_a_checkpoint_is_a_file_of_weights(tiny: Tiny, train_run: TrainRun) -> N
     checkpoint = load_checkpoint(folder)
     assert checkpoint is not None
     assert_same(net, checkpoint.parts["net"])
+
+
+# --- public layouts, each by a small net of its own, as docs/paper.md lists them ---
+
+
+class PublicBlock(nn.Module):
+    """A basic block of public CIFAR nets; zeros: "around", "behind", or a projection's name."""
+
+    def __init__(self, before: int, channels: int, stride: int, zeros: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.zeros, self.channels, self.changes = zeros, channels, before != channels
+        if self.changes and zeros not in ("around", "behind"):
+            projection = nn.Conv2d(before, channels, 1, stride, bias=False)
+            setattr(self, zeros, nn.Sequential(projection, nn.BatchNorm2d(channels)))
+
+    def beside(self, x: Tensor) -> Tensor:
+        if not self.changes:
+            return x
+        if self.zeros == "around":
+            quarter = self.channels // 4
+            return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, quarter, quarter))
+        if self.zeros == "behind":
+            return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.channels // 2))
+        projected: Tensor = getattr(self, self.zeros)(x)
+        return projected
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(out + self.beside(x))
+
+
+class PublicNet(nn.Module):
+    """A public net for small images: 3x3 first layer, stages of basic blocks, one last layer."""
+
+    def __init__(
+        self,
+        num_blocks: list[int],
+        channels: list[int],
+        zeros: str,
+        last: str = "linear",
+        num_classes: int = 10,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, channels[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels[0])
+        before, self.stages, self.last = channels[0], len(channels), last
+        for stage, (count, width) in enumerate(zip(num_blocks, channels, strict=True)):
+            blocks = []
+            for number in range(count):
+                stride = 2 if stage > 0 and number == 0 else 1
+                blocks.append(PublicBlock(before, width, stride, zeros))
+                before = width
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.add_module(last, nn.Linear(before, num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        for stage in range(self.stages):
+            x = self.get_submodule(f"layer{stage + 1}")(x)
+        logits: Tensor = self.get_submodule(self.last)(x.mean(dim=(2, 3)))
+        return logits
+
+
+def public_net(depth: int, zeros: str, last: str = "linear", num_classes: int = 10) -> PublicNet:
+    """A CIFAR net of depth 6n+2 in evaluation mode; its normalizations have seen images."""
+    torch.manual_seed(depth)
+    net = PublicNet(3 * [(depth - 2) // 6], [16, 32, 64], zeros, last, num_classes)
+    for _ in range(3):
+        net(photographs(8, 32))
+    return net.eval()
+
+
+def wrapped(prefix: str, within: str | None, **beside: Any) -> Callable[[dict[str, Tensor]], Any]:
+    """Weights as wrappers save them: a prefix before all names, and in a dictionary of more."""
+
+    def wrap(weights: dict[str, Tensor]) -> Any:
+        named = {prefix + name: value for name, value in weights.items()}
+        return named if within is None else {within: named, **beside}
+
+    return wrap
+
+
+def loaded(*overrides: str) -> tuple[ResNet, Config, str]:
+    """The net that these settings and weights give, in evaluation mode, and what the file is."""
+    config = settled(*overrides)
+    assert config.weights is not None
+    file = Path(config.weights)
+    net = make_net(config, num_classes(file), initialised=False)
+    return net.eval(), config, load_weights(net, file)
+
+
+@torch.no_grad()
+def assert_same_logits(ours: nn.Module, theirs: nn.Module, size: int = 32) -> None:
+    images = photographs(12, size)
+    one, other = ours(images), theirs(images)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert torch.equal(one.argmax(dim=1), other.argmax(dim=1))
+
+
+DATA_PARALLEL = wrapped("module.", "state_dict", best_prec1=91.7, epoch=180)
+
+
+@pytest.mark.parametrize("depth", [20, 32, 44, 56])
+def test_the_public_layout_with_a_linear_layer_has_zeros_around_the_channels(
+    tmp_path: Path, depth: int
+) -> None:
+    theirs = public_net(depth, "around")
+    file = tmp_path / f"resnet{depth}.th"
+    legacy = {"_use_new_zipfile_serialization": depth == 20}  # older files are no archives
+    torch.save(DATA_PARALLEL(theirs.state_dict()), file, **legacy)
+    net, config, taken_for = loaded(f"weights={file}", f"depth={depth}")
+    assert_same_logits(net, theirs)
+    assert config.shortcut_padding == "around"
+    assert net_name(config) == f"ResNet-{depth}-around"
+    assert taken_for == (
+        f"resnet{depth}.th: the public CIFAR layout, with `linear` as the last layer, "
+        "shortcut=A with shortcut_padding=around"
+    )
+    # What is given wins, and says so.
+    with pytest.warns(UserWarning, match="shortcut_padding=behind is used, as given"):
+        other, config, _ = loaded(f"weights={file}", f"depth={depth}", "shortcut_padding=behind")
+    assert config.shortcut_padding == "behind"
+    with torch.no_grad():
+        assert not torch.allclose(other(photographs(12, 32)), theirs(photographs(12, 32)), atol=0.1)
+
+
+def test_the_public_layout_in_safetensors_needs_no_order(tmp_path: Path) -> None:
+    theirs = public_net(20, "around")
+    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
+    net, _, _ = loaded(f"weights={tmp_path / 'w.safetensors'}", "depth=20")
+    assert_same_logits(net, theirs)
+
+
+@pytest.mark.parametrize("depth", [20, 32, 44, 56])
+@pytest.mark.parametrize(("zeros", "last"), [("downsample", "fc"), ("shortcut", "linear")])
+def test_public_nets_with_projections_are_recognised_as_option_b(
+    tmp_path: Path, depth: int, zeros: str, last: str
+) -> None:
+    theirs = public_net(depth, zeros, last, num_classes=100)
+    torch.save(theirs.state_dict(), tmp_path / "w.pt")
+    net, config, taken_for = loaded(f"weights={tmp_path / 'w.pt'}", f"depth={depth}")
+    assert_same_logits(net, theirs)
+    assert (config.shortcut, config.shortcut_padding) == ("B", "behind")
+    assert taken_for.endswith(", shortcut=B")
+
+
+@pytest.mark.parametrize("last", ["fc", "classifier"])
+def test_option_a_under_other_names_has_its_zeros_behind(tmp_path: Path, last: str) -> None:
+    theirs = public_net(20, "behind", last)
+    torch.save(theirs.state_dict(), tmp_path / "w.pt")
+    net, config, taken_for = loaded(f"weights={tmp_path / 'w.pt'}", "depth=20")
+    assert_same_logits(net, theirs)
+    assert config.shortcut_padding == "behind"
+    assert taken_for.endswith("shortcut=A with shortcut_padding=behind")
+    theirs = public_net(20, "around", last)
+    torch.save(theirs.state_dict(), tmp_path / "w.pt")
+    net, _, _ = loaded(f"weights={tmp_path / 'w.pt'}", "depth=20", "shortcut_padding=around")
+    assert_same_logits(net, theirs)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        wrapped("", None),
+        wrapped("module.", None),
+        wrapped("", "net", acc=91.3, epoch=7),
+        wrapped("module.", "net", acc=91.3, epoch=7),
+        wrapped("module.", "model"),
+        wrapped("_orig_mod.", "model_state"),
+        wrapped("module._orig_mod.", "model_state_dict"),
+        wrapped("model.", "state_dict", epoch=3, global_step=9, hyper_parameters={"lr": 0.1}),
+        wrapped("net.module.", "state_dict", callbacks={}),
+        lambda weights: {"model": {"state_dict": weights}},
+    ],
+)
+def test_wrappers_around_a_public_net_are_taken_off(
+    tmp_path: Path, wrap: Callable[[dict[str, Tensor]], Any]
+) -> None:
+    theirs = public_net(20, "around")
+    torch.save(wrap(dict(theirs.state_dict())), tmp_path / "w.ckpt")
+    net, config, _ = loaded(f"weights={tmp_path / 'w.ckpt'}", "depth=20")
+    assert config.shortcut_padding == "around"
+    assert_same_logits(net, theirs)
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_torchvisions_nets_need_no_shortcut_to_be_named(tmp_path: Path, depth: int) -> None:
+    theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=7).eval()
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    net, config, _ = loaded(f"weights={tmp_path / 'w.pth'}", f"depth={depth}", "family=imagenet")
+    assert config.shortcut == "B"
+    assert_same_logits(net, theirs, size=64)
+
+
+@pytest.mark.parametrize(
+    ("last", "zeros", "suffix"),
+    [("linear", "shortcut", ".pth"), ("fc", "downsample", ".safetensors"), ("head", "x", ".pth")],
+)
+@pytest.mark.parametrize("overrides", [["depth=20"], ["depth=18", "data=cifar10"]])
+def test_the_four_stage_net_for_cifar_is_refused_in_a_line_that_says_why(
+    tmp_path: Path, last: str, zeros: str, suffix: str, overrides: list[str]
+) -> None:
+    theirs = PublicNet([2, 2, 2, 2], [64, 128, 256, 512], zeros, last)
+    file = tmp_path / f"w{suffix}"
+    if suffix == ".safetensors":
+        save_file(theirs.state_dict(), file)
+    else:
+        torch.save({"net": theirs.state_dict(), "acc": 95.1}, file)
+    with pytest.raises(WeightsError, match="no net of the paper, whose CIFAR nets have three") as e:
+        loaded(f"weights={file}", *overrides)
+    assert "\n" not in str(e.value)
+    with pytest.raises(WeightsError, match="no net of the paper"):
+        load_weights(build_net(20, True, family="cifar"), file)
+
+
+def test_weights_of_another_depth_are_refused_by_depth(tmp_path: Path) -> None:
+    torch.save(public_net(32, "around").state_dict(), tmp_path / "w.th")
+    with pytest.raises(
+        WeightsError, match=r"a net of depth 32 with 5, 5, 5 blocks.*depth=20 has 3"
+    ):
+        loaded(f"weights={tmp_path / 'w.th'}", "depth=20")
+
+
+def test_pre_activation_nets_are_not_taken_by_their_order(tmp_path: Path) -> None:
+    """Normalization before convolution: the same shapes in the same order, and another net."""
+    theirs = weights_of(public_net(20, "around"))
+    convolutions = [name for name in theirs if ".conv" in name]
+    named: dict[str, Tensor] = {}
+    norms = [name.replace("conv", "bn").removesuffix(".weight") for name in convolutions]
+    for name, value in theirs.items():
+        if name.startswith("bn1") or ".bn" in name:
+            position = sum(other.startswith("layer") and "conv" in other for other in named)
+            norm = norms[position] if position < len(norms) else "bn"
+            named[f"{norm}.{name.rpartition('.')[2]}"] = value
+        else:
+            named[name] = value
+    assert [v.shape for v in named.values()] == [v.shape for v in theirs.values()]
+    torch.save(named, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match="another order of layers, as that of pre-activation"):
+        loaded(f"weights={tmp_path / 'w.pt'}", "depth=20")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_exported_weights_say_where_zeros_go(tmp_path: Path, suffix: str) -> None:
+    net = small_net(0, shortcut_padding="around")
+    file = tmp_path / f"net{suffix}"
+    write_weights(net, file, {})
+    again, config, _ = loaded(f"weights={file}", "depth=8", "width=0.5")
+    assert config.shortcut_padding == "around"
+    assert_same_logits(again, net.eval(), size=16)
+
+
+def test_a_run_that_begins_with_public_weights_knows_their_padding(
+    tmp_path: Path, tiny: Tiny, train_run: TrainRun
+) -> None:
+    theirs = PublicNet([1, 1, 1], [8, 16, 32], "around")
+    torch.save(DATA_PARALLEL(theirs.state_dict()), tmp_path / "w.th")
+    config = tiny(f"weights={tmp_path / 'w.th'}")
+    begun = prepare(config)
+    assert "last layer, shortcut=A with shortcut_padding=around" in describe(begun)
+    assert_same_logits(begun.net.eval(), theirs.eval(), size=8)
+    folder = train_run(config)
+    assert folder.name.startswith("ResNet-8-around-width0.5-seed0-")
+    (tmp_path / "w.th").unlink()
+    trained = load_trained(folder, config.runtime, torch.device("cpu"), 10)
+    assert trained.config.shortcut_padding == "around"
+    assert shortcut_padding(trained.net) == "around"
+    # Its checkpoint says it too, to whoever begins with that.
+    (file, *_) = checkpoint_files(folder)
+    assert tiny(f"weights={file}").shortcut_padding == "around"
+
+
+def test_padding_is_part_of_the_identity_only_where_there_are_zeros() -> None:
+    usual, around = settled("depth=20"), settled("depth=20", "shortcut_padding=around")
+    assert digest(settled("depth=20", "shortcut_padding=behind")) == digest(usual)
+    assert digest(around) != digest(usual)
+    assert run_folder(around).name.startswith("ResNet-20-around-seed0-")
+    for without_zeros in ("residual=false", "shortcut=B", "shortcut=C"):
+        assert settled(without_zeros, "shortcut_padding=around") == settled(without_zeros)
+    with pytest.raises(ConfigError, match="shortcut_padding=left is not valid: choose behind"):
+        settled("shortcut_padding=left")
+
+
+def test_nets_of_a_study_may_differ_in_their_padding() -> None:
+    nets = "{depth: 8, residual: true}, {depth: 8, residual: true, shortcut_padding: around}"
+    study = composed_study(f"study.nets=[{nets}, {{depth: 8, residual: false}}]")
+    assert [net_name(run) for run in study.runs] == ["ResNet-8", "ResNet-8-around", "plain-8"]
+    shared = composed_study("shortcut_padding=around", f"study.nets=[{nets.partition('},')[0]}}}]")
+    assert [run.shortcut_padding for run in shared.runs] == ["around"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39])
+@pytest.mark.parametrize("name", ["layer2.0.conv1.weight", "bn1.running_var", "fc.bias"])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    net = small_net(1)
+    before, weights = weights_of(net), weights_of(small_net(0))
+    spoilt = weights[name].double()  # 1e39 is too large for the net's float32
+    spoilt.view(-1)[3] = value
+    torch.save(weights | {name: spoilt}, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=rf"cannot be used: {name} in them is not finite"):
+        load_weights(net, tmp_path / "w.pt")
+    assert_same(net, before)
 
 
 # --- what does not fit ---
