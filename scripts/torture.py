@@ -305,7 +305,14 @@ WRONG_BY_TYPE = {
 }
 OUT_OF_RANGE = [
     *("seed=-1", "depth=21", "depth=-20", "depth=0", "depth=7", "width=0", "width=-1", "width=nan"),
-    *("width=inf", "family=vgg", "shortcut=D", "bottleneck_stride=2x2", "output_dir=''"),
+    *(
+        "width=inf",
+        "family=vgg",
+        "shortcut=D",
+        "shortcut_padding=left",
+        "bottleneck_stride=2x2",
+        "output_dir=''",
+    ),
     *("data.name=mnist", "data.image_size=7", "data.image_size=-32", "data.mean=median"),
     *("data.families=[]", "data.families=[vgg]", "data.validation_fraction=1"),
     *("data.validation_fraction=-0.1", "data.validation_fraction=nan", "recipe.iterations=0"),

@@ -128,6 +128,24 @@ def test_option_a_keeps_every_second_pixel_and_adds_zero_channels() -> None:
     assert float(y[:, 4:].abs().max()) == 0
 
 
+@pytest.mark.parametrize("in_channels", [4, 16])
+def test_option_a_may_put_half_of_its_zeros_before_the_channels(in_channels: int) -> None:
+    channels = 2 * in_channels
+    x = torch.randn(2, in_channels, 6, 6)
+    literal = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, channels // 4, channels // 4))
+    assert torch.equal(ZeroPaddedIdentity(in_channels, channels, 2, "around")(x), literal)
+    net = build_net(20, True, family="cifar", shortcut_padding="around")
+    padded = [m for m in net.modules() if isinstance(m, ZeroPaddedIdentity)]
+    assert [module.padding for module in padded] == ["around", "around"]
+    twin = build_net(20, True, family="cifar")
+    assert [m.padding for m in twin.modules() if isinstance(m, ZeroPaddedIdentity)] == 2 * [
+        "behind"
+    ]
+    twin.load_state_dict(net.state_dict())
+    images = torch.randn(4, 3, 16, 16)
+    assert not torch.allclose(net.eval()(images), twin.eval()(images))
+
+
 def count_projections(shortcut: str, depth: int, family: str) -> int:
     net = build_net(depth, True, family=family, shortcut=shortcut)  # type: ignore[arg-type]
     return sum(isinstance(module, nn.Sequential) and "downsample" in name

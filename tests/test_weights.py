@@ -362,6 +362,16 @@ def test_the_four_stage_net_for_cifar_is_refused_in_a_line_that_says_why(
         load_weights(build_net(20, True, family="cifar"), file)
 
 
+@pytest.mark.parametrize(("first", "last"), [(16, 640), (16, 256)])
+def test_wide_nets_and_bottlenecks_for_cifar_are_refused(
+    tmp_path: Path, first: int, last: int
+) -> None:
+    weights = {"stem.weight": torch.zeros(first, 3, 3, 3), "head.weight": torch.zeros(10, last)}
+    torch.save(weights, tmp_path / "w.pt")
+    with pytest.raises(WeightsError, match=f"a 3x3 first layer of {first} channels and {last}"):
+        loaded(f"weights={tmp_path / 'w.pt'}", "depth=20")
+
+
 def test_weights_of_another_depth_are_refused_by_depth(tmp_path: Path) -> None:
     torch.save(public_net(32, "around").state_dict(), tmp_path / "w.th")
     with pytest.raises(
