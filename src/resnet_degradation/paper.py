@@ -153,7 +153,7 @@ def differences(config: Config, num_skipped: int = 0) -> list[str]:
         if key not in NOT_COMPARED
         and not (key == "recipe.milestones" and _shares(config.recipe) == _shares(theirs.recipe))
     ]
-    return found + ([f"{num_skipped:,} unreadable images left out"] if num_skipped else [])
+    return found + ([f"unreadable images left out: {num_skipped:,}"] if num_skipped else [])
 
 
 def _shares(recipe: RecipeConfig) -> list[Any]:

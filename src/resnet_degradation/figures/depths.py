@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Plain nets in the paper's red of deep nets, residual nets in the blue of figure 4's shallow ones.
 PLAIN, RESIDUAL = COLOURS[56], COLOURS[18]
-# Lines for other lengths of training, or whatever else tells series apart, from the first on.
-STYLES = ("-", "--", ":", "-.")
+# Lines and markers of series of one colour, from the first on.
+STYLES = ("-o", "--s", ":^", "-.D")
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def load_depths(folders: list[Path]) -> list[Series]:
         raise UserError("there is nothing to draw yet: no run is finished")
     groups = [dict(sorted(group.items())) for group in _joined([*found.values()])]
     configs = [[runs[0][0] for runs in group.values()] for group in groups]
-    names = distinct_names(
-        [shallowest for shallowest, *_ in configs],
-        ["residual nets" if of_group[0].residual else "plain nets" for of_group in configs],
-        alike=("seed", "depth"),
-    )
+    shallowest = [of_group[0] for of_group in configs]
+    names = ["residual nets" if config.residual else "plain nets" for config in shallowest]
+    # First without the warm-up, which nets on one line may or may not have.
+    for alike in (("seed", "depth", "recipe.warmup"), ("seed", "depth")):
+        names = distinct_names(shallowest, names, alike)
     return [
         Series(
             name,
@@ -148,9 +148,7 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> "F
             style = STYLES[counts[one.residual] % len(STYLES)]
             counts[one.residual] += 1
             mean, spread = one.mean(), one.spread()
-            axes.plot(
-                one.depths, mean, style, color=colour, linewidth=BOLD, marker="o", label=one.name
-            )
+            axes.plot(one.depths, mean, style, color=colour, linewidth=BOLD, label=one.name)
             if spread.any():
                 low, high = mean - spread, mean + spread
                 axes.fill_between(one.depths, low, high, color=colour, alpha=0.18, linewidth=0)
