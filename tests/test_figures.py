@@ -1,6 +1,7 @@
 """Figures are drawn from files alone, name what they show, and look the same everywhere."""
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -16,10 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import LogFormatterMathtext
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.config import Config, DataConfig, PanelConfig, run_folder, settle
+from resnet_degradation.config import (
+    Config,
+    DataConfig,
+    PanelConfig,
+    RecipeConfig,
+    run_folder,
+    settle,
+)
 from resnet_degradation.errors import UserError
 from resnet_degradation.figures import (
     Drawing,
@@ -27,6 +36,7 @@ from resnet_degradation.figures import (
     load_depths,
     load_responses,
     plot_curves,
+    plot_depths,
 )
 from resnet_degradation.figures.curves import Curve, NetCurves, caption
 from resnet_degradation.figures.drawing import read_drawing
@@ -34,7 +44,13 @@ from resnet_degradation.figures.labels import spread_out
 from resnet_degradation.figures.style import COLOURS, colours, save_figure
 from resnet_degradation.inspect.responses import layer_responses
 from resnet_degradation.nets import build_net, initialise
-from resnet_degradation.runs import find_runs, read_metrics, read_responses, write_metrics
+from resnet_degradation.runs import (
+    Row,
+    find_runs,
+    read_metrics,
+    read_responses,
+    write_metrics,
+)
 from resnet_degradation.study.results import read_result
 from resnet_degradation.study.run import run_study
 
@@ -136,6 +152,86 @@ def test_series_over_depth_that_differ_in_more_tell_in_what(tmp_path: Path) -> N
         "plain nets (width 1.0)": [8],
         "residual nets (shortcut A)": [8, 14],
         "residual nets (shortcut B)": [8],
+    }
+
+
+def finished_run(folder: Path, error: float, *, cifar: bool = True, **settings: object) -> Path:
+    """A run folder with what a figure over depth reads of it."""
+    folder.mkdir(parents=True)
+    data = DataConfig("cifar10", families=["cifar" if cifar else "imagenet"])
+    config = settle(Config(data=data, **settings))  # type: ignore[arg-type]
+    OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    errors = {"train_error": error, "val_error": None, "test_error": error}
+    summary = {"final_errors_percent": errors, "final_train_images": 1000}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def warm_up(when: str) -> RecipeConfig:
+    return RecipeConfig(warmup=when)
+
+
+def test_a_warm_up_from_110_layers_on_splits_no_series_and_is_mentioned(tmp_path: Path) -> None:
+    folders = [
+        finished_run(tmp_path / f"{depth}{residual}", depth / 2, depth=depth, residual=residual)
+        for depth in (110, 20, 56)
+        for residual in (False, True)
+    ]
+    series = load_depths(folders)
+    assert {one.name: one.depths.tolist() for one in series} == {
+        "plain nets": [20, 56, 110],
+        "residual nets": [20, 56, 110],
+    }
+    assert series[0].mean().tolist() == [10, 28, 55]
+    (caption,) = (text.get_text() for text in plot_depths(series).texts)
+    said = " ".join(caption.split())
+    assert said.endswith("recipe.warmup is never for 20, 56 and always for 110 layers")
+
+
+def test_series_of_other_warm_ups_are_kept_apart_where_they_share_a_depth(tmp_path: Path) -> None:
+    def series(*runs: tuple[int, str]) -> dict[str, list[float]]:
+        folder = tmp_path / str(len([*tmp_path.iterdir()]))
+        folders = [
+            finished_run(folder / str(i), 10 + i, depth=depth, recipe=warm_up(when))
+            for i, (depth, when) in enumerate(runs)
+        ]
+        return {one.name: one.depths.tolist() for one in load_depths(folders)}
+
+    assert series((20, "always"), (56, "always"), (110, "always")) == {
+        "residual nets": [20, 56, 110]
+    }
+    assert series((20, "never"), (110, "never")) == {"residual nets": [20, 110]}
+    assert series((20, "auto"), (20, "always"), (110, "auto")) == {
+        "residual nets (warmup never)": [20],
+        "residual nets (warmup always)": [20, 110],
+    }
+
+
+def test_nets_of_the_imagenet_family_are_one_series_with_their_usual_shortcuts(
+    tmp_path: Path,
+) -> None:
+    usual = [
+        finished_run(tmp_path / str(depth), 30, cifar=False, depth=depth) for depth in (18, 34, 50)
+    ]
+    (one,) = load_depths(usual)
+    assert (one.name, one.depths.tolist()) == ("residual nets", [18, 34, 50])
+    (caption,) = (text.get_text() for text in plot_depths([one]).texts)
+    said = " ".join(caption.split())
+    assert "shortcut is A for 18, 34 and B for 50 layers" in said
+    assert "the block is basic for 18, 34 and bottleneck for 50 layers" in said
+    other = finished_run(tmp_path / "B", 20, cifar=False, depth=34, shortcut="B")
+    assert {tuple(one.depths) for one in load_depths([*usual, other])} == {(18, 34), (34, 50)}
+
+
+def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -> None:
+    nets = {"1x1": 20.0, "3x3": 30.0}
+    folders = [
+        finished_run(tmp_path / stride, error, cifar=False, depth=50, bottleneck_stride=stride)
+        for stride, error in nets.items()
+    ]
+    series = load_depths(folders)
+    assert {one.name: one.mean().tolist() for one in series} == {
+        f"residual nets (bottleneck_stride {stride})": [error] for stride, error in nets.items()
     }
 
 
@@ -285,6 +381,38 @@ def test_panels_choose_nets_and_errors() -> None:
     assert lines(second) == ["plain-110 training", "plain-1202 training"]
     with pytest.raises(UserError, match="no panel shows"):
         plot_curves(nets, Drawing(panels=[PanelConfig(residual=True)]))
+
+
+def without_held_out(net: NetCurves) -> NetCurves:
+    nothing = np.array([])
+    return replace(net, held_out=Curve(nothing, nothing, nothing))
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_panel_of_held_out_errors_that_were_not_measured_is_empty_and_says_so(log: bool) -> None:
+    nets = [without_held_out(net_ending_at(8, 20)), without_held_out(net_ending_at(9, 56))]
+    panels = [PanelConfig(errors="held-out")]
+    (axes,) = plot_curves(nets, Drawing(panels=panels, log=log)).axes
+    assert not axes.get_lines()
+    assert [text.get_text() for text in axes.texts] == ["no held-out error was measured"]
+    # Where some nets have been evaluated, theirs are drawn.
+    both = [nets[0], net_ending_at(9, 110)]
+    (axes,) = plot_curves(both, Drawing(panels=panels, log=log)).axes
+    assert [line.get_label() for line in axes.get_lines()] == ["plain-110 test"]
+    assert (axes.get_title(), len(axes.texts)) == ("test error", 1)
+
+
+def test_a_run_before_its_first_evaluation_is_drawn(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        folder = finished_run(tmp_path / str(seed), 50, seed=seed)
+        rows = [Row(i, i / 10, 0.1, 1.0, 50.0, None, None, 100.0, 1.0) for i in (1, 2)]
+        if seed == 1:
+            rows[1] = replace(rows[1], val_error=40.0)
+        write_metrics(folder, rows)
+    done = plot(tmp_path, "--errors", "held-out", "--output", tmp_path / "figure")
+    assert (done.returncode, done.stderr) == (0, "")
+    (net,) = load_curves([tmp_path / "0", tmp_path / "1"])
+    assert (net.held_out_name, net.num_seeds) == ("validation", 2)
 
 
 # --- layer responses (figure 7) ---

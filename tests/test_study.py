@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 from helpers import composed_study, quiet, study_of, untimed_record
@@ -21,7 +22,7 @@ from resnet_degradation.config import Config, net_name, run_folder, settle
 from resnet_degradation.data.views import Report
 from resnet_degradation.distributed import World
 from resnet_degradation.errors import ConfigError, UserError
-from resnet_degradation.figures import load_depths, plot_depths
+from resnet_degradation.figures import load_curves, load_depths, plot_depths
 from resnet_degradation.runs import find_runs, is_finished, read_final_errors
 from resnet_degradation.study import execute
 from resnet_degradation.study.define import Study
@@ -413,3 +414,67 @@ def test_final_errors_are_drawn_against_depth(tmp_path: Path) -> None:
         assert errors.tolist() == recorded
     drawn = plot_depths([plain, residual]).axes[0].get_lines()
     assert drawn[0].get_ydata().tolist() == plain.mean().tolist()
+
+
+BLOCKS = {
+    "first_blocks": "x = self.branch(x) + self.shortcut(x)",
+    "second_blocks": "x = super().forward(x)",
+}
+
+
+def test_nets_are_grouped_by_what_identifies_them_and_not_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two custom blocks of one class name are two nets in tables, verdicts, figures and plans."""
+    monkeypatch.chdir(tmp_path)
+    for module, step in BLOCKS.items():
+        (tmp_path / f"{module}.py").write_text(
+            "from resnet_degradation.nets.blocks import BasicBlock\n\n\n"
+            f"class MyBlock(BasicBlock):\n    def forward(self, x):\n        {step}\n"
+            "        return x\n"
+        )
+    nets = [f'{{depth: 8, residual: true, block: "{module}:MyBlock"}}' for module in BLOCKS]
+    study = study_of(
+        tmp_path,
+        f"study.nets=[{', '.join(nets)}]",
+        "study.figures=[curves,responses,depths]",
+        "seeds=[0,1]",
+    )
+    names = [f"ResNet-8-width0.5-MyBlock (block {module}:MyBlock)" for module in BLOCKS]
+    costs, _, measured = plan_costs(study)
+    assert len(costs) == 4
+    assert all(name in measured for name in names)
+    print_plan(study, Console(width=80))
+    assert "(block second_blocks:MyBlock)" in capsys.readouterr().out
+    run_study(study, Console(width=80))
+    printed = capsys.readouterr().out
+    assert max(len(line) for line in printed.splitlines() if "│" in line) <= 80
+    for name in names:
+        assert f"{name} seed 0: final training error" in printed
+        assert f"{name} seed 1: final training error" in printed
+    with (study.folder / "results.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["net"], row["seed"]) for row in rows] == [(n, s) for s in "01" for n in names]
+    for file in ("report.md", "report.html"):
+        assert all((study.folder / file).read_text().count(name) >= 4 for name in names)
+    (verdict,) = json.loads((study.folder / "study.json").read_text())["verdicts"]
+    errors: dict[str, list[float]] = {}
+    for row in rows:
+        errors.setdefault(row["net"], []).append(float(row["mean_response"]))
+    for name, means in errors.items():
+        assert f"{name} {mean(means):.2f} ± {stdev(means):.2f}" in verdict
+    folders = [run_folder(run) for run in study.runs]
+    assert [(net.name, net.num_seeds) for net in load_curves(folders)] == [(n, 2) for n in names]
+    assert [len(one.errors[0]) for one in load_depths(folders)] == [2, 2]
+
+
+def test_an_extension_across_110_layers_names_the_command_for_its_shallow_run(
+    tmp_path: Path,
+) -> None:
+    study = composed_study(
+        *CONSTRUCTED[:-1], f"output_dir={tmp_path}", "width=0.0625",
+        "study.nets=[{depth: 110, residual: false, extends: 8}]",
+    )  # fmt: skip
+    (run,) = study.runs
+    with pytest.raises(UserError, match=r"with depth=8 recipe\.warmup=always and without extends"):
+        loop.train(run, Silence())

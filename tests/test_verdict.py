@@ -173,7 +173,10 @@ def test_cautions_name_runs_that_cannot_be_compared() -> None:
     assert find_cautions(fine) == []
     (near_chance,) = find_cautions([finished(20, False, 86), finished(56, False, 89)])
     assert "near chance (90.0 %)" in near_chance
-    (warming,) = find_cautions([*fine, replace(finished(110, True, 50), still_warming_up=True)])
+    warm_up, warming = find_cautions(
+        [*fine, replace(finished(110, True, 50), still_warming_up=True)]
+    )
+    assert "never for plain-20, plain-56 and always for ResNet-110" in warm_up
     (extended,) = find_cautions([*fine, finished(56, False, 2, extends=20)])
     assert extended.startswith("plain-56-from-20 began with the solution of plain-20")
     assert warming.startswith("ResNet-110 seed 0 ended while still warming up")

@@ -268,9 +268,13 @@ def settle(config: Config) -> Config:
 
 
 def _warmup(config: Config, family: Family) -> str:
-    if config.recipe.warmup != "auto":
-        return config.recipe.warmup
-    return "always" if family == "cifar" and config.depth >= WARMUP_FROM_DEPTH else "never"
+    given = config.recipe.warmup
+    return default_warmup(config.depth, family) if given == "auto" else given
+
+
+def default_warmup(depth: int, family: Family) -> str:
+    """What warmup=auto comes to: section 4.2 begins with the smaller rate from some depth on."""
+    return "always" if family == "cifar" and depth >= WARMUP_FROM_DEPTH else "never"
 
 
 def _normal_milestone(milestone: Any) -> Any:
@@ -596,15 +600,16 @@ def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
 
 def identity_settings(config: Config) -> dict[str, Any]:
     """The settings in the identity by their dotted keys."""
-
-    def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                yield from flatten(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value
-
     return dict(flatten(identity(config)))
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The dotted keys and the values of nested settings."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -642,6 +647,12 @@ def net_name(config: Config) -> str:
     if config.block is not None:
         name += f"-{attribute_of(config.block)}"
     return name if config.extends is None else f"{name}-from-{config.extends}"
+
+
+def shallow_config(config: Config) -> Config:
+    """The run whose solution a run with `extends` begins with."""
+    assert config.extends is not None
+    return dataclasses.replace(config, depth=config.extends, extends=None)
 
 
 def run_name(config: Config) -> str:

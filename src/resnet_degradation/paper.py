@@ -1,11 +1,18 @@
 """The paper's numbers (He et al., CVPR 2016), each with its table, and what they were made with."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from resnet_degradation.config import Config, DataConfig, RecipeConfig, data_name
-from resnet_degradation.families import IMAGENET_DEPTHS
+from resnet_degradation.config import (
+    Config,
+    DataConfig,
+    RecipeConfig,
+    data_name,
+    default_warmup,
+)
+from resnet_degradation.families import IMAGENET_DEPTHS, Family
+from resnet_degradation.naming import differing_settings, setting
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,17 @@ RECIPES = {
         colour_std=0.1,
     ),
 }
-LEFT_OPEN = ("plateau_every", "plateau_patience", "plateau_threshold", "warmup_window")
-SIZES = {"cifar": 32, "imagenet": 224}
+# Settings that are not compared: what the paper leaves open, and what the name of the data says.
+NOT_COMPARED = (
+    *(f"recipe.{key}" for key in ("plateau_every", "plateau_patience", "plateau_threshold")),
+    "recipe.warmup_window",
+    "data.root",
+    "data.loader",
+)
+DATA = {
+    "cifar": DataConfig(name="cifar10", image_size=32),
+    "imagenet": DataConfig(name="imagenet", image_size=224),
+}
 # What the data sets hold: CIFAR-10's test images, ImageNet's validation images.
 NUM_TEST_IMAGES = {"cifar": 10_000, "imagenet": 50_000}
 
@@ -109,47 +125,58 @@ def reference_by(config: Config, protocol: str) -> Reference | None:
     return usual if usual.testing == {"center": "single view"}.get(protocol, protocol) else None
 
 
-def differences(config: Config) -> list[str]:
-    """In what a run was made differently from the paper's of the same family; empty if in nothing.
+def paper_config(config: Config) -> Config:
+    """The settled configuration by which the paper trained the net of another configuration."""
+    family = cast(Family, config.family)
+    recipe = replace(RECIPES[family], warmup=default_warmup(config.depth, family))
+    return Config(
+        depth=config.depth,
+        residual=config.residual,
+        shortcut=config.shortcut,
+        family=family,
+        seed=config.seed,
+        data=DATA[family],
+        recipe=recipe,
+    )
 
-    `config` is settled. Only what changes results is named.
+
+def differences(config: Config, num_skipped: int = 0) -> list[str]:
+    """In what a run was made differently from the paper's of the same net; empty if in nothing.
+
+    config: a settled one. num_skipped: how many images were left out as unreadable. Every setting
+    of the run's identity is compared, so that one which is new is not forgotten here.
     """
-    family = str(config.family)
-    found = []
-    images = {"cifar": "cifar10", "imagenet": "imagenet"}[family]
-    if config.data.name != images:
-        found.append(f"data {data_name(config)}")
-    if config.data.image_size != SIZES[family]:
-        found.append(f"images of {config.data.image_size}")
-    if config.data.validation_fraction > 0:
-        found.append(f"{config.data.validation_fraction:.0%} of the training set held out")
-    if config.data.mean != DataConfig().mean:
-        mean = config.data.mean
-        found.append(f"mean per {mean}" if isinstance(mean, str) else f"mean {mean}")
-    if config.data.std is not None:
-        found.append(f"divided by {config.data.std}")
-    if config.block is not None:
-        found.append(f"blocks {config.block}")
-    if config.weights is not None:
-        found.append(f"begun with the weights of {Path(config.weights).name}")
-    if config.runtime.precision != "fp32":
-        found.append(f"precision {config.runtime.precision}")
-    recipe, paper = _comparable(config.recipe), _comparable(RECIPES[family])
-    if paper["warmup"] == "auto":
-        paper["warmup"] = "always" if config.depth >= 110 else "never"
-    if recipe["warmup"] == paper["warmup"] == "never":
-        for key in ("warmup_lr", "warmup_until"):
-            paper[key] = recipe[key]
-    found += [f"{key} {recipe[key]}" for key in recipe if recipe[key] != paper[key]]
-    return found
+    theirs = paper_config(config)
+    found = [
+        _in_words(key, config)
+        for key in differing_settings([config, theirs])
+        if key not in NOT_COMPARED
+        and not (key == "recipe.milestones" and _shares(config.recipe) == _shares(theirs.recipe))
+    ]
+    return found + ([f"unreadable images left out: {num_skipped:,}"] if num_skipped else [])
 
 
-def _comparable(recipe: RecipeConfig) -> dict[str, Any]:
-    settings = {key: value for key, value in asdict(recipe).items() if key not in LEFT_OPEN}
-    if recipe.schedule == "plateau":
-        settings["milestones"] = "where the error plateaus"
-    elif isinstance(recipe.iterations, int):  # 32k of 64k is the same as half of them
-        settings["milestones"] = [
-            m / recipe.iterations if isinstance(m, int) else m for m in recipe.milestones
-        ]
-    return settings
+def _shares(recipe: RecipeConfig) -> list[Any]:
+    """The milestones, as shares of the length where they can be: 32k of 64k is half of it."""
+    length = recipe.iterations
+    return [
+        m / length if isinstance(m, int) and isinstance(length, int) else m
+        for m in recipe.milestones
+    ]
+
+
+def _in_words(key: str, config: Config) -> str:
+    """A setting that is not the paper's."""
+    value = setting(config, key)
+    held_out = f"{config.data.validation_fraction:.0%} of the training set held out"
+    words = {
+        "block": f"blocks {value}",
+        "data.name": f"data {data_name(config)}",
+        "data.image_size": f"images of {value}",
+        "data.validation_fraction": held_out,
+        "data.mean": f"mean per {value}" if isinstance(value, str) else f"mean {value}",
+        "data.std": f"divided by {value}",
+        "extends": f"begun with the solution of plain-{value}",
+        "weights_digest": f"begun with the weights of {Path(str(config.weights)).name}",
+    }
+    return words.get(key, f"{key.rpartition('.')[2]} {value}")

@@ -261,6 +261,15 @@ def read_classes(folder: Path) -> list[str] | None:
         raise UserError(f"{folder / 'classes.json'} is damaged: {error}") from error
 
 
+def num_skipped_images(folder: Path) -> int:
+    """How many images a run left out because they could not be read."""
+    file = folder / "skipped.csv"
+    if not file.is_file():
+        return 0
+    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
+        return sum(1 for _ in csv.DictReader(stream))
+
+
 def read_extension(folder: Path) -> dict[str, Any] | None:
     """What a run that began with a shallower net's solution was then like, or None if none did."""
     file = folder / "extension.json"

@@ -21,7 +21,7 @@ from resnet_degradation.evaluate import errors_over_views
 from resnet_degradation.evaluation.define import Evaluation
 from resnet_degradation.files import replaced
 from resnet_degradation.nets import ResNet
-from resnet_degradation.runs import is_finished, read_classes
+from resnet_degradation.runs import is_finished, num_skipped_images, read_classes
 from resnet_degradation.train.checkpoint import Checkpoint, first_difference
 from resnet_degradation.train.net import make_net
 from resnet_degradation.train.progress import View
@@ -240,9 +240,12 @@ def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]
     """In what these errors were made differently from the paper's."""
     config = evaluation.config
     # Of weights from elsewhere it is not known how they were trained.
-    different = ["weights from a file"] if evaluation.run is None else paper.differences(config)
-    if evaluation.run is not None and not is_finished(evaluation.run):
-        different.insert(0, "the run is not finished")
+    if evaluation.run is None:
+        different = ["weights from a file"]
+    else:
+        different = paper.differences(config, num_skipped_images(evaluation.run))
+        if not is_finished(evaluation.run):
+            different.insert(0, "the run is not finished")
     if evaluation.is_unusual():
         different.append("other sizes of views")
     count = paper.NUM_TEST_IMAGES[str(config.family)]

@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from resnet_degradation.config import (
-    Config,
-    PanelConfig,
-    data_name,
-    digest,
-    identity_settings,
-    net_name,
-)
+from resnet_degradation.config import Config, PanelConfig, data_name
 from resnet_degradation.durations import is_fraction
 from resnet_degradation.errors import UserError
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.labels import SIZE, Label, label_ends, text_width
 from resnet_degradation.figures.style import colours, muted, rc
+from resnet_degradation.naming import distinct_names, net_key
 from resnet_degradation.runs import Row, read_config, read_extension, read_metrics
 
 if TYPE_CHECKING:
@@ -114,31 +108,10 @@ def by_net(
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         config, record = read_config(folder), read(folder)
         if record:
-            groups.setdefault(digest(replace(config, seed=0)), []).append((config, record))
+            groups.setdefault(net_key(config), []).append((config, record))
     configs = [runs[0][0] for runs in groups.values()]
     records = [[record for _, record in runs] for runs in groups.values()]
     return list(zip(distinct_names(configs), configs, records, strict=True))
-
-
-def distinct_names(
-    configs: list[Config], names: list[str] | None = None, alike: tuple[str, ...] = ("seed",)
-) -> list[str]:
-    """Names of configurations, with the settings that tell each from others of the same name.
-
-    names: those of the nets by default. alike: settings that tell nothing apart.
-    """
-    names = names or [net_name(config) for config in configs]
-    distinct = []
-    for name, config in zip(names, configs, strict=True):
-        rivals = [other for rival, other in zip(names, configs, strict=True) if rival == name]
-        keys = sorted({key for other in rivals for key in identity_settings(other)} - {*alike})
-        told = [
-            f"{key.rpartition('.')[2]} {attrgetter(key)(config)}"
-            for key in keys
-            if len({str(attrgetter(key)(other)) for other in rivals}) > 1
-        ]
-        distinct.append(f"{name} ({', '.join(told)})" if told else name)
-    return distinct
 
 
 def _over_seeds(
@@ -149,7 +122,7 @@ def _over_seeds(
             f"the {len(records)} runs of {name} have no recorded iteration in common to average "
             "at: draw them one by one"
         )
-    validated = any(row.val_error is not None for row in records[0])
+    validated = any(row.val_error is not None for rows in records for row in rows)
     held_out = attrgetter("val_error" if validated else "test_error")
     return NetCurves(
         name=name,
@@ -230,6 +203,8 @@ def plot_curves(
                 for net, shade in zip(members, shades, strict=True)
             ]
             labels.append([Label(name, shade, end) for name, shade, end in ends if end is not None])
+            if not labels[-1]:
+                write_note(axes, "no held-out error was measured", dark)
         if drawing.log:  # once all panels, which share the axis, have told how low it goes
             rows[0][0].set_ylim(top=top)
         kinds = {panel.errors for panel, _ in shown}
@@ -263,9 +238,8 @@ def _parts(net: NetCurves, panel: PanelConfig) -> list[tuple[str, Curve]]:
 
 def _usual_title(panel: PanelConfig, members: list[NetCurves]) -> str:
     """What a panel without a title shows, where that is one kind of error."""
-    if panel.errors == "both":
-        return ""
-    return f"{_parts(members[0], panel)[-1][0]} error"
+    names = {name for net in members for name, _ in _parts(net, panel)}
+    return "" if panel.errors == "both" or not names else f"{' / '.join(sorted(names))} error"
 
 
 def _end(net: NetCurves, panel: PanelConfig) -> float | None:
@@ -367,6 +341,13 @@ def write_caption(figure: "Figure", text: str, dark: bool) -> None:
     length = text_width([text])
     lines = textwrap.wrap(text, max(20, int(len(text) * min(1, 0.95 * room / length))))
     figure.text(0.5, 0.01, "\n".join(lines), ha="center", fontsize=SIZE, color=muted(dark))
+
+
+def write_note(axes: "Axes", text: str, dark: bool) -> None:
+    """Say in the middle of an empty panel why it is empty."""
+    axes.annotate(
+        text, (0.5, 0.5), xycoords="axes fraction", ha="center", fontsize=SIZE, color=muted(dark)
+    )
 
 
 def conditions(configs: list[Config]) -> str:

@@ -1,15 +1,23 @@
 """Final training error against depth: degradation and its cure in one picture."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from resnet_degradation.config import Config, digest
+from resnet_degradation.config import Config, default_warmup
 from resnet_degradation.errors import UserError
-from resnet_degradation.figures.curves import BOLD, Values, distinct_names, told, write_caption
+from resnet_degradation.families import Family, architecture, default_shortcut
+from resnet_degradation.figures.curves import BOLD, Values, told, write_caption
 from resnet_degradation.figures.style import COLOURS, on_page, rc
+from resnet_degradation.naming import (
+    differing_settings,
+    distinct_names,
+    key_without,
+    setting,
+    values_of,
+)
 from resnet_degradation.runs import is_finished, read_config, read_final_errors
 
 if TYPE_CHECKING:
@@ -17,19 +25,22 @@ if TYPE_CHECKING:
 
 # Plain nets in the paper's red of deep nets, residual nets in the blue of figure 4's shallow ones.
 PLAIN, RESIDUAL = COLOURS[56], COLOURS[18]
-# Lines for other lengths of training, or whatever else tells series apart, from the first on.
-STYLES = ("-", "--", ":", "-.")
+# Lines and markers of series of one colour, from the first on.
+STYLES = ("-o", "--s", ":^", "-.D")
 
 
 @dataclass(frozen=True)
 class Series:
-    """Nets that differ in nothing but depth: their errors over depth, in percent."""
+    """Nets that differ in depth, and in what follows from it: their errors over depth, in percent.
+
+    The lists have an entry for each depth.
+    """
 
     name: str
     residual: bool
-    configs: list[Config]  # one for each depth
+    configs: list[Config]
     depths: Values
-    errors: list[Values]  # for each depth, of its seeds
+    errors: list[Values]  # of the seeds
 
     def mean(self) -> Values:
         """The mean over seeds at each depth."""
@@ -40,38 +51,87 @@ class Series:
         return np.array([e.std(ddof=1) if len(e) > 1 else 0.0 for e in self.errors])
 
 
+ByDepth = dict[int, list[tuple[Config, float]]]  # the seeds of each depth, with their errors
+
+
 def load_depths(folders: list[Path]) -> list[Series]:
     """Plain and residual series of the finished runs in these folders, over depth and seeds.
 
-    Runs that differ in more than depth and seed make series of their own, whose names tell in
+    Runs that differ in more than depth and seed make series of their own, whose names say in
     what. Raises UserError if no run is finished.
     """
-    found: dict[tuple[bool, str], dict[int, list[tuple[Config, float]]]] = {}
+    found: dict[str, ByDepth] = {}
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         if is_finished(folder):
             config = read_config(folder)
-            key = (config.residual, digest(replace(config, depth=_any_depth(config), seed=0)))
-            of_depth = found.setdefault(key, {}).setdefault(config.depth, [])
-            of_depth.append((config, read_final_errors(folder).train_error))
+            by_depth = found.setdefault(key_without(config, {"seed", "depth"}), {})
+            error = read_final_errors(folder).train_error
+            by_depth.setdefault(config.depth, []).append((config, error))
     if not found:
         raise UserError("there is nothing to draw yet: no run is finished")
-    names = distinct_names(
-        [next(iter(by_depth.values()))[0][0] for by_depth in found.values()],
-        ["residual nets" if residual else "plain nets" for residual, _ in found],
-        alike=("seed", "depth", "recipe.warmup"),
-    )
-    series = []
-    for name, ((residual, _), by_depth) in zip(names, found.items(), strict=True):
-        depths = sorted(by_depth)
-        configs = [by_depth[depth][0][0] for depth in depths]
-        errors = [np.array([error for _, error in by_depth[depth]]) for depth in depths]
-        series.append(Series(name, residual, configs, np.array(depths, dtype=float), errors))
-    return series
+    groups = [dict(sorted(group.items())) for group in _joined([*found.values()])]
+    configs = [[runs[0][0] for runs in group.values()] for group in groups]
+    shallowest = [of_group[0] for of_group in configs]
+    names = ["residual nets" if config.residual else "plain nets" for config in shallowest]
+    # First without the warm-up, which nets on one line may or may not have.
+    for alike in (("seed", "depth", "recipe.warmup"), ("seed", "depth")):
+        names = distinct_names(shallowest, names, alike)
+    return [
+        Series(
+            name,
+            of_group[0].residual,
+            of_group,
+            np.array([*group], dtype=float),
+            [np.array([error for _, error in runs]) for runs in group.values()],
+        )
+        for name, group, of_group in zip(names, groups, configs, strict=True)
+    ]
 
 
-def _any_depth(config: Config) -> int:
-    """One depth for all of a family, so that a digest tells nets apart by the rest."""
-    return {"cifar": 20, "imagenet": 34}[str(config.family)]
+def _joined(groups: list[ByDepth]) -> list[ByDepth]:
+    """The groups, those joined that differ in what each net has because of its depth.
+
+    Nets of 110 layers have a warm-up, for example, and still go on the line of those of 56.
+    Groups that have a depth in common differ for another reason.
+    """
+    joined: list[ByDepth] = []
+    for group in groups:
+        for other in joined:
+            if _open_keys(group) & _open_keys(other) and not group.keys() & other.keys():
+                other.update(group)
+                break
+        else:
+            joined.append({**group})
+    return joined
+
+
+def _open_keys(group: ByDepth) -> set[str]:
+    """What identifies each net apart from its depth and what it has by default at that depth."""
+    return {_open_key(runs[0][0]) for runs in group.values()}
+
+
+def _open_key(config: Config) -> str:
+    family = cast(Family, config.family)
+    keys = {"seed", "depth"}
+    if config.recipe.warmup == default_warmup(config.depth, family):
+        keys |= {f"recipe.{name}" for name in vars(config.recipe) if name.startswith("warmup")}
+    if config.shortcut == default_shortcut(config.depth, family):
+        keys.add("shortcut")
+    return key_without(config, keys)
+
+
+def _other_differences(series: Series) -> list[str]:
+    """In what the nets on one line differ besides depth."""
+    depths = [str(config.depth) for config in series.configs]
+    values = {
+        key: [setting(config, key) for config in series.configs]
+        for key in differing_settings(series.configs)
+        if key != "depth"
+    }
+    blocks = [architecture(c.depth, cast(Family, c.family)).block for c in series.configs]
+    if len(set(blocks)) > 1:
+        values["the block"] = blocks
+    return [f"{values_of(key, of_nets, depths)} layers" for key, of_nets in values.items()]
 
 
 def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> "Figure":
@@ -88,9 +148,7 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> "F
             style = STYLES[counts[one.residual] % len(STYLES)]
             counts[one.residual] += 1
             mean, spread = one.mean(), one.spread()
-            axes.plot(
-                one.depths, mean, style, color=colour, linewidth=BOLD, marker="o", label=one.name
-            )
+            axes.plot(one.depths, mean, style, color=colour, linewidth=BOLD, label=one.name)
             if spread.any():
                 low, high = mean - spread, mean + spread
                 axes.fill_between(one.depths, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -105,7 +163,8 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> "F
         axes.legend(loc="upper left")
         configs = [config for one in series for config in one.configs]
         seeds = [len(errors) for one in series for errors in one.errors]
-        write_caption(figure, told(configs, seeds), dark)
+        differences = dict.fromkeys(text for one in series for text in _other_differences(one))
+        write_caption(figure, "; ".join([told(configs, seeds), *differences]), dark)
         if title:
             figure.suptitle(title)
         figure.subplots_adjust(left=0.11, right=0.97, top=0.9, bottom=0.22)

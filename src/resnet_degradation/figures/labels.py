@@ -24,11 +24,12 @@ class Label:
 
 
 def text_width(texts: list[str], size: float = SIZE) -> float:
-    """The width in inches of the longest line of these texts."""
+    """The width in inches of the longest line of these texts; 0 if there is none."""
     from matplotlib.textpath import TextPath
 
     lines = [line for text in texts for line in text.splitlines()]
-    return max(float(TextPath((0, 0), line, size=size).get_extents().width) for line in lines) / 72
+    widths = [float(TextPath((0, 0), line, size=size).get_extents().width) for line in lines]
+    return max(widths, default=0.0) / 72
 
 
 def label_ends(axes: "Axes", labels: list[Label]) -> None:

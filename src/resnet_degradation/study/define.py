@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from resnet_degradation.errors import ConfigError
 from resnet_degradation.figures import FIGURES
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.files import replaced
+from resnet_degradation.naming import distinct_run_names
 from resnet_degradation.plugins import attribute_of, check_own, is_own
 from resnet_degradation.runs import is_finished
 
@@ -43,6 +45,16 @@ class Study:
     def pending(self) -> list[Config]:
         """The runs that are not finished."""
         return [run for run in self.runs if not is_finished(run_folder(run))]
+
+    @cached_property
+    def run_names(self) -> dict[Path, str]:
+        """A name for each run, by its folder, that no other run of the study has."""
+        folders = [run_folder(run) for run in self.runs]
+        return dict(zip(folders, distinct_run_names(self.runs), strict=True))
+
+    def name_of(self, run: Config) -> str:
+        """The name of one of its runs."""
+        return self.run_names[run_folder(run)]
 
     def is_single_seed(self) -> bool:
         """Whether there is no spread over seeds to tell."""

@@ -9,10 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 from torch.nn import functional as F
 
-from resnet_degradation.config import OWN_IMAGES, Config, data_name, net_name, run_folder, run_name
+from resnet_degradation.config import OWN_IMAGES, Config, data_name, run_folder
 from resnet_degradation.data.sources import load_source
 from resnet_degradation.durations import parse_duration
 from resnet_degradation.errors import DataError
+from resnet_degradation.naming import distinct_names, net_key
 from resnet_degradation.nets import layer_costs, multiply_adds
 from resnet_degradation.processes import on_cpu
 from resnet_degradation.runs import is_finished, last_checkpoint
@@ -94,7 +95,7 @@ def plan_costs(study: Study) -> tuple[list[Cost], Images, str]:
     _, in_epochs = parse_duration(study.runs[0].recipe.iterations, "recipe.iterations")
     if images.num_train is None and in_epochs:
         raise DataError(f"recipe.iterations is given in epochs, but {images.problem}")
-    per_image = {net_name(run): image_cost(run, images.num_classes) for run in study.runs}
+    per_image = {net_key(run): image_cost(run, images.num_classes) for run in study.runs}
     lengths = [_steps_and_evaluated(run, images) for run in study.runs]
     speeds, measured = measure_speeds(study.pending(), per_image)
     costs = []
@@ -105,9 +106,9 @@ def plan_costs(study: Study) -> tuple[list[Cost], Images, str]:
         done = last_checkpoint(run_folder(run))
         trained = FORWARDS_A_STEP * run.recipe.batch_size * (iterations - done)
         share = (iterations - done) / iterations
-        work = per_image[net_name(run)] * (trained + evaluated * share)
+        work = per_image[net_key(run)] * (trained + evaluated * share)
         state = f"at {done:,}" if done else "to do"
-        costs.append(Cost(run, iterations, state, work, work * speeds[net_name(run)]))
+        costs.append(Cost(run, iterations, state, work, work * speeds[net_key(run)]))
     return costs, images, measured
 
 
@@ -123,18 +124,22 @@ def _steps_and_evaluated(run: Config, images: Images) -> tuple[int, float]:
 
 
 def measure_speeds(runs: list[Config], per_image: dict[str, int]) -> tuple[dict[str, float], str]:
-    """Seconds a multiply-add for the net of each run, and in words how that was measured."""
-    distinct = {net_name(run): run for run in runs}
+    """Seconds a multiply-add for the net of each run, and in words how that was measured.
+
+    per_image, and the seconds: by the key of the net.
+    """
+    distinct = {net_key(run): run for run in runs}
+    names = dict(zip(distinct, distinct_names([*distinct.values()]), strict=True))
     speeds: dict[str, float] = {}
     measured: list[str] = []
     began = time.monotonic()
-    for name in sorted(distinct, key=lambda name: per_image[name]):
+    for net in sorted(distinct, key=lambda net: per_image[net]):
         if not measured or time.monotonic() - began < SECONDS_OF_MEASURING:
-            batch_size, seconds = measure_step(distinct[name], per_image[name])
-            speeds[name] = seconds / (FORWARDS_A_STEP * per_image[name] * batch_size)
-            measured.append(f"{name} ({seconds:.2f} s for {batch_size} images)")
+            batch_size, seconds = measure_step(distinct[net], per_image[net])
+            speeds[net] = seconds / (FORWARDS_A_STEP * per_image[net] * batch_size)
+            measured.append(f"{names[net]} ({seconds:.2f} s for {batch_size} images)")
         else:
-            speeds[name] = list(speeds.values())[-1]
+            speeds[net] = list(speeds.values())[-1]
     rest = ", the others by multiply-adds" if len(measured) < len(distinct) else ""
     return speeds, f"{', '.join(measured)}{rest}" if measured else ""
 
@@ -181,7 +186,7 @@ def print_plan(study: Study, console: Console) -> None:
     for part, cost in enumerate(costs, 1):
         table.add_row(
             str(part),
-            run_name(cost.run),
+            study.name_of(cost.run).replace(" (", "\n("),
             cost.state,
             f"{cost.iterations:,}",
             f"{cost.multiply_adds:.1e}" if cost.seconds is not None else "-",

@@ -1,6 +1,7 @@
 """The report of a study, from the files of its runs: figures, tables, verdicts, conditions."""
 
 import base64
+import dataclasses
 import json
 import os
 import shlex
@@ -19,14 +20,17 @@ from rich.console import Console
 from rich.table import Table
 
 from resnet_degradation import paper
-from resnet_degradation.config import Config, run_name
+from resnet_degradation.config import Config, flatten
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.figures import FIGURES, Maker, save_figure
 from resnet_degradation.figures.curves import conditions
 from resnet_degradation.files import replaced
+from resnet_degradation.naming import distinct_names
 from resnet_degradation.plugins import attribute_of, is_own, load_own
+from resnet_degradation.runs import read_config
 from resnet_degradation.study.define import Study, write_index
 from resnet_degradation.study.results import (
+    OF_A_NET,
     Result,
     by_net,
     find_cautions,
@@ -34,6 +38,7 @@ from resnet_degradation.study.results import (
     mean_and_spread,
     read_result,
     response_verdict,
+    run_names,
     write_results,
 )
 
@@ -45,11 +50,6 @@ ALT_TEXTS = {
     "depths": "Final training error of plain and residual nets against depth",
     "responses": "Standard deviation of the responses of every net's 3x3 layers",
 }
-# Settings that differ between the runs of a study; the others are the study's configuration.
-OF_A_RUN = (
-    "depth", "residual", "shortcut", "seed", "family", "width", "weights", "weights_digest",
-    "extends", "block",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -130,18 +130,19 @@ def net_rows(results: list[Result]) -> tuple[list[NetRow], list[str]]:
     """A row for every net, and the notes that its paper's value refers to."""
     rows: list[NetRow] = []
     notes: dict[str, str] = {}  # what differs -> its mark
-    for name, members in by_net(results).items():
-        config = members[0].config
+    for net in by_net(results):
+        config, members = net.config, net.results
         held_out = [r.held_out_error for r in members if r.held_out_error is not None]
         reference = paper.reference(config)
         told = "-"
         if reference is not None:
             told = f"{reference} ({reference.table})"
-            if note := _not_comparable(config, reference):
+            num_skipped = max(result.num_skipped_images for result in members)
+            if note := _not_comparable(config, reference, num_skipped):
                 told += notes.setdefault(note, "†" * (len(notes) + 1))
         rows.append(
             NetRow(
-                name=name,
+                name=net.name,
                 num_parameters=members[0].num_parameters,
                 multiply_adds=members[0].multiply_adds,
                 train_error=mean_and_spread([result.train_error for result in members]),
@@ -157,13 +158,13 @@ def net_rows(results: list[Result]) -> tuple[list[NetRow], list[str]]:
     return rows, [f"{mark} {note}" for note, mark in notes.items()]
 
 
-def _not_comparable(config: Config, reference: paper.Reference) -> str:
+def _not_comparable(config: Config, reference: paper.Reference, num_skipped: int) -> str:
     """What keeps the paper's value from being comparable; empty if nothing does."""
     images = {
         "cifar": "CIFAR-10's test images",
         "imagenet": "ImageNet's validation images",
     }[str(config.family)]
-    different = paper.differences(config)
+    different = paper.differences(config, num_skipped)
     if reference.testing != "single view":
         different.append(f"tested on a single view, the paper's by {reference.testing}")
     if not different:
@@ -183,15 +184,11 @@ def _content(report: Report, arguments: list[str]) -> dict[str, Any]:
     """What both templates show."""
     study, results = report.study, report.results
     configs = [result.config for result in results]
-    shared = OmegaConf.to_container(OmegaConf.structured(configs[0]))
-    assert isinstance(shared, dict)
-    for key in OF_A_RUN:
-        shared.pop(key)
-    shared["runtime"].pop("num_threads")
+    names = run_names(results)
     environments: dict[str, list[str]] = {}
-    for result in results:
+    for name, result in zip(names, results, strict=True):
         text = OmegaConf.to_yaml(OmegaConf.create(result.environment)).strip()
-        environments.setdefault(text, []).append(run_name(result.config))
+        environments.setdefault(text, []).append(name)
     return vars(report) | {
         "title": study.drawing.title or study.name,
         "conditions": conditions(configs),
@@ -200,11 +197,45 @@ def _content(report: Report, arguments: list[str]) -> dict[str, Any]:
         "figures": {n: ALT_TEXTS.get(n, n) for n in map(attribute_of, study.figures)},
         "explained": explained(report),
         "seconds": sum(result.seconds for result in results),
-        "configuration": OmegaConf.to_yaml(OmegaConf.create(shared)).strip(),
+        "configuration": configuration(results),
         "environments": environments,
-        "run_name": run_name,
+        "runs": list(zip(names, results, strict=True)),
         "link": lambda result: _relative(result.folder, study.folder),
     }
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The settings that all runs share, as YAML, and a table of those that differ among them."""
+
+    shared: str
+    differing: list[str]  # dotted keys; the seed is not among them
+    rows: list[tuple[str, str, list[str]]]  # a net, its seeds, and the values of `differing`
+
+
+def configuration(results: list[Result]) -> Configuration:
+    """The settings of the runs, as each of them recorded its own."""
+    recorded = [dict(flatten(dataclasses.asdict(read_config(result.folder)))) for result in results]
+    differing = [
+        key
+        for key in dict.fromkeys((*OF_A_NET, *recorded[0]))
+        if key != "seed" and any(settings[key] != recorded[0][key] for settings in recorded)
+    ]
+    shared = OmegaConf.create()
+    for key, value in recorded[0].items():
+        if key != "seed" and key not in differing:
+            OmegaConf.update(shared, key, value)
+    names = distinct_names([result.config for result in results])
+    seeds: dict[tuple[str, ...], list[str]] = {}  # of a net and its values
+    for name, settings in zip(names, recorded, strict=True):
+        values = [_cell(settings[key]) for key in differing]
+        seeds.setdefault((name, *values), []).append(str(settings["seed"]))
+    rows = [(name, ", ".join(of_net), values) for (name, *values), of_net in seeds.items()]
+    return Configuration(OmegaConf.to_yaml(shared).strip(), differing, rows)
+
+
+def _cell(value: Any) -> str:
+    return "-" if value is None else str(value)
 
 
 def explained(report: Report) -> dict[str, str]:
@@ -314,7 +345,7 @@ def print_report(report: Report, console: Console) -> None:
     for net in report.nets:
         cells = [f"{net.num_parameters:,}", net.train_error, net.held_out_error]
         cells += [net.paper] if comparable else []
-        table.add_row(net.name, *cells, net.seeds, f"{net.seconds:.0f}")
+        table.add_row(net.name.replace(" (", "\n("), *cells, net.seeds, f"{net.seconds:.0f}")
     console.print()
     console.print(table)
     console.print("Verdict", style="bold")

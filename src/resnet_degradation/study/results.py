@@ -1,16 +1,32 @@
 """What finished runs came to, read from their files: per run, per net, and as verdicts."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from resnet_degradation.config import Config, data_name, net_name, run_folder, run_name
+from resnet_degradation.config import (
+    Config,
+    NetConfig,
+    data_name,
+    net_name,
+    run_folder,
+    shallow_config,
+)
 from resnet_degradation.families import IMAGENET_DEPTHS, Family, architecture
 from resnet_degradation.files import replaced
+from resnet_degradation.naming import (
+    differing_settings,
+    distinct_names,
+    distinct_run_names,
+    net_key,
+    setting,
+    values_of,
+)
 from resnet_degradation.runs import (
     FinalErrors,
+    num_skipped_images,
     read_extension,
     read_responses,
     read_summary,
@@ -26,8 +42,8 @@ from resnet_degradation.study.verdict import (
     twin_verdict,
 )
 
-# Shortcut option, or None for plain nets; width; and block: basic, bottleneck, or the user's own.
-Kind = tuple[str | None, float, str]
+# In what the nets of a study may differ; what else differs follows from these.
+OF_A_NET = (*(field.name for field in fields(NetConfig)), "bottleneck_stride")
 
 RESULT_COLUMNS = (
     "net",
@@ -66,6 +82,7 @@ class Result:
     still_warming_up: bool  # at the end of the run, at the smaller rate
     mean_response: float | None  # over the 3x3 layers (figure 7), where it was recorded
     environment: dict[str, Any]  # versions, hardware, git revision
+    num_skipped_images: int = 0  # which could not be read
 
     @property
     def train_error(self) -> float:
@@ -78,7 +95,34 @@ class Result:
         return self.errors.held_out_error()
 
 
-Kinds = dict[Kind, dict[int, dict[int, Result]]]  # kind -> depth -> seed
+@dataclass(frozen=True)
+class Net:
+    """One net of a study over its seeds, under a name that no other net of the study has."""
+
+    name: str
+    seeds: dict[int, Result]
+
+    @property
+    def results(self) -> list[Result]:
+        """Those of its seeds."""
+        return [*self.seeds.values()]
+
+    @property
+    def config(self) -> Config:
+        """The configuration of its first seed."""
+        return self.results[0].config
+
+
+class Kind(NamedTuple):
+    """What nets have in common that are compared over depth."""
+
+    shortcut: str | None  # the option; None for plain nets
+    width: float
+    block: str  # basic, bottleneck, or a custom one as module:attribute
+    family: str
+
+
+Kinds = dict[Kind, dict[int, Net]]  # kind -> depth
 
 
 def read_result(config: Config) -> Result:
@@ -97,6 +141,7 @@ def read_result(config: Config) -> Result:
         still_warming_up=summary["still_warming_up"],
         mean_response=mean_response(folder),
         environment={key: summary[key] for key in ("versions", "hardware", "git_revision")},
+        num_skipped_images=num_skipped_images(folder),
     )
 
 
@@ -107,12 +152,18 @@ def mean_response(folder: Path) -> float | None:
     return mean(response.std for response in read_responses(folder))
 
 
-def by_net(results: list[Result]) -> dict[str, list[Result]]:
-    """The results of each net, over its seeds."""
-    nets: dict[str, list[Result]] = {}
+def by_net(results: list[Result]) -> list[Net]:
+    """The nets of these runs, each with its seeds."""
+    groups: dict[str, dict[int, Result]] = {}
     for result in results:
-        nets.setdefault(net_name(result.config), []).append(result)
-    return nets
+        groups.setdefault(net_key(result.config), {})[result.config.seed] = result
+    names = distinct_names([next(iter(seeds.values())).config for seeds in groups.values()])
+    return [Net(name, seeds) for name, seeds in zip(names, groups.values(), strict=True)]
+
+
+def run_names(results: list[Result]) -> list[str]:
+    """A name for each run: its net's and the seed."""
+    return distinct_run_names([result.config for result in results])
 
 
 def mean_and_spread(values: list[float]) -> str:
@@ -126,12 +177,13 @@ def mean_and_spread(values: list[float]) -> str:
 
 def write_results(file: Path, results: list[Result]) -> None:
     """One row a run, for people who draw their own."""
+    names = distinct_names([result.config for result in results])
     with replaced(file) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(RESULT_COLUMNS)
-        for result in results:
+        for name, result in zip(names, results, strict=True):
             config = result.config
-            own = {"net": net_name(config), "data": data_name(config)}
+            own = {"net": name, "data": data_name(config)}
             errors = result.errors.in_percent()
             cells = vars(config) | vars(result) | errors | own | {"folder": result.folder.name}
             writer.writerow([cells[column] for column in RESULT_COLUMNS])
@@ -145,15 +197,11 @@ def find_verdicts(results: list[Result]) -> list[str]:
     where there are such nets, over the seeds of both. At last, nets that began with another's
     solution against those that did not.
     """
+    nets = by_net(results)
     kinds: Kinds = {}
-    extended: dict[str, dict[int, Result]] = {}  # net -> seed
-    for result in results:
-        config = result.config
-        if config.extends is not None:
-            extended.setdefault(net_name(config), {})[config.seed] = result
-            continue
-        of_kind = kinds.setdefault(_kind(config), {})
-        of_kind.setdefault(config.depth, {})[config.seed] = result
+    for net in nets:
+        if net.config.extends is None:
+            kinds.setdefault(_kind(net.config), {})[net.config.depth] = net
     verdicts: list[str] = []
     outcomes: dict[Kind, str] = {}
     for kind, depths in kinds.items():
@@ -163,9 +211,9 @@ def find_verdicts(results: list[Result]) -> list[str]:
         if comparison is not None:
             verdicts.append(depth_verdict(comparison))
             outcomes[kind] = comparison.outcome
-    residual = {kind: depths for kind, depths in kinds.items() if kind[0] is not None}
+    residual = {kind: depths for kind, depths in kinds.items() if kind.shortcut is not None}
     for kind, depths in residual.items():
-        plain_kind = (None, *kind[1:])
+        plain_kind = kind._replace(shortcut=None)
         plain = kinds.get(plain_kind, {})
         if shared := depths.keys() & plain.keys():
             comparison = _compared(plain[max(shared)], depths[max(shared)])
@@ -174,26 +222,28 @@ def find_verdicts(results: list[Result]) -> list[str]:
             if comparison is not None:
                 verdicts.append(shortcut_verdict(comparison, cured))
     verdicts += _twin_verdicts(kinds)
-    for seeds in extended.values():
-        verdicts += _extension_verdicts(seeds, kinds)
+    for net in nets:
+        if net.config.extends is not None:
+            verdicts += _extension_verdicts(net, kinds)
     return verdicts
 
 
 def _kind(config: Config) -> Kind:
-    block = config.block or architecture(config.depth, cast(Family, config.family)).block
-    return config.shortcut, config.width, block
+    family = cast(Family, config.family)
+    block = config.block or architecture(config.depth, family).block
+    return Kind(config.shortcut, config.width, block, family)
 
 
 def _twin_verdicts(kinds: Kinds) -> list[str]:
     """What options B and C come to beside A, and other blocks beside as many basic ones."""
     verdicts = []
-    for (option, width, block), depths in sorted(kinds.items(), key=str):
+    for kind, depths in sorted(kinds.items(), key=str):
         twins: list[tuple[Kind, str]] = []
-        if option not in (None, "A"):
-            twins.append((("A", width, block), "option A"))
-        if block != "basic":
-            of_width = next((w for w in (width, 1.0) if (option, w, "basic") in kinds), width)
-            twins.append(((option, of_width, "basic"), "basic blocks"))
+        if kind.shortcut not in (None, "A"):
+            twins.append((kind._replace(shortcut="A"), "option A"))
+        if kind.block != "basic":
+            basic = kind._replace(block="basic")
+            twins.append((basic if basic in kinds else basic._replace(width=1.0), "basic blocks"))
         for twin, name in twins:
             of_twin = kinds.get(twin, {})
             pairs = [
@@ -214,34 +264,33 @@ def _alike(depth: int, other: int) -> bool:
     )
 
 
-def _extension_verdicts(extended: dict[int, Result], kinds: Kinds) -> list[str]:
+def _extension_verdicts(extended: Net, kinds: Kinds) -> list[str]:
     """What a net that began with a shallower one's solution says, and what it then came to."""
-    first = min(extended)
-    config = extended[first].config
+    config = extended.config
+    first = min(extended.seeds)
     verdicts = []
-    if (facts := read_extension(extended[first].folder)) is not None:
+    if (facts := read_extension(extended.seeds[first].folder)) is not None:
         verdicts.append(constructed_verdict(facts, first))
-    from_scratch = kinds.get(_kind(config), {}).get(config.depth, {})
-    if (comparison := _compared(from_scratch, extended)) is not None:
+    from_scratch = kinds.get(_kind(config), {}).get(config.depth)
+    if from_scratch and (comparison := _compared(from_scratch, extended)) is not None:
         verdicts.append(extended_verdict(comparison))
     return verdicts
 
 
 def find_cautions(results: list[Result]) -> list[str]:
     """What keeps the verdicts from meaning what they seem to."""
-    cautions = [
-        f"{name} began with the solution of plain-{of[0].config.extends}: its iterations come on "
-        "top of those of that net"
-        for name, of in by_net(results).items()
-        if of[0].config.extends is not None
-    ]
-    if slow := [run_name(result.config) for result in results if result.still_warming_up]:
+    nets = by_net(results)
+    cautions = [_extension_caution(net, nets) for net in nets if net.config.extends is not None]
+    cautions += _other_differences(nets)
+    names = run_names(results)
+    slow = [n for n, result in zip(names, results, strict=True) if result.still_warming_up]
+    if slow:
         cautions.append(
             f"{', '.join(slow)} ended while still warming up, at the smaller rate "
             "(recipe.warmup_lr): not comparable with the other nets; train for longer"
         )
     chance = max(100 * (1 - 1 / result.num_classes) for result in results)
-    near = [run_name(result.config) for result in results if result.train_error > 0.9 * chance]
+    near = [n for n, r in zip(names, results, strict=True) if r.train_error > 0.9 * chance]
     if 0 < len(near) < len(results):
         cautions.append(
             f"{', '.join(near)} ended near chance ({chance:.1f} %): hardly begun to train, which "
@@ -255,26 +304,50 @@ def find_cautions(results: list[Result]) -> list[str]:
     return cautions
 
 
+def _extension_caution(extended: Net, nets: list[Net]) -> str:
+    shallow = shallow_config(extended.config)
+    caution = (
+        f"{extended.name} began with the solution of {net_name(shallow)}: its iterations come on "
+        "top of those of that net"
+    )
+    for net in nets:
+        differing = [k for k in differing_settings([shallow, net.config]) if k != "seed"]
+        if net_name(net.config) == net_name(shallow) and differing:
+            values = " and ".join(f"{key}={setting(shallow, key)}" for key in differing)
+            caution += f", which was trained with {values}, unlike {net.name} in this study"
+    return caution
+
+
+def _other_differences(nets: list[Net]) -> list[str]:
+    """In what the nets differ besides architecture: what follows from depth, as a warm-up does."""
+    configs, names = [net.config for net in nets], [net.name for net in nets]
+    return [
+        values_of(key, [setting(config, key) for config in configs], names)
+        + ": a difference between these nets need not come from their architecture"
+        for key in differing_settings(configs)
+        if key not in (*OF_A_NET, "seed")
+    ]
+
+
 def response_verdict(results: list[Result]) -> str:
     """The mean response of every net's 3x3 layers, in the order of the nets."""
-    told = [
-        f"{name} "
-        + mean_and_spread([r.mean_response for r in members if r.mean_response is not None])
-        for name, members in by_net(results).items()
-    ]
-    return f"standard deviation of layer responses, mean over layers: {', '.join(told)}"
+    means = []
+    for net in by_net(results):
+        responses = [r.mean_response for r in net.results if r.mean_response is not None]
+        means.append(f"{net.name} {mean_and_spread(responses)}")
+    return f"standard deviation of layer responses, mean over layers: {', '.join(means)}"
 
 
-def _compared(first: dict[int, Result], second: dict[int, Result]) -> Comparison | None:
+def _compared(first: Net, second: Net) -> Comparison | None:
     """Two nets over the seeds that both have; None if there is none."""
-    seeds = sorted(first.keys() & second.keys())
+    seeds = sorted(first.seeds.keys() & second.seeds.keys())
     if not seeds:
         return None
-    one, other = first[seeds[0]], second[seeds[0]]
+    one, other = first.seeds[seeds[0]], second.seeds[seeds[0]]
     return compare(
-        net_name(one.config),
-        net_name(other.config),
-        [first[seed].train_error for seed in seeds],
-        [second[seed].train_error for seed in seeds],
+        first.name,
+        second.name,
+        [first.seeds[seed].train_error for seed in seeds],
+        [second.seeds[seed].train_error for seed in seeds],
         min(one.errors.num_train_images, other.errors.num_train_images),
     )

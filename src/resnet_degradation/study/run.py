@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from resnet_degradation.config import OWN_IMAGES, Config, run_folder, run_name
+from resnet_degradation.config import OWN_IMAGES, Config, run_folder
 from resnet_degradation.errors import ConfigError, UserError
 from resnet_degradation.processes import crowding, num_cpus
 from resnet_degradation.runs import is_finished
@@ -68,9 +68,9 @@ def _execute(
     if pending[0].data.name in OWN_IMAGES:
         split_folders(Path(str(pending[0].data.root)))  # said once, and not by every run
     require_folder(pending[0].output_dir)
-    costs = {run_name(run): run_cost(run) for run in pending}
+    costs = {study.name_of(run): run_cost(run) for run in pending}
     failed = []
-    with StudyView(console, costs, len(study.runs) - len(pending)) as view:
+    with StudyView(console, costs, len(study.runs) - len(pending), study.name_of) as view:
         runtime = pending[0].runtime
         on_cpu = runtime.device == "cpu" or not torch.cuda.is_available()
         in_turn = not launched and jobs == runtime.devices == 1
@@ -85,7 +85,7 @@ def _execute(
                 failures = execute.run_at_once(wave, jobs, view)
             else:
                 failures = execute.run_in_turn(wave, view)
-            failed += [f"{run_name(wave[i])}: {why}" for i, why in sorted(failures.items())]
+            failed += [f"{study.name_of(wave[i])}: {why}" for i, why in sorted(failures.items())]
     return failed
 
 

@@ -1,6 +1,7 @@
 """One view of a whole study: live bars in a terminal, plain lines elsewhere, and the time left."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -32,9 +33,19 @@ class Share:
 class StudyView:
     """Shows how far the runs of a study are, each and together."""
 
-    def __init__(self, console: Console, costs: dict[str, float], num_finished: int) -> None:
-        """costs: what each run that is not finished costs, by its name, in any one unit."""
+    def __init__(
+        self,
+        console: Console,
+        costs: dict[str, float],
+        num_finished: int,
+        name_of: Callable[[Config], str] = run_name,
+    ) -> None:
+        """costs: what each run that is not finished costs, by its name, in any one unit.
+
+        name_of: the name of a run, which no other has.
+        """
         self.console = console
+        self.name_of = name_of
         self.costs = costs
         self.shares = {name: Share() for name in costs}
         self.num_runs = num_finished + len(costs)
@@ -68,14 +79,14 @@ class StudyView:
 
     def of(self, run: Config) -> "RunView":
         """The view of one of its runs."""
-        name = run_name(run)
+        name = self.name_of(run)
         if name not in self.running:
             self.running[name] = RunView(self, run)
         return self.running[name]
 
     def over(self, run: Config, failure: str | None) -> None:
         """A run has come to its end, or failed for a reason."""
-        name = run_name(run)
+        name = self.name_of(run)
         if name in self.running:
             self.progress.remove_task(self.running.pop(name).bar)
         share = self.shares[name]
@@ -120,7 +131,7 @@ class RunView:
     def __init__(self, study: StudyView, run: Config) -> None:
         self.study = study
         self.run = run
-        self.name = run_name(run)
+        self.name = study.name_of(run)
         # What an earlier call recorded beyond its last checkpoint is run, and recorded, again.
         self._stale = _recorded(run)
         self._shown = last_checkpoint(run_folder(run))  # the last iteration shown

@@ -4,18 +4,24 @@ This carries out the paper's argument (section 1) that a deeper net need not tra
 """
 
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import torch
 
-from resnet_degradation.config import Config, net_name, run_folder
+from resnet_degradation.config import (
+    Config,
+    default_warmup,
+    net_name,
+    run_folder,
+    shallow_config,
+)
 from resnet_degradation.data import Batches
 from resnet_degradation.data.views import Report
 from resnet_degradation.distributed import World
 from resnet_degradation.errors import CheckpointError
 from resnet_degradation.evaluate import held_out_errors
+from resnet_degradation.families import Family
 from resnet_degradation.nets import ResNet
 from resnet_degradation.nets.extension import extend
 from resnet_degradation.runs import is_finished
@@ -60,12 +66,6 @@ class Extension:
         return asdict(self)
 
 
-def shallow_config(config: Config) -> Config:
-    """The run that a run begins with."""
-    assert config.extends is not None
-    return replace(config, depth=config.extends, extends=None)
-
-
 def extend_shallow(
     config: Config,
     deep: ResNet,
@@ -81,7 +81,7 @@ def extend_shallow(
     """
     num_batches = min(num_batches, MOST_BATCHES)
     shallower = shallow_config(config)
-    state = world.from_main(lambda: _solution(config, run_folder(shallower)))
+    state = world.from_main(lambda: _solution(config, shallower))
     shallow = make_net(shallower, batches.num_classes, initialised=False)
     shallow.load_state_dict(state)
     shallow.to(next(deep.parameters()).device).to(memory_format=torch.channels_last)
@@ -95,14 +95,20 @@ def extend_shallow(
     return _compare(names, (shallow, deep), batches, num_batches, world, report)
 
 
-def _solution(config: Config, folder: Path) -> dict[str, Any]:
+def _solution(config: Config, shallow: Config) -> dict[str, Any]:
+    folder = run_folder(shallow)
     checkpoint = load_checkpoint(folder) if is_finished(folder) else None
     if checkpoint is None:
+        warmup = shallow.recipe.warmup
+        usual = default_warmup(shallow.depth, cast(Family, shallow.family))
+        # A deep net that has a warm-up begins with a shallow one that had it, too.
+        given = "" if warmup == usual else f" recipe.warmup={warmup}"
+        study = "" if given else " (resnet-study study=constructed does both)"
         raise CheckpointError(
             f"{net_name(config)} begins with the finished run {folder}, which is not there with "
-            f"its checkpoint: give the same command with depth={config.extends} and without "
-            "extends first (resnet-study study=constructed does both); where only the checkpoint "
-            "is missing, delete that folder's summary.json before"
+            f"its checkpoint: give the same command with depth={shallow.depth}{given} and without "
+            f"extends first{study}; where only the checkpoint is missing, delete that folder's "
+            "summary.json before"
         )
     net: dict[str, Any] = checkpoint.parts["net"]
     return net
