@@ -117,6 +117,7 @@ class Kind(NamedTuple):
     """What nets have in common that are compared over depth."""
 
     shortcut: str | None  # the option; None for plain nets
+    shortcut_padding: str  # of option A
     width: float
     block: str  # basic, bottleneck, or a custom one as module:attribute
     family: str
@@ -213,7 +214,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
             outcomes[kind] = comparison.outcome
     residual = {kind: depths for kind, depths in kinds.items() if kind.shortcut is not None}
     for kind, depths in residual.items():
-        plain_kind = kind._replace(shortcut=None)
+        plain_kind = kind._replace(shortcut=None, shortcut_padding="behind")
         plain = kinds.get(plain_kind, {})
         if shared := depths.keys() & plain.keys():
             comparison = _compared(plain[max(shared)], depths[max(shared)])
@@ -231,7 +232,8 @@ def find_verdicts(results: list[Result]) -> list[str]:
 def _kind(config: Config) -> Kind:
     family = cast(Family, config.family)
     block = config.block or architecture(config.depth, family).block
-    return Kind(config.shortcut, config.width, block, family)
+    padding = str(config.shortcut_padding)
+    return Kind(config.shortcut, padding, config.width, block, family)
 
 
 def _twin_verdicts(kinds: Kinds) -> list[str]:
@@ -241,6 +243,8 @@ def _twin_verdicts(kinds: Kinds) -> list[str]:
         twins: list[tuple[Kind, str]] = []
         if kind.shortcut not in (None, "A"):
             twins.append((kind._replace(shortcut="A"), "option A"))
+        if kind.shortcut_padding != "behind":
+            twins.append((kind._replace(shortcut_padding="behind"), "shortcut_padding=behind"))
         if kind.block != "basic":
             basic = kind._replace(block="basic")
             twins.append((basic if basic in kinds else basic._replace(width=1.0), "basic blocks"))
