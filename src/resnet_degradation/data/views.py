@@ -47,14 +47,14 @@ def read_image(path: str) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
-            # From twice the size that Pillow warns of, it refuses an image.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Of large images (it refuses those of twice that size), transparency, and metadata.
+            warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 rgb = _to_rgb(image)
     except Exception as error:  # PIL raises errors of many kinds on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"cannot read the image {path} ({reason}): mend, replace or remove it, or skip what "
+            f"cannot read the image {path} ({reason}): fix, replace or remove it, or skip what "
             "cannot be read with data.on_error=skip"
         ) from error
     return rgb
@@ -184,9 +184,11 @@ def _send(tensor: Tensor) -> tuple[Any, ...]:
     of the worker whose error reaches nobody.
     """
     try:
-        return reduce_tensor(tensor.share_memory_())
+        tensor.share_memory_()
     except RuntimeError:
         return _from_pipe, (tensor.numpy(),)
+    shared: tuple[Any, ...] = reduce_tensor(tensor)
+    return shared
 
 
 def _from_pipe(pixels: "np.ndarray[Any, Any]") -> Tensor:
