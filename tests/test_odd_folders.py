@@ -240,7 +240,7 @@ def test_little_shared_memory_costs_no_image_and_is_reported_at_once(
     digits_folder: Folder, size: str, said: str
 ) -> None:
     root = digits_folder(suffix=".jpg")
-    (line,) = in_small_memory(size, sys.executable, "-c", DECODE, str(root))
+    line = in_small_memory(size, sys.executable, "-c", DECODE, str(root))[0]
     assert line.startswith(said)
     assert "--shm-size=" in line
     assert "runtime.num_workers=0" in line
