@@ -36,6 +36,11 @@ MOST_ELONGATED = 50
 NICENESS = 10
 
 
+# DataLoader's half-built iterator, which such an error refers to, prints a traceback when it is
+# freed, unless that is at the end of the process.
+_failed_starts: list[OSError] = []
+
+
 def no_report(_what: str, _done: int, _total: int) -> None:
     """Tell nobody."""
 
@@ -243,6 +248,7 @@ def decoded(
         with held_back():  # until the workers have begun
             batches = iter(loader)
     except OSError as error:
+        _failed_starts.append(error)
         raise DataError(
             f"cannot start the processes that decode images ({told(error)}): decode without them "
             "(runtime.num_workers=0), or enlarge /dev/shm if it is full (docker run --shm-size=2g)"
