@@ -1,5 +1,6 @@
 """Data: from a configuration to batches on the device."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from resnet_degradation.config import Config, DataConfig
 from resnet_degradation.data.batches import Batch, Batches, MemoryBatches, mean_image
 from resnet_degradation.data.colours import ColourStatistics, colour_statistics
+from resnet_degradation.data.orientation import warn_if_turned
 from resnet_degradation.data.readable import only_readable
 from resnet_degradation.data.sources import Arrays, Files, Images, Source, load_source
 from resnet_degradation.data.stream import StreamBatches
@@ -23,10 +25,13 @@ def find_images(config: Config, report: Report = no_report) -> Source:
 
     Raises DataError, saying what was looked for and where, if they are missing or unreadable.
     """
-    if config.data.on_error == "raise":
-        return load_source(config.data)
-    workers, cache = config.runtime.num_workers, _cache(config)
-    return load_source(config.data, lambda all_: only_readable(all_, workers, cache, report))
+    prepare = None
+    if config.data.on_error == "skip":
+        workers, cache = config.runtime.num_workers, _cache(config)
+        prepare = partial(only_readable, num_workers=workers, cache=cache, report=report)
+    source = load_source(config.data, prepare)
+    warn_if_turned(source.train)
+    return source
 
 
 def make_batches(

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from resnet_degradation.data.sources import Files, fingerprints
+from resnet_degradation.data.cache import fingerprints, write_if_possible
+from resnet_degradation.data.sources import Files
 from resnet_degradation.data.views import CentreView, Report, every_view, no_report
 from resnet_degradation.sealed import DamagedError, load_sealed, save_sealed
 
@@ -48,8 +50,9 @@ def colour_statistics(
     for file in cache.glob(f"{stem}-*.pt"):
         try:
             return ColourStatistics(**load_sealed(file))
-        except (DamagedError, TypeError):
-            file.unlink(missing_ok=True)
+        except (DamagedError, TypeError, PermissionError):
+            with suppress(OSError):
+                file.unlink()
     total = torch.zeros(3, image_size, image_size, dtype=torch.int64)
     products = torch.zeros(3, 3, dtype=torch.float64)
     view = CentreView(image_size, shorter_side)
@@ -67,8 +70,9 @@ def colour_statistics(
         "eigenvalues": eigenvalues.clamp(min=0).float(),
         "eigenvectors": eigenvectors.float(),
     }
-    cache.mkdir(parents=True, exist_ok=True)
-    save_sealed(cache, stem, statistics)
+    with write_if_possible():
+        cache.mkdir(parents=True, exist_ok=True)
+        save_sealed(cache, stem, statistics)
     return ColourStatistics(**statistics)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resnet_degradation.data.sources import Files, Images, Source, fingerprints
+from resnet_degradation.data.cache import fingerprints, write_if_possible
+from resnet_degradation.data.sources import Files, Images, Source
 from resnet_degradation.data.views import Report, every_view, no_report, read_image
 from resnet_degradation.errors import DataError
 from resnet_degradation.files import replaced
@@ -73,9 +74,10 @@ def _unreadable(files: Files, num_workers: int, cache: Path, report: Report) -> 
     # Looked at once more: what can be read then only failed for a moment.
     second = {index: _reason(files.paths[index]) for index in bad}
     reasons = {index: reason for index, reason in second.items() if reason is not None}
-    cache.mkdir(parents=True, exist_ok=True)
-    with replaced(file) as stream:
-        json.dump(list(reasons.items()), stream)
+    with write_if_possible():
+        cache.mkdir(parents=True, exist_ok=True)
+        with replaced(file) as stream:
+            json.dump(list(reasons.items()), stream)
     return reasons
 
 
@@ -84,5 +86,5 @@ def _reason(path: str) -> str | None:
     try:
         read_image(path)
     except DataError as error:
-        return str(error).partition("): mend")[0].removeprefix("cannot read the image ") + ")"
+        return str(error).partition("): fix")[0].removeprefix("cannot read the image ") + ")"
     return None

@@ -6,6 +6,7 @@ A source is either arrays, when every image has one small size, or paths, when t
 import hashlib
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_degradation.config import DataConfig
+from resnet_degradation.data.class_lists import ADVICE, read_class_list
 from resnet_degradation.errors import DataError
 from resnet_degradation.plugins import load_own
 from resnet_degradation.seeding import generator
@@ -24,6 +26,10 @@ from resnet_degradation.seeding import generator
 DIGITS_HELD_OUT = 360
 # Training and validation images of Imagenette's second version.
 IMAGENETTE_IMAGES = (9_469, 3_925)
+# The endings of image files, as torchvision has them. They are fixed, because a data set would
+# have more images if others were read as well; so files with those are only pointed out.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+UNREAD_ENDINGS = (".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".dng", ".svg")
 
 
 @dataclass(frozen=True)
@@ -313,32 +319,71 @@ def _fetch(open_sets: Callable[[bool], Any], data: DataConfig, looked_for: str, 
 
 
 def scan_folder(root: Path) -> Source:
-    """The image files of train/<class>/* and of val/<class>/* or test/<class>/* (or both)."""
+    """The image files of train/<class>/* and of val/<class>/* or test/<class>/* (or both).
+
+    Where a list names the classes of the images in val, they may be in any folders below it. A
+    held-out folder whose images have no classes is left out, with a warning, if there is another.
+    """
     train_root, held_out_roots = split_folders(root)
     classes = _class_names(train_root)
-    held_out: dict[str, Images] = {}
-    for name, folder in held_out_roots.items():
-        if (found := _class_names(folder)) != classes:
-            differing = sorted(set(found) ^ set(classes))
-            raise DataError(
-                f"the classes in {folder} are not those in {train_root}: they differ in "
-                f"{', '.join(differing[:5])}{' ...' if len(differing) > 5 else ''}"
-            )
-        held_out[name] = _list_images(folder, classes)
-    return Source(_list_images(train_root, classes), held_out, classes)
+    if len(classes) < 2:
+        raise DataError(
+            f"{train_root} has {'one class folder' if classes else 'no class folders'}"
+            f"{''.join(f' ({name})' for name in classes)}: expected two or more folders "
+            f"{train_root}/<class>/ of image files"
+        )
+    held_out = {name: _held_out(folder, classes) for name, folder in held_out_roots.items()}
+    known = {name: images for name, images in held_out.items() if isinstance(images, Files)}
+    problems = [problem for problem in held_out.values() if isinstance(problem, str)]
+    if not known:
+        raise DataError(f"{problems[0]}: {ADVICE}")
+    for problem in problems:
+        warnings.warn(f"{problem}: they are not used", stacklevel=2)
+    return Source(_in_class_folders(train_root, classes), {**known}, classes)
 
 
-def fingerprints(paths: list[str]) -> list[tuple[str, int, int]]:
-    """What tells whether files are still the same: their paths, sizes and times."""
+def _held_out(folder: Path, classes: list[str]) -> Files | str:
+    """The images in val or test, or a sentence that says that nothing tells their classes.
 
-    def fingerprint(path: str) -> tuple[str, int, int]:
-        try:
-            status = os.stat(path)  # noqa: PTH116
-        except OSError:
-            return path, -1, -1  # a link that leads nowhere: reading it will say so
-        return path, status.st_size, status.st_mtime_ns
+    Raises DataError if their classes are not those of the training images.
+    """
+    found = _class_names(folder)
+    if found == classes:
+        return _in_class_folders(folder, classes)
+    listed = read_class_list(folder) if folder.name == "val" else None
+    if listed is not None:
+        return _by_list(folder, classes, listed)
+    if set(found) <= {"images"}:
+        num_images = sum(1 for _ in _image_files(folder, []))
+        return f"nothing tells the classes of the {num_images:,} images in {folder}"
+    raise DataError(_different_classes(folder, found, classes))
 
-    return [fingerprint(path) for path in paths]
+
+def _by_list(folder: Path, classes: list[str], listed: dict[str, str]) -> Files:
+    """The image files in a folder, by class and then by name, as if in class folders."""
+    unread: list[str] = []
+    paths = list(_image_files(folder, unread))
+    _warn_of(unread)
+    if unknown := [path for path in paths if Path(path).stem not in listed]:
+        raise DataError(f"the list of classes does not name {unknown[0]}")
+    named = sorted((listed[Path(path).stem], path) for path in paths)
+    if (found := sorted({name for name, _ in named})) != classes:
+        raise DataError(_different_classes(folder, found, classes))
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = torch.tensor([numbers[name] for name, _ in named])
+    return Files(str(folder), [path for _, path in named], labels)
+
+
+def _different_classes(folder: Path, found: list[str], classes: list[str]) -> str:
+    def some(names: set[str]) -> str:
+        return ", ".join(sorted(names)[:5]) + (" ..." if len(names) > 5 else "")
+
+    sides = {"only there": set(found) - set(classes), "only in train": set(classes) - set(found)}
+    differences = [f"{side}: {some(names)}" for side, names in sides.items() if names]
+    return (
+        f"the classes in {folder} are not those in {folder.with_name('train')} "
+        f"({'; '.join(differences)})"
+    )
 
 
 def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
@@ -346,6 +391,11 @@ def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
     train_root = root / "train"
     held_out_roots = {name: root / name for name in ("val", "test") if (root / name).is_dir()}
     if not train_root.is_dir() or not held_out_roots:
+        if root.is_dir() and any("\\" in entry.name for entry in root.iterdir()):
+            raise DataError(
+                f"file names in {root} contain backslashes: a zip made on Windows was unpacked "
+                "without its folders. Unpack it again, with the command unzip"
+            )
         missing = train_root if not train_root.is_dir() else f"{root / 'val'} or {root / 'test'}"
         raise DataError(
             f"no images: looked for the folder {missing}. Expected train/<class>/* and "
@@ -356,47 +406,65 @@ def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
 
 
 def _class_names(folder: Path) -> list[str]:
-    names = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
+    return sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and not _is_debris(entry.name)
     )
-    if not names:
-        raise DataError(f"{folder} has no class folders: expected {folder}/<class>/<image files>")
-    return names
 
 
-def _list_images(folder: Path, classes: list[str]) -> Files:
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
+def _in_class_folders(folder: Path, classes: list[str]) -> Files:
     paths: list[str] = []
     labels: list[int] = []
+    unread: list[str] = []
     for label, name in enumerate(classes):
-        found = sorted(_image_files(folder / name, IMG_EXTENSIONS, set()))
+        found = sorted(_image_files(folder / name, unread))
         if not found:
             raise DataError(
                 f"{folder / name} has no images: every class needs at least one file with an "
-                f"ending of {', '.join(IMG_EXTENSIONS)}"
+                f"ending of {', '.join(IMAGE_ENDINGS)}"
             )
         paths += found
         labels += [label] * len(found)
+    _warn_of(unread)
     return Files(str(folder), paths, torch.tensor(labels))
 
 
+def _warn_of(unread: list[str]) -> None:
+    """Warn if image files are not read because of their names' endings."""
+    if unread:
+        warnings.warn(
+            f"{len(unread):,} files are not read, such as {unread[0]}: convert them to JPEG or PNG "
+            "to use them",
+            stacklevel=2,
+        )
+
+
+def _is_debris(name: str) -> bool:
+    """Whether a file or folder is not the user's: hidden ones, and what macOS and Synology add."""
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
+
+
 def _image_files(
-    folder: Path | str, endings: tuple[str, ...], seen: set[tuple[int, int]]
+    folder: Path | str, unread: list[str], seen: set[tuple[int, int]] | None = None
 ) -> Iterator[str]:
     """The image files in a folder and in those below it, each folder once: links may make loops.
 
+    unread: images with other endings are added to it.
     Paths are strings: a million Paths are slow. Raises OSError for a folder that cannot be read.
     """
+    seen = set() if seen is None else seen
     status = os.stat(folder)  # noqa: PTH116
     if (identity := (status.st_dev, status.st_ino)) in seen:
         return
     seen.add(identity)
     with os.scandir(folder) as entries:
         for entry in entries:
+            if _is_debris(entry.name):
+                continue
             if entry.is_dir():
-                yield from _image_files(entry.path, endings, seen)
-            elif entry.name.lower().endswith(endings):
+                yield from _image_files(entry.path, unread, seen)
+            elif entry.name.lower().endswith(IMAGE_ENDINGS):
                 if not entry.is_file() and Path(entry.path).exists():  # a pipe would block
                     raise DataError(f"{entry.path} is named like an image and is no file")
                 yield entry.path
+            elif entry.name.lower().endswith(UNREAD_ENDINGS):
+                unread.append(entry.path)

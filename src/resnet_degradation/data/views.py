@@ -7,16 +7,18 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from resnet_degradation.data.sources import Arrays, Files
-from resnet_degradation.errors import DataError
+from resnet_degradation.errors import DataError, told
 from resnet_degradation.seeding import generator
 from resnet_degradation.signals import heard_again, held_back, outlive_signals
 
@@ -34,6 +36,11 @@ MOST_ELONGATED = 50
 NICENESS = 10
 
 
+# DataLoader's half-built iterator, which such an error refers to, prints a traceback when it is
+# freed, unless that is at the end of the process.
+_failed_starts: list[OSError] = []
+
+
 def no_report(_what: str, _done: int, _total: int) -> None:
     """Tell nobody."""
 
@@ -45,14 +52,14 @@ def read_image(path: str) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
-            # From twice the size that Pillow warns of, it refuses an image.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Of large images (it refuses those of twice that size), transparency, and metadata.
+            warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 rgb = _to_rgb(image)
     except Exception as error:  # PIL raises errors of many kinds on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"cannot read the image {path} ({reason}): mend, replace or remove it, or skip what "
+            f"cannot read the image {path} ({reason}): fix, replace or remove it, or skip what "
             "cannot be read with data.on_error=skip"
         ) from error
     return rgb
@@ -175,10 +182,36 @@ def _collate(
     return _Decoded(views, len(whole), sum(image.seconds for image in whole))
 
 
+def _send(tensor: Tensor) -> tuple[Any, ...]:
+    """How a worker process sends a tensor: in shared memory, or where that is full, in a pipe.
+
+    Docker gives a container 64 MB of shared memory by default. DataLoader fails there, in a thread
+    of the worker whose error reaches nobody.
+    """
+    try:
+        tensor.share_memory_()
+    except RuntimeError:
+        return _from_pipe, (tensor.numpy(),)
+    shared: tuple[Any, ...] = reduce_tensor(tensor)
+    return shared
+
+
+def _from_pipe(pixels: "np.ndarray[Any, Any]") -> Tensor:
+    """A tensor that a worker process sent through a pipe; the first one causes a warning."""
+    warnings.warn(
+        "/dev/shm is too small for the images that worker processes decode: they come through "
+        "pipes, which is slower. Enlarge it (docker run --shm-size=2g), or decode without such "
+        "processes (runtime.num_workers=0)",
+        stacklevel=1,
+    )
+    return torch.from_numpy(pixels)
+
+
 def _begin_worker(niceness: int, _number: int) -> None:
     # A signal may reach all processes at once, and the loop still needs its workers then.
     outlive_signals()
     heard_again()
+    ForkingPickler.register(Tensor, _send)
     with suppress(AttributeError, OSError):  # a system without it
         os.nice(niceness)
 
@@ -211,8 +244,15 @@ def decoded(
         worker_init_fn=partial(_begin_worker, NICENESS if on == "cpu" else 0),
     )
     supply = supply if supply is not None else Supply()
-    with held_back():  # until the workers have begun
-        batches = iter(loader)
+    try:
+        with held_back():  # until the workers have begun
+            batches = iter(loader)
+    except OSError as error:
+        _failed_starts.append(error)
+        raise DataError(
+            f"cannot start the processes that decode images ({told(error)}): decode without them "
+            "(runtime.num_workers=0), or enlarge /dev/shm if it is full (docker run --shm-size=2g)"
+        ) from error
     try:
         while True:
             began = time.perf_counter()
