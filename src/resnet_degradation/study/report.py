@@ -23,6 +23,7 @@ from resnet_degradation.config import Config, run_name
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.figures import FIGURES, Maker, save_figure
 from resnet_degradation.figures.curves import conditions
+from resnet_degradation.figures.style import rc
 from resnet_degradation.files import replaced
 from resnet_degradation.plugins import attribute_of, is_own, load_own
 from resnet_degradation.study.define import Study, write_index
@@ -116,7 +117,10 @@ def _figure(name: str, study: Study, results: list[Result]) -> Callable[..., "Fi
     folders, untitled = [result.folder for result in results], replace(study.drawing, title="")
 
     def draw(titled: bool = True, dark: bool = False) -> "Figure":
-        figure = make(folders, study.drawing if titled else untitled, dark)
+        import matplotlib as mpl
+
+        with mpl.rc_context(rc(dark)):  # a user's function, too, draws by our settings
+            figure = make(folders, study.drawing if titled else untitled, dark)
         if not hasattr(figure, "savefig"):
             raise ConfigError(
                 f"study.figures: {name} gave a {type(figure).__name__}, not a matplotlib Figure"
