@@ -147,7 +147,7 @@ def test_figures_do_not_depend_on_the_users_settings(
 def test_a_matplotlibrc_that_is_no_text_is_named_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_bytes("# größe".encode("latin-1"))
     code = "from resnet_degradation.cli import study; study()"
-    done = run_python(tmp_path, "-c", code, "study=quick")
+    done = run_python(tmp_path, "-c", code, "study=quick", "plan=true")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: your matplotlibrc")

@@ -37,6 +37,7 @@ from resnet_degradation.study.results import (
     response_verdict,
     write_results,
 )
+from resnet_degradation.study.verdict import RULE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -219,12 +220,7 @@ def explained(report: Report) -> dict[str, str]:
     of_seeds = "" if report.study.is_single_seed() else " ± standard deviation over the seeds"
     top1 = any(result.config.family == "imagenet" for result in report.results)
     return {
-        "verdicts": (
-            "A difference is called one where it is larger than its noise: 1.96 standard errors "
-            "of counting wrong answers among finitely many images or, where that is larger, the "
-            "standard error over the seeds times the quantile that bounds 95 % of Student's t "
-            "distribution."
-        ),
+        "verdicts": RULE,
         "errors": (
             f"Mean{of_seeds}, of the last iterate. Training error is counted in training mode on "
             f"the last {images} augmented images of a run; parameters and multiply-adds (of one "

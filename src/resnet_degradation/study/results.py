@@ -22,6 +22,7 @@ from resnet_degradation.study.verdict import (
     constructed_verdict,
     depth_verdict,
     extended_verdict,
+    pooled_spread,
     shortcut_verdict,
     twin_verdict,
 )
@@ -159,7 +160,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
     for kind, depths in kinds.items():
         if len(depths) == 1:
             continue
-        comparison = _compared(depths[min(depths)], depths[max(depths)])
+        comparison = _compared(depths[min(depths)], depths[max(depths)], kinds)
         if comparison is not None:
             verdicts.append(depth_verdict(comparison))
             outcomes[kind] = comparison.outcome
@@ -168,7 +169,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
         plain_kind = (None, *kind[1:])
         plain = kinds.get(plain_kind, {})
         if shared := depths.keys() & plain.keys():
-            comparison = _compared(plain[max(shared)], depths[max(shared)])
+            comparison = _compared(plain[max(shared)], depths[max(shared)], kinds)
             degraded = outcomes.get(plain_kind) == "worse"
             cured = degraded and outcomes.get(kind) in ("alike", "better")
             if comparison is not None:
@@ -201,7 +202,7 @@ def _twin_verdicts(kinds: Kinds) -> list[str]:
             ]
             if pairs:
                 other, depth = max(pairs)
-                if (comparison := _compared(of_twin[other], depths[depth])) is not None:
+                if (comparison := _compared(of_twin[other], depths[depth], kinds)) is not None:
                     verdicts.append(twin_verdict(comparison, name))
     return verdicts
 
@@ -222,7 +223,7 @@ def _extension_verdicts(extended: dict[int, Result], kinds: Kinds) -> list[str]:
     if (facts := read_extension(extended[first].folder)) is not None:
         verdicts.append(constructed_verdict(facts, first))
     from_scratch = kinds.get(_kind(config), {}).get(config.depth, {})
-    if (comparison := _compared(from_scratch, extended)) is not None:
+    if (comparison := _compared(from_scratch, extended, kinds)) is not None:
         verdicts.append(extended_verdict(comparison))
     return verdicts
 
@@ -265,8 +266,10 @@ def response_verdict(results: list[Result]) -> str:
     return f"standard deviation of layer responses, mean over layers: {', '.join(told)}"
 
 
-def _compared(first: dict[int, Result], second: dict[int, Result]) -> Comparison | None:
-    """Two nets over the seeds that both have; None if there is none."""
+def _compared(
+    first: dict[int, Result], second: dict[int, Result], kinds: Kinds
+) -> Comparison | None:
+    """Two nets over the seeds that both have; None if there is none. kinds: all of the study."""
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
         return None
@@ -277,4 +280,9 @@ def _compared(first: dict[int, Result], second: dict[int, Result]) -> Comparison
         [first[seed].train_error for seed in seeds],
         [second[seed].train_error for seed in seeds],
         min(one.errors.num_train_images, other.errors.num_train_images),
+        pooled_spread(
+            [result.train_error for result in of_net.values()]
+            for depths in kinds.values()
+            for of_net in depths.values()
+        ),
     )
