@@ -1,18 +1,23 @@
 """What a person sees in a real browser: the report of a study, and TensorBoard."""
 
+import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import quiet, served, study_of, wait_until
+from matplotlib.figure import Figure
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from resnet_degradation.config import run_folder
+from resnet_degradation.figures import Drawing
 from resnet_degradation.study.define import Study
+from resnet_degradation.study.report import write_report
 from resnet_degradation.study.run import run_study
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -142,6 +147,49 @@ def test_curves_show_their_values_under_the_pointer(browser: Chrome, study: Stud
         assert len(lines) == 5
     ActionChains(browser).move_to_element(browser.find_element(By.TAG_NAME, "h1")).perform()
     assert not tip.is_displayed()
+
+
+# The horizontal and the vertical scale of every panel of `scaled`.
+SCALES = [("linear", "linear"), ("log", "log"), ("linear", "symlog"), ("log", "linear")]
+POINTS = [(1.0, 0.0003), (40.0, 0.2), (300.0, 5.0), (1000.0, 4000.0)]
+
+
+def scaled(folders: list[Path], drawing: Drawing, dark: bool) -> Figure:
+    """The same line on axes of several scales, the last one from right to left."""
+    figure = Figure(figsize=(8, 6))
+    for axes, (horizontal, vertical) in zip(figure.subplots(2, 2).flat, SCALES, strict=True):
+        axes.plot(*zip(*POINTS, strict=True), label="line")
+        axes.plot([1, 40, 1000], [2000, math.nan, 3000], label="gap")
+        axes.set(xlabel="x", xscale=horizontal, yscale=vertical)
+    figure.axes[-1].invert_xaxis()
+    return figure
+
+
+@pytest.mark.slow
+def test_values_under_the_pointer_are_right_on_axes_of_any_scale(
+    browser: Chrome, study: Study, tmp_path: Path
+) -> None:
+    page = replace(study, figures=["test_browser:scaled"], folder=tmp_path)
+    write_report(page, [], [])
+    browser.get((tmp_path / "report.html").resolve().as_uri())
+    element = browser.find_element(By.TAG_NAME, "figure")
+    tip, dot = (element.find_element(By.CLASS_NAME, name) for name in ("tip", "dot"))
+    figure = scaled([], page.drawing, False)
+    figure.draw_without_rendering()
+    width, height = element.size["width"], element.size["height"]
+    for axes in figure.axes:
+        for x, y in POINTS:
+            pixel = axes.transData.transform((x, y)) / figure.bbox.size  # from the lower left
+            across, down = (pixel[0] - 0.5) * width, (0.5 - pixel[1]) * height
+            ActionChains(browser).move_to_element_with_offset(element, across, down).perform()
+            title, *lines = tip.text.splitlines()
+            where = f"{axes.get_xscale()}, {axes.get_yscale()}: {x:g}, {y:g}"
+            assert title == f"x {x:,g}", where
+            assert float(next(t for t in lines if t.startswith("line")).split()[1]) == y, where
+            assert ("(at" in tip.text) == (x in (40, 300)), where  # the other line has a gap there
+            centre = [dot.location[k] - element.location[k] + 4 for k in ("x", "y")]
+            assert dot.value_of_css_property("background-color") != "rgba(0, 0, 0, 0)"
+            assert centre == pytest.approx([width / 2 + across, height / 2 + down], abs=3), where
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from resnet_degradation.data.batches import MemoryBatches
 from resnet_degradation.data.sources import load_digits
 from resnet_degradation.errors import ConfigError, UserError
 from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
-from resnet_degradation.inspect.findings import find
+from resnet_degradation.inspect.findings import find, gradient_outcome
 from resnet_degradation.inspect.lesions import (
     random_lesions,
     removable,
@@ -381,6 +381,111 @@ def test_only_what_is_asked_for_is_read_and_told_once(
     report = (where / "report.md").read_text()
     assert report.count("## Forward signals") == 1
     assert "after 2 iterations" in report
+
+
+def dead_net(bias: float) -> ResNet:
+    """A plain net whose last ReLU gives the same for every image: `bias`, or 0 if it is below."""
+    net = trained_net(8, False)
+    last: Any = list(named_blocks(net).values())[-1]
+    nn.init.zeros_(last.bn2.weight)
+    nn.init.constant_(last.bn2.bias, bias)
+    return net
+
+
+def rescaled_net(first: int, end: int) -> ResNet:
+    """A plain net with some convolutions' weights 1e5 times larger.
+
+    Batch normalization takes the factor out again; their gradients get 1e5 times smaller.
+    """
+    net = trained_net(14, False)
+    for layer in list(layers_with_weights(net).values())[first:end]:
+        layer.weight.data *= 1e5
+    return net
+
+
+def untrained_net(depth: int) -> ResNet:
+    """A plain net with its initial weights."""
+    net = build_net(depth, False, family="cifar", width=0.25)
+    initialise(net, 0)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("made", "outcome"),
+    [
+        (lambda: dead_net(-1.0), "dead"),  # nothing gets through: all gradients are zero
+        (lambda: dead_net(1.0), "dead"),  # the classifier alone gets one
+        (lambda: rescaled_net(0, 1), "vanished"),
+        (lambda: rescaled_net(0, 9), "vanished"),  # most layers, so the median layer too
+        (lambda: rescaled_net(9, 13), "exploding"),
+        (lambda: untrained_net(110), "exploding"),  # they grow on the way back through the net
+        (lambda: untrained_net(20), "healthy"),
+        (lambda: trained_net(14, False), "healthy"),
+        (lambda: trained_net(14, True), "healthy"),
+    ],
+)
+def test_gradients_are_dead_vanished_exploding_or_healthy(
+    made: Callable[[], ResNet], outcome: str
+) -> None:
+    norms = [signal.gradient_norm for signal in layer_signals(made(), *digits(40, 300))]
+    assert gradient_outcome(norms) == outcome
+
+
+def test_gradients_that_are_not_finite_explode() -> None:
+    for value in (float("inf"), float("nan")):
+        assert gradient_outcome([1.0, value, 1.0, 1.0]) == "exploding"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda layer, norm: 0.0, "no gradient reaches any convolution"),
+        (lambda layer, norm: norm * (layer == 8), "no gradient reaches any convolution"),
+        (lambda layer, norm: norm * (layer > 5), "a gradient vanishes"),
+        (lambda layer, norm: norm * 10.0 ** (8 - layer), "a gradient explodes"),
+        (lambda layer, norm: float("nan"), "a gradient explodes"),
+        (lambda layer, norm: norm, "no layer's gradient is 1,000 times smaller"),
+    ],
+)
+def test_a_report_says_what_became_of_the_gradients(
+    tmp_path: Path,
+    tiny: Callable[..., Config],
+    train_run: Callable[[Config], Path],
+    change: Callable[[int, float], float],
+    said: str,
+) -> None:
+    run = train_run(tiny("recipe.iterations=2"))
+    looked_into(run, output_dir=tmp_path, what=["signals"])
+    file = run / "inspection/signals.csv"
+    rows = read_table(file, SignalRow)
+    changed = [
+        replace(row, gradient_norm=change(row.layer, row.gradient_norm)) if row.iteration else row
+        for row in rows
+    ]
+    write_table(file, changed, SignalRow)
+    finding = find("signals", [run])
+    assert finding is not None
+    others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
+    assert [part for part in others if part in finding.sentence] == [
+        part for part in others if said.startswith(part)
+    ]
+    assert said in finding.sentence
+    assert "at the beginning:" not in finding.sentence
+    assert "nan" not in finding.sentence + " ".join(finding.rows[1])
+    plot_signals(load_inspected([run], "signals", SignalRow))
+
+
+def test_a_dead_seed_among_others_is_named(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    runs = [train_run(tiny("recipe.iterations=2", f"seed={seed}")) for seed in (0, 1)]
+    looked_into(*runs, output_dir=tmp_path, what=["signals"])
+    file = runs[1] / "inspection/signals.csv"
+    rows = [replace(row, gradient_norm=0.0) for row in read_table(file, SignalRow)]
+    write_table(file, rows, SignalRow)
+    finding = find("signals", runs)
+    assert finding is not None
+    assert "as it is now (1 of 2 seeds): no gradient reaches" in finding.sentence
 
 
 def test_a_layer_without_a_gradient_is_said_to_vanish(

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,9 @@ from resnet_degradation.study.verdict import (
     compare,
     counting_noise,
     depth_verdict,
+    pooled_spread,
     shortcut_verdict,
+    twin_verdict,
 )
 
 ERRORS = st.floats(0, 100)
@@ -25,7 +28,8 @@ def test_the_verdict_is_the_difference_of_means() -> None:
     comparison = compare("plain-20", "plain-56", [4.0, 6.0, 5.0], [67.0, 59.0, 64.0], 1000)
     assert comparison.differences == [63, 53, 59]
     assert comparison.mean == pytest.approx(58.333, abs=1e-3)
-    assert comparison.threshold == pytest.approx(12.50, abs=1e-2)  # 4.303 * 5.033 / sqrt(3)
+    # 2.776, of 4 degrees of freedom, times sqrt((1 + 16.333) / 2) times sqrt(2 / 3)
+    assert comparison.threshold == pytest.approx(6.674, abs=1e-3)
     said = depth_verdict(comparison)
     assert said.startswith("plain-56 minus plain-20: +58.33 ± 5.03 points")
     assert "3 seeds" in said
@@ -51,6 +55,79 @@ def test_seeds_that_agree_do_not_make_counting_exact() -> None:
     # 1.96 * sqrt((0.1 * 0.9 + 0.12 * 0.88) / 1000 / 2), in points
     assert comparison.threshold == pytest.approx(1.938, abs=1e-3)
     assert compare("a", "b", [10.0], [12.0], 1000).threshold == pytest.approx(2.741, abs=1e-3)
+
+
+def outcomes(
+    num_seeds: int, spread: float, means: tuple[float, float], trials: int
+) -> dict[str, float]:
+    """The share of each outcome for nets of these true errors (percent), by simulation.
+
+    Each run draws its true error around the net's mean, with standard deviation `spread` (points),
+    and then counts wrong answers among 1,408 images, as a quick study does.
+    """
+    rng = np.random.default_rng(num_seeds)
+    true = np.array(means)[:, None] + spread * rng.standard_normal((trials, 2, num_seeds))
+    errors = 100 * rng.binomial(1408, np.clip(true / 100, 0, 1)) / 1408
+    found = [compare("a", "b", list(a), list(b), 1408).outcome for a, b in errors]
+    return {outcome: found.count(outcome) / trials for outcome in ("worse", "better", "alike")}
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 5])
+@pytest.mark.parametrize(("mean", "spread"), [(2, 0.3), (7, 1), (20, 5), (70, 0.5)])
+def test_nets_that_are_alike_are_seldom_told_apart(
+    num_seeds: int, mean: float, spread: float
+) -> None:
+    """Means and spreads are those of study=quick-seeds, study=depths and study=bottleneck."""
+    shares = outcomes(num_seeds, spread, (mean, mean), trials=2000)
+    assert 1 - shares["alike"] <= 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
+    assert shares["worse"] > 0
+    assert shares["better"] > 0
+
+
+@pytest.mark.parametrize(("num_seeds", "difference"), [(2, 8), (3, 4.5), (5, 3)])
+def test_a_large_difference_is_found(num_seeds: int, difference: float) -> None:
+    """Differences in spreads over seeds, which are 1 point, and 1.2 with counting noise."""
+    shares = outcomes(num_seeds, 1.0, (7, 7 + 1.2 * difference), trials=500)
+    assert shares["worse"] > 0.85
+
+
+def test_the_spread_is_pooled_over_nets_with_several_seeds() -> None:
+    assert pooled_spread([[1.0], [2.0]]) is None
+    spread = pooled_spread([[1.0], [4.0, 6.0], [1.0, 2.0, 6.0]])
+    assert spread is not None
+    assert spread.degrees == 3
+    assert spread.deviation == pytest.approx(((2 + 14) / 3) ** 0.5)
+
+
+def test_a_verdict_over_one_seed_says_that_it_is_of_one_run() -> None:
+    alone = "because the spread over seeds is unknown and often larger"
+    for error, ending in (
+        (60.0, "the deeper net trains worse: degradation"),
+        (20.0, "the deeper net trains better: no degradation"),
+        (40.5, "there is no difference beyond the noise: no degradation seen"),
+    ):
+        sentence = depth_verdict(compare("a", "b", [40.0], [error], 1000)).rpartition(")")[2]
+        assert sentence.startswith(": in this one run, measured against counting noise alone")
+        assert sentence.endswith(f"{alone}, {ending}")
+    two = twin_verdict(compare("a", "b", [40.0, 40.1], [60.0, 60.2], 1000), "option A")
+    assert "in this one run" not in two
+
+
+def test_a_comparison_over_one_seed_takes_the_spread_of_the_studys_other_nets() -> None:
+    results = [
+        *(finished(20, False, error, seed) for seed, error in enumerate((4.0, 6.0, 8.0))),
+        finished(56, False, 10.0),
+    ]
+    (verdict,) = find_verdicts(results)
+    # 4.303, of 2 degrees of freedom, times a deviation of 2 times sqrt(2)
+    assert "noise up to 12.17" in verdict
+    assert "in this one run, whose spread over seeds is unknown and taken from" in verdict
+    assert verdict.endswith("no degradation seen")
+    # Two nets with seeds of their own need no others.
+    results += [finished(56, False, 10.0 + seed / 10, seed) for seed in (1, 2)]
+    (verdict,) = find_verdicts(results)
+    assert "noise up to 3.21" in verdict  # 2.776, times sqrt((4 + 0.01) / 2) times sqrt(2 / 3)
+    assert "in this one run" not in verdict
 
 
 def test_a_verdict_contradicts_the_paper_when_the_runs_do() -> None:
@@ -133,6 +210,17 @@ def test_shortcut_options_are_compared_with_option_a() -> None:
     assert told[-2].startswith("ResNet-20-B minus ResNet-20: -10.00 points")
     assert told[-2].endswith("it trains better than option A")
     assert told[-1].endswith("no difference beyond the noise")
+
+
+def test_nets_of_another_shortcut_padding_are_compared_and_not_mixed() -> None:
+    results = [finished(20, False, 30)] + [
+        finished(20, True, error, shortcut_padding=padding)
+        for padding, error in (("behind", 20.0), ("around", 10.0))
+    ]
+    verdicts = find_verdicts(results)
+    assert len(verdicts) == 3  # each with the plain net, and the one with the other
+    assert verdicts[-1].startswith("ResNet-20-around minus ResNet-20: -10.00 points")
+    assert verdicts[-1].endswith("it trains better than shortcut_padding=behind")
 
 
 def test_bottlenecks_are_compared_with_as_many_basic_blocks_and_are_no_deeper_kind() -> None:

@@ -19,7 +19,6 @@ from statistics import median
 from typing import Any
 from unittest import mock
 
-import matplotlib as mpl
 import textbook
 import torch
 from rich.console import Console
@@ -30,6 +29,8 @@ from resnet_degradation.cli import settled
 from resnet_degradation.config import net_name
 from resnet_degradation.data.sources import Arrays, load_source
 from resnet_degradation.evaluate import held_out_errors
+from resnet_degradation.figures import save_figure
+from resnet_degradation.figures.style import rc
 from resnet_degradation.train import setup
 from resnet_degradation.train.loop import update
 from resnet_degradation.train.net import make_net
@@ -242,31 +243,31 @@ def depth_of(row: dict[str, Any]) -> int:
     return int(row["net"].split("-")[1])
 
 
-def draw(rows: list[dict[str, Any]], file: Path) -> None:
+def draw(rows: list[dict[str, Any]], stem: Path) -> None:
     """Step time against depth and against batch size, of ResNets of the CIFAR family."""
-    mpl.use("agg")
-    from matplotlib import pyplot as plt
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
     rows = [row for row in rows if row["net"].startswith("ResNet") and row["image_size"] == 32]
     deeper = sorted((r for r in rows if r["batch_size"] == 128), key=depth_of)
     larger = sorted((r for r in rows if depth_of(r) == 20), key=lambda r: r["batch_size"])
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axes, chosen, places in (
-        (left, deeper, [depth_of(row) for row in deeper]),
-        (right, larger, [row["batch_size"] for row in larger]),
-    ):
-        for name in ("textbook", "trainer", "convolutions"):
-            times = [row.get(f"{name}_ms", math.nan) for row in chosen]
-            axes.plot(places, times, marker="o", label=name)
-        axes.set(xscale="log", yscale="log", ylabel="milliseconds a step")
-        axes.set_xticks(places, [str(place) for place in places], minor=False)
-        axes.set_xticks([], minor=True)
-        axes.legend(frameon=False)
-    left.set(xlabel="layers")
-    right.set(xlabel="images a step")
-    left.set_title("ResNets, 128 images of 32x32 a step", fontsize=10)
-    right.set_title("ResNet-20, images of 32x32", fontsize=10)
-    figure.savefig(file, dpi=150)
+    with mpl.rc_context(rc()):
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for axes, chosen, places in (
+            (left, deeper, [depth_of(row) for row in deeper]),
+            (right, larger, [row["batch_size"] for row in larger]),
+        ):
+            for name in ("textbook", "trainer", "convolutions"):
+                times = [row.get(f"{name}_ms", math.nan) for row in chosen]
+                axes.plot(places, times, marker="o", label=name)
+            axes.set(xscale="log", yscale="log", ylabel="milliseconds a step")
+            axes.set_xticks(places, [str(place) for place in places], minor=False)
+            axes.set_xticks([], minor=True)
+            axes.legend()
+        left.set(xlabel="layers", title="ResNets, 128 images of 32x32 a step")
+        right.set(xlabel="images a step", title="ResNet-20, images of 32x32")
+    save_figure(figure, stem, ("png",))
 
 
 def print_tables(results: dict[str, Any], console: Console) -> None:
@@ -344,7 +345,7 @@ def main() -> None:
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
-    draw(steps, folder / "steps.png")
+    draw(steps, folder / "steps")
     print_tables(results, console)
     console.print(f"written: {folder}/bench.json, {folder}/steps.png")
 

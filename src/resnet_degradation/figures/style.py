@@ -1,9 +1,15 @@
 """How figures look: the same nets in the same colours everywhere, on paper and on screen."""
 
+import logging
+import os
+import sys
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from resnet_degradation.config import Config
+from resnet_degradation.errors import UserError
 from resnet_degradation.families import Family, default_shortcut
 from resnet_degradation.files import replaced
 
@@ -36,13 +42,58 @@ SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#0072B2", "C": "#009E73"}
 FORMATS = ("png", "svg", "pdf")
 
 
+def _import_matplotlib() -> None:
+    """Import matplotlib, whatever backend, settings and cache folder the user has.
+
+    An MPLBACKEND that is not installed, such as a notebook's in a shell command, would make the
+    import fail; a home folder that is not writable would print warnings of several lines. What is
+    valid of the user's settings stays in force for the user's own code.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import matplotlib.figure  # which also looks for fonts
+    except UnicodeDecodeError as error:
+        raise UserError(
+            "your matplotlibrc (in this folder, at MATPLOTLIBRC or in your home folder) is not "
+            f"UTF-8: save it as UTF-8, or move it away ({error})"
+        ) from error
+    finally:
+        logger.setLevel(level)
+    if backend:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+            os.environ["MPLBACKEND"] = backend
+
+
+# Before anything else can import it, and before hours of training rather than after them.
+_import_matplotlib()
+
+
 def muted(dark: bool) -> str:
     """The colour of captions and legends."""
     return "#A8B0B8" if dark else "#555555"
 
 
 def rc(dark: bool = False) -> dict[Any, Any]:
-    """matplotlib's settings; `dark` for pages that are read on a dark screen."""
+    """All of matplotlib's settings: its defaults, not the user's, and our style over them.
+
+    dark: for pages that are read on a dark screen.
+    """
+    from matplotlib import rcParamsDefault
+
+    # A context cannot restore the backend; figures are written without one.
+    defaults = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
+    return defaults | _style(dark)
+
+
+def _style(dark: bool) -> dict[str, Any]:
     ink, paper, grid = (
         ("#E4E7EB", "#171A1E", "#33383E") if dark else ("#000000", "white", "#DDDDDD")
     )
@@ -141,11 +192,11 @@ def save_figure(
     import matplotlib as mpl
 
     stem.parent.mkdir(parents=True, exist_ok=True)
-    _write_logarithms_out(figure)
     # Without a date and with fixed identifiers, the same record gives the same file.
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     files = [stem.with_name(f"{stem.name}.{name}") for name in formats]
     with mpl.rc_context(rc(dark)):
+        _write_logarithms_out(figure)
         for name, file in zip(formats, files, strict=True):
             with replaced(file, "wb") as stream:
                 figure.savefig(stream, format=name, metadata=undated[name])

@@ -1,18 +1,24 @@
-"""What was measured, in a sentence and a table: computed from the tables, said as it came out."""
+"""What was measured, in a sentence and a table: computed from the tables, whatever the result."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
-from resnet_degradation.figures.inspection import Inspected, load_inspected
+from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.inspect.tables import BlockSizes, LesionRow, SignalRow
 from resnet_degradation.runs import Response
 
 # A gradient is called vanishing, or exploding, where it is so many times smaller, or larger, than
-# that of the middle layer when they are sorted.
+# that of the last convolution, from which it has come back through the net.
 FAR_OFF = 1000.0
+# What each outcome of `gradient_outcome` but "healthy" says of a net.
+SAID = {
+    "dead": "no gradient reaches any convolution, the net is dead",
+    "vanished": "a gradient vanishes",
+    "exploding": "a gradient explodes",
+}
 
 
 @dataclass(frozen=True)
@@ -64,64 +70,85 @@ def _signals(folders: list[Path]) -> Finding:
             at = {pick(row.iteration for row in seed) for seed in net.seeds}
             if pick is min and at != {0}:
                 continue
-            of_layers = _means_at(net, pick)
-            gradients = [gradient for _, gradient in of_layers]
-            middle = median(gradients)
-            least, most = _ratio(min(gradients), middle), _ratio(max(gradients), middle)
-            stds = [std for std, _ in of_layers]
+            seeds = [_rows_at(seed, pick) for seed in net.seeds]
+            outcomes = [gradient_outcome([row.gradient_norm for row in rows]) for rows in seeds]
+            gradients = [mean(r.gradient_norm for r in layer) for layer in zip(*seeds, strict=True)]
+            stds = [mean(r.signal_std for r in layer) for layer in zip(*seeds, strict=True)]
+            last = gradients[-2]
+            slope = _ratio(gradients[0], last)
+            if 0 < slope < math.inf:
+                slopes[f"{net.name} {when}"] = slope
             iterations = f"{min(at):,}" if len(at) == 1 else f"{min(at):,} - {max(at):,}"
-            slope = slopes[f"{net.name} {when}"] = _ratio(gradients[0], gradients[-2])
             rows.append(
                 [
-                    net.name, iterations, _rounded(slope), f"{_rounded(least)} - {_rounded(most)}",
-                    f"{_rounded(min(stds))} - {_rounded(max(stds))}",
+                    net.name, iterations, _rounded(slope),
+                    _range([_ratio(gradient, last) for gradient in gradients]), _range(stds),
                 ]
             )  # fmt: skip
-            far = [
-                word
-                for word, is_so in (
-                    ("vanishes", least < 1 / FAR_OFF),
-                    ("explodes", most > FAR_OFF),
-                )
-                if is_so
-            ]
-            if far:
-                sentences.append(f"{net.name} {when}: a gradient {' and one '.join(far)}")
-    told = "; ".join(sentences) or (
-        f"no layer's gradient is {FAR_OFF:,.0f} times smaller or larger than the median layer's"
+            for outcome in dict.fromkeys(outcomes):
+                if outcome != "healthy":
+                    count = outcomes.count(outcome)
+                    which = "" if count == len(seeds) else f" ({count} of {len(seeds)} seeds)"
+                    sentences.append(f"{net.name} {when}{which}: {SAID[outcome]}")
+    said = "; ".join(sentences) or (
+        f"no layer's gradient is {FAR_OFF:,.0f} times smaller or larger than the last convolution's"
     )
-    steepest = max(slopes, key=lambda key: max(slopes[key], _ratio(1, slopes[key])))
+    steepest = max(slopes, key=lambda key: max(slopes[key], 1 / slopes[key]), default=None)
     return Finding(
         "signals",
         "Forward signals and gradients",
-        f"Gradients of all layers, for one batch of training images: {told}; the first layer's is "
-        f"{_rounded(slopes[steepest])} times the last convolution's where they differ most "
-        f"({steepest}).",
-        ["net", "iterations", "first / last", "all / median", "std of outputs"],
+        f"Gradients of all layers, for one batch of training images: {said}"
+        + (
+            f"; the first layer's is {_rounded(slopes[steepest])} times the last convolution's "
+            f"where they differ most ({steepest})."
+            if steepest is not None
+            else "."
+        ),
+        ["net", "iterations", "first / last", "all / last", "std of outputs"],
         rows,
     )
 
 
+def gradient_outcome(norms: list[float]) -> str:
+    """Whether a net's gradients are "dead", "vanished", "exploding" or "healthy".
+
+    norms: of the gradients of all layers with weights, from the images to the logits; the last one
+    is the classifier's, the one before it the last convolution's.
+    """
+    convolutions = norms[:-1]
+    last = convolutions[-1]
+    if not all(map(math.isfinite, norms)):
+        return "exploding"
+    if not any(convolutions):
+        return "dead"
+    if not all(norms) or min(convolutions) < last / FAR_OFF:
+        return "vanished"
+    return "exploding" if max(convolutions) > FAR_OFF * last else "healthy"
+
+
+def _rows_at(rows: Sequence[SignalRow], pick: Callable[..., int]) -> list[SignalRow]:
+    """The rows of the first or the last iteration, whichever `pick` picks."""
+    at = pick(row.iteration for row in rows)
+    return [row for row in rows if row.iteration == at]
+
+
 def _ratio(one: float, other: float) -> float:
     """One divided by the other; a layer that gets no gradient at all is infinitely far from one."""
-    return one / other if other > 0 else math.inf if one > 0 else 1.0
+    return one / other if other > 0 else math.inf if one > 0 else math.nan
+
+
+def _range(values: list[float]) -> str:
+    """The smallest and the largest of the values; "-" if one is no number."""
+    if any(map(math.isnan, values)):
+        return "-"
+    return f"{_rounded(min(values))} - {_rounded(max(values))}"
 
 
 def _rounded(value: float) -> str:
-    """Three digits, or all before the point, without an exponent."""
+    """Three digits, or all before the point, without an exponent; "-" if it is no number."""
+    if math.isnan(value):
+        return "-"
     return f"{value:,.0f}" if 1000 <= value < math.inf else f"{value:.3g}"
-
-
-def _means_at(net: Inspected[SignalRow], pick: Callable[..., int]) -> list[tuple[float, float]]:
-    """Forward signal and gradient of each layer, means over seeds."""
-    chosen = []
-    for seed in net.seeds:
-        at = pick(row.iteration for row in seed)
-        chosen.append([row for row in seed if row.iteration == at])
-    return [
-        (mean(r.signal_std for r in layer), mean(r.gradient_norm for r in layer))
-        for layer in zip(*chosen, strict=True)
-    ]
 
 
 def _residuals(folders: list[Path]) -> Finding | None:

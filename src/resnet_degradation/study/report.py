@@ -24,6 +24,7 @@ from resnet_degradation.config import Config, flatten
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.figures import FIGURES, Maker, save_figure
 from resnet_degradation.figures.curves import conditions
+from resnet_degradation.figures.style import rc
 from resnet_degradation.files import replaced
 from resnet_degradation.naming import distinct_names
 from resnet_degradation.plugins import attribute_of, is_own, load_own
@@ -41,9 +42,11 @@ from resnet_degradation.study.results import (
     run_names,
     write_results,
 )
+from resnet_degradation.study.verdict import RULE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 ALT_TEXTS = {
     "curves": "Training and held-out error of every net against iterations",
@@ -116,7 +119,10 @@ def _figure(name: str, study: Study, results: list[Result]) -> Callable[..., "Fi
     folders, untitled = [result.folder for result in results], replace(study.drawing, title="")
 
     def draw(titled: bool = True, dark: bool = False) -> "Figure":
-        figure = make(folders, study.drawing if titled else untitled, dark)
+        import matplotlib as mpl
+
+        with mpl.rc_context(rc(dark)):  # a user's function, too, draws by our settings
+            figure = make(folders, study.drawing if titled else untitled, dark)
         if not hasattr(figure, "savefig"):
             raise ConfigError(
                 f"study.figures: {name} gave a {type(figure).__name__}, not a matplotlib Figure"
@@ -246,12 +252,7 @@ def explained(report: Report) -> dict[str, str]:
     of_seeds = "" if report.study.is_single_seed() else " ± standard deviation over the seeds"
     top1 = any(result.config.family == "imagenet" for result in report.results)
     return {
-        "verdicts": (
-            "A difference is called one where it is larger than its noise: 1.96 standard errors "
-            "of counting wrong answers among finitely many images or, where that is larger, the "
-            "standard error over the seeds times the quantile that bounds 95 % of Student's t "
-            "distribution."
-        ),
+        "verdicts": RULE,
         "errors": (
             f"Mean{of_seeds}, of the last iterate. Training error is counted in training mode on "
             f"the last {images} augmented images of a run; parameters and multiply-adds (of one "
@@ -283,10 +284,11 @@ def _page(name: str, draw: Callable[..., "Figure"]) -> dict[str, Any]:
     """A figure for the page: as data URLs for light and dark, with the values of its lines."""
     figure = draw(titled=False)
     width, height = figure.get_size_inches()
+    light = _data_url(figure, dark=False)  # drawing it also settles where everything is
     return {
         "name": name,
         "alt": ALT_TEXTS.get(name, name),
-        "light": _data_url(figure, dark=False),
+        "light": light,
         "dark": _data_url(draw(titled=False, dark=True), dark=True),
         "aspect": f"{width:.3f} / {height:.3f}",
         "width": round(width * 110),
@@ -301,25 +303,25 @@ def _data_url(figure: "Figure", dark: bool) -> str:
 
 
 def line_values(figure: "Figure") -> list[dict[str, Any]]:
-    """Where the panels of a figure lie, and the values of their named lines.
+    """Where the panels of a drawn figure lie, and the named lines in them: values and places.
 
-    Boxes are [left, top, right, bottom] in shares of the figure, from its upper left corner.
+    Places are in shares of the figure, from its upper left corner, by the transform that draws
+    them, whatever the scale of an axis; a box is [left, top, right, bottom].
     """
+    from matplotlib.colors import to_hex
+
     panels = []
     for axes in figure.axes:
         box = axes.get_position()
         panels.append(
             {
                 "box": [box.x0, 1 - box.y1, box.x1, 1 - box.y0],
-                "x": list(axes.get_xlim()),
-                "y": list(axes.get_ylim()),
                 "horizontal": axes.get_xlabel().removesuffix(" (1e4)"),
                 "lines": [
                     {
                         "name": line.get_label(),
-                        "colour": line.get_color(),
-                        "x": np.asarray(line.get_xdata(), dtype=float).round(3).tolist(),
-                        "y": np.asarray(line.get_ydata(), dtype=float).round(4).tolist(),
+                        "colour": to_hex(line.get_color()),
+                        **_points(line, figure),
                     }
                     for line in axes.get_lines()
                     if not str(line.get_label()).startswith("_")
@@ -327,6 +329,19 @@ def line_values(figure: "Figure") -> list[dict[str, Any]]:
             }
         )
     return panels
+
+
+def _points(line: "Line2D", figure: "Figure") -> dict[str, list[float]]:
+    """The values of a line, and where they are in the figure; see line_values."""
+    values = np.asarray(line.get_xydata(), dtype=float)
+    places = (line.get_transform() - figure.transFigure).transform(values)
+    drawn = np.isfinite(values).all(axis=1) & np.isfinite(places).all(axis=1)
+    return {
+        "x": [float(f"{x:.9g}") for x in values[drawn, 0]],
+        "y": [float(f"{y:.5g}") for y in values[drawn, 1]],
+        "across": places[drawn, 0].round(6).tolist(),
+        "down": (1 - places[drawn, 1]).round(6).tolist(),
+    }
 
 
 def print_report(report: Report, console: Console) -> None:

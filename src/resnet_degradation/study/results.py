@@ -38,6 +38,7 @@ from resnet_degradation.study.verdict import (
     constructed_verdict,
     depth_verdict,
     extended_verdict,
+    pooled_spread,
     shortcut_verdict,
     twin_verdict,
 )
@@ -208,7 +209,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
     for kind, depths in kinds.items():
         if len(depths) == 1:
             continue
-        comparison = _compared(depths[min(depths)], depths[max(depths)])
+        comparison = _compared(depths[min(depths)], depths[max(depths)], kinds)
         if comparison is not None:
             verdicts.append(depth_verdict(comparison))
             outcomes[kind] = comparison.outcome
@@ -217,7 +218,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
         plain_kind = kind._replace(shortcut=None, shortcut_padding="behind")
         plain = kinds.get(plain_kind, {})
         if shared := depths.keys() & plain.keys():
-            comparison = _compared(plain[max(shared)], depths[max(shared)])
+            comparison = _compared(plain[max(shared)], depths[max(shared)], kinds)
             degraded = outcomes.get(plain_kind) == "worse"
             cured = degraded and outcomes.get(kind) in ("alike", "better")
             if comparison is not None:
@@ -255,7 +256,7 @@ def _twin_verdicts(kinds: Kinds) -> list[str]:
             ]
             if pairs:
                 other, depth = max(pairs)
-                if (comparison := _compared(of_twin[other], depths[depth])) is not None:
+                if (comparison := _compared(of_twin[other], depths[depth], kinds)) is not None:
                     verdicts.append(twin_verdict(comparison, name))
     return verdicts
 
@@ -276,7 +277,7 @@ def _extension_verdicts(extended: Net, kinds: Kinds) -> list[str]:
     if (facts := read_extension(extended.seeds[first].folder)) is not None:
         verdicts.append(constructed_verdict(facts, first))
     from_scratch = kinds.get(_kind(config), {}).get(config.depth)
-    if from_scratch and (comparison := _compared(from_scratch, extended)) is not None:
+    if from_scratch and (comparison := _compared(from_scratch, extended, kinds)) is not None:
         verdicts.append(extended_verdict(comparison))
     return verdicts
 
@@ -342,8 +343,8 @@ def response_verdict(results: list[Result]) -> str:
     return f"standard deviation of layer responses, mean over layers: {', '.join(means)}"
 
 
-def _compared(first: Net, second: Net) -> Comparison | None:
-    """Two nets over the seeds that both have; None if there is none."""
+def _compared(first: Net, second: Net, kinds: Kinds) -> Comparison | None:
+    """Two nets over the seeds that both have; None if there is none. kinds: all of the study."""
     seeds = sorted(first.seeds.keys() & second.seeds.keys())
     if not seeds:
         return None
@@ -354,4 +355,9 @@ def _compared(first: Net, second: Net) -> Comparison | None:
         [first.seeds[seed].train_error for seed in seeds],
         [second.seeds[seed].train_error for seed in seeds],
         min(one.errors.num_train_images, other.errors.num_train_images),
+        pooled_spread(
+            [result.train_error for result in net.results]
+            for depths in kinds.values()
+            for net in depths.values()
+        ),
     )

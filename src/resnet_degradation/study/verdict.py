@@ -1,12 +1,41 @@
-"""Does depth help, and do shortcuts? Computed from final training errors, said as it came out."""
+"""Does depth help, and do shortcuts? Computed from final training errors, whatever the result."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean, stdev, variance
 from typing import Any
 
 # Of the normal distribution: it bounds 95 %.
 NORMAL_QUANTILE = 1.96
+# The rule in short, for reports; docs/studies.md has its reasons.
+RULE = (
+    "A difference counts as one where it is larger than its noise. Noise is the larger of two: "
+    "1.96 standard errors of counting wrong answers among finitely many images, and the standard "
+    "error over the seeds, by the standard deviation pooled over both nets, times the quantile "
+    "that bounds 95 % of Student's t distribution."
+)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The standard deviation of final errors over seeds, pooled over nets, in points.
+
+    degrees: its degrees of freedom, one less than its seeds for each net.
+    """
+
+    deviation: float
+    degrees: int
+
+
+def pooled_spread(nets: Iterable[list[float]]) -> Spread | None:
+    """The spread over seeds of nets, by their final errors; None where no net has two seeds."""
+    several = [errors for errors in nets if len(errors) > 1]
+    if not several:
+        return None
+    degrees = sum(len(errors) - 1 for errors in several)
+    squares = sum((len(errors) - 1) * variance(errors) for errors in several)
+    return Spread(math.sqrt(squares / degrees), degrees)
 
 
 @dataclass(frozen=True)
@@ -15,12 +44,14 @@ class Comparison:
 
     counting: the standard error of the mean difference from counting wrong answers among finitely
     many images, in points.
+    spread: that of each net over seeds; None where it is unknown.
     """
 
     first: str
     second: str
     differences: list[float]
     counting: float
+    spread: Spread | None
 
     @property
     def mean(self) -> float:
@@ -29,19 +60,15 @@ class Comparison:
 
     @property
     def threshold(self) -> float:
-        """The size from which on the mean difference stands out of the noise.
-
-        That of counting, times 1.96; or, where that is larger, that over the n seeds: the standard
-        error times the quantile that bounds 95 % of Student's t distribution with n - 1 degrees.
-        """
+        """The size from which on the mean difference stands out of the noise; see RULE."""
+        of_counting = NORMAL_QUANTILE * self.counting
+        if self.spread is None:
+            return of_counting
         from scipy import stats
 
-        of_counting = NORMAL_QUANTILE * self.counting
-        num_seeds = len(self.differences)
-        if num_seeds == 1:
-            return of_counting
-        standard_error = stdev(self.differences) / math.sqrt(num_seeds)
-        return max(of_counting, float(stats.t.ppf(0.975, num_seeds - 1)) * standard_error)
+        standard_error = self.spread.deviation * math.sqrt(2 / len(self.differences))
+        quantile = float(stats.t.ppf(0.975, self.spread.degrees))
+        return max(of_counting, quantile * standard_error)
 
     @property
     def outcome(self) -> str:
@@ -55,12 +82,27 @@ class Comparison:
         num_seeds = len(self.differences)
         spread = f" ± {stdev(self.differences):.2f}" if num_seeds > 1 else ""
         seeds = {
-            1: "one seed, spread over seeds unknown",
+            1: "one seed",
             2: "two seeds, which bound their spread badly: three do far better",
         }.get(num_seeds, f"{num_seeds} seeds")
         return (
             f"{self.second} minus {self.first}: {self.mean:+.2f}{spread} points of training error "
             f"({seeds}; noise up to {self.threshold:.2f})"
+        )
+
+    def reservation(self) -> str:
+        """What has to be said before the outcome where it is that of one run; else empty."""
+        if len(self.differences) > 1:
+            return ""
+        if self.spread is None:
+            return (
+                "in this one run, measured against counting noise alone because the spread over "
+                "seeds is unknown and often larger, "
+            )
+        return (
+            "in this one run, whose spread over seeds is unknown and taken from the study's other "
+            f"nets ({self.spread.deviation:.2f} points, degrees of freedom: "
+            f"{self.spread.degrees}), "
         )
 
 
@@ -70,7 +112,7 @@ def depth_verdict(comparison: Comparison) -> str:
         comparison,
         worse="the deeper net trains worse: degradation",
         better="the deeper net trains better: no degradation",
-        alike="no difference beyond the noise: no degradation seen",
+        alike="there is no difference beyond the noise: no degradation seen",
     )
 
 
@@ -124,10 +166,10 @@ def _said(
     comparison: Comparison,
     worse: str,
     better: str,
-    alike: str = "no difference beyond the noise",
+    alike: str = "there is no difference beyond the noise",
 ) -> str:
     said = {"worse": worse, "better": better, "alike": alike}
-    return f"{comparison.arithmetic()}: {said[comparison.outcome]}"
+    return f"{comparison.arithmetic()}: {comparison.reservation()}{said[comparison.outcome]}"
 
 
 def counting_noise(error: float, num_images: int) -> float:
@@ -143,14 +185,18 @@ def compare(
     first_errors: list[float],
     second_errors: list[float],
     num_images: int,
+    others: Spread | None = None,
 ) -> Comparison:
     """Compare two nets by their final training errors (percent), seed by seed.
 
     num_images: how many training images each error was counted on.
+    others: the spread over all nets of the study, for a comparison over a single seed.
     """
     pairs = list(zip(first_errors, second_errors, strict=True))
     differences = [b - a for a, b in pairs]
     counted = [
         math.hypot(counting_noise(a, num_images), counting_noise(b, num_images)) for a, b in pairs
     ]
-    return Comparison(first, second, differences, mean(counted) / math.sqrt(len(pairs)))
+    counting = mean(counted) / math.sqrt(len(pairs))
+    spread = pooled_spread([first_errors, second_errors]) or others
+    return Comparison(first, second, differences, counting, spread)
