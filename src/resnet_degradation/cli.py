@@ -110,7 +110,7 @@ def study() -> NoReturn:
         if composed.plan:
             from resnet_degradation.study.estimate import print_plan
 
-            print_plan(study, console)
+            print_plan(study, console, composed.jobs)
         elif composed.part is not None:
             from resnet_degradation.train.launch import train_on_devices
             from resnet_degradation.train.progress import RunProgress
