@@ -105,6 +105,7 @@ class RuntimeConfig:
     sync_batchnorm: bool = False
     max_restarts: int = 0
     timeout: float = 600.0
+    lock: str = "on"
     precision: str = "fp32"
     compile: str = "auto"
     checkpoint_activations: str = "auto"
@@ -476,6 +477,10 @@ def _check_ranges(config: Config) -> None:
         (
             0 <= runtime.num_threads <= 4096 and 0 <= runtime.num_workers <= 4096,
             "runtime.num_threads and runtime.num_workers must be in 0 .. 4096",
+        ),
+        (
+            runtime.lock in ("on", "off") or any(sign in runtime.lock for sign in "/\\"),
+            f"runtime.lock={runtime.lock} is not valid: give on, off or a folder, as ./locks",
         ),
         (
             runtime.eval_batch_size > 0,

@@ -177,7 +177,9 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
         os.kill(launcher.pid, signal.SIGSTOP)
     try:
         signal_runs(runs, signal.SIGTERM)
-        while any(holder_of(run_folder(run), run.output_dir) is not None for run in runs):
+        while any(
+            holder_of(run_folder(run), run.output_dir, run.runtime.lock) is not None for run in runs
+        ):
             time.sleep(0.1)
     finally:
         with suppress(ProcessLookupError):
