@@ -8,9 +8,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+OLDEST := .venv-oldest
+FAST := not slow and not processes and not slurm and not hosts
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev reproduce-figure test test-fast test-cluster torture bench lint format wheel clean
+.PHONY: help install install-dev reproduce-figure test test-fast test-oldest test-cluster torture bench lint format wheel clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +24,10 @@ test: $(INSTALLED_DEV) ## Run all tests but those of test-cluster
 	@$(BIN)/python -m pytest -n auto -m "not processes and not slurm and not hosts"
 
 test-fast: $(INSTALLED_DEV) ## Run the tests that take seconds
-	@$(BIN)/python -m pytest -n auto -m "not slow and not processes and not slurm and not hosts"
+	@$(BIN)/python -m pytest -n auto -m "$(FAST)"
+
+test-oldest: $(OLDEST)/.installed ## Run them with the oldest versions that pyproject.toml allows
+	@$(OLDEST)/bin/python -m pytest -n auto -m "$(FAST)"
 
 test-cluster: $(INSTALLED_DEV) ## Test several processes, and as root two hosts and Slurm
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "processes or slurm or hosts"
@@ -50,7 +55,7 @@ install: $(INSTALLED) ## Set up .venv with what runs need
 install-dev: $(INSTALLED_DEV) ## Set up .venv with what tests and checks need too
 
 clean: ## Remove .venv and caches (outputs/ stays)
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -67,3 +72,13 @@ $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV) (torch is large: a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
 	@touch $@ $(INSTALLED)
+
+$(OLDEST)/.installed: pyproject.toml tests/oldest.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+		|| { echo "error: the oldest versions need Python 3.10 to 3.12: name one with make PYTHON=..." >&2; exit 1; }
+	@echo "installing into $(OLDEST) (several gigabytes)"
+	@$(PYTHON) -m venv --clear $(OLDEST)
+	@PIP_CONSTRAINT=$(CURDIR)/tests/oldest.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/tests/oldest.txt \
+		$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
+		-e '.[dev,joblib,ray,slurm]'
+	@touch $@

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from resnet_degradation.config import ERRORS, PanelConfig
+from resnet_degradation.encoding import accept_any_locale
 from resnet_degradation.errors import UserError
 from resnet_degradation.figures import load_curves, plot_curves, save_figure
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, read_drawing
@@ -18,6 +19,7 @@ from resnet_degradation.runs import find_runs
 
 
 def main() -> int:
+    accept_any_locale()
     arguments = parse()
     try:
         # Figures may lie among the runs that a wildcard names.

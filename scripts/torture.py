@@ -150,7 +150,7 @@ def difference(one: Path, other: Path) -> str | None:
     untimed = [name for name in COLUMNS if name not in ("images_per_second", "seconds")]
 
     def record(folder: Path) -> list[list[str]]:
-        with (folder / "metrics.csv").open(newline="") as stream:
+        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as stream:
             return [[row[name] for name in untimed] for row in csv.DictReader(stream)]
 
     if record(one) != record(other):
@@ -180,7 +180,7 @@ def same(one: Any, other: Any) -> bool:
 def events_problem(folder: Path) -> str | None:
     """Whether TensorBoard shows something else than the record."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
-    with (folder / "metrics.csv").open(newline="") as stream:
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     for tag, column in SCALARS.items():
         recorded = [int(row["iteration"]) for row in rows if row[column]]

@@ -1,5 +1,6 @@
 """Disks that are full, folders that are read-only or gone: one line, and the last good state."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -15,12 +16,14 @@ from test_cli import TINY, run_folders
 from test_train import Tiny, without_times
 
 from resnet_degradation.config import run_folder
-from resnet_degradation.errors import RecordError, UserError, explain
+from resnet_degradation.errors import ConfigError, RecordError, UserError, explain
 from resnet_degradation.runs import checkpoint_files, is_finished, last_checkpoint
 from resnet_degradation.train import loop
+from resnet_degradation.train.lock import claimed, holder_of
 from resnet_degradation.train.progress import RunProgress
 
 resource = pytest.importorskip("resource", reason="limits are set as on POSIX systems")
+fcntl = pytest.importorskip("fcntl", reason="files are locked as on POSIX systems")
 BIN = Path(sys.executable).parent
 RUN = (*TINY, "recipe.iterations=300", "runtime.checkpoint_every=20", "runtime.log_every=5")
 LONG = (*RUN, "recipe.iterations=100000")
@@ -244,3 +247,98 @@ def test_a_failed_write_of_any_file_is_one_line_and_can_be_repeated(
             pytest.fail("it does not get on")
     assert fail_at > 4
     assert not list(run_folder(config).rglob("*.tmp"))
+
+
+@pytest.fixture(params=["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL"])
+def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has no locks and no hard links, and says so in one of the usual ways."""
+
+    def refuse(*_arguments: object, **_more: object) -> None:
+        number = getattr(errno, request.param)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.usefixtures("without_locks")
+def test_where_there_are_no_locks_a_run_says_what_is_lost_and_how_to_go_on(
+    tiny: Tiny, silent: RunProgress
+) -> None:
+    config = tiny()
+    with pytest.raises(ConfigError) as refused:
+        loop.train(config, silent)
+    told = str(refused.value)
+    assert f"{config.output_dir}/.locks is on a file system without locks" in told
+    assert "keep two processes from training the same run at once" in told
+    assert "runtime.lock=FOLDER, a folder on another file system, or runtime.lock=off" in told
+    assert not run_folder(config).exists()
+    off = tiny("runtime.lock=off")
+    with pytest.warns(UserWarning, match=r"runtime\.lock=off: nothing keeps two processes"):
+        loop.train(off, silent)
+    assert run_folder(off) == run_folder(config)
+    assert is_finished(run_folder(off))
+    assert holder_of(run_folder(off), off.output_dir, off.runtime.lock) is None
+
+
+def test_locks_in_another_folder_hold_runs_apart_and_only_the_same_ones(
+    tiny: Tiny, tmp_path: Path, silent: RunProgress
+) -> None:
+    locks = f"runtime.lock={tmp_path / 'locks'}"
+    config, elsewhere = tiny(locks), tiny(locks, f"output_dir={tmp_path / 'others'}")
+    held = (run_folder(config), config.output_dir, config.runtime.lock)
+    with claimed(*held):
+        assert holder_of(*held) == os.getpid()
+        with pytest.raises(UserError, match=f"is being trained by process {os.getpid()} on "):
+            loop.train(config, silent)
+        loop.train(elsewhere, silent)  # a run of the same name
+    assert holder_of(*held) is None
+    loop.train(config, silent)
+    assert is_finished(run_folder(config))
+    assert not (tmp_path / "outputs/.locks").exists()
+
+
+def test_a_folder_for_locks_that_cannot_be_written_in_is_named(
+    tiny: Tiny, tmp_path: Path, silent: RunProgress
+) -> None:
+    (tmp_path / "locks").touch()
+    config = tiny(f"runtime.lock={tmp_path / 'locks'}")
+    with pytest.raises(ConfigError, match=r"runtime\.lock=\S*/locks cannot be written in"):
+        loop.train(config, silent)
+
+
+@pytest.mark.parametrize("value", ["of", "true", "false", "none"])
+def test_what_is_no_folder_for_locks_is_refused(tiny: Tiny, value: str) -> None:
+    with pytest.raises(ConfigError, match="give on, off or a folder"):
+        tiny(f"runtime.lock={value}")
+
+
+NO_LOCKS = """
+#include <errno.h>
+int flock(int file, int operation) { errno = ENOLCK; return -1; }
+int link(const char *from, const char *to) { errno = EPERM; return -1; }
+int linkat(int a, const char *from, int b, const char *to, int flags) { errno = EPERM; return -1; }
+"""
+
+
+@pytest.mark.slow
+def test_commands_go_on_without_locks(tmp_path: Path) -> None:
+    """In a process whose system calls fail, with a run of two processes, which need its lock."""
+    (tmp_path / "no_locks.c").write_text(NO_LOCKS)
+    if sys.platform != "linux" or shutil.which("cc") is None:
+        pytest.skip("calls are made to fail by a C library that Linux loads first")
+    library = tmp_path / "no_locks.so"
+    command = ["cc", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "no_locks.c")]
+    subprocess.run(command, check=True)
+    environment = os.environ | {"LD_PRELOAD": str(library)}
+    line = said(start(tmp_path, *RUN, env=environment))
+    assert "outputs/.locks is on a file system without locks (No locks available)" in line
+    process = start(tmp_path, *RUN, "runtime.lock=off", "runtime.devices=2", env=environment)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert [line for line in err.splitlines() if "runtime.lock=off" in line] == [
+        "warning: runtime.lock=off: nothing keeps two processes from training the same run at "
+        "once, which would spoil its record"
+    ]
+    (folder,) = run_folders(tmp_path)
+    assert is_finished(folder)

@@ -225,7 +225,7 @@ def test_tensorboard_shows_the_record_and_no_point_twice(tiny: Tiny, train_run: 
 def test_a_finished_run_is_left_as_it_is(tiny: Tiny, train_run: TrainRun) -> None:
     folder = train_run(tiny())
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
-    console = Console(record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(record=True, quiet=False, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     loop.train(tiny(), RunProgress(console))
     assert "is finished already" in console.export_text()
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before

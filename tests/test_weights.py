@@ -565,7 +565,7 @@ class Bomb:
 
 
 def write_text(file: Path) -> None:
-    file.write_text("no weights")
+    file.write_text("no weights", encoding="utf-8")
 
 
 def write_code(file: Path) -> None:

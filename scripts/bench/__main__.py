@@ -189,7 +189,7 @@ def peak_memory(variant: str, overrides: tuple[str, ...]) -> dict[str, Any]:
 
 def peak_kilobytes() -> int:
     """The most memory that this process has had; getrusage would tell its parent's, if larger."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text("utf-8", "replace").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
@@ -344,7 +344,7 @@ def main() -> None:
     }
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench.json").write_text(json.dumps(results, indent=2) + "\n")
+    (folder / "bench.json").write_text(json.dumps(results, indent=2) + "\n", "utf-8")
     draw(steps, folder / "steps")
     print_tables(results, console)
     console.print(f"written: {folder}/bench.json, {folder}/steps.png")

@@ -27,6 +27,7 @@ from resnet_degradation.config import (
     StudyRunConfig,
     settle,
 )
+from resnet_degradation.encoding import accept_any_locale
 from resnet_degradation.errors import ConfigError, Stopped, UserError, explain, one_line_warnings
 from resnet_degradation.processes import place, rank
 from resnet_degradation.signals import end_on_signals
@@ -119,7 +120,7 @@ def study() -> NoReturn:
         if composed.plan:
             from resnet_degradation.study.estimate import print_plan
 
-            print_plan(study, console)
+            print_plan(study, console, composed.jobs)
         elif composed.part is not None:
             from resnet_degradation.train.launch import train_on_devices
             from resnet_degradation.train.progress import RunProgress
@@ -190,6 +191,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]
     Exits with 0, or with the code of the error, after saying it in one line on standard error.
     In a sweep, a failed job does not keep the others from running.
     """
+    accept_any_locale()
     one_line_warnings()
     # Hydra would print part of a traceback and exit; this makes it raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -19,6 +19,7 @@ from typing import Any, Optional, Union, cast
 from omegaconf import MISSING
 
 from resnet_degradation.durations import is_fraction, normal_duration, parse_duration
+from resnet_degradation.encoding import as_text
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.families import (
     FAMILIES,
@@ -105,6 +106,7 @@ class RuntimeConfig:
     sync_batchnorm: bool = False
     max_restarts: int = 0
     timeout: float = 600.0
+    lock: str = "on"
     precision: str = "fp32"
     compile: str = "auto"
     checkpoint_activations: str = "auto"
@@ -483,10 +485,19 @@ def _check_ranges(config: Config) -> None:
             "runtime.num_threads and runtime.num_workers must be in 0 .. 4096",
         ),
         (
+            runtime.lock in ("on", "off") or any(sign in runtime.lock for sign in "/\\"),
+            f"runtime.lock={runtime.lock} is not valid: give on, off or a folder, as ./locks",
+        ),
+        (
             runtime.eval_batch_size > 0,
             f"runtime.eval_batch_size={runtime.eval_batch_size} is not valid: give at least 1",
         ),
         (bool(config.output_dir), "output_dir is empty: name a folder"),
+        (
+            config.output_dir == as_text(config.output_dir),
+            f"output_dir={config.output_dir} is no text in UTF-8, which TensorBoard needs: name "
+            "another folder",
+        ),
     ]
     for holds, message in rules:
         if not holds:
@@ -629,7 +640,7 @@ def digest(config: Config) -> str:
 
 def short_hash(text: str) -> str:
     """Eight hexadecimal digits that name a text."""
-    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
 def net_name(config: Config) -> str:
@@ -663,7 +674,7 @@ def run_name(config: Config) -> str:
 def data_name(config: Config) -> str:
     """The data for people: the data set, or the folder where the images are the user's own."""
     own = config.data.name in OWN_IMAGES and config.data.root is not None
-    return (Path(str(config.data.root)).name if own else "") or config.data.name
+    return (as_text(Path(str(config.data.root)).name) if own else "") or config.data.name
 
 
 def run_folder(config: Config) -> Path:

@@ -12,13 +12,16 @@ from typing import IO, Any
 def replaced(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A stream whose content takes the place of `file`, once it is complete and on the disk.
 
-    If anything goes wrong, `file` stays as it was. mode: "w" for text (line ends are written as
-    they are), "wb" for bytes.
+    If anything goes wrong, `file` stays as it was. mode: "w" for text in UTF-8 (line ends are
+    written as they are), "wb" for bytes.
     """
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")  # others may write it too
     try:
-        newline, encoding = (None, None) if "b" in mode else ("", "utf-8")
-        with temporary.open(mode, newline=newline, encoding=encoding) as stream:
+        # The name of a file may hold bytes that are no text: they are written as they are.
+        newline, encoding, errors = (
+            (None, None, None) if "b" in mode else ("", "utf-8", "surrogateescape")
+        )
+        with temporary.open(mode, newline=newline, encoding=encoding, errors=errors) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -43,13 +43,20 @@ def crowding(num_threads: int) -> str:
 
     Threads that share out a sum wait for the slowest of them, so one core that is taken slows all.
     """
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if num_threads < 2 or load < CROWDED * num_cpus():
+    if num_threads < 2 or not (busy := other_work()):
         return ""
     return (
-        f"other work uses the cores (load {load:.1f} on {num_cpus()}): runtime.num_threads=1 may "
-        f"then be faster than {num_threads} threads, which wait for each other"
+        f"{busy}: runtime.num_threads=1 may then be faster than {num_threads} threads, which wait "
+        "for each other"
     )
+
+
+def other_work() -> str:
+    """How busy other programs keep the cores, in words; empty if they leave room."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load < CROWDED * num_cpus():
+        return ""
+    return f"other work uses the cores (load {load:.1f} on {num_cpus()})"
 
 
 def on_cpu(num_threads: int) -> str:

@@ -91,7 +91,7 @@ def find_runs(folder: Path) -> list[Path]:
     """
     if (index := folder / "study.json").is_file():
         try:
-            return [folder / str(run) for run in json.loads(index.read_text())["runs"]]
+            return [folder / str(run) for run in json.loads(index.read_bytes())["runs"]]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{index} is no index of a study: {error}") from error
     found = sorted(file.parent for file in folder.rglob("metrics.csv"))
@@ -132,7 +132,7 @@ def read_whole_rows(folder: Path) -> list[Row]:
 def _parse(file: Path) -> tuple[list[Row], str]:
     """The rows up to the first bad line, and what is wrong with that (empty if nothing)."""
     rows: list[Row] = []
-    lines = file.read_text(errors="replace").splitlines(keepends=True)
+    lines = file.read_text("utf-8", "replace").splitlines(keepends=True)
     torn = bool(lines) and not lines[-1].endswith("\n")  # what is there of it may look whole
     reader = csv.DictReader(lines[:-1] if torn else lines)
     try:
@@ -214,7 +214,7 @@ def read_signals(folder: Path) -> Signals:
     file = folder / "signals.csv"
     if not file.is_file():
         return signals
-    with file.open(newline="") as stream:
+    with file.open(newline="", encoding="utf-8", errors="replace") as stream:
         for row in csv.DictReader(stream):
             try:
                 signal = Signal(
@@ -254,7 +254,7 @@ def write_classes(folder: Path, classes: list[str]) -> None:
 def read_classes(folder: Path) -> list[str] | None:
     """The classes of a run in the order of its scores, or None if it did not write them down."""
     try:
-        return [str(name) for name in json.loads((folder / "classes.json").read_text())]
+        return [str(name) for name in json.loads((folder / "classes.json").read_bytes())]
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -276,7 +276,7 @@ def read_extension(folder: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        return dict(json.loads(file.read_text()))
+        return dict(json.loads(file.read_bytes()))
     except ValueError as error:
         raise UserError(f"{file} is damaged: {error}") from error
 

@@ -34,7 +34,7 @@ def read_table(file: Path, kind: type[Kind], remedy: str) -> list[Kind]:
         for column in fields(kind)  # type: ignore[arg-type]
     }
     try:
-        with file.open(newline="") as stream:
+        with file.open(newline="", encoding="utf-8") as stream:
             return [
                 kind(**{name: parse(row[name]) for name, parse in types.items()})
                 for row in csv.DictReader(stream)

@@ -66,7 +66,7 @@ def _unreadable(files: Files, num_workers: int, cache: Path, report: Report) -> 
     name = hashlib.blake2b(known_by.encode(), digest_size=8).hexdigest()
     file = cache / f"unreadable-{name}.json"
     try:
-        return {int(index): str(reason) for index, reason in json.loads(file.read_text())}
+        return {int(index): str(reason) for index, reason in json.loads(file.read_bytes())}
     except (OSError, ValueError, TypeError):
         pass  # not looked for yet
     views = every_view(files, Readable(), 64, num_workers, "checking images", report)

@@ -46,7 +46,7 @@ def read_drawing(folder: Path) -> Drawing:
     if not index.is_file():
         return Drawing()
     try:
-        kept = json.loads(index.read_text())["drawing"]
+        kept = json.loads(index.read_bytes())["drawing"]
         panels = [PanelConfig(**panel) for panel in kept.pop("panels")]
         return Drawing(panels=panels, **kept)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

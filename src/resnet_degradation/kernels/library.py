@@ -55,7 +55,7 @@ def _fingerprint(source: Path, compiler: str) -> str:
         [compiler, "--version"], check=True, capture_output=True, timeout=SECONDS
     ).stdout
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    lines = cpuinfo.read_text("utf-8", "replace").splitlines() if cpuinfo.is_file() else []
     processor = [line for line in lines if line.startswith(("flags", "Features"))][:1]
     parts = (
         source.read_bytes(),

@@ -1,36 +1,36 @@
 """What a study would cost: multiply-adds, and time from a short measurement on this machine."""
 
-import time
+import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch.nn import functional as F
 
-from resnet_degradation.config import OWN_IMAGES, Config, data_name, run_folder
+from resnet_degradation.config import OWN_IMAGES, Config, check_processes, data_name, run_folder
 from resnet_degradation.data.sources import load_source
 from resnet_degradation.durations import parse_duration
 from resnet_degradation.errors import DataError
 from resnet_degradation.naming import distinct_names, net_key
-from resnet_degradation.nets import layer_costs, multiply_adds
-from resnet_degradation.processes import on_cpu
+from resnet_degradation.nets import multiply_adds
+from resnet_degradation.processes import on_cpu, other_work
 from resnet_degradation.runs import is_finished, last_checkpoint
+from resnet_degradation.study import timing
 from resnet_degradation.study.define import Study
+from resnet_degradation.study.execute import check_jobs, waves
+from resnet_degradation.study.timing import FORWARDS_A_STEP, Seconds
+from resnet_degradation.train.launch import check_devices, num_processes
 from resnet_degradation.train.net import make_net
 from resnet_degradation.train.plan import make_plan
 from resnet_degradation.train.setup import choose_device
-from resnet_degradation.train.tuning import compiled_norm_relu, keeps_gradients, recompute
 
-# A training step is a forward pass, and a backward pass that costs twice as much.
-FORWARDS_A_STEP = 3
-# A measured step has at most so many multiply-adds, so that it takes about a second or less and
-# little memory; the batch is made smaller for it. Nets are measured, from the cheapest on, for
-# about so many seconds; the costlier ones are taken to be as fast, by the multiply-add.
-MAX_MEASURED = {"cpu": 2e10, "cuda": 1e12}
+# Nets are measured, from the cheapest on, for about so many seconds; the costlier ones are taken
+# to be as fast, by the multiply-add.
 SECONDS_OF_MEASURING = 10.0
-TIMED_STEPS = 3
+# Steps disagree if the slowest takes more than so many times as long as the fastest.
+STEPS_AGREE = 1.2
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Cost:
     """What is left of one run.
 
     state: "finished", "at 12,000" or "to do". multiply_adds: of training and evaluations.
-    seconds: None where nothing is left to do.
+    seconds: by the median of the timed steps, None where nothing is left to do. between: the same
+    by the fastest and by the slowest step.
     """
 
     run: Config
@@ -46,6 +47,7 @@ class Cost:
     state: str
     multiply_adds: float
     seconds: float | None
+    between: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,13 @@ def count_images(run: Config) -> Images:
     return Images(len(source.train), held_out, len(source.classes))
 
 
-def plan_costs(study: Study) -> tuple[list[Cost], Images, str]:
+def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], Images, str]:
     """What is left of every run, the images it was counted for, and how time was measured.
 
+    jobs: how many runs are carried out at once, which slows each of them.
+
     Raises DataError where images of the user's own are not there, or where others are not yet and
-    the length is given in epochs of them.
+    the length is given in epochs of them; ConfigError for devices or jobs that cannot be used.
     """
     images = count_images(study.runs[0])
     _, in_epochs = parse_duration(study.runs[0].recipe.iterations, "recipe.iterations")
@@ -97,7 +101,7 @@ def plan_costs(study: Study) -> tuple[list[Cost], Images, str]:
         raise DataError(f"recipe.iterations is given in epochs, but {images.problem}")
     per_image = {net_key(run): image_cost(run, images.num_classes) for run in study.runs}
     lengths = [_steps_and_evaluated(run, images) for run in study.runs]
-    speeds, measured = measure_speeds(study.pending(), per_image)
+    speeds, measured = measure_speeds(study.pending(), per_image, images.num_classes, jobs)
     costs = []
     for run, (iterations, evaluated) in zip(study.runs, lengths, strict=True):
         if is_finished(run_folder(run)):
@@ -108,7 +112,9 @@ def plan_costs(study: Study) -> tuple[list[Cost], Images, str]:
         share = (iterations - done) / iterations
         work = per_image[net_key(run)] * (trained + evaluated * share)
         state = f"at {done:,}" if done else "to do"
-        costs.append(Cost(run, iterations, state, work, work * speeds[net_key(run)]))
+        seconds = speeds[net_key(run)].times(work)
+        between = (seconds.fastest, seconds.slowest)
+        costs.append(Cost(run, iterations, state, work, seconds.median, between))
     return costs, images, measured
 
 
@@ -123,66 +129,78 @@ def _steps_and_evaluated(run: Config, images: Images) -> tuple[int, float]:
     )
 
 
-def measure_speeds(runs: list[Config], per_image: dict[str, int]) -> tuple[dict[str, float], str]:
+def measure_speeds(
+    runs: list[Config], per_image: dict[str, int], num_classes: int, jobs: int
+) -> tuple[dict[str, Seconds], str]:
     """Seconds a multiply-add for the net of each run, and in words how that was measured.
 
-    per_image, and the seconds: by the key of the net.
+    per_image, and the seconds: by the key of the net. Steps are timed with the runs' own settings,
+    in as many processes as would train at once.
     """
+    if not runs:
+        return {}, ""
+    check_jobs(runs[0], jobs)
+    devices = num_processes(runs[0])
+    if devices > 1:
+        check_processes(runs[0], devices)
+        check_devices(runs[0], devices)
     distinct = {net_key(run): run for run in runs}
     names = dict(zip(distinct, distinct_names([*distinct.values()]), strict=True))
-    speeds: dict[str, float] = {}
+    speeds: dict[str, Seconds] = {}
     measured: list[str] = []
-    began = time.monotonic()
-    for net in sorted(distinct, key=lambda net: per_image[net]):
-        if not measured or time.monotonic() - began < SECONDS_OF_MEASURING:
-            batch_size, seconds = measure_step(distinct[net], per_image[net])
-            speeds[net] = seconds / (FORWARDS_A_STEP * per_image[net] * batch_size)
-            measured.append(f"{names[net]} ({seconds:.2f} s for {batch_size} images)")
-        else:
-            speeds[net] = list(speeds.values())[-1]
+    spent = 0.0
+    num_at_once = min(jobs, len(runs)) * devices
+    with timing.timing(num_at_once) as time_steps:
+        for net in sorted(distinct, key=lambda net: per_image[net]):
+            if spent >= SECONDS_OF_MEASURING:
+                speeds[net] = list(speeds.values())[-1]
+                continue
+            sample = timing.sample_of(distinct[net], per_image[net], jobs * devices)
+            batch_size = sample.recipe.batch_size
+            steps = time_steps(sample, num_classes)
+            step = Seconds.of(steps)
+            work = FORWARDS_A_STEP * per_image[net] * batch_size * devices
+            speeds[net] = step.times(1 / work)
+            measured.append(f"{names[net]} ({_step_time(step)} for {batch_size} images)")
+            spent += sum(steps) / num_at_once
     rest = ", the others by multiply-adds" if len(measured) < len(distinct) else ""
-    return speeds, f"{', '.join(measured)}{rest}" if measured else ""
+    return speeds, f"{', '.join(measured)}{rest}"
 
 
-def measure_step(run: Config, per_image: int) -> tuple[int, float]:
-    """The size of a batch and the seconds of a training step on it, of random images.
-
-    The first step is not timed; of the others, the fastest counts.
-    """
-    device = choose_device(run)
-    limit = MAX_MEASURED[device.type] / (FORWARDS_A_STEP * per_image)
-    batch_size = int(min(run.recipe.batch_size, max(2, limit)))
-    size = run.data.image_size
-    net = make_net(run, 10).to(device).to(memory_format=torch.channels_last)
-    if (fused := compiled_norm_relu(run, device)) is not None:
-        net.compute_by(fused)
-    recompute(net, layer_costs(net, size), run)
-    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, fused=True)
-    images = torch.rand(batch_size, 3, size, size, device=device).contiguous(
-        memory_format=torch.channels_last
-    )
-    labels = torch.zeros(batch_size, dtype=torch.int64, device=device)
-    seconds = []
-    for _ in range(1 + TIMED_STEPS):
-        began = time.monotonic()
-        loss = F.cross_entropy(net(images), labels)
-        optimizer.zero_grad(set_to_none=not keeps_gradients(net))
-        loss.backward()
-        optimizer.step()
-        loss.item()  # wait until the device is done
-        seconds.append(time.monotonic() - began)
-    return batch_size, min(seconds[1:])
+def _step_time(step: Seconds) -> str:
+    if agree(step.fastest, step.slowest):
+        return f"{step.median:.2g} s"
+    return f"{step.fastest:.2g} to {step.slowest:.2g} s"
 
 
-def print_plan(study: Study, console: Console) -> None:
+def agree(fastest: float, slowest: float) -> bool:
+    """Whether two times are so close that their middle tells enough."""
+    return slowest <= STEPS_AGREE * fastest
+
+
+def total_seconds(costs: list[Cost], jobs: int, of_run: Callable[[Cost], float]) -> float:
+    """How long the runs take, of which each idle process takes the next; see study/execute.py."""
+    left = {run_folder(cost.run): of_run(cost) for cost in costs}
+    total = 0.0
+    for wave in waves([cost.run for cost in costs]):
+        idle_at = [0.0] * jobs
+        for run in wave:
+            heapq.heappush(idle_at, heapq.heappop(idle_at) + left[run_folder(run)])
+        total += max(idle_at)
+    return total
+
+
+def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     """Print every run of a study, how far it is, and what is left of it; run nothing."""
-    costs, images, measured = plan_costs(study)
+    busy = other_work()  # before there is any of our own
+    costs, images, measured = plan_costs(study, jobs)
     title = escape(study.drawing.title or study.name)
     table = Table(title=f"{title}: what would be run")
     table.add_column("part", justify="right")
     table.add_column("run", no_wrap=True)
-    for column in ("state", "iterations", "multiply-adds", "time"):
+    for column in ("state", "iterations", "multiply-adds"):
         table.add_column(column, justify="right")
+    table.add_column("time", justify="right", no_wrap=True)
     for part, cost in enumerate(costs, 1):
         table.add_row(
             str(part),
@@ -194,19 +212,21 @@ def print_plan(study: Study, console: Console) -> None:
         )
     left = [cost for cost in costs if cost.seconds is not None]
     table.add_section()
-    total = sum(cost.seconds or 0.0 for cost in left)
+    total = total_seconds(left, jobs, lambda cost: cost.seconds or 0.0)
+    fastest = total_seconds(left, jobs, lambda cost: cost.between[0])
+    slowest = total_seconds(left, jobs, lambda cost: cost.between[1])
+    disagree = not agree(fastest, slowest)
+    between = f"\n({time_range(fastest, slowest)})" if disagree else ""
     table.add_row(
         "",
         f"{len(left)} of {len(costs)} runs left",
         "",
         "",
         f"{sum(cost.multiply_adds for cost in left):.1e}" if left else "-",
-        duration(total),
+        duration(total) + between,
     )
     console.print(table)
-    device = choose_device(study.runs[0])
-    where = on_cpu(torch.get_num_threads()) if device.type == "cpu" else str(device)
-    notes = [f"Time: one run after another on {where}, as fast as {measured}"] if left else []
+    notes = _notes_on_time(left[0].run, jobs, measured, disagree, busy) if left else []
     if images.problem:
         notes.append(
             f"Evaluations are not counted: {data_name(study.runs[0])} is not in "
@@ -215,6 +235,29 @@ def print_plan(study: Study, console: Console) -> None:
     notes.append(f"Figures, table and report will be in {study.folder}")
     for note in notes:
         console.print(note, highlight=False, markup=False)
+
+
+def _notes_on_time(run: Config, jobs: int, measured: str, disagree: bool, busy: str) -> list[str]:
+    """What the times of a plan were measured on, and what they leave out."""
+    devices = num_processes(run)
+    sample = timing.sample_of(run, image_cost(run), jobs * devices)
+    device = choose_device(sample)
+    where = on_cpu(torch.get_num_threads()) if device.type == "cpu" else device.type
+    order = f"{jobs} runs at once, each" if jobs > 1 else "one run after another"
+    shared = f"{devices} processes, each with its share of a batch on " if devices > 1 else ""
+    notes = [
+        f"Time: {order} on {shared}{where}, {run.runtime.precision}; as fast as the median of "
+        f"{timing.TIMED_STEPS} training steps on random images: {measured}"
+    ]
+    if disagree:
+        notes.append("In brackets: as fast as the fastest step, to as slow as the slowest")
+    if busy:
+        notes.append(f"{busy[0].upper()}{busy[1:]}: without it, runs are faster than measured now")
+    if devices > 1:
+        notes.append("Not counted: what processes spend on averaging their gradients")
+    if run.recipe.augmentation == "scale-jitter":
+        notes.append("Not counted: what reading images from files takes, where that is slower")
+    return notes
 
 
 def duration(seconds: float) -> str:
@@ -226,3 +269,9 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     hours = minutes / 60
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def time_range(shortest: float, longest: float) -> str:
+    """Two times for people, as in "7 to 10 min"."""
+    (first, unit), (last, last_unit) = duration(shortest).split(), duration(longest).split()
+    return f"{first}{'' if unit == last_unit else f' {unit}'} to {last} {last_unit}"

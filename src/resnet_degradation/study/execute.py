@@ -26,7 +26,8 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from resnet_degradation.config import Config, run_folder
-from resnet_degradation.errors import Stopped, explain, one_line_warnings
+from resnet_degradation.encoding import readable_streams
+from resnet_degradation.errors import ConfigError, Stopped, explain, one_line_warnings
 from resnet_degradation.processes import num_cpus
 from resnet_degradation.runs import is_finished
 from resnet_degradation.signals import (
@@ -41,6 +42,21 @@ from resnet_degradation.train.lock import holder_of, signal_runs
 STOPPING = "stopping after the iterations under way (again: at once)"
 
 Failures = dict[int, str]  # position of a run -> why it failed
+
+
+def check_jobs(run: Config, jobs: int) -> None:
+    """Raise ConfigError unless `jobs` such runs can be carried out at once."""
+    if jobs > 1 and run.runtime.devices != 1:
+        raise ConfigError(
+            f"jobs={jobs} with runtime.devices={run.runtime.devices}: the devices are for one run "
+            "at a time, so give one of them"
+        )
+
+
+def waves(runs: list[Config]) -> list[list[Config]]:
+    """First the runs that need no other, then those that begin with the solution of another."""
+    parts = [[run for run in runs if (run.extends is not None) == later] for later in (False, True)]
+    return [part for part in parts if part]
 
 
 def run_in_turn(runs: list[Config], view: StudyView) -> Failures:
@@ -68,7 +84,7 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyView) -> Failures:
     pending: dict[Future[str | None], int] = {
         # Not more threads when few runs are left: then an interrupted one would end differently.
         threads.submit(
-            _train_by_one_of, idle, _with_its_threads(run, jobs) if jobs > 1 else run
+            _train_by_one_of, idle, with_its_threads(run, jobs) if jobs > 1 else run
         ): position
         for position, run in enumerate(runs)
     }
@@ -128,7 +144,7 @@ def run_by_launcher(
     ]
     log.parent.mkdir(parents=True, exist_ok=True)
     watched = dict(enumerate(runs))
-    with log.open("w") as stream:
+    with log.open("wb") as stream:
         launcher = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -162,7 +178,9 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
         os.kill(launcher.pid, signal.SIGSTOP)
     try:
         signal_runs(runs, signal.SIGTERM)
-        while any(holder_of(run_folder(run), run.output_dir) is not None for run in runs):
+        while any(
+            holder_of(run_folder(run), run.output_dir, run.runtime.lock) is not None for run in runs
+        ):
             time.sleep(0.1)
     finally:
         with suppress(ProcessLookupError):
@@ -170,7 +188,7 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
         launcher.wait()
 
 
-def _with_its_threads(run: Config, jobs: int) -> Config:
+def with_its_threads(run: Config, jobs: int) -> Config:
     """The run with its share of the CPU threads, unless it was given a number of them."""
     if run.runtime.num_threads > 0:
         return run
@@ -199,7 +217,7 @@ class _Worker:
 
     def _new(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, spawn, _begin_process, (self._slot,))
+        return ProcessPoolExecutor(1, spawn, begin_process, (self._slot,))
 
 
 def _train_by_one_of(idle: "SimpleQueue[_Worker]", run: Config) -> str | None:
@@ -210,9 +228,10 @@ def _train_by_one_of(idle: "SimpleQueue[_Worker]", run: Config) -> str | None:
         idle.put(worker)
 
 
-def _begin_process(slot: int) -> None:
+def begin_process(slot: int) -> None:
     """End when the study's process ends, however it does; use the slot's own GPU, if any."""
     leave_interrupts_to_parent()
+    readable_streams()
     one_line_warnings()
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -6,9 +6,10 @@ from pathlib import Path
 from rich.console import Console
 
 from resnet_degradation.config import OWN_IMAGES, Config, run_folder
-from resnet_degradation.errors import ConfigError, UserError
+from resnet_degradation.errors import UserError
 from resnet_degradation.processes import crowding, num_cpus
 from resnet_degradation.runs import is_finished
+from resnet_degradation.study import execute
 from resnet_degradation.study.define import Study
 from resnet_degradation.study.report import print_report, write_report
 
@@ -28,11 +29,7 @@ def run_study(
     A run that fails does not keep the others from running; UserError is raised at the end.
     """
     arguments = arguments or []
-    if jobs > 1 and study.runs[0].runtime.devices != 1:
-        raise ConfigError(
-            f"jobs={jobs} with runtime.devices={study.runs[0].runtime.devices}: the devices are "
-            "for one run at a time, so give one of them"
-        )
+    execute.check_jobs(study.runs[0], jobs)
     pending = study.pending()
     if len(pending) < len(study.runs):
         console.print(f"{len(study.runs) - len(pending)} of {len(study.runs)} runs are finished")
@@ -60,7 +57,6 @@ def _execute(
     import torch  # only if there is something to do
 
     from resnet_degradation.data.sources import split_folders
-    from resnet_degradation.study import execute
     from resnet_degradation.study.estimate import run_cost
     from resnet_degradation.study.view import StudyView
     from resnet_degradation.train.loop import require_folder
@@ -76,7 +72,7 @@ def _execute(
         in_turn = not launched and jobs == runtime.devices == 1
         if on_cpu and in_turn and (note := crowding(runtime.num_threads or num_cpus())):
             view.say(note)
-        for wave in _waves(pending):
+        for wave in execute.waves(pending):
             if launched:
                 parts = [study.runs.index(run) + 1 for run in wave]
                 log = study.folder / "launcher.log"
@@ -87,9 +83,3 @@ def _execute(
                 failures = execute.run_in_turn(wave, view)
             failed += [f"{study.name_of(wave[i])}: {why}" for i, why in sorted(failures.items())]
     return failed
-
-
-def _waves(runs: list[Config]) -> list[list[Config]]:
-    """First the runs that need no other, then those that begin with the solution of another."""
-    waves = [[run for run in runs if (run.extends is not None) == later] for later in (False, True)]
-    return [wave for wave in waves if wave]

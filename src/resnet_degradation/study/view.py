@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from resnet_degradation.config import Config, run_folder, run_name
 from resnet_degradation.runs import (
@@ -15,9 +15,9 @@ from resnet_degradation.runs import (
     read_summary,
     read_whole_rows,
 )
-from resnet_degradation.train.progress import BETWEEN_LINES, Errors, Seldom, clock
+from resnet_degradation.train.progress import BETWEEN_LINES, Errors, Seldom, TimeLeft
 
-# Seconds between updates of the study's own bar, from which its speed is estimated.
+# Seconds between updates of the study's own bar.
 TICK = 1.0
 
 
@@ -56,13 +56,13 @@ class StudyView:
             BarColumn(bar_width=None),
             TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[measured]}"),
-            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[left]}", style="progress.remaining"),
             console=console,
             expand=True,
             disable=not console.is_terminal,
-            speed_estimate_period=600,
         )
-        self._bar = self.progress.add_task("", count="", measured="time left")
+        self._bar = self.progress.add_task("", count="", measured="", left="")
+        self._left = TimeLeft(0)
         self._ticked = 0.0
         self.tick(force=True)
 
@@ -115,14 +115,24 @@ class StudyView:
         if force or now - self._ticked >= TICK:
             self._ticked = now
             done, total = self.work()
-            count = f"{self.num_finished}/{self.num_runs} runs"
-            self.progress.update(self._bar, completed=done, total=total, description=count)
+            description, left = self.count(), self.time_left()
+            self.progress.update(
+                self._bar, completed=done, total=total, description=description, left=left
+            )
+
+    def count(self) -> str:
+        """How many of the runs are finished."""
+        return f"{self.num_finished}/{self.num_runs} runs"
+
+    def time_left(self) -> str:
+        """The time left, as in "1:05 left"; empty before there is a speed."""
+        done, total = self.work()
+        self._left.update(done)
+        return self._left.describe(total)
 
     def told(self) -> str:
         """How far the study is, in a few words."""
-        left = next(task for task in self.progress.tasks if task.id == self._bar).time_remaining
-        time_left = "" if left is None else f", {clock(left)} left"
-        return f"{self.num_finished}/{self.num_runs} runs{time_left}"
+        return ", ".join(filter(None, [self.count(), self.time_left()]))
 
 
 class RunView:
@@ -137,8 +147,9 @@ class RunView:
         self._shown = last_checkpoint(run_folder(run))  # the last iteration shown
         self._total = 0
         self._errors = Errors()
+        self._left = TimeLeft(self._shown)
         self._seldom = Seldom(BETWEEN_LINES)
-        self.bar = study.progress.add_task(self.name, total=None, count="", measured="")
+        self.bar = study.progress.add_task(self.name, total=None, count="", measured="", left="")
 
     def say(self, text: str) -> None:
         """Leave it to the study to say how the run ended."""
@@ -153,6 +164,10 @@ class RunView:
     def begin(self, start: int, total: int, about: str) -> None:
         """Show a run of which `start` of `total` iterations are done; the report says the rest."""
         del about
+        self._left = TimeLeft(start)
+        self._resume(start, total)
+
+    def _resume(self, start: int, total: int) -> None:
         self._total = total
         self.study.shares[self.name].before = start / total
         if start > 0:
@@ -164,8 +179,9 @@ class RunView:
         """`done` iterations are done."""
         share = self.study.shares[self.name]
         share.done = done / self._total - share.before
-        count = f"{done}/{self._total}"
-        self.study.progress.update(self.bar, completed=done, count=count)
+        self._left.update(done)
+        count, left = f"{done}/{self._total}", self._left.describe(self._total)
+        self.study.progress.update(self.bar, completed=done, count=count, left=left)
         self.study.tick()
 
     def row(self, row: Row) -> None:
@@ -188,7 +204,8 @@ class RunView:
         new = [row for row in read_whole_rows(run_folder(self.run)) if row.iteration > self._shown]
         if new:
             if self._total == 0:
-                self.begin(self._shown, _length(self.run, new[-1]), "")
+                # It began before this row: its speed is counted from when it was first looked at.
+                self._resume(self._shown, _length(self.run, new[-1]))
             self.advance(new[-1].iteration)
             self.row(new[-1])
 

@@ -55,7 +55,8 @@ def train(config: Config, progress: View) -> Path:
             return folder
         if world.is_main:
             require_folder(config.output_dir)
-        with claimed(folder, config.output_dir) if world.is_main else nullcontext():
+        lock = claimed(folder, config.output_dir, config.runtime.lock)
+        with lock if world.is_main else nullcontext():
             # Another process may have finished it just now.
             if not world.from_main(lambda: is_finished(folder)):
                 try:

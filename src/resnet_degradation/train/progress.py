@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections import deque
 from typing import Protocol
 
 from rich.console import Console
@@ -85,6 +86,37 @@ class Seldom:
         return True
 
 
+class TimeLeft:
+    """Estimates the time left of some work from its speed over the last ten minutes.
+
+    What was done before, by an earlier process or under another load, says nothing of the time to
+    come.
+    """
+
+    RECENT = 600.0  # seconds
+    SPACING = 1.0  # seconds between the samples that are kept
+
+    def __init__(self, done: float) -> None:
+        """done: how much of the work is done at the start, in any one unit."""
+        self._latest = (time.monotonic(), done)
+        self._samples = deque([self._latest])
+
+    def update(self, done: float) -> None:
+        """So much of the work is done now."""
+        self._latest = (now, _) = (time.monotonic(), done)
+        if now - self._samples[-1][0] >= self.SPACING:
+            self._samples.append(self._latest)
+        while len(self._samples) > 1 and now - self._samples[1][0] >= self.RECENT:
+            self._samples.popleft()
+
+    def describe(self, total: float) -> str:
+        """The time left until `total` is done, as in "1:05 left"; empty before there is a speed."""
+        (start, before), (now, done) = self._samples[0], self._latest
+        if done <= before:
+            return ""
+        return f"{clock((total - done) * (now - start) / (done - before))} left"
+
+
 class Errors:
     """The last errors of a run as text; the held-out one stays until the next is measured."""
 
@@ -119,6 +151,7 @@ class RunProgress:
         self._task = TaskID(0)
         self._total = 0
         self._errors = Errors()
+        self._left = TimeLeft(0)
 
     def say(self, text: str) -> None:
         """Print some text, above the bar if there is one."""
@@ -158,24 +191,26 @@ class RunProgress:
         self.say(about)
         self._total = total
         self._errors = Errors()
+        self._left = TimeLeft(start)
         if self.console.is_terminal:
             # Narrow enough for 80 columns, beyond which numbers are cut off: so without a label.
             self._bar = Progress(
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[measured]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
+                TextColumn("{task.fields[left]}", style="progress.remaining"),
                 console=self.console,
                 expand=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task("", total=total, completed=start, measured="")
+            self._task = self._bar.add_task("", total=total, completed=start, measured="", left="")
 
     def advance(self, done: int) -> None:
         """`done` iterations are done."""
+        self._left.update(done)
         if self._bar is not None:
-            self._bar.update(self._task, completed=done)
+            left = self._left.describe(self._total)
+            self._bar.update(self._task, completed=done, left=left)
 
     def row(self, row: Row) -> None:
         """Show a new row of the record."""
@@ -184,8 +219,8 @@ class RunProgress:
         if self._bar is not None:
             self._bar.update(self._task, measured=measured)
             return
-        left = clock(row.seconds / row.iteration * (self._total - row.iteration))
-        self.say(f"{row.iteration:>7}/{self._total} {measured} {left} left")
+        left = self._left.describe(self._total)
+        self.say(f"{row.iteration:>7}/{self._total} {measured} {left}".rstrip())
 
     def end(self) -> None:
         """Take the bar away."""

@@ -1,7 +1,6 @@
 """What a run leaves behind: see runs.py for the files, and how they are read."""
 
 import csv
-import io
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ from torch.utils.tensorboard.summary import hparams
 
 import resnet_degradation
 from resnet_degradation.config import Config, data_name, identity_settings, net_name
+from resnet_degradation.encoding import as_text
 from resnet_degradation.files import replaced
 from resnet_degradation.runs import (
     FinalErrors,
@@ -108,7 +108,7 @@ class Recorder(Rows):
         with replaced(folder / "config.yaml") as stream:
             stream.write(configuration)
         write_metrics(folder, rows)
-        self._stream = (folder / "metrics.csv").open("a", newline="")
+        self._stream = (folder / "metrics.csv").open("a", newline="", encoding="utf-8")
         self._csv = csv.writer(self._stream, lineterminator="\n")
         for stale in [*folder.glob("events.out.tfevents.*"), *folder.rglob("*.tmp")]:
             stale.unlink()
@@ -165,13 +165,10 @@ class Recorder(Rows):
         if not skipped:
             file.unlink(missing_ok=True)  # of images that were mended since
             return
-        with replaced(file, "wb") as stream:
-            text = io.TextIOWrapper(stream, "utf-8", errors="surrogateescape", newline="")
-            writer = csv.writer(text, lineterminator="\n")
+        with replaced(file) as stream:
+            writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["split", "image"])
             writer.writerows(skipped)
-            text.flush()
-            text.detach()
 
     def note(self, name: str, facts: dict[str, Any]) -> None:
         """Write down something else about the run in a JSON file of this name."""
@@ -222,7 +219,7 @@ def _hparams(config: Config) -> dict[str, Any]:
     keys += [key for key in identity_settings(config) if key != "data.name"]  # it is "data" below
     values = {key: attrgetter(key)(config) for key in dict.fromkeys(keys)}
     return {"net": net_name(config), "data": data_name(config)} | {
-        key: value if isinstance(value, bool | int | float | str) else str(value)
+        key: value if isinstance(value, bool | int | float) else as_text(str(value))
         for key, value in values.items()
     }
 
@@ -252,7 +249,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

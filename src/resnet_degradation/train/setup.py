@@ -19,6 +19,7 @@ from resnet_degradation.config import (
     run_name,
 )
 from resnet_degradation.data import Batch, Batches, find_images, make_batches
+from resnet_degradation.data.sources import Source
 from resnet_degradation.data.views import Report, no_report
 from resnet_degradation.distributed import ALONE, RunningStatistics, World
 from resnet_degradation.errors import CheckpointError, ConfigError
@@ -141,16 +142,23 @@ class Run:
         self.start = checkpoint.iteration
 
 
-def prepare(config: Config, world: World = ALONE, report: Report = no_report) -> Run:
+def prepare(
+    config: Config,
+    world: World = ALONE,
+    report: Report = no_report,
+    source: Source | None = None,
+) -> Run:
     """The run of a settled configuration, at its beginning or at its last checkpoint.
 
     Rank 0 of a world reads the checkpoint for all. What takes long is reported.
+    source: other images than the configuration names.
     Raises UserError for images, checkpoints or devices that are not there or not usable.
     """
     recipe = config.recipe
     device = choose_device(config, world)
     tune(config.runtime.precision)
-    source = world.by_machine(lambda: find_images(config, report))  # one download a machine
+    if source is None:
+        source = world.by_machine(lambda: find_images(config, report))  # one download a machine
     batches = make_batches(source, config, device, world, report)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)

@@ -103,7 +103,7 @@ def free_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
         free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration):
         return None
@@ -114,12 +114,12 @@ def left_to_this_process(proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -
     """The bytes left by each limit that a container or a batch system set (Linux's cgroup v2)."""
     left = []
     with suppress(OSError):
-        groups = (Path(proc) / "self/cgroup").read_text().splitlines()
+        groups = (Path(proc) / "self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
         own = next((group[len("0::/") :] for group in groups if group.startswith("0::/")), "")
         for folder in (Path(own), *Path(own).parents):
             with suppress(OSError, ValueError):  # there is no limit, or it is "max"
                 limit, used = (
-                    int((Path(cgroups) / folder / name).read_text())
+                    int((Path(cgroups) / folder / name).read_text("utf-8"))
                     for name in ("memory.max", "memory.current")
                 )
                 left.append(max(0, limit - used))

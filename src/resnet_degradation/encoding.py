@@ -1,0 +1,55 @@
+"""File names and printed text, whatever the locale of the process."""
+
+import codecs
+import io
+import os
+import re
+import sys
+
+# What this program prints beyond ASCII.
+IN_ASCII = {"±": "+-", "†": "*", "…": "..."}
+
+
+def accept_any_locale() -> None:
+    """At the start of a program: take file names for UTF-8, and print what each stream can take."""
+    _ensure_utf8()
+    readable_streams()
+
+
+def _ensure_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode if it would take file names for ASCII.
+
+    In the C locale with PYTHONUTF8=0, a name such as fotos-ü is no text that could be recorded.
+    What standard streams take stays as it was.
+    """
+    is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
+    if is_ascii and os.environ.get("PYTHONUTF8") != "1":
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def readable_streams() -> None:
+    """From here on, write what standard streams cannot take in ASCII: +- for ±, a code for others.
+
+    So no output fails, whatever the names of files and classes.
+    """
+    codecs.register_error("readable", _readable)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's are not
+            stream.reconfigure(errors="readable")
+
+
+def _readable(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    refused = error.object[error.start : error.end]
+    return "".join(IN_ASCII.get(character) or _code(character) for character in refused), error.end
+
+
+def _code(character: str) -> str:
+    return character.encode("ascii", "backslashreplace").decode()
+
+
+def as_text(name: str) -> str:
+    """The name of a file with bytes that are no UTF-8 written as %FC, so that all can show it."""
+    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)
