@@ -108,7 +108,7 @@ class Recorder(Rows):
         with replaced(folder / "config.yaml") as stream:
             stream.write(configuration)
         write_metrics(folder, rows)
-        self._stream = (folder / "metrics.csv").open("a", newline="")
+        self._stream = (folder / "metrics.csv").open("a", newline="", encoding="utf-8")
         self._csv = csv.writer(self._stream, lineterminator="\n")
         for stale in [*folder.glob("events.out.tfevents.*"), *folder.rglob("*.tmp")]:
             stale.unlink()
@@ -252,7 +252,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -263,9 +263,13 @@ def _git_revision() -> str | None:
     source = Path(__file__).resolve().parents[3]
     if not (source / ".git").exists():
         return None
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
+    # Git hooks and wrappers of git name another repository in variables such as GIT_DIR. In
+    # containers the checkout is often another user's; nothing of it is run that does not run yet.
+    variables = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
+    command = ["git", "-C", str(source), "-c", f"safe.directory={source}"]
+    command += ["describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        described = subprocess.run(command, capture_output=True, text=True, check=False)
+        described = subprocess.run(command, capture_output=True, env=variables, check=False)
     except OSError:
         return None  # no git here
-    return described.stdout.strip() or None
+    return described.stdout.decode(errors="replace").strip() or None
