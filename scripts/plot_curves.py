@@ -11,23 +11,24 @@ from pathlib import Path
 
 from resnet_degradation.config import ERRORS, PanelConfig
 from resnet_degradation.encoding import accept_any_locale
-from resnet_degradation.errors import UserError
+from resnet_degradation.errors import UserError, one_line_warnings
 from resnet_degradation.figures import load_curves, plot_curves, save_figure
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, read_drawing
 from resnet_degradation.figures.style import FORMATS
-from resnet_degradation.runs import find_runs
+from resnet_degradation.runs import find_runs, without_copies
 
 
 def main() -> int:
     accept_any_locale()
     arguments = parse()
+    one_line_warnings()
     try:
         # Figures may lie among the runs that a wildcard names.
         folders = [path for path in arguments.folders if not path.is_file()]
         if not folders:
             raise UserError("these are files: give the folders of runs or of a study")
         default = folders[0] / "curves" if len(folders) == 1 else Path("curves")
-        runs = [run for folder in folders for run in find_runs(folder)]
+        runs = without_copies([run for folder in folders for run in find_runs(folder)])
         drawing = chosen(arguments, read_drawing(folders[0]) if len(folders) == 1 else Drawing())
         figure = plot_curves(load_curves(runs, drawing.x, drawing.smooth), drawing)
         output = arguments.output or default

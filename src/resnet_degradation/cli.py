@@ -234,8 +234,8 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]
         _leave(stop.exit_code)
     except Exception as error:
         message = _explain(error, schema)
-        if message is None and not began and isinstance(error, ValueError):
-            message = f"these settings cannot be read: {error}"  # Hydra's own error, or OmegaConf's
+        if message is None and not began:
+            message = _explain_unread(error)
         if message is None:
             raise
         if _speaks(error):
@@ -275,7 +275,8 @@ def _speaks(error: Exception) -> bool:
 
 def _complain(message: str) -> None:
     prefix = f"error: rank {rank()}: " if rank() > 0 else "error: "
-    print(prefix + " ".join(message.split()), file=sys.stderr)
+    with suppress(OSError):  # the terminal may be gone
+        print(prefix + " ".join(message.split()), file=sys.stderr)
 
 
 def _expand_home(argument: str) -> str:
@@ -336,6 +337,13 @@ def _explain(error: Exception, schema: type[Any]) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return f"data, recipe, runtime and study cannot be null: choose an option ({error})"
     return explain(error)
+
+
+def _explain_unread(error: Exception) -> str | None:
+    """Why Hydra could not read the settings, in one line; None if it is a bug."""
+    if not __debug__:  # its parser counts on assertions
+        return "these settings cannot be read under python -O: unset PYTHONOPTIMIZE"
+    return f"these settings cannot be read: {error}" if isinstance(error, ValueError) else None
 
 
 def _explain_configuration(error: Exception, schema: type[Any]) -> str:

@@ -19,7 +19,6 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from resnet_degradation.errors import (
-    ConfigError,
     LostContactError,
     PeerFailedError,
     Stopped,
@@ -185,7 +184,7 @@ def joined(name: str, timeout: float) -> Iterator[World]:
 
 def _join(name: str, where: Place, timeout: timedelta) -> Store:
     if "MASTER_ADDR" not in os.environ:
-        _meet_in_slurm()
+        _meet_in_slurm(where)
     try:
         store, _, _ = next(rendezvous("env://", timeout=timeout))
         store = PrefixStore(f"{name}/{_attempt()}", store)
@@ -201,7 +200,8 @@ def _join(name: str, where: Place, timeout: timedelta) -> Store:
         failure = LostContactError(
             f"process {where.rank} of {where.size} cannot join the others at "
             f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
-            f"({str(error).splitlines()[0]})"
+            f"({str(error).splitlines()[0]}). To train in a single process, unset WORLD_SIZE or "
+            "SLURM_STEP_NUM_TASKS, which say that there are more"
         )
         failure.rank = where.rank
         raise failure from error
@@ -217,15 +217,22 @@ def _attempt() -> str:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
 
 
-def _meet_in_slurm() -> None:
-    """Let the processes of a Slurm job step find each other: submitit knows how."""
-    try:
-        from submitit.helpers import TorchDistributedEnvironment
-    except ImportError as error:
-        raise ConfigError(
-            "several processes under srun find each other with submitit: pip install -e '.[slurm]'"
-        ) from error
-    TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+def _meet_in_slurm(where: Place) -> None:
+    """Let the processes of a Slurm job step find each other: on the first of its machines.
+
+    Nothing of Slurm is called, which is not there in a container.
+    """
+    nodes = os.environ.get("SLURM_STEP_NODELIST", "localhost")  # as gpu[03-05,9]-ib,cpu1
+    first = re.sub(r"^([^,\[]*)\[(\w+)[^\]]*\]([^,]*).*", r"\1\2\3", nodes).partition(",")[0]
+    step = [int(os.environ.get(f"SLURM_{part}_ID", "0")) for part in ("JOB", "STEP")]
+    os.environ |= {
+        "MASTER_ADDR": first,
+        "MASTER_PORT": str(20_000 + (step[0] * 100 + step[1]) % 40_000),
+        "RANK": str(where.rank),
+        "WORLD_SIZE": str(where.size),
+        "LOCAL_RANK": str(where.local_rank),
+        "LOCAL_WORLD_SIZE": str(where.local_size),
+    }
 
 
 def _first(store: Store, key: str, rank: int, claim: bool) -> int | None:

@@ -68,6 +68,8 @@ class Stopped(BaseException):
 def told(error: OSError) -> str:
     """What the system objects to, and at which file where that is known."""
     reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None and isinstance(error, FileNotFoundError):
+        return f"{reason}: the current folder was deleted, so change to another"
     return reason if error.filename is None else f"{reason}: {error.filename}"
 
 
@@ -87,6 +89,16 @@ def explain(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
         return told(error)
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        return (
+            f"a library cannot be loaded ({error}): the memory limit of this process is too low "
+            "(ulimit -v), or the library is on a file system that forbids it (noexec)"
+        )
+    if type(error).__module__ in ("torch._inductor.exc", "torch._dynamo.exc"):
+        return (
+            f"torch.compile failed ({str(error).splitlines()[0]}): runtime.compile=none trains "
+            "without it"
+        )
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return (
             "out of memory: try a smaller recipe.batch_size, runtime.eval_batch_size, width or "

@@ -9,22 +9,29 @@ the run is finished, `responses.csv` and `summary.json`. What is measured of it 
 
 import csv
 import json
+import os
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from resnet_degradation.config import Config
+from resnet_degradation import __version__
+from resnet_degradation.config import Config, digest, run_name
 from resnet_degradation.errors import UserError
 from resnet_degradation.files import replaced
 from resnet_degradation.tables import read_table, write_table
 
 HELD_OUT = ("val", "test")
+RESTORE = (
+    "the run's command restores it from the last checkpoint (delete summary.json first, if there "
+    "is one)"
+)
 _CHECKPOINT = re.compile(r"iteration-(\d{1,12})\b.*\.pt$")
 
 
@@ -87,29 +94,81 @@ def as_recorded(row: Row) -> Row:
 def find_runs(folder: Path) -> list[Path]:
     """Every run folder at or below `folder`, sorted; those that a study names, if it is a study's.
 
-    Raises UserError if there is none.
+    Links to folders are followed. Raises UserError if there is none.
     """
     if (index := folder / "study.json").is_file():
         try:
             return [folder / str(run) for run in json.loads(index.read_bytes())["runs"]]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{index} is no index of a study: {error}") from error
-    found = sorted(file.parent for file in folder.rglob("metrics.csv"))
+    found, seen = [], set()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(path)) in seen:
+            folders.clear()  # a link led back here
+        elif "metrics.csv" in files:
+            found.append(Path(path))
+        seen.add(real)
     if not found:
         raise UserError(f"no run in {folder}: looked for metrics.csv in it and below it")
-    return found
+    return sorted(found)
+
+
+def without_copies(folders: list[Path]) -> list[Path]:
+    """These run folders, and of several that hold the same run the one that got furthest.
+
+    A copy of a run folder, such as a backup, is not another seed. Warns of each that is left out.
+    """
+    furthest: dict[str, Path] = {}
+    for folder in folders:
+        config = read_config(folder)
+        kept = furthest.setdefault(digest(config), folder)
+        if folder.resolve() == kept.resolve():
+            continue
+        left_out = min(folder, kept, key=_progress)
+        if left_out is kept:
+            furthest[digest(config)] = folder
+        warnings.warn(
+            f"{left_out} is left out: {furthest[digest(config)]} holds the same run, "
+            f"{run_name(config)} with the same settings",
+            stacklevel=2,
+        )
+    return [folder for folder in dict.fromkeys(folders) if folder in furthest.values()]
+
+
+def _progress(folder: Path) -> int:
+    """How far a run got: the iteration of the last row of its record."""
+    rows = read_whole_rows(folder)
+    return rows[-1].iteration if rows else 0
 
 
 def read_config(folder: Path) -> Config:
-    """The settled configuration of a run; raises UserError if its config.yaml is no such thing."""
+    """The settled configuration of a run; raises UserError if there is none that can be read."""
     file = folder / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{folder} is no run folder: it has no config.yaml")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(file))
         config = OmegaConf.to_object(merged)
-    except (OSError, OmegaConfBaseException, YAMLError, TypeError) as error:
-        raise UserError(f"{file} is no configuration of a run: {error}") from error
+    except ConfigKeyError as error:
+        raise UserError(
+            f"{file} has the setting {error.full_key}, which version {__version__} of "
+            f"resnet-degradation does not know: use the version that made the run{made_by(folder)}"
+        ) from error
+    except (OSError, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{file} is no configuration of a run: {str(error).splitlines()[0]}"
+        ) from error
     assert isinstance(config, Config)
     return config
+
+
+def made_by(folder: Path) -> str:
+    """The version that made a run, as ", 0.3.0"; empty before the run is finished."""
+    try:
+        summary = json.loads((folder / "summary.json").read_bytes())
+        return f", {summary['versions']['resnet-degradation']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def read_metrics(folder: Path) -> list[Row]:
@@ -119,7 +178,7 @@ def read_metrics(folder: Path) -> list[Row]:
         raise UserError(f"{folder} is no run folder: it has no metrics.csv")
     rows, problem = _parse(file)
     if problem:
-        raise UserError(f"{file}, {problem}")
+        raise UserError(f"{file}, {problem}. If another program saved the file, {RESTORE}")
     return rows
 
 
@@ -132,7 +191,8 @@ def read_whole_rows(folder: Path) -> list[Row]:
 def _parse(file: Path) -> tuple[list[Row], str]:
     """The rows up to the first bad line, and what is wrong with that (empty if nothing)."""
     rows: list[Row] = []
-    lines = file.read_text("utf-8", "replace").splitlines(keepends=True)
+    # Spreadsheets begin a file with a byte order mark.
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines(keepends=True)
     torn = bool(lines) and not lines[-1].endswith("\n")  # what is there of it may look whole
     reader = csv.DictReader(lines[:-1] if torn else lines)
     try:
@@ -237,10 +297,7 @@ def write_responses(folder: Path, responses: list[Response]) -> None:
 
 def read_responses(folder: Path) -> list[Response]:
     """The layer responses of a finished run; raises UserError if they are not there."""
-    remedy = (
-        "it is written when a run is finished. If it is, delete its summary.json and repeat the "
-        "run: it is taken up at its last checkpoint"
-    )
+    remedy = f"it is written when a run is finished. If this one is, {RESTORE}"
     return read_table(folder / "responses.csv", Response, remedy)
 
 
@@ -371,7 +428,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
         summarised_errors(summary)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{file} is damaged: delete it and repeat the run, which is taken up at its last "
-            "checkpoint"
+            f"{file} is damaged: delete it and repeat the run's command, which goes on from the "
+            "last checkpoint"
         ) from error
     return dict(summary)

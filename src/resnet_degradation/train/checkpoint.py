@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnet_degradation import __version__
 from resnet_degradation.errors import CheckpointError
-from resnet_degradation.runs import checkpoint_files, checkpoint_iteration
+from resnet_degradation.runs import checkpoint_files, checkpoint_iteration, made_by
 from resnet_degradation.sealed import DamagedError, load_sealed, save_sealed
 
 KEPT = 2
@@ -43,7 +44,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint that is whole, or None if there is none at all.
 
-    A damaged one is passed over with a warning. Raises CheckpointError if all are damaged.
+    A damaged one is passed over with a warning. Raises CheckpointError if all are damaged, or one
+    is of another version.
     """
     files = checkpoint_files(folder)
     for number, file in enumerate(files):
@@ -54,23 +56,33 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             warnings.warn(f"damaged checkpoint {file}: {error}; {then}", stacklevel=2)
     if files:
         raise CheckpointError(
-            f"no checkpoint in {files[0].parent} can be read: remove that folder to start anew"
+            f"no checkpoint in {files[0].parent} can be read: move that folder away to start anew"
         )
     return None
 
 
 def _read(file: Path) -> Checkpoint:
     loaded = load_sealed(file)
-    try:
-        checkpoint = Checkpoint(**loaded)
-    except TypeError as error:
-        raise DamagedError("it is no checkpoint, or one of another version") from error
     expected = {"iteration": int, "belongs_to": dict, "parts": dict, "rows": list, "begun": dict}
+    if not isinstance(loaded, dict) or "iteration" not in loaded:
+        raise DamagedError("it is no checkpoint")
+    if loaded.keys() != expected.keys():
+        raise other_version(file.parents[1])
+    checkpoint = Checkpoint(**loaded)
     if not all(isinstance(getattr(checkpoint, n), kind) for n, kind in expected.items()):
         raise DamagedError("it is no checkpoint")
     if checkpoint.iteration != checkpoint_iteration(file):
         raise DamagedError(f"it is of iteration {checkpoint.iteration}")
     return checkpoint
+
+
+def other_version(folder: Path) -> CheckpointError:
+    """The error of checkpoints in a run folder that hold other things than this version's."""
+    return CheckpointError(
+        f"the checkpoints in {folder} were written by another version of resnet-degradation than "
+        f"this one, {__version__}: use the version that made the run{made_by(folder)}, or move "
+        f"{folder} away to start anew"
+    )
 
 
 def first_difference(

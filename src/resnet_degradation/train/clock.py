@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+TICK = 1e-6  # seconds
+
 
 class Clock:
     """Counts a run's seconds, and those of training since the last lap."""
@@ -23,8 +25,11 @@ class Clock:
             self._running_since = time.monotonic()
 
     def lap(self) -> float:
-        """Seconds of training since the last lap, without what was excluded; begins the next."""
-        lap = self._lap_so_far()
+        """Seconds of training since the last lap, without what was excluded; begins the next.
+
+        Never 0, so that a speed can be had of it, where a clock ticks slower than a net trains.
+        """
+        lap = max(self._lap_so_far(), TICK)
         self._lap = 0.0
         if self._running_since is not None:
             self._running_since = time.monotonic()

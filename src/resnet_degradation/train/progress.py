@@ -1,9 +1,14 @@
 """What a run says while it trains: a live bar in a terminal, plain lines elsewhere."""
 
+import os
 import signal
+import sys
 import time
+import warnings
 from collections import deque
-from typing import Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -18,8 +23,46 @@ from rich.progress import (
 from resnet_degradation.runs import Row
 
 
+class Output:
+    """A stream that a run outlives: a terminal that is closed, a log on a disk that is full."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        """Write some text; raises BrokenPipeError if whoever read it went away."""
+        with self._outlived():
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered; raises BrokenPipeError if whoever read it went away."""
+        with self._outlived():
+            self._stream.flush()
+
+    @contextmanager
+    def _outlived(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            warnings.warn(
+                f"standard output cannot be written ({error.strerror}): going on without it",
+                stacklevel=2,
+            )
+
+
 class Terminal(Console):
     """Standard output. When whoever read it leaves, that is a wish that the program end."""
+
+    def __init__(self) -> None:
+        super().__init__(file=None if sys.stdout is None else cast(TextIO, Output(sys.stdout)))
+        if self.width < 1:  # COLUMNS=0, with which nothing would be shown
+            self.width = 80
 
     def on_broken_pipe(self) -> None:
         """Say no more, and end as on a signal: a run is saved first."""

@@ -260,9 +260,13 @@ def _git_revision() -> str | None:
     source = Path(__file__).resolve().parents[3]
     if not (source / ".git").exists():
         return None
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
+    # Git hooks and wrappers of git name another repository in variables such as GIT_DIR. In
+    # containers the checkout is often another user's; nothing of it is run that does not run yet.
+    variables = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
+    command = ["git", "-C", str(source), "-c", f"safe.directory={source}"]
+    command += ["describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        described = subprocess.run(command, capture_output=True, text=True, check=False)
+        described = subprocess.run(command, capture_output=True, env=variables, check=False)
     except OSError:
         return None  # no git here
-    return described.stdout.strip() or None
+    return described.stdout.decode(errors="replace").strip() or None

@@ -33,6 +33,7 @@ from resnet_degradation.train.checkpoint import (
     Checkpoint,
     first_difference,
     load_checkpoint,
+    other_version,
     save_checkpoint,
 )
 from resnet_degradation.train.clock import Clock
@@ -116,21 +117,29 @@ class Run:
                 )
 
     def take_up(self, checkpoint: Checkpoint) -> None:
-        """Be as the checkpoint's run was; raises CheckpointError if it is of another run."""
+        """Be as the checkpoint's run was.
+
+        Raises CheckpointError if it is of another run, or another version wrote it.
+        """
         problem = first_difference(checkpoint.belongs_to, self.identity)
         if problem is None:
+            parts = self.parts()
+            if checkpoint.parts.keys() != parts.keys():  # each holds something that counts
+                raise other_version(self.folder)
             try:
-                for name, part in self.parts().items():
+                for name, part in parts.items():
                     part.load_state_dict(checkpoint.parts[name])
                 self.rows = [
                     parse_row(dict(zip(COLUMNS, cells, strict=True))) for cells in checkpoint.rows
                 ]
-            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            except RuntimeError as error:  # the code of a custom block was changed
                 problem = str(error).strip().splitlines()[-1].strip()
+            except (KeyError, TypeError, ValueError) as error:
+                raise other_version(self.folder) from error
         if problem is not None:
             raise CheckpointError(
                 f"the checkpoints in {self.folder} are of another run: {problem}. "
-                f"Restore what was changed, or remove {self.folder} to start anew"
+                f"Restore what was changed, or move {self.folder} away to start anew"
             )
         if difference := first_difference(checkpoint.begun, self.begun, default="unknown"):
             warnings.warn(
