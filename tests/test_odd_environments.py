@@ -79,7 +79,7 @@ def test_a_run_outlives_its_terminal(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_run_outlives_a_full_disk_for_what_it_prints(tmp_path: Path) -> None:
-    with open("/dev/full", "w") as full:  # noqa: PTH123
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
         _, err = said(start(tmp_path, TRAIN, *TINY, stdout=full))
     assert err == (
         "warning: standard output cannot be written (No space left on device): going on without "
