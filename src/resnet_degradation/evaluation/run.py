@@ -28,7 +28,7 @@ from resnet_degradation.train.progress import View
 from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.setup import choose_device
 from resnet_degradation.train.trained import batches_to_look_at, last_state
-from resnet_degradation.train.tuning import tune
+from resnet_degradation.train.tuning import settings_restored, tune
 from resnet_degradation.weights import (
     assign,
     check_export,
@@ -48,6 +48,7 @@ class SplitErrors:
     errors: dict[int, float]  # top-k, in percent, by k
 
 
+@settings_restored()
 def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[SplitErrors]:
     """Test a net as asked, print a table, write the JSON file and the exported weights.
 
