@@ -104,6 +104,40 @@ def test_a_mistake_gets_one_clear_line_and_leaves_nothing_behind(
     assert not run_folders(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (
+            {"WORLD_SIZE": "2", "RANK": "0"},
+            "error: the environment has WORLD_SIZE=2 RANK=0 and lacks MASTER_ADDR, MASTER_PORT, so "
+            "2 processes cannot find each other: start them with torchrun, which sets all of "
+            "these, or unset WORLD_SIZE RANK to run a single process",
+        ),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "error: rank 1: the environment has WORLD_SIZE=2 RANK"),
+        ({"WORLD_SIZE": "2"}, "lacks RANK, MASTER_ADDR, MASTER_PORT, so"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "lacks MASTER_PORT, so"),
+    ],
+)
+def test_processes_that_cannot_find_each_other_are_told_which_variables_are_missing(
+    tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    done = call(tmp_path, str(BIN / "resnet-train"), *TINY, **environment)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize("arguments", [("resnet-eval", "weights=x.pt"), ("resnet-study",)])
+def test_commands_of_one_process_name_the_variables_that_speak_of_several(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    command, *settings = arguments
+    done = call(tmp_path, str(BIN / command), *settings, WORLD_SIZE="2", RANK="1")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "(WORLD_SIZE=2 RANK=1)" in line
+
+
 def test_a_run_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     """scikit-learn, for its digits alone, would take a second."""
     code = (

@@ -28,7 +28,7 @@ from resnet_degradation.config import (
     resolve,
 )
 from resnet_degradation.errors import ConfigError, Stopped, UserError, explain, one_line_warnings
-from resnet_degradation.processes import place, rank
+from resnet_degradation.processes import one_of_several, place, rank, rendezvous_problem
 from resnet_degradation.signals import end_on_signals
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def study() -> NoReturn:
         if composed.part is None and place() is not None:
             raise ConfigError(
                 "resnet-study starts the processes of its runs itself: give runtime.devices "
-                "instead of torchrun or srun"
+                f"instead of torchrun or srun, or unset what they set ({one_of_several()})"
             )
         console = Terminal()
         if composed.plan:
@@ -259,7 +259,7 @@ def _leave(code: int) -> NoReturn:
 
 def _speaks(error: Exception) -> bool:
     """Whether it is for this process to say what failed, where a run has several."""
-    return getattr(error, "rank", 0) == rank()
+    return getattr(error, "rank", 0) == rank() or bool(rendezvous_problem())
 
 
 def _complain(message: str) -> None:

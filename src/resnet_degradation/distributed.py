@@ -25,7 +25,7 @@ from resnet_degradation.errors import (
     Stopped,
     explain,
 )
-from resnet_degradation.processes import Place, place
+from resnet_degradation.processes import Place, place, rendezvous_problem
 from resnet_degradation.signals import REQUEUING, Wishes
 
 T = TypeVar("T")
@@ -184,6 +184,8 @@ def joined(name: str, timeout: float) -> Iterator[World]:
 
 
 def _join(name: str, where: Place, timeout: timedelta) -> Store:
+    if problem := rendezvous_problem():
+        raise ConfigError(problem)
     if "MASTER_ADDR" not in os.environ:
         _meet_in_slurm()
     try:

@@ -16,7 +16,7 @@ from resnet_degradation.config import (
     settle,
 )
 from resnet_degradation.errors import ConfigError
-from resnet_degradation.processes import place
+from resnet_degradation.processes import one_of_several, place
 from resnet_degradation.runs import find_runs
 from resnet_degradation.train.trained import config_of_run
 
@@ -80,9 +80,12 @@ def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation
         raise ConfigError(f"protocol={asked.protocol} is not valid: choose {', '.join(PROTOCOLS)}")
     if asked.protocol == "none" and asked.export is None:
         raise ConfigError("protocol=none tests nothing: it is for export=FILE")
-    if asked.runtime.devices not in (1, "auto") or place() is not None:
+    if asked.runtime.devices not in (1, "auto"):
+        raise ConfigError("resnet-eval runs in one process: leave runtime.devices away")
+    if place() is not None:
         raise ConfigError(
-            "resnet-eval runs in one process: leave runtime.devices, torchrun and srun away"
+            "resnet-eval runs in one process: leave torchrun and srun away, or unset what they "
+            f"set ({one_of_several()})"
         )
     if asked.run is not None and asked.weights is not None:
         raise ConfigError("run and weights both name a net: give one of them")
