@@ -27,7 +27,14 @@ from resnet_degradation.config import (
     StudyRunConfig,
     resolve,
 )
-from resnet_degradation.errors import ConfigError, Stopped, UserError, explain, one_line_warnings
+from resnet_degradation.errors import (
+    READER_LEFT,
+    ConfigError,
+    Stopped,
+    UserError,
+    explain,
+    one_line_warnings,
+)
 from resnet_degradation.processes import one_of_several, place, rank, rendezvous_problem
 from resnet_degradation.signals import end_on_signals
 
@@ -215,7 +222,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]
     try:
         entry_point()
     except BrokenPipeError:
-        _leave(141)  # whoever read our output (a pager, head) has left
+        _leave(128 + READER_LEFT)  # as `resnet-train --help | head -1`
     except Stopped as stop:
         with suppress(OSError):  # the terminal may be gone, or whoever read our output
             if rank() == 0:

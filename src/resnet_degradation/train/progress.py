@@ -1,6 +1,5 @@
 """What a run says while it trains: a live bar in a terminal, plain lines elsewhere."""
 
-import signal
 import time
 from typing import Protocol
 
@@ -15,15 +14,16 @@ from rich.progress import (
 )
 
 from resnet_degradation.runs import Row
+from resnet_degradation.signals import stop_for_reader
 
 
 class Terminal(Console):
-    """Standard output. When whoever read it leaves, that is a wish that the program end."""
+    """Standard output. When its reader goes away, the program ends."""
 
     def on_broken_pipe(self) -> None:
-        """Say no more, and end as on a signal: a run is saved first."""
+        """Print no more, and end as on a signal: a run is saved first."""
         self.quiet = True
-        signal.raise_signal(signal.SIGTERM)
+        stop_for_reader()
 
 
 class View(Protocol):
