@@ -139,7 +139,7 @@ def evaluate() -> NoReturn:
     def run(composed: DictConfig) -> None:
         from resnet_degradation.evaluation.define import resolve_evaluation
 
-        evaluation = resolve_evaluation(composed, compose("eval_config"))
+        evaluation = resolve_evaluation(composed, HydraConfig.get().overrides.task)
         from resnet_degradation.evaluation.run import evaluate as carry_out
 
         with _progress() as progress:

@@ -595,15 +595,18 @@ def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
 
 def identity_settings(config: Config) -> dict[str, Any]:
     """The settings in the identity by their dotted keys."""
+    return dotted(identity(config))
 
-    def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                yield from flatten(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value
 
-    return dict(flatten(identity(config)))
+def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= dotted(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import warnings
 
 from resnet_degradation.processes import rank
 
-
 # The number of SIGPIPE. Python ignores that signal: writing to a closed pipe is an error instead.
 READER_LEFT = 13
 

@@ -72,7 +72,7 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
         classes = source.classes
         net = _net(evaluation, checkpoint, len(classes)).to(device)
         batches = batches_to_look_at(config, source, device, view.prepare)
-        record.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
+        evaluation.make_folder()  # before the work, which would be lost
         tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
         seconds = time.monotonic() - began
         told = _told(evaluation, tested, checkpoint) | {"seconds": seconds} | environment(device)

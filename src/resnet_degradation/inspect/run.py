@@ -86,6 +86,8 @@ def named_runs(asked: InspectionConfig) -> list[Path]:
         raise ConfigError("what needs an entry, and images, draws and max_blocks at least 1")
     if asked.runtime.devices not in (1, "auto"):
         raise ConfigError("resnet-inspect runs in one process: leave runtime.devices away")
+    if asked.runtime.precision != "fp32":
+        raise ConfigError("resnet-inspect computes in fp32: leave runtime.precision away")
     folders = [folder for name in names for folder in find_runs(Path(str(name)).expanduser())]
     return list(dict.fromkeys(folder.resolve() for folder in folders))
 
