@@ -17,6 +17,7 @@ from resnet_degradation.config import (
     EvaluationConfig,
     digest,
     dotted,
+    expand_home,
     settle,
 )
 from resnet_degradation.errors import ConfigError, RecordError
@@ -137,7 +138,7 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
         split=asked.split,
         shorter_side=shorter_side,
         scales=scales,
-        export=None if asked.export is None else Path(asked.export).expanduser(),
+        export=None if asked.export is None else Path(expand_home(asked.export)),
         output_dir=Path(asked.output_dir) if "output_dir" in given else None,
     )
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from resnet_degradation.config import (
     INSPECTIONS,
     InspectionConfig,
+    expand_home,
     net_name,
     run_name,
     short_hash,
@@ -88,7 +89,7 @@ def named_runs(asked: InspectionConfig) -> list[Path]:
         raise ConfigError("resnet-inspect runs in one process: leave runtime.devices away")
     if asked.runtime.precision != "fp32":
         raise ConfigError("resnet-inspect computes in fp32: leave runtime.precision away")
-    folders = [folder for name in names for folder in find_runs(Path(str(name)).expanduser())]
+    folders = [folder for name in names for folder in find_runs(Path(expand_home(str(name))))]
     return list(dict.fromkeys(folder.resolve() for folder in folders))
 
 
