@@ -1,20 +1,25 @@
 """What a person meets at the command line: one line for every mistake, and nothing lost."""
 
 import csv
+import logging
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers import wait_until
+from rich.console import Console
 
 from resnet_degradation import processes
 from resnet_degradation.cli import valid_keys
 from resnet_degradation.config import Config, EvaluationConfig, InspectionConfig, StudyRunConfig
+from resnet_degradation.train import tuning
 from resnet_degradation.train.lock import claimed
 
 BIN = Path(sys.executable).parent
@@ -88,8 +93,6 @@ MISTAKES = [
 def test_a_mistake_gets_one_clear_line_and_leaves_nothing_behind(
     tmp_path: Path, arguments: list[str], said: str
 ) -> None:
-    import torch
-
     if arguments == ["runtime.device=cuda"] and torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
     done = resnet_train(tmp_path, *arguments)
@@ -99,6 +102,40 @@ def test_a_mistake_gets_one_clear_line_and_leaves_nothing_behind(
     assert line.startswith("error: ")
     assert said in line
     assert not run_folders(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (
+            {"WORLD_SIZE": "2", "RANK": "0"},
+            "error: the environment has WORLD_SIZE=2 RANK=0 and lacks MASTER_ADDR, MASTER_PORT, so "
+            "2 processes cannot find each other: start them with torchrun, which sets all of "
+            "these, or unset WORLD_SIZE RANK to run a single process",
+        ),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "error: rank 1: the environment has WORLD_SIZE=2 RANK"),
+        ({"WORLD_SIZE": "2"}, "lacks RANK, MASTER_ADDR, MASTER_PORT, so"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "lacks MASTER_PORT, so"),
+    ],
+)
+def test_processes_that_cannot_find_each_other_are_told_which_variables_are_missing(
+    tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    done = call(tmp_path, str(BIN / "resnet-train"), *TINY, **environment)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize("arguments", [("resnet-eval", "weights=x.pt"), ("resnet-study",)])
+def test_commands_of_one_process_name_the_variables_that_speak_of_several(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    command, *settings = arguments
+    done = call(tmp_path, str(BIN / command), *settings, WORLD_SIZE="2", RANK="1")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "(WORLD_SIZE=2 RANK=1)" in line
 
 
 def test_a_run_loads_no_more_than_it_needs(tmp_path: Path) -> None:
@@ -184,6 +221,102 @@ def test_a_sweep_makes_one_folder_a_job_and_goes_on_after_a_failed_one(tmp_path:
     assert sum(name.startswith("plain-") for name in names) == 2
     written = {path.name for path in tmp_path.iterdir()}
     assert written == {"outputs"}
+
+
+def test_a_job_of_a_sweep_has_the_threads_that_it_would_have_alone(tmp_path: Path) -> None:
+    swept = ("runtime.num_threads=3,0", "output_dir=threads-${runtime.num_threads}")
+    done = resnet_train(tmp_path, "-m", *TINY[:-1], *swept)
+    assert done.returncode == 0, done.stderr
+    threads = [line.partition("cpu, ")[2] for line in done.stdout.splitlines() if "cpu, " in line]
+    assert threads == ["3 threads", "1 thread"]
+
+
+def process_wide() -> list[Any]:
+    """What is set for the whole process."""
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    return [
+        torch.get_num_threads(),
+        [backend.allow_tf32 for backend in backends],
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_rng_state().tolist(),
+        list(warnings.filters),
+        {number: signal.getsignal(number) for number in signal.valid_signals()},
+        # torch itself sets one of these when its compiler is imported.
+        {name: v for name, v in os.environ.items() if not name.startswith("TORCHINDUCTOR")},
+        logging.root.manager.disable,
+    ]
+
+
+def test_a_run_leaves_no_setting_to_the_next_of_its_process(
+    tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    from resnet_degradation.evaluation.define import Evaluation
+    from resnet_degradation.evaluation.run import evaluate
+    from resnet_degradation.inspect.run import inspect
+    from resnet_degradation.train.progress import Silence
+
+    torch.backends.cuda.matmul.allow_tf32 = True
+    before = process_wide()
+    try:
+        config = tiny("runtime.num_threads=2", "recipe.iterations=2")
+        folder = train_run(config)
+        assert process_wide() == before
+        shown = Console(quiet=True)
+        evaluate(Evaluation(config, folder, "center", None, 8, (8,), None), shown, Silence())
+        assert process_wide() == before
+        asked = InspectionConfig(run=str(folder), what=["signals"], runtime=config.runtime)
+        inspect(asked, shown, Silence())
+        assert process_wide() == before
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def test_what_a_run_kept_in_memory_is_free_for_the_next_of_its_process() -> None:
+    tuning.keep_freed_memory()
+
+    def resident() -> int:
+        pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("memory is read from /proc")
+    before = resident()
+    with tuning.settings_restored():
+        kept = [torch.ones(25_000_000) for _ in range(3)]
+        assert resident() > before + 250e6
+        del kept
+    assert resident() < before + 100e6
+
+
+def test_every_net_that_a_process_trains_is_compiled(
+    tiny: Callable[..., Config],
+    train_run: Callable[[Config], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch compiles no more than `recompile_limit` nets, unless it forgets the earlier ones."""
+    compile_by, compiled = torch.compile, []
+
+    def compiler(graph: Any, _inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda net, **_: compile_by(net, backend=compiler))
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for depth in (8, 14):
+            train_run(tiny("runtime.compile=net", f"depth={depth}", "recipe.iterations=1"))
+            assert compiled
+            compiled.clear()
+
+
+def test_a_warning_is_given_to_each_run_of_a_process() -> None:
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            with tuning.settings_restored():
+                for _ in range(2):
+                    warnings.warn("once a run", stacklevel=1)
+    assert len(given) == 2
 
 
 TINY_STUDY = (
@@ -346,8 +479,6 @@ def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
     installed = call(tmp_path, str(python), "-m", "pip", "install", "--no-deps", str(wheel))
     assert installed.returncode == 0, installed.stderr
     # torch and the other dependencies are borrowed from this environment, behind its own.
-    import torch
-
     site = next((environment / "lib").glob("python*/site-packages"))
     (site / "borrowed.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
     elsewhere = tmp_path / "elsewhere"

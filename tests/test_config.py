@@ -1,14 +1,21 @@
 """What a configuration may be, what it means, and what names a run."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, reject
 from hypothesis import strategies as st
 
 from resnet_degradation.config import Config, digest, identity, net_name, run_folder
-from resnet_degradation.durations import to_iterations
+from resnet_degradation.durations import (
+    LONGEST,
+    Duration,
+    normal_duration,
+    parse_duration,
+    to_iterations,
+)
 from resnet_degradation.errors import ConfigError
 
 Settled = Callable[..., Config]
@@ -202,3 +209,43 @@ def test_runs_are_kept_in_the_output_folder(
 def test_epochs_are_images_over_batch_size_iterations(epochs: int, images: int, batch: int) -> None:
     iterations = to_iterations(f"{epochs}ep", images, batch, "key")
     assert abs(iterations - epochs * images / batch) <= 0.5 or iterations == 1
+
+
+epochs = st.floats(0, LONGEST, exclude_min=True)
+written_epochs = st.one_of(
+    st.builds("{!r}ep".format, epochs),
+    st.builds("{:g} epochs".format, epochs.map(lambda number: float(f"{number:g}"))),
+    st.builds("{}.{}e{}ep".format, st.integers(0, 99), st.integers(0, 99), st.integers(-9, 6)),
+)
+iterations = st.integers(1, int(LONGEST))
+
+
+@given(written_epochs | iterations | iterations.map(float) | iterations.map(str))
+@example("123.4567ep")
+@example("1000000ep")
+@example("1e+06ep")
+@example("0.00001ep")
+def test_a_duration_written_and_read_again_is_the_same(duration: Duration) -> None:
+    try:
+        meant = parse_duration(duration, "key")
+    except ConfigError:
+        reject()  # only what is accepted has to be the same
+    written = normal_duration(duration, "key")
+    assert parse_duration(written, "key") == meant
+    assert normal_duration(written, "key") == written
+    assert "e+" not in str(written)
+
+
+@given(digits=st.integers(1, 999_999), places=st.integers(0, 4))
+def test_durations_of_up_to_six_digits_are_written_as_in_earlier_versions(
+    digits: int, places: int
+) -> None:
+    """They are part of the identity of runs."""
+    epochs = float(Decimal(digits).scaleb(-places))
+    assert normal_duration(f"{epochs}ep", "key") == f"{epochs:g}ep"
+
+
+def test_a_length_in_epochs_is_not_rounded(settled: Settled) -> None:
+    assert settled("recipe.iterations=123.4567ep").recipe.iterations == "123.4567ep"
+    assert settled("recipe.iterations=1000000ep").recipe.iterations == "1000000ep"
+    assert digest(settled("recipe.iterations=90 epochs")) == "23729f09"

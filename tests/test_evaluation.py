@@ -259,9 +259,7 @@ def evaluation_of(*overrides: str) -> Evaluation:
 
     register_schemas()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return resolve_evaluation(
-            compose("eval_config", overrides=list(overrides)), compose("eval_config")
-        )
+        return resolve_evaluation(compose("eval_config", overrides=list(overrides)), overrides)
 
 
 def carry_out(*overrides: str) -> list[SplitErrors]:

@@ -178,10 +178,25 @@ def test_a_reader_who_leaves_ends_the_run_which_is_saved(tmp_path: Path) -> None
     process.stdout.close()  # as head does
     assert process.stderr is not None
     said = process.stderr.read()
-    assert process.wait(timeout=60) == 143
-    assert len(said.splitlines()) == 1
-    assert "all saved" in said
+    assert process.wait(timeout=60) == 141  # as of what SIGPIPE ends
+    (line,) = said.splitlines()
+    assert "all saved: the same command goes on" in line
+    assert line.endswith("(the reader of the output went away)")
     assert last_checkpoint(run_folders(tmp_path)[0]) > 0
+
+
+def test_a_study_says_that_the_reader_of_its_plan_went_away(tmp_path: Path) -> None:
+    command = [str(BIN / "resnet-study"), "plan=true"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    (line,) = process.stderr.read().splitlines()
+    assert process.wait(timeout=60) == 141
+    assert line.startswith("stopped: ")
+    assert line.endswith("(the reader of the output went away)")
 
 
 def test_a_stop_is_not_forgotten_when_saving_fails(

@@ -19,17 +19,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from resnet_degradation import __version__
+from resnet_degradation.arguments import readable
 from resnet_degradation.config import (
     Config,
     EvaluationConfig,
     InspectionConfig,
     NetConfig,
     StudyRunConfig,
+    schema_fields,
     settle,
 )
 from resnet_degradation.encoding import accept_any_locale
-from resnet_degradation.errors import ConfigError, Stopped, UserError, explain, one_line_warnings
-from resnet_degradation.processes import place, rank
+from resnet_degradation.errors import (
+    READER_LEFT,
+    ConfigError,
+    Stopped,
+    UserError,
+    explain,
+    one_line_warnings,
+)
+from resnet_degradation.processes import one_of_several, place, rank, rendezvous_problem
 from resnet_degradation.signals import end_on_signals
 
 if TYPE_CHECKING:
@@ -114,7 +123,7 @@ def study() -> NoReturn:
         if composed.part is None and place() is not None:
             raise ConfigError(
                 "resnet-study starts the processes of its runs itself: give runtime.devices "
-                "instead of torchrun or srun"
+                f"instead of torchrun or srun, or unset what they set ({one_of_several()})"
             )
         console = Terminal()
         if composed.plan:
@@ -142,7 +151,7 @@ def evaluate() -> NoReturn:
     def run(composed: DictConfig) -> None:
         from resnet_degradation.evaluation.define import resolve_evaluation
 
-        evaluation = resolve_evaluation(composed, compose("eval_config"))
+        evaluation = resolve_evaluation(composed, _overrides())
         from resnet_degradation.evaluation.run import evaluate as carry_out
 
         with _progress() as progress:
@@ -185,6 +194,19 @@ def _is_sweeping() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
+def _overrides() -> list[str]:
+    """What this job was given on the command line."""
+    given = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return cast(list[str], given)
+
+
+def _return_to_folder_of_call() -> None:
+    """Let relative paths mean in a job of a launcher what they mean where it was started."""
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    with suppress(OSError):  # there may be no such folder on the machine of the job
+        os.chdir(runtime["cwd"])
+
+
 def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]) -> NoReturn:
     """Compose the configuration from the command line, run it, and exit.
 
@@ -204,6 +226,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]
     def task(composed: DictConfig) -> None:
         nonlocal began
         began = True
+        _return_to_folder_of_call()
         try:
             _refuse_unknown(composed, schema)
             run(composed)
@@ -211,11 +234,10 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]
             message = _explain(error, schema)
             if message is None:
                 raise  # a bug: it keeps its traceback
-            context, sweeping = HydraConfig.get(), _is_sweeping()
-            if sweeping and not _is_basic(context.launcher):
+            sweeping = _is_sweeping()
+            if sweeping and not _is_basic(HydraConfig.get().launcher):
                 raise  # the job runs in another process: its launcher has to see the failure
-            overrides = OmegaConf.to_container(context.overrides.task, resolve=False)
-            job = " ".join(cast(list[str], overrides))
+            job = " ".join(_overrides())
             if _speaks(error):
                 _complain(f"{job}: {message}" if sweeping else message)
             failures.append((job, error.exit_code if isinstance(error, UserError) else 2))
@@ -226,7 +248,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]
     try:
         entry_point()
     except BrokenPipeError:
-        _leave(141)  # whoever read our output (a pager, head) has left
+        _leave(128 + READER_LEFT)  # as `resnet-train --help | head -1`
     except Stopped as stop:
         with suppress(OSError):  # the terminal may be gone, or whoever read our output
             if rank() == 0:
@@ -247,16 +269,16 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]
 
 
 def _read_arguments(schema: type[Any]) -> None:
-    """What Hydra does not know: --version, ~ for the home folder, settings given as options."""
+    """What Hydra does not know: --version, and paths of any characters."""
     if "--version" in sys.argv[1:]:
         print(f"resnet-degradation {__version__}")
         sys.exit(0)
-    sys.argv[1:] = [_expand_home(argument) for argument in sys.argv[1:]]
-    for argument in sys.argv[1:]:
-        key = argument.removeprefix("--").partition("=")[0]
-        if argument.startswith("--") and key in valid_keys(schema):
-            _complain(f"{argument} is no option: settings are given as {key}=VALUE")
-            sys.exit(ConfigError.exit_code)
+    try:
+        sys.argv[1:] = readable(sys.argv[1:], schema)
+    except ConfigError as error:
+        if _speaks(error):
+            _complain(str(error))
+        sys.exit(error.exit_code)
 
 
 def _leave(code: int) -> NoReturn:
@@ -270,7 +292,7 @@ def _leave(code: int) -> NoReturn:
 
 def _speaks(error: Exception) -> bool:
     """Whether it is for this process to say what failed, where a run has several."""
-    return getattr(error, "rank", 0) == rank()
+    return getattr(error, "rank", 0) == rank() or bool(rendezvous_problem())
 
 
 def _complain(message: str) -> None:
@@ -279,15 +301,9 @@ def _complain(message: str) -> None:
         print(prefix + " ".join(message.split()), file=sys.stderr)
 
 
-def _expand_home(argument: str) -> str:
-    """key=~/folder with the home folder in place of ~, which shells leave as it is there."""
-    key, equals, value = argument.partition("=")
-    return f"{key}={Path(value).expanduser()}" if equals and value.startswith("~/") else argument
-
-
 def _refuse_unknown(composed: DictConfig, schema: type[Any]) -> None:
     """Raise ConfigError for a key that was forced in with +key=value, or out with ~key."""
-    known, composed_keys = list(valid_keys(schema)), list(_composed_keys(composed))
+    known, composed_keys = valid_keys(schema), list(_composed_keys(composed))
     for key in composed_keys:
         if key not in known:
             raise ConfigError(_unknown_key(key, schema))
@@ -304,17 +320,13 @@ def _composed_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _composed_keys(node[name], f"{key}.")
 
 
-def valid_keys(schema: type[Any], prefix: str = "") -> Iterator[str]:
+def valid_keys(schema: type[Any]) -> list[str]:
     """Every key of a schema, with dots."""
-    for field in dataclasses.fields(schema):
-        yield prefix + field.name
-        factory = field.default_factory
-        if isinstance(factory, type) and dataclasses.is_dataclass(factory):
-            yield from valid_keys(factory, f"{prefix}{field.name}.")
+    return [key for key, _ in schema_fields(schema)]
 
 
 def _unknown_key(key: str, schema: type[Any]) -> str:
-    keys = list(valid_keys(schema))
+    keys = valid_keys(schema)
     of_nets = [field.name for field in dataclasses.fields(NetConfig)]
     if schema is StudyRunConfig and key in of_nets:
         return f"there is no key {key}: {NETS}"

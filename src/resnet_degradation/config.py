@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from pathlib import Path
 from typing import Any, Optional, Union, cast
 
@@ -49,6 +49,9 @@ WARMUP_FROM_DEPTH = 110
 # Section 3.4 samples the shorter side in [256, 480] for crops of 224.
 SCALE_OF_CROP = (256 / 224, 480 / 224)
 
+# The fields that name paths: what has to be there, a list of that, and what is written.
+INPUT, INPUTS, OUTPUT = {"path": "input"}, {"path": "inputs"}, {"path": "output"}
+
 
 @dataclass
 class DataConfig:
@@ -56,7 +59,7 @@ class DataConfig:
 
     name: str = MISSING
     loader: Optional[str] = None
-    root: Optional[str] = None
+    root: Optional[str] = field(default=None, metadata=INPUT)
     image_size: int = 32
     families: list[str] = field(default_factory=lambda: list(FAMILIES))
     validation_fraction: float = 0.0
@@ -129,7 +132,7 @@ class Settings:
     family: Optional[str] = None
     block: Optional[str] = None
     bottleneck_stride: str = "1x1"
-    output_dir: str = "outputs"
+    output_dir: str = field(default="outputs", metadata=OUTPUT)
     data: DataConfig = field(default_factory=DataConfig)
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
@@ -142,7 +145,7 @@ class Config(Settings):
     depth: int = 20
     residual: bool = True
     seed: int = 0
-    weights: Optional[str] = None
+    weights: Optional[str] = field(default=None, metadata=INPUT)
     weights_digest: Optional[str] = None
     extends: Optional[int] = None
 
@@ -151,24 +154,24 @@ class Config(Settings):
 class EvaluationConfig(Config):
     """A net, its data, and how it is tested."""
 
-    run: Optional[str] = None
+    run: Optional[str] = field(default=None, metadata=INPUT)
     protocol: str = "center"
     split: Optional[str] = None
     shorter_side: Optional[int] = None
     scales: Optional[list[int]] = None
-    export: Optional[str] = None
+    export: Optional[str] = field(default=None, metadata=OUTPUT)
 
 
 @dataclass
 class InspectionConfig:
     """Which runs are looked into, and what is measured of them."""
 
-    run: Any = None
+    run: Any = field(default=None, metadata=INPUTS)
     what: list[str] = field(default_factory=lambda: list(INSPECTIONS))
     images: int = 500
     draws: int = 5
     max_blocks: int = 60
-    output_dir: str = "outputs"
+    output_dir: str = field(default="outputs", metadata=OUTPUT)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 
@@ -223,6 +226,15 @@ class StudyRunConfig(Settings):
     jobs: int = 1
     part: Optional[int] = None
     plan: bool = False
+
+
+def schema_fields(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, "Field[Any]"]]:
+    """Every key of a schema, with dots, and its field."""
+    for each in dataclasses.fields(schema):
+        yield prefix + each.name, each
+        factory = each.default_factory
+        if isinstance(factory, type) and dataclasses.is_dataclass(factory):
+            yield from schema_fields(factory, f"{prefix}{each.name}.")
 
 
 def settle(config: Config) -> Config:
@@ -313,7 +325,12 @@ def _data_root(data: DataConfig) -> str | None:
 
 def _normal_path(path: str) -> str:
     """The absolute path without "..", so that one folder has one name."""
-    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100 (Path keeps "..")
+    return os.path.abspath(expand_home(path))  # noqa: PTH100 (Path keeps "..")
+
+
+def expand_home(path: str) -> str:
+    """~/folder with the home folder in place of ~; any other path as it is."""
+    return os.path.expanduser(path) if re.match("~(/|$)", path) else path  # noqa: PTH111
 
 
 def _weights(config: Config) -> tuple[str | None, str | None]:
@@ -611,16 +628,18 @@ def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
 
 def identity_settings(config: Config) -> dict[str, Any]:
     """The settings in the identity by their dotted keys."""
-    return dict(flatten(identity(config)))
+    return dotted(identity(config))
 
 
-def flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted keys and the values of nested settings."""
+def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
+            flat |= dotted(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -631,6 +650,15 @@ def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
         elif value != defaults[key]:
             changed[key] = value
     return changed
+
+
+def literal(value: Any) -> Any:
+    """A text, or nested ones, as OmegaConf has to be given them to find no interpolation there."""
+    if isinstance(value, dict):
+        return {key: literal(each) for key, each in value.items()}
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: rf"{2 * found[1]}\${{", value)
+    return value
 
 
 def digest(config: Config) -> str:

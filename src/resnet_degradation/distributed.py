@@ -19,12 +19,13 @@ from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
 from resnet_degradation.errors import (
+    ConfigError,
     LostContactError,
     PeerFailedError,
     Stopped,
     explain,
 )
-from resnet_degradation.processes import Place, place
+from resnet_degradation.processes import Place, place, rendezvous_problem
 from resnet_degradation.signals import REQUEUING, Wishes
 
 T = TypeVar("T")
@@ -183,6 +184,8 @@ def joined(name: str, timeout: float) -> Iterator[World]:
 
 
 def _join(name: str, where: Place, timeout: timedelta) -> Store:
+    if problem := rendezvous_problem():
+        raise ConfigError(problem)
     if "MASTER_ADDR" not in os.environ:
         _meet_in_slurm(where)
     try:

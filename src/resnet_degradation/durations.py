@@ -1,6 +1,7 @@
 """Lengths of training, given in iterations or in epochs."""
 
 import re
+from decimal import Decimal
 
 from resnet_degradation.errors import ConfigError
 
@@ -8,7 +9,7 @@ Duration = int | float | str
 
 LONGEST = 1e9
 
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?) ?(ep|epochs?)?")
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?(ep|epochs?)?")
 
 
 def parse_duration(duration: Duration, key: str) -> tuple[float, bool]:
@@ -30,9 +31,12 @@ def is_fraction(milestone: object) -> bool:
 
 
 def normal_duration(duration: Duration, key: str) -> Duration:
-    """The one way to write this duration: 300 for "300" and 3e2, "2ep" for "2 epochs"."""
+    """The one way to write this duration: 300 for "300" and 3e2, "2ep" for "2 epochs".
+
+    It has all digits of the number, and no exponent.
+    """
     number, in_epochs = parse_duration(duration, key)
-    return f"{number:g}ep" if in_epochs else int(number)
+    return f"{Decimal(repr(number)).normalize():f}ep" if in_epochs else int(number)
 
 
 def to_iterations(duration: Duration, images: int, batch_size: int, key: str) -> int:

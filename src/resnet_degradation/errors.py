@@ -5,6 +5,9 @@ import warnings
 
 from resnet_degradation.processes import rank
 
+# The number of SIGPIPE. Python ignores that signal: writing to a closed pipe is an error instead.
+READER_LEFT = 13
+
 
 class UserError(Exception):
     """Something the user can mend; printed as one line, without a traceback."""
@@ -62,7 +65,10 @@ class Stopped(BaseException):
         self.exit_code = 128 + number
 
     def __str__(self) -> str:
-        return f"{self.message} ({signal.Signals(self.exit_code - 128).name})"
+        number = self.exit_code - 128
+        reader_left = "the reader of the output went away"
+        reason = reader_left if number == READER_LEFT else signal.Signals(number).name
+        return f"{self.message} ({reason})"
 
 
 def told(error: OSError) -> str:

@@ -3,6 +3,9 @@
 import os
 from dataclasses import dataclass
 
+# What torchrun sets, and torch needs, for the processes of a run to find each other.
+RENDEZVOUS = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
+
 # The load of a machine, by the core, from which on its cores are taken to be in use.
 CROWDED = 1.3
 
@@ -30,6 +33,29 @@ def place() -> Place | None:
         on_each = max(1, size // _number("SLURM_STEP_NUM_NODES"))
         return Place(_number("SLURM_PROCID", 0), size, _number("SLURM_LOCALID", 0), on_each)
     return None
+
+
+def one_of_several() -> str:
+    """The variables that say that this process is one of several, and their values."""
+    names = ("WORLD_SIZE", "RANK") if _number("WORLD_SIZE") > 1 else ("SLURM_STEP_NUM_TASKS",)
+    return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
+
+
+def rendezvous_problem() -> str:
+    """Why processes that the environment speaks of cannot find each other; empty if they can.
+
+    Those that srun started need no variables of torch's.
+    """
+    missing = [name for name in RENDEZVOUS if not os.environ.get(name)]
+    if _number("WORLD_SIZE") <= 1 or not missing or _number("SLURM_STEP_NUM_TASKS") > 1:
+        return ""
+    given = [name for name in RENDEZVOUS if name not in missing]
+    return (
+        f"the environment has {' '.join(f'{name}={os.environ[name]}' for name in given)} and "
+        f"lacks {', '.join(missing)}, so {_number('WORLD_SIZE')} processes cannot find each other: "
+        "start them with torchrun, which sets all of these, or unset "
+        f"{' '.join(given)} to run a single process"
+    )
 
 
 def rank() -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from resnet_degradation.errors import Stopped
+from resnet_degradation.errors import READER_LEFT, Stopped
 
 # Not every system has all of them.
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -44,6 +44,13 @@ def end_on_signals() -> None:
         raise Stopped(number, f"stopped: {RESUMABLE}")
 
     _handle({**dict.fromkeys(ENDING, stop), **_SAVING_NOTHING})
+
+
+def stop_for_reader() -> None:
+    """Ask for the end as SIGTERM would, because whoever read the output went away."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if callable(handler):
+        handler(READER_LEFT, None)
 
 
 def leave_interrupts_to_parent() -> None:

@@ -1,11 +1,14 @@
 """What `resnet-eval` is asked for: which net, which images, which views of them."""
 
 import dataclasses
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_degradation.config import (
@@ -13,10 +16,12 @@ from resnet_degradation.config import (
     Config,
     EvaluationConfig,
     digest,
+    dotted,
+    expand_home,
     settle,
 )
-from resnet_degradation.errors import ConfigError
-from resnet_degradation.processes import place
+from resnet_degradation.errors import ConfigError, RecordError
+from resnet_degradation.processes import one_of_several, place
 from resnet_degradation.runs import find_runs
 from resnet_degradation.train.net import with_shortcuts_of_weights
 from resnet_degradation.train.trained import config_of_run
@@ -26,7 +31,10 @@ PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
 SCALES = (224, 256, 384, 480, 640)
 SCALES_CROP = 224
 # What is the evaluation's own, whatever run is evaluated.
-OF_EVALUATION = ("run", "protocol", "split", "shorter_side", "scales", "export", "output_dir")
+OF_EVALUATION = (
+    *("run", "weights", "protocol", "split", "shorter_side", "scales", "export", "output_dir"),
+    *("data.root", "runtime"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,16 +48,34 @@ class Evaluation:
     shorter_side: int
     scales: tuple[int, ...]
     export: Path | None
+    output_dir: Path | None = None  # where the record of a run goes, if not into its folder
 
     def record(self) -> Path:
         """The JSON file that the result is written to."""
         own = [self.shorter_side, *self.scales] if self.is_unusual() else []
         name = "-".join([self.protocol, *([self.split] if self.split else []), *map(str, own)])
-        if self.run is not None:
-            return self.run / "evaluations" / f"{name}.json"
-        stem = Path(str(self.config.weights)).stem
-        folder = Path(self.config.output_dir) / "evaluations"
-        return folder / f"{stem}-{digest(self.config)}" / f"{name}.json"
+        if self.run is None:
+            net = f"{Path(str(self.config.weights)).stem}-{digest(self.config)}"
+            folder = Path(self.config.output_dir) / "evaluations" / net
+        elif self.output_dir is None:
+            folder = self.run / "evaluations"
+        else:
+            folder = self.output_dir / "evaluations" / self.run.resolve().name
+        return folder / f"{name}.json"
+
+    def make_folder(self) -> None:
+        """Make the folder of the record; raises RecordError if nothing can be written there."""
+        folder = self.record().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            problem = None if os.access(folder, os.W_OK) else "it is read-only"
+        except OSError as error:
+            problem = error.strerror
+        if problem is not None:
+            raise RecordError(
+                f"the record of this evaluation cannot be written to {folder} ({problem}): name "
+                "another folder with output_dir=FOLDER"
+            )
 
     def is_unusual(self) -> bool:
         """Whether sizes were given that are not the protocol's."""
@@ -67,11 +93,11 @@ def usual_scales(config: Config) -> tuple[int, ...]:
     return tuple(round(config.data.image_size * side / SCALES_CROP) for side in SCALES)
 
 
-def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation:
+def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evaluation:
     """The evaluation that a composed configuration asks for.
 
-    as_filed: the configuration without overrides. Where a run is named, its own configuration says
-    what the net and its data are, and what is given besides may only say how to test it.
+    overrides: those of the command line. Where a run is named, its own configuration says what the
+    net and its data are, and an override that contradicts it is refused.
 
     Raises ConfigError, or UserError for a folder that holds no run.
     """
@@ -81,10 +107,15 @@ def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation
         raise ConfigError(f"protocol={asked.protocol} is not valid: choose {', '.join(PROTOCOLS)}")
     if asked.protocol == "none" and asked.export is None:
         raise ConfigError("protocol=none tests nothing: it is for export=FILE")
-    if asked.runtime.devices not in (1, "auto") or place() is not None:
+    if asked.runtime.devices not in (1, "auto"):
+        raise ConfigError("resnet-eval runs in one process: leave runtime.devices away")
+    if place() is not None:
         raise ConfigError(
-            "resnet-eval runs in one process: leave runtime.devices, torchrun and srun away"
+            "resnet-eval runs in one process: leave torchrun and srun away, or unset what they "
+            f"set ({one_of_several()})"
         )
+    if asked.runtime.precision != "fp32":
+        raise ConfigError("resnet-eval computes in fp32: leave runtime.precision away")
     if asked.run is not None and asked.weights is not None:
         raise ConfigError("run and weights both name a net: give one of them")
     if asked.run is None and asked.weights is None:
@@ -92,8 +123,9 @@ def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation
             "name what to evaluate: run=FOLDER of a run, or weights=FILE with the net that they "
             "are of (depth, residual, shortcut) and data="
         )
+    given = given_keys(overrides)
     if asked.run is not None:
-        config = _of_run(asked, Path(asked.run), changed_keys(composed, as_filed))
+        config = _of_run(asked, Path(asked.run), given)
     else:
         own = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Config)}
         config = settle(with_shortcuts_of_weights(Config(**own)))
@@ -107,17 +139,18 @@ def resolve_evaluation(composed: DictConfig, as_filed: DictConfig) -> Evaluation
         split=asked.split,
         shorter_side=shorter_side,
         scales=scales,
-        export=None if asked.export is None else Path(asked.export).expanduser(),
+        export=None if asked.export is None else Path(expand_home(asked.export)),
+        output_dir=Path(asked.output_dir) if "output_dir" in given else None,
     )
 
 
-def _of_run(asked: EvaluationConfig, folder: Path, changed: list[str]) -> Config:
-    for key in changed:
-        if key not in (*OF_EVALUATION, "data.root") and not key.startswith("runtime."):
-            raise ConfigError(
-                f"{key} is given, but run={folder} says what the net and its data are: leave "
-                f"{key} away, or give weights=FILE instead of run"
-            )
+def given_keys(overrides: Sequence[str]) -> list[str]:
+    """The keys and groups that overrides set."""
+    parser = OverridesParser.create()
+    return [override.key_or_group for override in parser.parse_overrides(list(overrides))]
+
+
+def _of_run(asked: EvaluationConfig, folder: Path, given: list[str]) -> Config:
     runs = find_runs(folder)
     if folder.resolve() not in [run.resolve() for run in runs]:
         names = ", ".join(str(run) for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
@@ -125,9 +158,48 @@ def _of_run(asked: EvaluationConfig, folder: Path, changed: list[str]) -> Config
         raise ConfigError(
             f"run={folder} holds {count} {names}: name one, or several with -m run=FOLDER,FOLDER"
         )
-    root = asked.data.root if "data.root" in changed else None
+    root = asked.data.root if "data.root" in given else None
     config = config_of_run(folder, asked.runtime, root)
-    return replace(config, output_dir=asked.output_dir) if "output_dir" in changed else config
+    _check_agreement(asked, config, folder, given)
+    return config
+
+
+def _check_agreement(
+    asked: EvaluationConfig, config: Config, folder: Path, given: list[str]
+) -> None:
+    """Raise ConfigError if a given setting, or one of a given group, is not that of the run."""
+    own, wanted = dotted(dataclasses.asdict(config)), dotted(dataclasses.asdict(asked))
+    for by in given:
+        for key in (key for key in wanted if f"{key}.".startswith(f"{by}.")):
+            if any(f"{key}.".startswith(f"{free}.") for free in OF_EVALUATION):
+                continue
+            if not _agrees(config, key, wanted[key]):
+                group = "" if by == key else f" (set by {by}=)"
+                raise ConfigError(
+                    f"{key} is given, but run={folder} was trained with "
+                    f"{key}={_written(own[key])}, not {_written(wanted[key])}{group}: leave {by} "
+                    "away, or give weights=FILE instead of run"
+                )
+
+
+def _agrees(config: Config, key: str, value: Any) -> bool:
+    """Whether a run has this setting, perhaps written in another way."""
+    if dotted(dataclasses.asdict(config))[key] == value:
+        return True
+    bare = replace(config, weights=None, weights_digest=None)  # the file may be gone
+    group, _, name = key.rpartition(".")
+    changed: Any = {name: value}
+    if group:
+        changed = {group: replace(getattr(bare, group), **changed)}
+    try:
+        return settle(replace(bare, **changed)) == bare
+    except ConfigError:
+        return False
+
+
+def _written(value: Any) -> str:
+    """A value as it is given on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _check_sizes(
@@ -152,19 +224,3 @@ def _check_sizes(
             f"scales={list(scales)} is not valid: give shorter sides, none below the {size} that "
             f"the net was trained on, nor above {LARGEST_IMAGE}"
         )
-
-
-def changed_keys(composed: DictConfig, as_filed: DictConfig) -> list[str]:
-    """The keys, with dots, whose values differ between two compositions."""
-
-    def flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                yield from flat(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", value
-
-    one, other = (
-        dict(flat(cast(dict[str, Any], OmegaConf.to_container(c)))) for c in (composed, as_filed)
-    )
-    return [key for key in one if one[key] != other.get(key)]

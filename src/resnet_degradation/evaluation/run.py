@@ -28,7 +28,7 @@ from resnet_degradation.train.progress import View
 from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.setup import choose_device
 from resnet_degradation.train.trained import batches_to_look_at, last_state
-from resnet_degradation.train.tuning import tune
+from resnet_degradation.train.tuning import settings_restored, tune
 from resnet_degradation.weights import (
     assign,
     check_export,
@@ -51,6 +51,7 @@ class SplitErrors:
     errors: dict[int, float]  # top-k, in percent, by k
 
 
+@settings_restored()
 def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[SplitErrors]:
     """Test a net as asked, print a table, write the JSON file and the exported weights.
 
@@ -74,7 +75,7 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
         classes = source.classes
         net = _net(evaluation, checkpoint, len(classes), view).to(device)
         batches = batches_to_look_at(config, source, device, view.prepare)
-        record.parent.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
+        evaluation.make_folder()  # before the work, which would be lost
         tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
         seconds = time.monotonic() - began
         told = _told(evaluation, tested, checkpoint) | {"seconds": seconds} | environment(device)

@@ -10,6 +10,7 @@ from rich.table import Table
 from resnet_degradation.config import (
     INSPECTIONS,
     InspectionConfig,
+    expand_home,
     net_name,
     run_name,
     short_hash,
@@ -32,23 +33,7 @@ def inspect(asked: InspectionConfig, console: Console, view: "View") -> Path:
     Raises UserError for whatever the user can mend.
     """
     folders = named_runs(asked)
-    from resnet_degradation.inspect.measure import measure
-    from resnet_degradation.train.setup import choose_device
-    from resnet_degradation.train.trained import config_of_run, load_trained
-    from resnet_degradation.train.tuning import tune
-
-    tune("fp32")
-    device = choose_device(config_of_run(folders[0], asked.runtime))
-    after: dict[Path, int] = {}
-    if len(folders) > 1:
-        view.say(f"{len(folders)} runs")
-    for number, folder in enumerate(folders, 1):
-        trained = load_trained(folder, asked.runtime, device, asked.images, view.prepare)
-        after[folder] = trained.iteration
-        count = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
-        view.say(f"{run_name(trained.config)} after {trained.iteration:,} iterations{count}")
-        measure(trained, asked, view.prepare)
-        view.end()
+    after = _measure(folders, asked, view)
     where = results_folder(folders, asked.output_dir)
     where.mkdir(parents=True, exist_ok=True)
     findings = [f for what in dict.fromkeys(asked.what) if (f := find(what, folders)) is not None]
@@ -62,6 +47,29 @@ def inspect(asked: InspectionConfig, console: Console, view: "View") -> Path:
     _write(where, after, findings)
     view.say(f"report and figures: {where}/")
     return where
+
+
+def _measure(folders: list[Path], asked: InspectionConfig, view: "View") -> dict[Path, int]:
+    """Measure every run; the iteration after which each was looked into."""
+    from resnet_degradation.inspect.measure import measure
+    from resnet_degradation.train.setup import choose_device
+    from resnet_degradation.train.trained import config_of_run, load_trained
+    from resnet_degradation.train.tuning import settings_restored, tune
+
+    after: dict[Path, int] = {}
+    with settings_restored():
+        tune("fp32")
+        device = choose_device(config_of_run(folders[0], asked.runtime))
+        if len(folders) > 1:
+            view.say(f"{len(folders)} runs")
+        for number, folder in enumerate(folders, 1):
+            trained = load_trained(folder, asked.runtime, device, asked.images, view.prepare)
+            after[folder] = trained.iteration
+            count = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
+            view.say(f"{run_name(trained.config)} after {trained.iteration:,} iterations{count}")
+            measure(trained, asked, view.prepare)
+            view.end()
+    return after
 
 
 def named_runs(asked: InspectionConfig) -> list[Path]:
@@ -79,7 +87,9 @@ def named_runs(asked: InspectionConfig) -> list[Path]:
         raise ConfigError("what needs an entry, and images, draws and max_blocks at least 1")
     if asked.runtime.devices not in (1, "auto"):
         raise ConfigError("resnet-inspect runs in one process: leave runtime.devices away")
-    folders = [folder for name in names for folder in find_runs(Path(str(name)).expanduser())]
+    if asked.runtime.precision != "fp32":
+        raise ConfigError("resnet-inspect computes in fp32: leave runtime.precision away")
+    folders = [folder for name in names for folder in find_runs(Path(expand_home(str(name))))]
     return list(dict.fromkeys(folder.resolve() for folder in folders))
 
 

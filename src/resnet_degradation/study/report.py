@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from resnet_degradation import paper
-from resnet_degradation.config import Config, flatten
+from resnet_degradation.config import Config, dotted
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.figures import FIGURES, Maker, save_figure
 from resnet_degradation.figures.curves import conditions
@@ -221,7 +221,7 @@ class Configuration:
 
 def configuration(results: list[Result]) -> Configuration:
     """The settings of the runs, as each of them recorded its own."""
-    recorded = [dict(flatten(dataclasses.asdict(read_config(result.folder)))) for result in results]
+    recorded = [dotted(dataclasses.asdict(read_config(result.folder))) for result in results]
     differing = [
         key
         for key in dict.fromkeys((*OF_A_NET, *recorded[0]))

@@ -1,10 +1,12 @@
 """A study from its first run to its report."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 from rich.console import Console
 
+from resnet_degradation.arguments import quoted
 from resnet_degradation.config import OWN_IMAGES, Config, run_folder
 from resnet_degradation.errors import UserError
 from resnet_degradation.processes import crowding, num_cpus
@@ -76,10 +78,17 @@ def _execute(
             if launched:
                 parts = [study.runs.index(run) + 1 for run in wave]
                 log = study.folder / "launcher.log"
-                failures = execute.run_by_launcher(wave, parts, arguments, log, view)
+                fixed = [*arguments, *_paths(wave[0])]
+                failures = execute.run_by_launcher(wave, parts, fixed, log, view)
             elif jobs > 1 or wave[0].runtime.devices != 1:
                 failures = execute.run_at_once(wave, jobs, view)
             else:
                 failures = execute.run_in_turn(wave, view)
             failed += [f"{study.name_of(wave[i])}: {why}" for i, why in sorted(failures.items())]
     return failed
+
+
+def _paths(run: Config) -> list[str]:
+    """The paths of a study as this process sees them: elsewhere or later, they might differ."""
+    paths = {"output_dir": os.path.abspath(run.output_dir), "data.root": run.data.root}  # noqa: PTH100
+    return [f"{key}={quoted(path)}" for key, path in paths.items() if path is not None]

@@ -217,12 +217,15 @@ def leave_if_told(code: int) -> None:
 @contextmanager
 def torch_kept_quiet() -> Iterator[None]:
     """Keep back what torch logs of workers that end: one line of ours says it."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
+    level, disabled = os.environ.get("TORCH_CPP_LOG_LEVEL"), logging.root.manager.disable
+    os.environ["TORCH_CPP_LOG_LEVEL"] = level or "ERROR"  # for the workers
     logging.disable()
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(disabled)
+        if level is None:
+            del os.environ["TORCH_CPP_LOG_LEVEL"]
 
 
 def how_to_go_on(folder: Path) -> str:

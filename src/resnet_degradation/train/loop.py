@@ -36,9 +36,10 @@ from resnet_degradation.train.setup import (
     prepare,
     summary,
 )
-from resnet_degradation.train.tuning import MIXED, keeps_gradients
+from resnet_degradation.train.tuning import MIXED, keeps_gradients, settings_restored
 
 
+@settings_restored()
 def train(config: Config, progress: View) -> Path:
     """Run a settled configuration to its end and return its run folder.
 

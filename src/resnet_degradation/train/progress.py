@@ -1,7 +1,6 @@
 """What a run says while it trains: a live bar in a terminal, plain lines elsewhere."""
 
 import os
-import signal
 import sys
 import time
 import warnings
@@ -21,6 +20,7 @@ from rich.progress import (
 )
 
 from resnet_degradation.runs import Row
+from resnet_degradation.signals import stop_for_reader
 
 
 class Output:
@@ -57,7 +57,7 @@ class Output:
 
 
 class Terminal(Console):
-    """Standard output. When whoever read it leaves, that is a wish that the program end."""
+    """Standard output. When its reader goes away, the program ends."""
 
     def __init__(self) -> None:
         super().__init__(file=None if sys.stdout is None else cast(TextIO, Output(sys.stdout)))
@@ -65,9 +65,9 @@ class Terminal(Console):
             self.width = 80
 
     def on_broken_pipe(self) -> None:
-        """Say no more, and end as on a signal: a run is saved first."""
+        """Print no more, and end as on a signal: a run is saved first."""
         self.quiet = True
-        signal.raise_signal(signal.SIGTERM)
+        stop_for_reader()
 
 
 class View(Protocol):

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import threading
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 import resnet_degradation
-from resnet_degradation.config import Config, data_name, identity_settings, net_name
+from resnet_degradation.config import Config, data_name, identity_settings, literal, net_name
 from resnet_degradation.encoding import as_text
 from resnet_degradation.files import replaced
 from resnet_degradation.runs import (
@@ -104,7 +105,7 @@ class Recorder(Rows):
         self.folder = folder
         self.config = config
         folder.mkdir(parents=True, exist_ok=True)
-        configuration = OmegaConf.to_yaml(config)
+        configuration = OmegaConf.to_yaml(OmegaConf.create(literal(asdict(config))))
         with replaced(folder / "config.yaml") as stream:
             stream.write(configuration)
         write_metrics(folder, rows)

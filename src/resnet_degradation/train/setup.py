@@ -317,6 +317,7 @@ def forward_function(run: Run) -> nn.Module:
     modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
     net: nn.Module = run.net
     if (wanted := run.config.runtime.compile) in modes:
+        torch.compiler.reset()  # after eight other nets in this process it would not compile
         # It knows no functions with such a backward pass. (To say so where that is defined would
         # load the compiler, a second's work, with every run.)
         run.net.through_segments = torch.compiler.disable(through_segments)

@@ -1,9 +1,13 @@
-"""What makes a process train faster or in less memory, and changes no result."""
+"""How a process is set up for a run: what makes it faster, or take less memory."""
 
 import ctypes
+import gc
 import sys
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,6 +29,25 @@ MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Give the next run of this process what this one found.
+
+    That is the number of threads, TF32, torch's random numbers (from which layers of a custom block
+    may be initialised), warnings that were given already, and memory.
+    """
+    num_threads = torch.get_num_threads()
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    tf32 = cudnn.allow_tf32, matmul.allow_tf32
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(num_threads)
+            cudnn.allow_tf32, matmul.allow_tf32 = tf32
+            release_memory()
+
+
 def tune(precision: str) -> None:
     """Set up this process for training in one of the precisions."""
     # torch lets convolutions round to TF32 unless it is told not to.
@@ -38,15 +61,26 @@ def keep_freed_memory() -> None:
     Otherwise it hands the memory of every activation back to the system, which gives it out again
     page by page, as zeros, in the next iteration.
     """
-    if sys.platform != "linux":
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return  # another C library
-    if mallopt(M_MMAP_THRESHOLD, 2**30) == 0:
-        mallopt(M_MMAP_THRESHOLD, 2**25)  # older ones take no more
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    if (mallopt := c_function("mallopt")) is not None:
+        if mallopt(M_MMAP_THRESHOLD, 2**30) == 0:
+            mallopt(M_MMAP_THRESHOLD, 2**25)  # older ones take no more
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def release_memory() -> None:
+    """Hand memory that a run no longer uses back, so that the next one finds it free."""
+    gc.collect()
+    if (trim := c_function("malloc_trim")) is not None:
+        trim(0)
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def c_function(name: str) -> Any:
+    """A function of the C library; None where there is no such one, as outside glibc."""
+    with suppress(OSError, AttributeError):
+        return getattr(ctypes.CDLL(None), name) if sys.platform == "linux" else None
+    return None
 
 
 def keeps_gradients(net: ResNet) -> bool:
