@@ -44,6 +44,10 @@ NETS = {
         *(f"{kind}-{depth}" for kind in ("plain", "ResNet") for depth in CIFAR_NETS),
         "ResNet-1202",
     ],
+    "fig6-quarter": [
+        *(f"{kind}-{depth}" for kind in ("plain", "ResNet") for depth in (20, 32, 44, 56)),
+        "ResNet-110",
+    ],
     "fig6-short": ["plain-20", "plain-56", "ResNet-20", "ResNet-56"],
     "fig7": ["plain-20", "plain-56", "ResNet-20", "ResNet-56", "ResNet-110"],
     "table3": ["plain-34", "ResNet-34", "ResNet-34-B", "ResNet-34-C"],
@@ -221,10 +225,10 @@ def test_threads_are_divided_among_jobs_unless_given(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     run = study_of(tmp_path).runs[0]
-    assert execute._with_its_threads(run, 3).runtime.num_threads == 2
-    assert execute._with_its_threads(run, 99).runtime.num_threads == 1
+    assert execute.with_its_threads(run, 3).runtime.num_threads == 2
+    assert execute.with_its_threads(run, 99).runtime.num_threads == 1
     given = study_of(tmp_path, "runtime.num_threads=5").runs[0]
-    assert execute._with_its_threads(given, 3).runtime.num_threads == 5
+    assert execute.with_its_threads(given, 3).runtime.num_threads == 5
 
 
 @pytest.mark.slow
