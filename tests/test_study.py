@@ -44,6 +44,10 @@ NETS = {
         *(f"{kind}-{depth}" for kind in ("plain", "ResNet") for depth in CIFAR_NETS),
         "ResNet-1202",
     ],
+    "fig6-quarter": [
+        *(f"plain-{depth}" for depth in CIFAR_NETS[:-1]),
+        *(f"ResNet-{depth}" for depth in CIFAR_NETS),
+    ],
     "fig6-short": ["plain-20", "plain-56", "ResNet-20", "ResNet-56"],
     "fig7": ["plain-20", "plain-56", "ResNet-20", "ResNet-56", "ResNet-110"],
     "table3": ["plain-34", "ResNet-34", "ResNet-34-B", "ResNet-34-C"],
@@ -68,8 +72,8 @@ def test_a_study_names_the_nets_of_its_figure(name: str) -> None:
     images = dict.fromkeys(ON_DIGITS, "digits") | dict.fromkeys(("fig4", "table3"), "imagenet")
     assert {run.data.name for run in study.runs} == {images.get(name, "cifar10")}
     if name.startswith("fig") and name != "fig4":
-        iterations = 4_000 if name == "fig6-short" else 64_000
-        assert {run.recipe.iterations for run in study.runs} == {iterations}
+        fewer = {"fig6-short": 4_000, "fig6-quarter": 16_000}
+        assert {run.recipe.iterations for run in study.runs} == {fewer.get(name, 64_000)}
 
 
 @pytest.mark.parametrize("name", NETS)
