@@ -45,8 +45,8 @@ NETS = {
         "ResNet-1202",
     ],
     "fig6-quarter": [
-        *(f"{kind}-{depth}" for kind in ("plain", "ResNet") for depth in (20, 32, 44, 56)),
-        "ResNet-110",
+        *(f"plain-{depth}" for depth in CIFAR_NETS[:-1]),
+        *(f"ResNet-{depth}" for depth in CIFAR_NETS),
     ],
     "fig6-short": ["plain-20", "plain-56", "ResNet-20", "ResNet-56"],
     "fig7": ["plain-20", "plain-56", "ResNet-20", "ResNet-56", "ResNet-110"],
@@ -72,8 +72,8 @@ def test_a_study_names_the_nets_of_its_figure(name: str) -> None:
     images = dict.fromkeys(ON_DIGITS, "digits") | dict.fromkeys(("fig4", "table3"), "imagenet")
     assert {run.data.name for run in study.runs} == {images.get(name, "cifar10")}
     if name.startswith("fig") and name != "fig4":
-        iterations = 4_000 if name == "fig6-short" else 64_000
-        assert {run.recipe.iterations for run in study.runs} == {iterations}
+        fewer = {"fig6-short": 4_000, "fig6-quarter": 16_000}
+        assert {run.recipe.iterations for run in study.runs} == {fewer.get(name, 64_000)}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -225,10 +225,10 @@ def test_threads_are_divided_among_jobs_unless_given(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     run = study_of(tmp_path).runs[0]
-    assert execute.with_its_threads(run, 3).runtime.num_threads == 2
-    assert execute.with_its_threads(run, 99).runtime.num_threads == 1
+    assert execute._with_its_threads(run, 3).runtime.num_threads == 2
+    assert execute._with_its_threads(run, 99).runtime.num_threads == 1
     given = study_of(tmp_path, "runtime.num_threads=5").runs[0]
-    assert execute.with_its_threads(given, 3).runtime.num_threads == 5
+    assert execute._with_its_threads(given, 3).runtime.num_threads == 5
 
 
 @pytest.mark.slow
