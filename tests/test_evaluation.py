@@ -361,7 +361,7 @@ def test_public_weights_have_the_error_of_their_own_net_to_the_image(
     printed = capsys.readouterr().out
     assert "resnet20.th: the public CIFAR layout" in printed
     assert "ResNet-20-around, digits: center" in printed
-    assert "near chance" not in printed
+    assert "guessing gives" not in printed
     # Exported, they are the same net.
     for suffix in (".safetensors", ".pt"):
         exported = tmp_path / f"exported{suffix}"
@@ -377,7 +377,7 @@ def test_public_weights_have_the_error_of_their_own_net_to_the_image(
     torch.save(named, file)
     evaluate(evaluation_of(*common), console, RunProgress(console))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "is near chance (90.00 %). If these weights do better elsewhere" in printed
+    assert "is high: guessing gives 90.00 %. If these weights do better elsewhere" in printed
     for cause in ("data.mean=[0.3, 0.4, 0.5]", "order of the classes", "shortcut_padding=around"):
         assert cause in printed
 

@@ -472,7 +472,7 @@ def test_only_basic_blocks_are_extended(here: Path, kind: str) -> None:
     for shallow, deeper in ((own, deep_own), (own, deep), (usual, deep_own)):
         with pytest.raises(ConfigError, match="no custom blocks"):
             extend(shallow, deeper, images)
-    with pytest.raises(ConfigError, match="leave extends away"):
+    with pytest.raises(ConfigError, match="omit extends"):
         settled("depth=14", "residual=false", "extends=8", f"block=own_blocks:{kind}")
 
 

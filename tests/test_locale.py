@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from resnet_degradation.data.sources import Arrays, load_digits
-from resnet_degradation.encoding import as_text, readable_streams
+from resnet_degradation.encoding import as_text, ascii_fallback
 from resnet_degradation.files import replaced
 
 BIN = Path(sys.executable).parent
@@ -142,7 +142,7 @@ def test_a_stream_gets_what_it_can_take(
 ) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
-    readable_streams()
+    ascii_fallback()
     print("25.00 ± 1.20 †, outputs/fotos-ü, …", end="", flush=True)
     assert written.getvalue() == printed
 

@@ -224,7 +224,7 @@ def test_a_sample_is_timed_whatever_the_recipe_and_leaves_nothing(
 def test_a_failure_in_one_process_ends_the_others(tmp_path: Path) -> None:
     (run, *_) = study_of(tmp_path, "runtime.device=cpu").runs
     sample = timing.sample_of(run, image_cost(run), num_at_once=2)
-    with timing.timing(2) as time_steps, pytest.raises(ConfigError, match="x is no duration"):
+    with timing.step_timer(2) as time_steps, pytest.raises(ConfigError, match="x is no duration"):
         time_steps(replace(sample, recipe=replace(sample.recipe, milestones=["x"])), 3)
 
 

@@ -1,3 +1,3 @@
 """The degradation experiment of "Deep Residual Learning for Image Recognition"."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

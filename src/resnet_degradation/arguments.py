@@ -20,7 +20,7 @@ NOW = re.compile(r"\$\{now:([^{}'\"\\]*)\}")
 REFUSED = object()
 
 
-def readable(arguments: list[str], schema: type[Any]) -> list[str]:
+def paths_as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
     """The arguments, with a path in quotes where Hydra's grammar would not read it as it stands.
 
     ~/ is the home folder, and ${now:...} in a path the time of this call. Raises ConfigError for a
@@ -61,12 +61,13 @@ def _as_typed(key: str, text: str, kind: str, sweeping: bool) -> str:
     if sweeping and "," in text:
         return _each_as_typed(key, text, kind)
     splits = isinstance(value, Sweep) and not sweeping
-    if kind == "output" and (value is REFUSED or splits or isinstance(value, list | dict)):
+    is_no_text = value is REFUSED or splits or isinstance(value, list | dict)
+    if kind == "output" and is_no_text and "${" not in text:
         return quoted(text)
     as_one = shlex.quote(f"{key}={quoted(text)}")
     if value is REFUSED:
         raise ConfigError(
-            f"{key}={text} is not there, and has characters with a meaning of their own: correct "
+            f"{key}={text} is not there, and has characters that Hydra interprets: correct "
             f"the path, or put it in quotes, as {as_one}"
         )
     if splits:

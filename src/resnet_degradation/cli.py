@@ -19,13 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from resnet_degradation import __version__
-from resnet_degradation.arguments import readable
+from resnet_degradation.arguments import paths_as_typed
 from resnet_degradation.config import (
     Config,
     EvaluationConfig,
     InspectionConfig,
     NetConfig,
     StudyRunConfig,
+    check_padding,
     schema_fields,
     settle,
 )
@@ -85,7 +86,9 @@ def _settled(composed: DictConfig) -> Config:
         from resnet_degradation.train.net import with_shortcuts_of_weights
 
         config = with_shortcuts_of_weights(config)
-    return settle(config)
+    settled = settle(config)
+    check_padding(config)
+    return settled
 
 
 def train() -> NoReturn:
@@ -274,7 +277,7 @@ def _read_arguments(schema: type[Any]) -> None:
         print(f"resnet-degradation {__version__}")
         sys.exit(0)
     try:
-        sys.argv[1:] = readable(sys.argv[1:], schema)
+        sys.argv[1:] = paths_as_typed(sys.argv[1:], schema)
     except ConfigError as error:
         if _speaks(error):
             _complain(str(error))
@@ -309,7 +312,7 @@ def _refuse_unknown(composed: DictConfig, schema: type[Any]) -> None:
             raise ConfigError(_unknown_key(key, schema))
     for key in known:
         if key not in composed_keys:
-            raise ConfigError(f"{key} cannot be taken out with ~: leave ~ away for its default")
+            raise ConfigError(f"{key} cannot be taken out with ~: omit ~{key} for its default")
 
 
 def _composed_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -343,7 +346,7 @@ def _unknown_key(key: str, schema: type[Any]) -> str:
 
 
 def _explain(error: Exception, schema: type[Any]) -> str | None:
-    """What is wrong, in one line, if the user can mend it; None if it is a bug."""
+    """What is wrong, in one line, if the user can fix it; None if it is a bug."""
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_configuration(error, schema)
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
@@ -380,6 +383,8 @@ def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
         return _unknown_key(str(cause.full_key), schema)
     key = f"{cause.full_key}: " if cause.full_key else ""
     message = str(cause).splitlines()[0]
+    if "missing mandatory value" in message:
+        return f"a net of study.nets lacks {message.rpartition(' ')[2]}: {NETS}"
     if "NetConfig" in message:
         return f"study.nets has something else than nets: {NETS}"
     expected = next((e for kind, e in EXPECTED.items() if kind in message), "")

@@ -109,7 +109,7 @@ class RuntimeConfig:
     sync_batchnorm: bool = False
     max_restarts: int = 0
     timeout: float = 600.0
-    lock: str = "on"
+    lock: str = field(default="on", metadata=OUTPUT)
     precision: str = "fp32"
     compile: str = "auto"
     checkpoint_activations: str = "auto"
@@ -281,6 +281,20 @@ def settle(config: Config) -> Config:
     )
 
 
+def check_padding(config: Config) -> None:
+    """Raise ConfigError if a single run is to have zeros around the channels of no option A.
+
+    In a study, only some of the nets may have option A. A plain net has no shortcuts at all.
+    """
+    family = choose_family(config.depth, _candidate_families(config))
+    shortcut = config.shortcut or default_shortcut(config.depth, family)
+    if config.shortcut_padding == "around" and config.residual and shortcut != "A":
+        raise ConfigError(
+            f"shortcut_padding=around has no effect with shortcut={shortcut}: it says where option "
+            "A puts its zeros; omit it, or give shortcut=A"
+        )
+
+
 def _warmup(config: Config, family: Family) -> str:
     given = config.recipe.warmup
     return default_warmup(config.depth, family) if given == "auto" else given
@@ -329,8 +343,8 @@ def _normal_path(path: str) -> str:
 
 
 def expand_home(path: str) -> str:
-    """~/folder with the home folder in place of ~; any other path as it is."""
-    return os.path.expanduser(path) if re.match("~(/|$)", path) else path  # noqa: PTH111
+    """The path with the home folder in place of ~ or of ~user, if there is such a user."""
+    return os.path.expanduser(path)  # noqa: PTH111 (Path.expanduser raises for other users)
 
 
 def _weights(config: Config) -> tuple[str | None, str | None]:
@@ -388,7 +402,7 @@ def _check_own_code(config: Config) -> None:
         if architecture(config.depth, family).block != "basic" or config.extends is not None:
             raise ConfigError(
                 "block replaces the basic block, of two 3x3 layers: choose a depth without "
-                "bottlenecks, and leave extends away"
+                "bottlenecks, and omit extends"
             )
 
 
@@ -526,7 +540,7 @@ def _check_ranges(config: Config) -> None:
     if where is not None and runtime.devices not in (1, "auto", where.size):
         raise ConfigError(
             f"runtime.devices={runtime.devices}, but this is one of {where.size} processes that "
-            "torchrun or Slurm started: leave runtime.devices away"
+            "torchrun or Slurm started: omit runtime.devices"
         )
     if where is not None:
         check_processes(config, where.size)

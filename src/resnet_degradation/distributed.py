@@ -226,7 +226,7 @@ def _meet_in_slurm(where: Place) -> None:
     Nothing of Slurm is called, which is not there in a container.
     """
     nodes = os.environ.get("SLURM_STEP_NODELIST", "localhost")  # as gpu[03-05,9]-ib,cpu1
-    first = re.sub(r"^([^,\[]*)\[(\w+)[^\]]*\]([^,]*).*", r"\1\2\3", nodes).partition(",")[0]
+    first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes).partition(",")[0]
     step = [int(os.environ.get(f"SLURM_{part}_ID", "0")) for part in ("JOB", "STEP")]
     os.environ |= {
         "MASTER_ADDR": first,

@@ -13,7 +13,7 @@ IN_ASCII = {"±": "+-", "†": "*", "…": "..."}
 def accept_any_locale() -> None:
     """At the start of a program: take file names for UTF-8, and print what each stream can take."""
     _ensure_utf8()
-    readable_streams()
+    ascii_fallback()
 
 
 def _ensure_utf8() -> None:
@@ -24,23 +24,24 @@ def _ensure_utf8() -> None:
     """
     is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
     if is_ascii and os.environ.get("PYTHONUTF8") != "1":
-        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+        if sys.stdout is not None:  # it may be closed
+            os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def readable_streams() -> None:
+def ascii_fallback() -> None:
     """From here on, write what standard streams cannot take in ASCII: +- for ±, a code for others.
 
     So no output fails, whatever the names of files and classes.
     """
-    codecs.register_error("readable", _readable)
+    codecs.register_error("resnet-degradation", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's are not
-            stream.reconfigure(errors="readable")
+            stream.reconfigure(errors="resnet-degradation")
 
 
-def _readable(error: UnicodeError) -> tuple[str, int]:
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     refused = error.object[error.start : error.end]
     return "".join(IN_ASCII.get(character) or _code(character) for character in refused), error.end

@@ -1,4 +1,4 @@
-"""What ends a run. An error that a user can mend says in one line what is wrong, what to do."""
+"""What ends a run. An error that a user can fix says in one line what is wrong, what to do."""
 
 import signal
 import warnings
@@ -10,7 +10,7 @@ READER_LEFT = 13
 
 
 class UserError(Exception):
-    """Something the user can mend; printed as one line, without a traceback."""
+    """Something the user can fix; printed as one line, without a traceback."""
 
     exit_code = 2
     rank = 0  # the process it happened in, where a run has several: it says so, the others do not
@@ -90,7 +90,7 @@ def one_line_warnings() -> None:
 
 
 def explain(error: Exception) -> str | None:
-    """What is wrong, in one line, if the user can mend it; None if it is a bug."""
+    """What is wrong, in one line, if the user can fix it; None if it is a bug."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):

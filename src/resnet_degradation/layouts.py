@@ -53,7 +53,7 @@ def recognise(names: Mapping[str, str], shortcut_padding: str | None) -> Layout:
     if originals.get("fc.weight", "").endswith("linear.weight"):
         # The public files of this layout have option A's zeros on both sides.
         name = "the public CIFAR layout, with `linear` as the last layer"
-        return Layout(name, shortcut, shortcut_padding or "around")
+        return Layout(name, shortcut, shortcut_padding or ("around" if shortcut == "A" else None))
     return Layout("layers named as here and by torchvision", shortcut, shortcut_padding)
 
 
@@ -76,9 +76,15 @@ def foreign_net(weights: Mapping[str, Tensor]) -> str | None:
         return None
     first, last = maps[0].shape, matrices[-1].shape
     if first[2:] == torch.Size([3, 3]) and last[1] >= 8 * first[0]:
+        four_stages = any("layer4." in name for name in weights)
+        kind = (
+            "the four-stage ResNet-18 for CIFAR"
+            if four_stages
+            else "wide ResNets and bottleneck nets for CIFAR"
+        )
         return (
-            f"a 3x3 first layer of {first[0]} channels and {last[1]} channels at the end, as the "
-            "four-stage ResNet-18 for CIFAR; that is no net of the paper, whose CIFAR nets have "
-            "three stages of 16, 32 and 64 channels"
+            f"a 3x3 first layer of {first[0]} channels and {last[1]} channels at the end, as in "
+            f"{kind}; the paper has no such net: its CIFAR nets have three stages of 16, 32 and 64 "
+            "channels"
         )
     return None

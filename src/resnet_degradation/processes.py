@@ -46,13 +46,19 @@ def rendezvous_problem() -> str:
 
     Those that srun started need no variables of torch's.
     """
+    size, number = _number("WORLD_SIZE"), _number("RANK", 0)
+    if size > 1 and number >= size:
+        return (
+            f"the environment has RANK={number} and WORLD_SIZE={size}, but ranks go from 0 to "
+            f"{size - 1}: start the processes with torchrun, or unset both to run a single process"
+        )
     missing = [name for name in RENDEZVOUS if not os.environ.get(name)]
-    if _number("WORLD_SIZE") <= 1 or not missing or _number("SLURM_STEP_NUM_TASKS") > 1:
+    if size <= 1 or not missing or _number("SLURM_STEP_NUM_TASKS") > 1:
         return ""
     given = [name for name in RENDEZVOUS if name not in missing]
     return (
         f"the environment has {' '.join(f'{name}={os.environ[name]}' for name in given)} and "
-        f"lacks {', '.join(missing)}, so {_number('WORLD_SIZE')} processes cannot find each other: "
+        f"lacks {', '.join(missing)}, so {size} processes cannot find each other: "
         "start them with torchrun, which sets all of these, or unset "
         f"{' '.join(given)} to run a single process"
     )

@@ -161,10 +161,12 @@ def _check_depth(net: ResNet, weights: Weights, source: str) -> None:
     there = depth_of(weights)
     if there is not None and there[1] != net.arch.num_blocks:
         depth, blocks = there
+        family = "imagenet" if len(blocks) > 3 else "cifar"
+        hint = "" if family == net.arch.family else f": give family={family}"
         raise WeightsError(
             f"the weights in {source} do not fit the net: they are of a net of depth {depth} with "
             f"{', '.join(map(str, blocks))} blocks in its stages, and depth={net.arch.depth} has "
-            f"{', '.join(map(str, net.arch.num_blocks))}"
+            f"{', '.join(map(str, net.arch.num_blocks))}{hint}"
         )
 
 
@@ -200,14 +202,23 @@ def assign(net: nn.Module, weights: Weights, source: str) -> None:
             f"{len(wanted)}; the first that is {what} is {first}"
         )
     for name, other in pairs:
-        if not given[other].to(wanted[name].dtype).isfinite().all():
-            raise WeightsError(
-                f"the weights in {source} cannot be used: {other} in them is not finite (NaN or "
-                "infinite): the training that they are from diverged, or the file is damaged"
-            )
+        _check_values(given[other].to(wanted[name].dtype), name, other, source)
     with torch.no_grad():
         for name, other in pairs:
             wanted[name].copy_(given[other])
+
+
+def _check_values(values: Tensor, name: str, other: str, source: str) -> None:
+    """Raise WeightsError for values that no net has; `other` is the tensor's name in the file."""
+    if not values.isfinite().all():
+        raise WeightsError(
+            f"the weights in {source} cannot be used: {other} in them is not finite (NaN or "
+            "infinite): the training that they are from diverged, or the file is damaged"
+        )
+    if name.endswith("running_var") and (values < 0).any():
+        raise WeightsError(
+            f"the weights in {source} cannot be used: {other} in them is a variance, and negative"
+        )
 
 
 def _without_counters(items: Iterable[tuple[str, Tensor]]) -> Weights:

@@ -355,6 +355,8 @@ def _held_out(folder: Path, classes: list[str]) -> Files | str:
         return _by_list(folder, classes, listed)
     if set(found) <= {"images"}:
         num_images = sum(1 for _ in _image_files(folder, []))
+        if num_images == 0:
+            raise DataError(f"{folder} has no images: expected {folder}/<class>/<image files>")
         return f"nothing tells the classes of the {num_images:,} images in {folder}"
     raise DataError(_different_classes(folder, found, classes))
 

@@ -15,6 +15,7 @@ from resnet_degradation.config import (
     LARGEST_IMAGE,
     Config,
     EvaluationConfig,
+    check_padding,
     digest,
     dotted,
     expand_home,
@@ -108,14 +109,14 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
     if asked.protocol == "none" and asked.export is None:
         raise ConfigError("protocol=none tests nothing: it is for export=FILE")
     if asked.runtime.devices not in (1, "auto"):
-        raise ConfigError("resnet-eval runs in one process: leave runtime.devices away")
+        raise ConfigError("resnet-eval runs in one process: omit runtime.devices")
     if place() is not None:
         raise ConfigError(
-            "resnet-eval runs in one process: leave torchrun and srun away, or unset what they "
-            f"set ({one_of_several()})"
+            "resnet-eval runs in one process: start it without torchrun and srun, or unset what "
+            f"they set ({one_of_several()})"
         )
     if asked.runtime.precision != "fp32":
-        raise ConfigError("resnet-eval computes in fp32: leave runtime.precision away")
+        raise ConfigError("resnet-eval computes in fp32: omit runtime.precision")
     if asked.run is not None and asked.weights is not None:
         raise ConfigError("run and weights both name a net: give one of them")
     if asked.run is None and asked.weights is None:
@@ -128,7 +129,9 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
         config = _of_run(asked, Path(asked.run), given)
     else:
         own = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Config)}
-        config = settle(with_shortcuts_of_weights(Config(**own)))
+        with_shortcuts = with_shortcuts_of_weights(Config(**own))
+        config = settle(with_shortcuts)
+        check_padding(with_shortcuts)
     shorter_side = usual_shorter_side(config) if asked.shorter_side is None else asked.shorter_side
     scales = usual_scales(config) if asked.scales is None else tuple(asked.scales)
     _check_sizes(asked, config, shorter_side, scales)
@@ -174,11 +177,10 @@ def _check_agreement(
             if any(f"{key}.".startswith(f"{free}.") for free in OF_EVALUATION):
                 continue
             if not _agrees(config, key, wanted[key]):
-                group = "" if by == key else f" (set by {by}=)"
+                group = "" if by == key else f"{by}= sets "
                 raise ConfigError(
-                    f"{key} is given, but run={folder} was trained with "
-                    f"{key}={_written(own[key])}, not {_written(wanted[key])}{group}: leave {by} "
-                    "away, or give weights=FILE instead of run"
+                    f"{group}{key}={_written(wanted[key])}, but run={folder} was trained with "
+                    f"{key}={_written(own[key])}: omit {by}, or give weights=FILE instead of run"
                 )
 
 
@@ -208,11 +210,11 @@ def _check_sizes(
     size = config.data.image_size
     for key, protocol in (("shorter_side", "ten-crop"), ("scales", "multi-scale")):
         if getattr(asked, key) is not None and asked.protocol != protocol:
-            raise ConfigError(f"{key} belongs to protocol={protocol}: leave it away")
+            raise ConfigError(f"{key} belongs to protocol={protocol}: omit it")
     if asked.shorter_side is not None and config.recipe.augmentation != "scale-jitter":
         raise ConfigError(
             "shorter_side belongs to images that are streamed from files "
-            "(recipe.augmentation=scale-jitter): leave it away"
+            "(recipe.augmentation=scale-jitter): omit it"
         )
     if not size <= shorter_side <= LARGEST_IMAGE:
         raise ConfigError(

@@ -55,7 +55,7 @@ class SplitErrors:
 def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[SplitErrors]:
     """Test a net as asked, print a table, write the JSON file and the exported weights.
 
-    Raises UserError for whatever the user can mend.
+    Raises UserError for whatever the user can fix.
     """
     config = evaluation.config
     if evaluation.export is not None:
@@ -109,8 +109,8 @@ def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> 
             f"option A's zeros elsewhere (here shortcut_padding={config.shortcut_padding})"
         )
     return (
-        f"An error of {worst:.2f} % is near chance ({guessing:.2f} %). If these weights do better "
-        f"elsewhere, the usual causes are: {'; '.join(causes)}."
+        f"An error of {worst:.2f} % is high: guessing gives {guessing:.2f} %. If these weights do "
+        f"better elsewhere, the usual causes are: {'; '.join(causes)}."
     )
 
 

@@ -18,7 +18,7 @@ from resnet_degradation.naming import (
     setting,
     values_of,
 )
-from resnet_degradation.runs import is_finished, read_config, read_final_errors
+from resnet_degradation.runs import is_finished, read_config, read_final_errors, without_copies
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,12 +61,11 @@ def load_depths(folders: list[Path]) -> list[Series]:
     what. Raises UserError if no run is finished.
     """
     found: dict[str, ByDepth] = {}
-    for folder in dict.fromkeys(folder.resolve() for folder in folders):
-        if is_finished(folder):
-            config = read_config(folder)
-            by_depth = found.setdefault(key_without(config, {"seed", "depth"}), {})
-            error = read_final_errors(folder).train_error
-            by_depth.setdefault(config.depth, []).append((config, error))
+    for folder in without_copies([f.resolve() for f in folders if is_finished(f)]):
+        config = read_config(folder)
+        by_depth = found.setdefault(key_without(config, {"seed", "depth"}), {})
+        error = read_final_errors(folder).train_error
+        by_depth.setdefault(config.depth, []).append((config, error))
     if not found:
         raise UserError("there is nothing to draw yet: no run is finished")
     groups = [dict(sorted(group.items())) for group in _joined([*found.values()])]

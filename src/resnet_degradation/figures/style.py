@@ -4,12 +4,13 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from resnet_degradation.config import Config
-from resnet_degradation.errors import UserError
 from resnet_degradation.families import Family, default_shortcut
 from resnet_degradation.files import replaced
 
@@ -58,18 +59,35 @@ def _import_matplotlib() -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import matplotlib.figure  # which also looks for fonts
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "your matplotlibrc (in this folder, at MATPLOTLIBRC or in your home folder) is not "
-            f"UTF-8: save it as UTF-8, or move it away ({error})"
-        ) from error
+            try:
+                import matplotlib.figure  # which also looks for fonts
+            except Exception:  # of a matplotlibrc with settings that cannot be had here
+                with _no_matplotlibrc():
+                    import matplotlib.figure
     finally:
         logger.setLevel(level)
     if backend:
         with suppress(ValueError):
             matplotlib.rcParams["backend"] = backend
             os.environ["MPLBACKEND"] = backend
+
+
+@contextmanager
+def _no_matplotlibrc() -> Iterator[None]:
+    """Let matplotlib find an empty matplotlibrc, instead of the user's."""
+    here, given = os.getcwd(), os.environ.get("MATPLOTLIBRC")  # noqa: PTH109
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "matplotlibrc"
+        file.touch()
+        os.environ["MATPLOTLIBRC"] = str(file)
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(here)
+            del os.environ["MATPLOTLIBRC"]
+            if given is not None:
+                os.environ["MATPLOTLIBRC"] = given
 
 
 # Before anything else can import it, and before hours of training rather than after them.

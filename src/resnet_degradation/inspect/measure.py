@@ -1,5 +1,6 @@
 """Measuring one trained net, and leaving what was found in its run's folder."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -10,7 +11,7 @@ from resnet_degradation.config import InspectionConfig
 from resnet_degradation.data import Batch, Batches
 from resnet_degradation.data.colours import evenly_spaced
 from resnet_degradation.data.views import Report
-from resnet_degradation.errors import ConfigError
+from resnet_degradation.errors import ConfigError, RecordError
 from resnet_degradation.inspect.lesions import (
     keeping_shape,
     random_lesions,
@@ -41,6 +42,11 @@ def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
     folder, net = trained.folder / FOLDER, trained.net
     if set(asked.what) & {"residuals", "lesions"} and net.has_own_blocks:
         _check_branches(trained)
+    if not os.access(trained.folder, os.W_OK):
+        raise RecordError(
+            f"{trained.folder} is read-only, and tables of an inspection are written in it: copy "
+            "the folder to where you may write, and inspect the copy"
+        )
     folder.mkdir(exist_ok=True)
     held_out = _held_out(trained.batches) if set(asked.what) - {"signals"} else []
     images = [part for part, _ in held_out]

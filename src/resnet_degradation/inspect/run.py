@@ -19,7 +19,7 @@ from resnet_degradation.errors import ConfigError
 from resnet_degradation.files import replaced
 from resnet_degradation.inspect.findings import Finding, find
 from resnet_degradation.inspect.tables import FOLDER
-from resnet_degradation.runs import find_runs, read_config
+from resnet_degradation.runs import find_runs, read_config, without_copies
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def inspect(asked: InspectionConfig, console: Console, view: "View") -> Path:
     """Measure the named runs, draw what was found, print and write it; where the report is.
 
-    Raises UserError for whatever the user can mend.
+    Raises UserError for whatever the user can fix.
     """
     folders = named_runs(asked)
     after = _measure(folders, asked, view)
@@ -86,11 +86,11 @@ def named_runs(asked: InspectionConfig) -> list[Path]:
     if min(asked.images, asked.draws, asked.max_blocks) < 1 or not asked.what:
         raise ConfigError("what needs an entry, and images, draws and max_blocks at least 1")
     if asked.runtime.devices not in (1, "auto"):
-        raise ConfigError("resnet-inspect runs in one process: leave runtime.devices away")
+        raise ConfigError("resnet-inspect runs in one process: omit runtime.devices")
     if asked.runtime.precision != "fp32":
-        raise ConfigError("resnet-inspect computes in fp32: leave runtime.precision away")
+        raise ConfigError("resnet-inspect computes in fp32: omit runtime.precision")
     folders = [folder for name in names for folder in find_runs(Path(expand_home(str(name))))]
-    return list(dict.fromkeys(folder.resolve() for folder in folders))
+    return without_copies(list(dict.fromkeys(folder.resolve() for folder in folders)))
 
 
 def results_folder(folders: list[Path], output_dir: str) -> Path:

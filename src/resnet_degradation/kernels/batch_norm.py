@@ -43,10 +43,11 @@ class FusedNormRelu:
 
     def can(self, norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None) -> bool:
         """Whether this is training, on the CPU, in float32 throughout, and unobserved by hooks."""
+        if type(norm) is not nn.BatchNorm2d:
+            return False
         values = (x, norm.weight, norm.bias, norm.running_mean, norm.running_var)
         return (
-            type(norm) is nn.BatchNorm2d
-            and norm.training
+            norm.training
             and norm.momentum is not None
             and not norm._forward_hooks
             and not norm._forward_pre_hooks

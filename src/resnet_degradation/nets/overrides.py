@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from resnet_degradation.errors import ConfigError
-from resnet_degradation.nets.blocks import BasicBlock, Block
+from resnet_degradation.nets.blocks import BasicBlock, Block, norm_relu
 from resnet_degradation.nets.observed import observed
 from resnet_degradation.nets.resnet import ResNet
 
@@ -58,6 +58,12 @@ def check_overrides(net: ResNet, image_size: int) -> None:
     """Raise ConfigError if something that a custom block overrides has no effect in the net."""
     blocks = named_blocks(net)
     for block in blocks.values():
+        in_class = any("norm_relu" in vars(base) for base in type(block).mro())
+        if in_class or block.norm_relu is not norm_relu:
+            raise ConfigError(
+                f"block {type(block).__name__} replaces norm_relu, which the net sets: override "
+                "branch or forward instead"
+            )
         for method in (*METHODS, "forward"):
             if method in block._modules:
                 raise ConfigError(

@@ -150,7 +150,7 @@ def measure_speeds(
     measured: list[str] = []
     spent = 0.0
     num_at_once = min(jobs, len(runs)) * devices
-    with timing.timing(num_at_once) as time_steps:
+    with timing.step_timer(num_at_once) as time_steps:
         for net in sorted(distinct, key=lambda net: per_image[net]):
             if spent >= SECONDS_OF_MEASURING:
                 speeds[net] = list(speeds.values())[-1]
@@ -197,9 +197,9 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     title = escape(study.drawing.title or study.name)
     table = Table(title=f"{title}: what would be run")
     table.add_column("part", justify="right")
-    table.add_column("run", no_wrap=True)
-    for column in ("state", "iterations", "multiply-adds"):
-        table.add_column(column, justify="right")
+    table.add_column("run", overflow="fold", min_width=9)
+    for column in ("state", "iterations", "mult-adds"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     for part, cost in enumerate(costs, 1):
         table.add_row(
@@ -242,7 +242,11 @@ def _notes_on_time(run: Config, jobs: int, measured: str, disagree: bool, busy: 
     devices = num_processes(run)
     sample = timing.sample_of(run, image_cost(run), jobs * devices)
     device = choose_device(sample)
-    where = on_cpu(torch.get_num_threads()) if device.type == "cpu" else device.type
+    where = (
+        on_cpu(sample.runtime.num_threads or torch.get_num_threads())
+        if device.type == "cpu"
+        else device.type
+    )
     order = f"{jobs} runs at once, each" if jobs > 1 else "one run after another"
     shared = f"{devices} processes, each with its share of a batch on " if devices > 1 else ""
     notes = [
@@ -250,7 +254,7 @@ def _notes_on_time(run: Config, jobs: int, measured: str, disagree: bool, busy: 
         f"{timing.TIMED_STEPS} training steps on random images: {measured}"
     ]
     if disagree:
-        notes.append("In brackets: as fast as the fastest step, to as slow as the slowest")
+        notes.append("In brackets: the range from the fastest to the slowest step")
     if busy:
         notes.append(f"{busy[0].upper()}{busy[1:]}: without it, runs are faster than measured now")
     if devices > 1:

@@ -26,7 +26,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from resnet_degradation.config import Config, run_folder
-from resnet_degradation.encoding import readable_streams
+from resnet_degradation.encoding import ascii_fallback
 from resnet_degradation.errors import ConfigError, Stopped, explain, one_line_warnings
 from resnet_degradation.processes import num_cpus
 from resnet_degradation.runs import is_finished
@@ -231,7 +231,7 @@ def _train_by_one_of(idle: "SimpleQueue[_Worker]", run: Config) -> str | None:
 def begin_process(slot: int) -> None:
     """End when the study's process ends, however it does; use the slot's own GPU, if any."""
     leave_interrupts_to_parent()
-    readable_streams()
+    ascii_fallback()
     one_line_warnings()
     parent = multiprocessing.parent_process()
     assert parent is not None

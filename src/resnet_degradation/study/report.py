@@ -26,7 +26,7 @@ from resnet_degradation.figures import FIGURES, Maker, save_figure
 from resnet_degradation.figures.curves import conditions
 from resnet_degradation.figures.style import rc
 from resnet_degradation.files import replaced
-from resnet_degradation.naming import distinct_names
+from resnet_degradation.naming import distinct_names, distinct_run_names
 from resnet_degradation.plugins import attribute_of, is_own, load_own
 from resnet_degradation.runs import read_config
 from resnet_degradation.study.define import Study, write_index
@@ -39,7 +39,6 @@ from resnet_degradation.study.results import (
     mean_and_spread,
     read_result,
     response_verdict,
-    run_names,
     write_results,
 )
 from resnet_degradation.study.verdict import RULE
@@ -190,7 +189,7 @@ def _content(report: Report, arguments: list[str]) -> dict[str, Any]:
     """What both templates show."""
     study, results = report.study, report.results
     configs = [result.config for result in results]
-    names = run_names(results)
+    names = distinct_run_names(configs)
     environments: dict[str, list[str]] = {}
     for name, result in zip(names, results, strict=True):
         text = OmegaConf.to_yaml(OmegaConf.create(result.environment)).strip()
@@ -333,8 +332,12 @@ def line_values(figure: "Figure") -> list[dict[str, Any]]:
 
 def _points(line: "Line2D", figure: "Figure") -> dict[str, list[float]]:
     """The values of a line, and where they are in the figure; see line_values."""
-    values = np.asarray(line.get_xydata(), dtype=float)
-    places = (line.get_transform() - figure.transFigure).transform(values)
+    points = np.asarray(line.get_xydata(), dtype=float)
+    places = (line.get_transform() - figure.transFigure).transform(points)
+    # A reference line, as of axhline, is not given in values on both axes.
+    assert line.axes is not None
+    is_data = line.get_transform() == line.axes.transData
+    values = points if is_data else (figure.transFigure - line.axes.transData).transform(places)
     drawn = np.isfinite(values).all(axis=1) & np.isfinite(places).all(axis=1)
     return {
         "x": [float(f"{x:.9g}") for x in values[drawn, 0]],
@@ -354,9 +357,9 @@ def print_report(report: Report, console: Console) -> None:
     for run in report.missing:
         console.print(f"Not in the report: {run}", highlight=False, markup=False)
     table = Table(title="Final errors (%)")
-    table.add_column("net", no_wrap=True)
+    table.add_column("net", overflow="fold", min_width=9)
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for net in report.nets:
         cells = [f"{net.num_parameters:,}", net.train_error, net.held_out_error]
         cells += [net.paper] if comparable else []

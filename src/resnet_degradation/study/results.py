@@ -163,11 +163,6 @@ def by_net(results: list[Result]) -> list[Net]:
     return [Net(name, seeds) for name, seeds in zip(names, groups.values(), strict=True)]
 
 
-def run_names(results: list[Result]) -> list[str]:
-    """A name for each run: its net's and the seed."""
-    return distinct_run_names([result.config for result in results])
-
-
 def mean_and_spread(values: list[float]) -> str:
     """Mean of the values, with their standard deviation where there are several."""
     if not values:
@@ -287,7 +282,7 @@ def find_cautions(results: list[Result]) -> list[str]:
     nets = by_net(results)
     cautions = [_extension_caution(net, nets) for net in nets if net.config.extends is not None]
     cautions += _other_differences(nets)
-    names = run_names(results)
+    names = distinct_run_names([result.config for result in results])
     slow = [n for n, result in zip(names, results, strict=True) if result.still_warming_up]
     if slow:
         cautions.append(

@@ -91,4 +91,6 @@ def _execute(
 def _paths(run: Config) -> list[str]:
     """The paths of a study as this process sees them: elsewhere or later, they might differ."""
     paths = {"output_dir": os.path.abspath(run.output_dir), "data.root": run.data.root}  # noqa: PTH100
+    if run.runtime.lock not in ("on", "off"):
+        paths["runtime.lock"] = os.path.abspath(run.runtime.lock)  # noqa: PTH100
     return [f"{key}={quoted(path)}" for key, path in paths.items() if path is not None]

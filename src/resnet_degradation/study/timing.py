@@ -130,7 +130,7 @@ def _random_images(sample: Config, num_classes: int) -> Source:
 
 
 @contextmanager
-def timing(num_at_once: int) -> Iterator[TimeSteps]:
+def step_timer(num_at_once: int) -> Iterator[TimeSteps]:
     """A function that times steps: in this process, or in `num_at_once` processes together."""
     if num_at_once == 1:
         yield time_steps

@@ -10,32 +10,47 @@ from typing import Any
 NORMAL_QUANTILE = 1.96
 # The rule in short, for reports; docs/studies.md has its reasons.
 RULE = (
-    "A difference counts as one where it is larger than its noise. Noise is the larger of two: "
+    "A difference is reported only if it is larger than its noise. Noise is the larger of two: "
     "1.96 standard errors of counting wrong answers among finitely many images, and the standard "
-    "error over the seeds, by the standard deviation pooled over both nets, times the quantile "
-    "that bounds 95 % of Student's t distribution."
+    "error over the seeds times the quantile that bounds 95 % of Student's t distribution, with "
+    "Welch's degrees of freedom."
 )
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The standard deviation of final errors over seeds, pooled over nets, in points.
-
-    degrees: its degrees of freedom, one less than its seeds for each net.
-    """
+    """The standard deviation of final errors over seeds, in points, and its degrees of freedom."""
 
     deviation: float
-    degrees: int
+    degrees: float
 
 
 def pooled_spread(nets: Iterable[list[float]]) -> Spread | None:
-    """The spread over seeds of nets, by their final errors; None where no net has two seeds."""
+    """The spread over seeds pooled over nets, by their final errors; None if none has two seeds.
+
+    degrees: one less than its seeds for each net.
+    """
     several = [errors for errors in nets if len(errors) > 1]
     if not several:
         return None
     degrees = sum(len(errors) - 1 for errors in several)
     squares = sum((len(errors) - 1) * variance(errors) for errors in several)
     return Spread(math.sqrt(squares / degrees), degrees)
+
+
+def welch_spread(first: list[float], second: list[float]) -> Spread | None:
+    """The spread over seeds of two nets with as many seeds each; None where they have one.
+
+    deviation: the root of the mean of both variances. degrees: those of Welch's test, which does
+    not assume that both nets spread alike: n - 1 if one does not spread, 2 (n - 1) if they do.
+    """
+    if len(first) < 2:
+        return None
+    one, other = variance(first), variance(second)
+    degrees = float(2 * (len(first) - 1))
+    if one + other > 0:
+        degrees = (len(first) - 1) * (one + other) ** 2 / (one**2 + other**2)
+    return Spread(math.sqrt((one + other) / 2), degrees)
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,7 @@ class Comparison:
         spread = f" ± {stdev(self.differences):.2f}" if num_seeds > 1 else ""
         seeds = {
             1: "one seed",
-            2: "two seeds, which bound their spread badly: three do far better",
+            2: "two seeds, which estimate the spread poorly: three are far better",
         }.get(num_seeds, f"{num_seeds} seeds")
         return (
             f"{self.second} minus {self.first}: {self.mean:+.2f}{spread} points of training error "
@@ -95,14 +110,11 @@ class Comparison:
         if len(self.differences) > 1:
             return ""
         if self.spread is None:
-            return (
-                "in this one run, measured against counting noise alone because the spread over "
-                "seeds is unknown and often larger, "
-            )
+            return "in this one run, with an unknown spread over seeds, "
         return (
-            "in this one run, whose spread over seeds is unknown and taken from the study's other "
-            f"nets ({self.spread.deviation:.2f} points, degrees of freedom: "
-            f"{self.spread.degrees}), "
+            "in this one run, with an unknown spread over seeds, for which that of the study's "
+            f"other nets is taken ({self.spread.deviation:.2f} points, degrees of freedom: "
+            f"{self.spread.degrees:g}), "
         )
 
 
@@ -198,5 +210,5 @@ def compare(
         math.hypot(counting_noise(a, num_images), counting_noise(b, num_images)) for a, b in pairs
     ]
     counting = mean(counted) / math.sqrt(len(pairs))
-    spread = pooled_spread([first_errors, second_errors]) or others
+    spread = welch_spread(first_errors, second_errors) or others
     return Comparison(first, second, differences, counting, spread)

@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from resnet_degradation.config import Config, check_processes, run_folder, run_name
-from resnet_degradation.encoding import readable_streams
+from resnet_degradation.encoding import ascii_fallback
 from resnet_degradation.errors import (
     ConfigError,
     LostContactError,
@@ -161,7 +161,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
 
 def work(config: Config, quiet: bool) -> Outcome | None:
     """What a worker does; it returns why it ended early, so that it is not started again."""
-    readable_streams()
+    ascii_fallback()
     one_line_warnings()
     end_on_signals()
     for number in REQUEUING:  # Slurm sends it to all processes of a job: it is for the launcher

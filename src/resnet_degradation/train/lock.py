@@ -24,7 +24,7 @@ else:
 GRACE = 20.0
 
 # How file systems say that they have no locks, as some network file systems do.
-NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+NO_LOCKS = {errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextmanager
@@ -109,8 +109,12 @@ def _lock(stream: IO[bytes]) -> bool:
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+    except BlockingIOError:
         return False
+    except PermissionError:
+        if sys.platform == "win32":  # which has no other word for it
+            return False
+        raise
     return True
 
 

@@ -45,7 +45,7 @@ def train(config: Config, progress: View) -> Path:
 
     A finished run is left as it is; an interrupted one goes on from its last checkpoint as if it
     had never stopped. Where torchrun or Slurm started several processes, each calls this, and rank
-    0 alone reports progress and owns the folder. Raises UserError for whatever the user can mend.
+    0 alone reports progress and owns the folder. Raises UserError for whatever the user can fix.
     """
     folder = run_folder(config)
     with joined(folder.name, config.runtime.timeout) as world:
@@ -82,7 +82,7 @@ def carry_out(run: Run, progress: View) -> None:
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 error.filename = error.filename or str(run.folder)
                 failure: Exception = RecordError(
-                    f"{run.name} cannot go on ({told(error)}). {last_good(run)}: mend that, and "
+                    f"{run.name} cannot go on ({told(error)}). {last_good(run)}: fix that, and "
                     "the same command goes on"
                 )
             else:

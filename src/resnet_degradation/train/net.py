@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from resnet_degradation.config import Config
+from resnet_degradation.config import Config, expand_home
 from resnet_degradation.errors import ConfigError
 from resnet_degradation.families import Family
 from resnet_degradation.nets import ResNet, build_net, initialise
@@ -56,7 +56,7 @@ def with_shortcuts_of_weights(config: Config) -> Config:
     What it says of shortcuts itself stays. Raises WeightsError for a file that holds no weights, or
     those of no net of the paper; one that is not there is left for `settle` to refuse.
     """
-    file = Path(config.weights or "").expanduser()
+    file = Path(expand_home(config.weights or ""))
     if not config.weights or not file.is_file():
         return config
     weights, _, layout = read_weights(file)
