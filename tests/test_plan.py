@@ -107,7 +107,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Timed:
 
             yield time_steps
 
-        monkeypatch.setattr(timing, "timing", timing_)
+        monkeypatch.setattr(timing, "step_timer", timing_)
         return samples
 
     return take

@@ -28,8 +28,8 @@ def test_the_verdict_is_the_difference_of_means() -> None:
     comparison = compare("plain-20", "plain-56", [4.0, 6.0, 5.0], [67.0, 59.0, 64.0], 1000)
     assert comparison.differences == [63, 53, 59]
     assert comparison.mean == pytest.approx(58.333, abs=1e-3)
-    # 2.776, of 4 degrees of freedom, times sqrt((1 + 16.333) / 2) times sqrt(2 / 3)
-    assert comparison.threshold == pytest.approx(6.674, abs=1e-3)
+    # 3.884, of 2.244 degrees of freedom, times sqrt((1 + 16.333) / 3)
+    assert comparison.threshold == pytest.approx(9.336, abs=1e-3)
     said = depth_verdict(comparison)
     assert said.startswith("plain-56 minus plain-20: +58.33 ± 5.03 points")
     assert "3 seeds" in said

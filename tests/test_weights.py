@@ -355,7 +355,9 @@ def test_the_four_stage_net_for_cifar_is_refused_in_a_line_that_says_why(
         save_file(theirs.state_dict(), file)
     else:
         torch.save({"net": theirs.state_dict(), "acc": 95.1}, file)
-    with pytest.raises(WeightsError, match="no net of the paper, whose CIFAR nets have three") as e:
+    with pytest.raises(
+        WeightsError, match="the paper has no such net: its CIFAR nets have three"
+    ) as e:
         loaded(f"weights={file}", *overrides)
     assert "\n" not in str(e.value)
     with pytest.raises(WeightsError, match="no net of the paper"):
@@ -434,8 +436,10 @@ def test_padding_is_part_of_the_identity_only_where_there_are_zeros() -> None:
     assert digest(settled("depth=20", "shortcut_padding=behind")) == digest(usual)
     assert digest(around) != digest(usual)
     assert run_folder(around).name.startswith("ResNet-20-around-seed0-")
-    for without_zeros in ("residual=false", "shortcut=B", "shortcut=C"):
-        assert settled(without_zeros, "shortcut_padding=around") == settled(without_zeros)
+    assert settled("residual=false", "shortcut_padding=around") == settled("residual=false")
+    for without_zeros in ("shortcut=B", "shortcut=C", "depth=50"):
+        with pytest.raises(ConfigError, match="shortcut_padding=around has no effect with"):
+            settled("family=imagenet", "depth=34", without_zeros, "shortcut_padding=around")
     with pytest.raises(ConfigError, match="shortcut_padding=left is not valid: choose behind"):
         settled("shortcut_padding=left")
 

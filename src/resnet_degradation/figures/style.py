@@ -62,6 +62,8 @@ def _import_matplotlib() -> None:
             try:
                 import matplotlib.figure  # which also looks for fonts
             except Exception:  # of a matplotlibrc with settings that cannot be had here
+                for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
+                    del sys.modules[name]  # imported in part
                 with _no_matplotlibrc():
                     import matplotlib.figure
     finally:

@@ -7,8 +7,6 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
-from statistics import median
 from typing import Any, Protocol, TextIO, cast
 
 from rich.console import Console
@@ -135,13 +133,11 @@ class TimeLeft:
     """Estimates the time left of some work from its speed over the last ten minutes.
 
     What was done before, by an earlier process or under another load, says nothing of the time to
-    come. Nor does a stall, such as that of a laptop that slept: gaps far above the usual are left
-    out.
+    come.
     """
 
     RECENT = 600.0  # seconds
     SPACING = 1.0  # seconds between the samples that are kept
-    STALL = 20.0  # times the median gap between samples
 
     def __init__(self, done: float) -> None:
         """done: how much of the work is done at the start, in any one unit."""
@@ -158,15 +154,10 @@ class TimeLeft:
 
     def describe(self, total: float) -> str:
         """The time left until `total` is done, as in "1:05 left"; empty before there is a speed."""
-        (_, before), (_, done) = self._samples[0], self._latest
+        (start, before), (now, done) = self._samples[0], self._latest
         if done <= before:
             return ""
-        samples = [*self._samples, self._latest]
-        times = [when for when, _ in samples]
-        gaps = [later - earlier for earlier, later in pairwise(times) if later > earlier]
-        usual = self.STALL * max(median(gaps), self.SPACING)
-        seconds = sum(gap for gap in gaps if gap <= usual)
-        return f"{clock((total - done) * seconds / (done - before))} left"
+        return f"{clock((total - done) * (now - start) / (done - before))} left"
 
 
 class Errors:
