@@ -139,7 +139,7 @@ def test_steps_that_disagree_give_a_range_and_others_none(
     timed(0.10, 0.10, 0.11, 0.11, 0.20)
     told = printed(study, capsys)
     assert "(0.1 to 0.2 s for 32 images)" in told
-    assert "as fast as the fastest step, to as slow as the slowest" in told
+    assert "the range from the fastest to the slowest step" in told
     assert "(40 to 80 min)" in told
 
 
