@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 OLDEST := .venv-oldest
-FAST := not slow and not processes and not slurm and not hosts
+FAST := not slow and not long and not processes and not slurm and not hosts
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev reproduce-figure test test-fast test-oldest test-cluster torture bench lint format wheel clean
+.PHONY: help install install-dev reproduce-figure test test-fast test-oldest test-long test-cluster torture bench lint format wheel clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,14 +20,17 @@ help: ## Show this help
 reproduce-figure: $(INSTALLED) ## Train a figure's nets, draw it (STUDY=quick ARGS=...)
 	@$(BIN)/resnet-study study=$(STUDY) $(ARGS)
 
-test: $(INSTALLED_DEV) ## Run all tests but those of test-cluster
-	@$(BIN)/python -m pytest -n auto -m "not processes and not slurm and not hosts"
+test: $(INSTALLED_DEV) ## Run all tests but those of test-long and test-cluster
+	@$(BIN)/python -m pytest -n auto -m "not long and not processes and not slurm and not hosts"
 
 test-fast: $(INSTALLED_DEV) ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -n auto -m "$(FAST)"
 
 test-oldest: $(OLDEST)/.installed ## Run them with the oldest versions that pyproject.toml allows
 	@$(OLDEST)/bin/python -m pytest -n auto -m "$(FAST)"
+
+test-long: $(INSTALLED_DEV) ## Kill runs, fill disks, change locales, use launchers
+	@$(BIN)/python -m pytest -n auto -m long
 
 test-cluster: $(INSTALLED_DEV) ## Test several processes, and as root two hosts and Slurm
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "processes or slurm or hosts"

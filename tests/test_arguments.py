@@ -72,7 +72,7 @@ def test_the_time_in_a_path_is_taken_once() -> None:
     assert "now" not in changed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["fotos-ü", "cats (1), it's a=b#c ${x}"])
 def test_a_run_is_trained_tested_and_inspected_in_folders_of_any_name(
     name: str, tmp_path: Path, digits_folder: "object"
@@ -90,7 +90,7 @@ def test_a_run_is_trained_tested_and_inspected_in_folders_of_any_name(
         assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_launched_study_resolves_its_paths_once(tmp_path: Path, digits_folder: "object") -> None:
     assert callable(digits_folder)
     digits_folder(size=8)

@@ -354,7 +354,7 @@ def test_a_part_of_a_study_is_one_run(tmp_path: Path) -> None:
     assert "1 of 2 runs left" in planned.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_a_study_hands_its_runs_to_a_hydra_launcher(tmp_path: Path, launcher: str) -> None:
     plugin = launcher.partition("_")[0]
@@ -387,6 +387,7 @@ def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -
     assert done.stderr == "error: 'seeds=0,1' names several values: give a list, as seeds=[0,1]\n"
 
 
+@pytest.mark.long
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [BIN / "resnet-train", *TINY, "recipe.iterations=4000"],
@@ -421,6 +422,7 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
         pass  # what a dead process held is free
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     arguments = [
         *TINY, "recipe.iterations=400", "runtime.checkpoint_every=20", "runtime.log_every=10",

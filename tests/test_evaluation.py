@@ -425,9 +425,9 @@ def test_a_run_whose_weights_are_not_finite_is_not_evaluated(
     [
         ([], "name what to evaluate: run=FOLDER"),
         (["run=RUN", "weights=x.pt"], "give one of them"),
-        (["run=RUN", "depth=56"], "depth is given, but run="),
-        (["run=RUN", "shortcut_padding=behind"], "shortcut_padding is given, but run="),
-        (["run=RUN", "data=cifar10"], "data.* is given, but run="),
+        (["run=RUN", "depth=56"], "depth=56, but run="),
+        (["run=RUN", "shortcut_padding=around"], "shortcut_padding=around, but run="),
+        (["run=RUN", "data=cifar10"], "data= sets data.name=cifar10, but run="),
         (["run=RUN", "protocol=five-crop"], "choose center, ten-crop, multi-scale"),
         (["run=RUN", "protocol=none"], "protocol=none tests nothing"),
         (["run=RUN", "protocol=multi-scale", "scales=[4,8]"], "none below the 8"),

@@ -20,6 +20,8 @@ from resnet_degradation.data.sources import Arrays, load_digits
 from resnet_degradation.encoding import as_text, ascii_fallback
 from resnet_degradation.files import replaced
 
+pytestmark = pytest.mark.long
+
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[1]
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -33,6 +33,8 @@ from resnet_degradation.runs import (
 from resnet_degradation.sealed import load_sealed, save_sealed
 from resnet_degradation.train import recorder
 
+pytestmark = pytest.mark.long
+
 resource = pytest.importorskip("resource", reason="limits are set as on POSIX systems")
 BIN = Path(sys.executable).parent
 TRAIN = str(BIN / "resnet-train")

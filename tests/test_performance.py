@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from test_train import Tiny, TrainRun, assert_equal_states, final_state, without_times
 from torch.nn import functional as F
 
@@ -24,7 +25,8 @@ from resnet_degradation.nets.blocks import NormRelu, norm_relu
 from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
 from resnet_degradation.runs import read_final_errors, read_metrics
 from resnet_degradation.train import tuning
-from resnet_degradation.train.loop import update
+from resnet_degradation.train.loop import train, update
+from resnet_degradation.train.progress import RunProgress
 from resnet_degradation.train.setup import describe, forward_function, prepare
 
 
@@ -233,11 +235,17 @@ def test_other_precisions_learn_in_folders_of_their_own(
     tiny: Tiny, train_run: TrainRun, precision: str
 ) -> None:
     config = tiny(f"runtime.precision={precision}", "recipe.iterations=60", "width=1")
-    rows = read_metrics(train_run(config))
+    allowed = set()
+
+    class Watching(RunProgress):
+        def advance(self, done: int) -> None:
+            allowed.add(torch.backends.cudnn.allow_tf32)
+
+    folder = train(config, Watching(Console(quiet=True)))
+    rows = read_metrics(folder)
     assert rows[-1].train_loss < 0.6 * rows[0].train_loss
-    assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
-    assert train_run(config).name != train_run(tiny("recipe.iterations=60", "width=1")).name
-    assert not torch.backends.cudnn.allow_tf32
+    assert allowed == {precision == "tf32"}
+    assert folder.name != train_run(tiny("recipe.iterations=60", "width=1")).name
 
 
 def test_the_scale_of_the_loss_is_part_of_a_checkpoint(tiny: Tiny, train_run: TrainRun) -> None:

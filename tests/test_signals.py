@@ -29,6 +29,8 @@ from resnet_degradation.signals import ENDING, listening
 from resnet_degradation.train import loop
 from resnet_degradation.train.progress import RunProgress
 
+pytestmark = pytest.mark.long
+
 BIN = Path(sys.executable).parent
 
 

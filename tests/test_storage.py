@@ -22,6 +22,8 @@ from resnet_degradation.train import loop
 from resnet_degradation.train.lock import claimed, holder_of
 from resnet_degradation.train.progress import RunProgress
 
+pytestmark = pytest.mark.long
+
 resource = pytest.importorskip("resource", reason="limits are set as on POSIX systems")
 fcntl = pytest.importorskip("fcntl", reason="files are locked as on POSIX systems")
 BIN = Path(sys.executable).parent
@@ -64,7 +66,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> No
 
     line = said(start(tmp_path, *RUN, preexec_fn=limit))
     assert "cannot go on (File too large: outputs/" in line
-    assert "It has no checkpoint yet: mend that, and the same command goes on" in line
+    assert "It has no checkpoint yet: fix that, and the same command goes on" in line
     (folder,) = run_folders(tmp_path)
     assert not list(folder.rglob("*.tmp"))
     whole = tmp_path / "whole"

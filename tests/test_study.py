@@ -225,13 +225,13 @@ def test_threads_are_divided_among_jobs_unless_given(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     run = study_of(tmp_path).runs[0]
-    assert execute._with_its_threads(run, 3).runtime.num_threads == 2
-    assert execute._with_its_threads(run, 99).runtime.num_threads == 1
+    assert execute.with_its_threads(run, 3).runtime.num_threads == 2
+    assert execute.with_its_threads(run, 99).runtime.num_threads == 1
     given = study_of(tmp_path, "runtime.num_threads=5").runs[0]
-    assert execute._with_its_threads(given, 3).runtime.num_threads == 5
+    assert execute.with_its_threads(given, 3).runtime.num_threads == 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_process_takes_its_run_and_no_other(tmp_path: Path) -> None:
     study = study_of(tmp_path, "recipe.iterations=300", "runtime.log_every=10")
 
@@ -249,7 +249,7 @@ def test_a_killed_process_takes_its_run_and_no_other(tmp_path: Path) -> None:
     assert all(is_finished(run_folder(run)) for run in study.runs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_study_killed_at_any_moment_ends_as_one_never_interrupted(
     tmp_path: Path, jobs: int
@@ -336,7 +336,7 @@ def test_a_plan_needs_no_images_unless_lengths_are_in_epochs(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quick_figure_shows_degradation_and_its_cure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,7 +87,7 @@ def _settled(composed: DictConfig) -> Config:
 
         config = with_shortcuts_of_weights(config)
     settled = settle(config)
-    check_padding(config)
+    check_padding(config, settled)
     return settled
 
 

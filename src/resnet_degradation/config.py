@@ -281,17 +281,15 @@ def settle(config: Config) -> Config:
     )
 
 
-def check_padding(config: Config) -> None:
+def check_padding(given: Config, settled: Config) -> None:
     """Raise ConfigError if a single run is to have zeros around the channels of no option A.
 
     In a study, only some of the nets may have option A. A plain net has no shortcuts at all.
     """
-    family = choose_family(config.depth, _candidate_families(config))
-    shortcut = config.shortcut or default_shortcut(config.depth, family)
-    if config.shortcut_padding == "around" and config.residual and shortcut != "A":
+    if given.shortcut_padding == "around" and settled.shortcut not in (None, "A"):
         raise ConfigError(
-            f"shortcut_padding=around has no effect with shortcut={shortcut}: it says where option "
-            "A puts its zeros; omit it, or give shortcut=A"
+            f"shortcut_padding=around has no effect with shortcut={settled.shortcut}: it says "
+            "where option A puts its zeros; omit it, or give shortcut=A"
         )
 
 

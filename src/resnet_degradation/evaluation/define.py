@@ -131,7 +131,7 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
         own = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Config)}
         with_shortcuts = with_shortcuts_of_weights(Config(**own))
         config = settle(with_shortcuts)
-        check_padding(with_shortcuts)
+        check_padding(with_shortcuts, config)
     shorter_side = usual_shorter_side(config) if asked.shorter_side is None else asked.shorter_side
     scales = usual_scales(config) if asked.scales is None else tuple(asked.scales)
     _check_sizes(asked, config, shorter_side, scales)
