@@ -150,8 +150,8 @@ def test_the_papers_value_is_marked_for_a_net_that_began_as_another() -> None:
     extended, usual = net_rows([result(run, 30.0) for run in only("fig4", nets).values()])[0]
     assert (extended.paper, usual.paper) == ("28.54 (Table 2)†", "28.54 (Table 2)††")
     notes = net_rows([result(run, 30.0) for run in only("fig4", nets).values()])[1]
-    assert "begun with the solution of plain-18" in notes[0]
-    assert "begun with" not in notes[1]
+    assert "initialized with the solution of plain-18" in notes[0]
+    assert "initialized with" not in notes[1]
 
 
 def test_the_papers_value_is_marked_where_images_were_skipped(

@@ -71,7 +71,7 @@ class Stopped(BaseException):
         return f"{self.message} ({reason})"
 
 
-def told(error: OSError) -> str:
+def describe_os_error(error: OSError) -> str:
     """What the system objects to, and at which file where that is known."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is None and isinstance(error, FileNotFoundError):
@@ -94,7 +94,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-        return told(error)
+        return describe_os_error(error)
     if isinstance(error, ImportError) and "failed to map segment" in str(error):
         return (
             f"a library cannot be loaded ({error}): the memory limit of this process is too low "

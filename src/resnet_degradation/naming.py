@@ -5,11 +5,13 @@ class name, and two runs of one name other recipes. The identity of a run does.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from resnet_degradation.config import Config, identity_settings, net_name
+
+Item = TypeVar("Item")
 
 
 def net_key(config: Config) -> str:
@@ -21,6 +23,16 @@ def key_without(config: Config, keys: Collection[str]) -> str:
     """What identifies a run, apart from the settings with these dotted keys."""
     settings = identity_settings(config)
     return json.dumps({key: settings[key] for key in settings if key not in keys}, sort_keys=True)
+
+
+def group_by_net(runs: Iterable[tuple[Config, Item]]) -> list[tuple[str, Config, list[Item]]]:
+    """Items of runs by net: a name that no other net has, its first configuration, its items."""
+    groups: dict[str, list[tuple[Config, Item]]] = {}
+    for config, item in runs:
+        groups.setdefault(net_key(config), []).append((config, item))
+    configs = [members[0][0] for members in groups.values()]
+    items = [[item for _, item in members] for members in groups.values()]
+    return list(zip(distinct_names(configs), configs, items, strict=True))
 
 
 def setting(config: Config, key: str) -> Any:

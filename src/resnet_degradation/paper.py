@@ -176,7 +176,7 @@ def _in_words(key: str, config: Config) -> str:
         "data.validation_fraction": held_out,
         "data.mean": f"mean per {value}" if isinstance(value, str) else f"mean {value}",
         "data.std": f"divided by {value}",
-        "extends": f"begun with the solution of plain-{value}",
-        "weights_digest": f"begun with the weights of {Path(str(config.weights)).name}",
+        "extends": f"initialized with the solution of plain-{value}",
+        "weights_digest": f"initialized with the weights of {Path(str(config.weights)).name}",
     }
     return words.get(key, f"{key.rpartition('.')[2]} {value}")

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from resnet_degradation.errors import told
+from resnet_degradation.errors import describe_os_error
 
 
 def fingerprints(paths: list[str]) -> list[tuple[str, int, int]]:
@@ -28,7 +28,7 @@ def write_if_possible() -> Iterator[None]:
         yield
     except OSError as error:
         warnings.warn(
-            f"cannot keep what was computed about the images ({told(error)}): the next run "
-            "computes it again",
+            f"cannot keep what was computed about the images ({describe_os_error(error)}): the "
+            "next run computes it again",
             stacklevel=3,
         )

@@ -18,7 +18,7 @@ from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from resnet_degradation.data.sources import Arrays, Files
-from resnet_degradation.errors import DataError, told
+from resnet_degradation.errors import DataError, describe_os_error
 from resnet_degradation.seeding import generator
 from resnet_degradation.signals import heard_again, held_back, outlive_signals
 
@@ -245,13 +245,14 @@ def decoded(
     )
     supply = supply if supply is not None else Supply()
     try:
-        with held_back():  # until the workers have begun
+        with held_back():  # until the workers have started
             batches = iter(loader)
     except OSError as error:
         _failed_starts.append(error)
         raise DataError(
-            f"cannot start the processes that decode images ({told(error)}): decode without them "
-            "(runtime.num_workers=0), or enlarge /dev/shm if it is full (docker run --shm-size=2g)"
+            f"cannot start the processes that decode images ({describe_os_error(error)}): decode "
+            "without them (runtime.num_workers=0), or enlarge /dev/shm if it is full "
+            "(docker run --shm-size=2g)"
         ) from error
     try:
         while True:

@@ -19,7 +19,7 @@ from resnet_degradation.errors import UserError
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.labels import SIZE, Label, label_ends, text_width
 from resnet_degradation.figures.style import colours, muted, rc
-from resnet_degradation.naming import distinct_names, net_key
+from resnet_degradation.naming import group_by_net
 from resnet_degradation.runs import Row, read_config, read_extension, read_metrics
 
 if TYPE_CHECKING:
@@ -104,14 +104,9 @@ def by_net(
 
     read: gives the record of a run folder; a run whose record is empty is left out.
     """
-    groups: dict[str, list[tuple[Config, Sequence[Record]]]] = {}
-    for folder in dict.fromkeys(folder.resolve() for folder in folders):
-        config, record = read_config(folder), read(folder)
-        if record:
-            groups.setdefault(net_key(config), []).append((config, record))
-    configs = [runs[0][0] for runs in groups.values()]
-    records = [[record for _, record in runs] for runs in groups.values()]
-    return list(zip(distinct_names(configs), configs, records, strict=True))
+    distinct = dict.fromkeys(folder.resolve() for folder in folders)
+    runs = ((read_config(folder), read(folder)) for folder in distinct)
+    return group_by_net((config, record) for config, record in runs if record)
 
 
 def _over_seeds(
@@ -320,10 +315,10 @@ def _legend(
 
 def caption(nets: list[NetCurves]) -> str:
     """The data, the schedule and the number of seeds behind the curves."""
-    return told([net.config for net in nets], [net.num_seeds for net in nets])
+    return caption_text([net.config for net in nets], [net.num_seeds for net in nets])
 
 
-def told(
+def caption_text(
     configs: list[Config], num_seeds: list[int], of_seeds: str = " (band: one standard deviation)"
 ) -> str:
     """The data, the schedule and the number of seeds of these nets.

@@ -9,7 +9,7 @@ import numpy as np
 from resnet_degradation.config import Config, default_warmup
 from resnet_degradation.errors import UserError
 from resnet_degradation.families import Family, architecture, default_shortcut
-from resnet_degradation.figures.curves import BOLD, Values, told, write_caption
+from resnet_degradation.figures.curves import BOLD, Values, caption_text, write_caption
 from resnet_degradation.figures.style import COLOURS, on_page, rc
 from resnet_degradation.naming import (
     differing_settings,
@@ -163,7 +163,7 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> "F
         configs = [config for one in series for config in one.configs]
         seeds = [len(errors) for one in series for errors in one.errors]
         differences = dict.fromkeys(text for one in series for text in _other_differences(one))
-        write_caption(figure, "; ".join([told(configs, seeds), *differences]), dark)
+        write_caption(figure, "; ".join([caption_text(configs, seeds), *differences]), dark)
         if title:
             figure.suptitle(title)
         figure.subplots_adjust(left=0.11, right=0.97, top=0.9, bottom=0.22)

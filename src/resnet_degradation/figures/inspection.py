@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from resnet_degradation.config import Config
-from resnet_degradation.figures.curves import by_net, told, write_caption
+from resnet_degradation.figures.curves import by_net, caption_text, write_caption
 from resnet_degradation.figures.legend import head
 from resnet_degradation.figures.style import muted, rc, twin_colours
 from resnet_degradation.inspect.tables import (
@@ -52,7 +52,7 @@ def _finish(
     """What all figures have: title and legend above, a caption below; `band` ends that."""
     head(figure, title)
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
-    write_caption(figure, told(configs, num_seeds, " (their mean)") + band, dark)
+    write_caption(figure, caption_text(configs, num_seeds, " (their mean)") + band, dark)
 
 
 def _at(rows: Sequence[SignalRow], iteration: int) -> list[SignalRow]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from resnet_degradation.config import Config
 from resnet_degradation.errors import UserError
-from resnet_degradation.figures.curves import Values, by_net, told, write_caption
+from resnet_degradation.figures.curves import Values, by_net, caption_text, write_caption
 from resnet_degradation.figures.legend import head
 from resnet_degradation.figures.style import rc, twin_colours
 from resnet_degradation.runs import read_responses
@@ -89,7 +89,7 @@ def plot_responses(nets: list[NetResponses], title: str = "", dark: bool = False
             axes.set_xlabel(
                 "3x3 layers, from the images on" if in_order else "3x3 layers, strongest first"
             )
-        text = told([net.config for net in nets], [len(net.stds) for net in nets])
+        text = caption_text([net.config for net in nets], [len(net.stds) for net in nets])
         write_caption(figure, text, dark)
         figure.subplots_adjust(left=0.1, right=0.98, top=0.88, bottom=0.12, hspace=0.28)
         head(figure, title)

@@ -20,7 +20,7 @@ from resnet_degradation.naming import (
     differing_settings,
     distinct_names,
     distinct_run_names,
-    net_key,
+    group_by_net,
     setting,
     values_of,
 )
@@ -156,11 +156,10 @@ def mean_response(folder: Path) -> float | None:
 
 def by_net(results: list[Result]) -> list[Net]:
     """The nets of these runs, each with its seeds."""
-    groups: dict[str, dict[int, Result]] = {}
-    for result in results:
-        groups.setdefault(net_key(result.config), {})[result.config.seed] = result
-    names = distinct_names([next(iter(seeds.values())).config for seeds in groups.values()])
-    return [Net(name, seeds) for name, seeds in zip(names, groups.values(), strict=True)]
+    return [
+        Net(name, {result.config.seed: result for result in of_net})
+        for name, _, of_net in group_by_net((result.config, result) for result in results)
+    ]
 
 
 def mean_and_spread(values: list[float]) -> str:

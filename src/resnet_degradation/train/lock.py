@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from resnet_degradation.config import Config, run_folder, short_hash
-from resnet_degradation.errors import ConfigError, UserError, told
+from resnet_degradation.errors import ConfigError, UserError, describe_os_error
 from resnet_degradation.files import replaced
 
 if sys.platform == "win32":
@@ -94,12 +94,13 @@ def _cannot_lock(locks: Path, output_dir: str, where: str, error: OSError) -> st
     """Why a run cannot be held, and how to train it all the same."""
     if error.errno in NO_LOCKS and error.filename is None:
         return (
-            f"{locks} is on a file system without locks ({told(error)}), which keep two processes "
-            "from training the same run at once: give runtime.lock=FOLDER, a folder on another "
-            "file system, or runtime.lock=off and see to it yourself"
+            f"{locks} is on a file system without locks ({describe_os_error(error)}), which "
+            "keep two processes from training the same run at once: give "
+            "runtime.lock=FOLDER, a folder on another file system, or runtime.lock=off and make sure "
+            "yourself that nothing else trains it"
         )
     setting = f"output_dir={output_dir}" if where == "on" else f"runtime.lock={where}"
-    return f"{setting} cannot be written in ({told(error)}): fix that, or name another"
+    return f"{setting} cannot be written in ({describe_os_error(error)}): fix that, or name another"
 
 
 def _lock(stream: IO[bytes]) -> bool:

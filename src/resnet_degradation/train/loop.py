@@ -17,7 +17,7 @@ from resnet_degradation.errors import (
     RecordError,
     Stopped,
     UserError,
-    told,
+    describe_os_error,
 )
 from resnet_degradation.evaluate import held_out_errors
 from resnet_degradation.inspect.responses import layer_responses
@@ -82,8 +82,8 @@ def carry_out(run: Run, progress: View) -> None:
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 error.filename = error.filename or str(run.folder)
                 failure: Exception = RecordError(
-                    f"{run.name} cannot go on ({told(error)}). {last_good(run)}: fix that, and "
-                    "the same command goes on"
+                    f"{run.name} cannot go on ({describe_os_error(error)}). "
+                    f"{last_good(run)}: fix that, and the same command goes on"
                 )
             else:
                 failure = error
