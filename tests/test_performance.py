@@ -3,8 +3,6 @@
 import copy
 import itertools
 import math
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +15,13 @@ from rich.console import Console
 from test_train import Tiny, TrainRun, assert_equal_states, final_state, without_times
 from torch.nn import functional as F
 
-from resnet_degradation.kernels import FusedNormRelu, fused_norm_relu
-from resnet_degradation.kernels.batch_norm import SOURCE
-from resnet_degradation.kernels.library import load
 from resnet_degradation.nets import build_net, initialise, layer_costs
-from resnet_degradation.nets.blocks import NormRelu, norm_relu
 from resnet_degradation.nets.recompute import activation_bytes, segment_lengths
 from resnet_degradation.runs import read_final_errors, read_metrics
 from resnet_degradation.train import tuning
 from resnet_degradation.train.loop import train, update
 from resnet_degradation.train.progress import RunProgress
-from resnet_degradation.train.setup import describe, forward_function, prepare
+from resnet_degradation.train.setup import forward_function, prepare
 
 
 @settings(deadline=None, max_examples=25)
@@ -198,12 +192,6 @@ def test_the_memory_left_is_that_of_the_tightest_limit(tmp_path: Path) -> None:
     assert tuning.left_to_this_process(str(tmp_path / "none")) == []
 
 
-def test_without_a_compiler_a_run_says_so(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "fused_norm_relu", lambda: None)
-    assert "with a C compiler" in describe(prepare(tiny()))
-    assert "with a C compiler" not in describe(prepare(tiny("runtime.compile=none")))
-
-
 @contextmanager
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail whatever would make a CPU wait for a GPU."""
@@ -252,153 +240,3 @@ def test_the_scale_of_the_loss_is_part_of_a_checkpoint(tiny: Tiny, train_run: Tr
     scaler = final_state(train_run(tiny("runtime.precision=fp16")))["scaler"]
     assert scaler["scale"] > 0
     assert not final_state(train_run(tiny()))["scaler"]
-
-
-# The fused normalization
-
-
-@pytest.fixture(scope="module")
-def fused() -> FusedNormRelu:
-    """The compiled operation."""
-    if shutil.which(os.environ.get("CC") or "cc") is None:
-        pytest.skip("there is no C compiler here")
-    compiled = fused_norm_relu()
-    assert compiled is not None
-    return compiled
-
-
-def outcome(
-    operation: NormRelu,
-    norm: torch.nn.BatchNorm2d,
-    *maps: torch.Tensor | None,
-    counted: torch.Tensor | None = None,
-) -> list[torch.Tensor]:
-    """The result, the statistics and all gradients of an operation; of what is `counted` only."""
-    leaves = [m.detach().clone().requires_grad_() if m is not None else None for m in maps]
-    norm = copy.deepcopy(norm).to(maps[0].dtype)  # type: ignore[union-attr]
-    out = operation(norm, *leaves)  # type: ignore[arg-type]
-    wanted = [*norm.parameters(), *(leaf for leaf in leaves if leaf is not None)]
-    weights = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out)
-    if counted is not None:
-        weights = weights * counted
-    return [out, *norm.buffers(), *torch.autograd.grad((out * weights).sum(), wanted)]
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    shape=st.tuples(
-        st.integers(2, 9), st.sampled_from([16, 32, 64, 160]), st.integers(3, 9), st.integers(3, 9)
-    ),
-    with_added=st.booleans(),
-    channels_last=st.booleans(),
-    threads=st.integers(1, 3),
-    offset=st.sampled_from([0.0, 3.0, -20.0, 1000.0]),
-)
-def test_the_fused_operation_is_as_near_to_the_truth_as_torch_is(
-    fused: FusedNormRelu,
-    shape: tuple[int, int, int, int],
-    with_added: bool,
-    channels_last: bool,
-    threads: int,
-    offset: float,
-) -> None:
-    """The truth is what float64 comes to. Which side of the ReLU's corner a value falls by
-    rounding is luck, and decides whether a gradient passes: so none is asked for there."""
-    rng = torch.Generator().manual_seed(sum(shape))
-    x, added = torch.randn(2, *shape, generator=rng) + offset
-    if channels_last:
-        x = x.contiguous(memory_format=torch.channels_last)
-    norm = torch.nn.BatchNorm2d(shape[1])
-    torch.nn.init.normal_(norm.weight, 1, 0.3, generator=rng)
-    torch.nn.init.normal_(norm.bias, 0, 0.5, generator=rng)
-    maps = (x, added if with_added else None)
-    doubled = tuple(m.double() if m is not None else None for m in maps)
-    before_relu = copy.deepcopy(norm).double()(x.double()).detach() + (added if with_added else 0)
-    counted = before_relu.abs() > 1e-3
-    torch.set_num_threads(threads)
-    try:
-        ours = outcome(fused, norm, *maps, counted=counted)
-        torchs = outcome(norm_relu, norm, *maps, counted=counted)
-    finally:
-        torch.set_num_threads(1)
-    truths = outcome(norm_relu, norm, *doubled, counted=counted)
-    for one, other, truth in zip(ours, torchs, truths, strict=True):
-        scale = truth.double().abs().max() + 1e-6
-        ours_off = (one.double() - truth).abs().max() / scale
-        torchs_off = (other.double() - truth).abs().max() / scale
-        assert ours_off <= max(4 * torchs_off, 1e-5)
-
-
-def test_what_the_fused_operation_cannot_do_is_torchs_to_the_bit(fused: FusedNormRelu) -> None:
-    x = torch.randn(4, 16, 5, 5)
-    for norm, maps in (
-        (torch.nn.BatchNorm2d(16).eval(), x),
-        (torch.nn.BatchNorm2d(8), x[:, :8]),
-        (torch.nn.BatchNorm2d(16).double(), x.double()),
-        (torch.nn.BatchNorm2d(16, momentum=None), x),
-        (torch.nn.BatchNorm2d(16, affine=False), x.clone().requires_grad_()),
-    ):
-        assert_equal_states(outcome(fused, norm, maps), outcome(norm_relu, norm, maps))
-    norm = torch.nn.BatchNorm2d(16)
-    for added in (torch.ones(1, 16, 1, 1), x.double()):
-        assert torch.equal(
-            fused(copy.deepcopy(norm), x, added), norm_relu(copy.deepcopy(norm), x, added)
-        )
-    hooked = torch.nn.BatchNorm2d(16)
-    seen: list[int] = []
-    hooked.register_forward_hook(lambda *_: seen.append(1))
-    fused(hooked, x)
-    assert seen
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.parametrize("with_added", [True, False])
-def test_what_is_not_finite_is_not_hidden(
-    fused: FusedNormRelu, bad: float, with_added: bool
-) -> None:
-    x = torch.randn(4, 16, 5, 5)
-    x[1, 3, 2, 2] = bad
-    maps = (x, torch.randn_like(x) if with_added else None)
-    norm = torch.nn.BatchNorm2d(16)
-    for one, other in zip(
-        outcome(fused, norm, *maps), outcome(norm_relu, norm, *maps), strict=True
-    ):
-        assert torch.equal(one.isfinite(), other.isfinite())
-
-
-def test_a_fused_run_begins_as_another(tiny: Tiny, train_run: TrainRun, tmp_path: Path) -> None:
-    common = ("width=1", "runtime.log_every=1", "recipe.iterations=4")
-    rows = [
-        read_metrics(
-            train_run(tiny(*common, f"runtime.compile={how}", f"output_dir={tmp_path / how}"))
-        )
-        for how in ("auto", "none")
-    ]
-    for one, other in zip(*rows, strict=True):
-        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
-
-
-def test_without_a_compiler_or_with_a_broken_one_there_is_no_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    broken = tmp_path / "broken.c"
-    broken.write_text("this is no C")
-    assert load(broken) is None
-    monkeypatch.setenv("CC", "no-such-compiler")
-    assert load(SOURCE) is None
-    monkeypatch.setenv("CC", "false")
-    assert load(SOURCE) is None
-    monkeypatch.setenv("CC", "true")  # it says that all is well, and makes nothing
-    assert load(SOURCE) is None
-
-
-def test_a_library_is_compiled_once(
-    fused: FusedNormRelu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert load(SOURCE) is not None
-    (made,) = (tmp_path / "resnet-degradation").iterdir()
-    before = made.stat().st_mtime_ns
-    assert load(SOURCE) is not None
-    assert made.stat().st_mtime_ns == before

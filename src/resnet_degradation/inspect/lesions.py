@@ -66,20 +66,11 @@ def without(blocks: Iterable[Block]) -> Iterator[None]:
 def bypass(block: Block) -> dict[str, Callable[..., Any]]:
     """The methods with which a block has F(x) = 0 if it is residual, and gives x if it is plain.
 
-    A residual block with a `forward` of its own gets zeros from `branch` and `before_last_norm`.
+    A residual block with a `forward` of its own gets zeros from `branch`.
     """
     if not block.residual:
         return {"forward": lambda x: x}
-
-    def zeros(x: Tensor) -> Tensor:
-        return torch.zeros_like(block.shortcut(x))
-
-    def zeros_and_norm(x: Tensor) -> tuple[Tensor, torch.nn.BatchNorm2d]:
-        out = zeros(x)
-        # This normalization of zeros gives zeros.
-        return out, torch.nn.BatchNorm2d(out.shape[1], device=out.device).eval()
-
-    return {"branch": zeros, "before_last_norm": zeros_and_norm}
+    return {"branch": lambda x: torch.zeros_like(block.shortcut(x))}
 
 
 def single_lesion(net: ResNet, name: str, error: Callable[[], float]) -> Lesion:

@@ -67,10 +67,10 @@ def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
 
 
 def _check_branches(trained: Trained) -> None:
-    """Raise ConfigError if a residual block computes F(x) by neither of the methods for it."""
+    """Raise ConfigError if a residual block computes F(x) without calling `branch`."""
     blocks = named_blocks(trained.net)
     for name, called in methods_called(trained.net, trained.config.data.image_size).items():
-        if blocks[name].residual and not called & {"branch", "before_last_norm"}:
+        if blocks[name].residual and "branch" not in called:
             raise ConfigError(
                 f"what=residuals and lesions need F(x), but {trained.config.block} computes it "
                 "inside of forward: let forward call self.branch(x), or give "

@@ -4,7 +4,6 @@ Parameters carry the names torchvision gives them, so weights go from one to the
 are. Batch normalization follows every convolution, which therefore has no bias (section 3.4).
 """
 
-from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -25,15 +24,6 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     """A 1x1 convolution that keeps the map's size, divided by `stride`."""
     return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
-
-
-def norm_relu(norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None = None) -> Tensor:
-    """ReLU(norm(x) + added) of maps (N, C, H, W); a net may be given another way to compute it."""
-    out = norm(x)
-    return F.relu(out if added is None else out + added, inplace=True)
-
-
-NormRelu = Callable[[nn.BatchNorm2d, Tensor, Tensor | None], Tensor]
 
 
 class ZeroPaddedIdentity(nn.Module):
@@ -79,9 +69,8 @@ def shortcut_path(
 class Block(nn.Module):
     """ReLU(F(x) + shortcut(x)) where `residual`, ReLU(F(x)) where plain (figure 2).
 
-    A subclass may override `branch`, or `before_last_norm` which the default `branch` calls, and
-    `shortcut`: the forward pass, inspection and lesions all use them. One that overrides `forward`
-    decides itself what is computed.
+    A subclass overrides `branch`, and may override `shortcut`: the forward pass, inspection and
+    lesions all use them. One that overrides `forward` decides itself what is computed.
     """
 
     expansion: int
@@ -90,7 +79,6 @@ class Block(nn.Module):
         self, in_channels: int, channels: int, stride: int, residual: bool, shortcut: Shortcut
     ) -> None:
         super().__init__()
-        self.norm_relu: NormRelu = norm_relu
         self.residual = residual
         self.downsample = (
             shortcut_path(shortcut, in_channels, channels * self.expansion, stride)
@@ -98,15 +86,9 @@ class Block(nn.Module):
             else None
         )
 
-    def before_last_norm(self, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d]:
-        """F(x) up to its last normalization, and that normalization."""
-        raise NotImplementedError
-
     def branch(self, x: Tensor) -> Tensor:
         """F(x): everything up to, and without, the addition and the last ReLU."""
-        x, norm = self.before_last_norm(x)
-        out: Tensor = norm(x)
-        return out
+        raise NotImplementedError
 
     def shortcut(self, x: Tensor) -> Tensor:
         """What is added to F(x): x itself, or x brought to the dimensions of F(x)."""
@@ -115,12 +97,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, channels * expansion, H / stride, W / stride)."""
-        if getattr(self.branch, "__func__", None) is Block.branch:
-            # Its last normalization, the addition and the ReLU can be one operation.
-            out, norm = self.before_last_norm(x)
-            return self.norm_relu(norm, out, self.shortcut(x) if self.residual else None)
         out = self.branch(x)
-        return F.relu(out + self.shortcut(x) if self.residual else out)
+        if self.residual:
+            out = out + self.shortcut(x)
+        # Only the sum is certainly a tensor of its own: a custom branch may return its input.
+        return F.relu(out, inplace=self.residual)
 
 
 class BasicBlock(Block):
@@ -137,9 +118,10 @@ class BasicBlock(Block):
         self.conv2 = conv3x3(channels, channels)
         self.bn2 = nn.BatchNorm2d(channels)
 
-    def before_last_norm(self, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d]:
-        x = self.norm_relu(self.bn1, self.conv1(x), None)
-        return self.conv2(x), self.bn2
+    def branch(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out: Tensor = self.bn2(self.conv2(x))
+        return out
 
 
 class Bottleneck(Block):
@@ -169,10 +151,11 @@ class Bottleneck(Block):
         self.conv3 = conv1x1(channels, channels * self.expansion)
         self.bn3 = nn.BatchNorm2d(channels * self.expansion)
 
-    def before_last_norm(self, x: Tensor) -> tuple[Tensor, nn.BatchNorm2d]:
-        x = self.norm_relu(self.bn1, self.conv1(x), None)
-        x = self.norm_relu(self.bn2, self.conv2(x), None)
-        return self.conv3(x), self.bn3
+    def branch(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        out: Tensor = self.bn3(self.conv3(x))
+        return out
 
 
 def make_block(

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from resnet_degradation.errors import ConfigError
-from resnet_degradation.nets.blocks import BasicBlock, Block, norm_relu
+from resnet_degradation.nets.blocks import BasicBlock, Block
 from resnet_degradation.nets.observed import observed
 from resnet_degradation.nets.resnet import ResNet
 
-METHODS = ("branch", "before_last_norm", "shortcut")
+METHODS = ("branch", "shortcut")
 
 
 def named_blocks(net: ResNet) -> dict[str, Block]:
@@ -58,12 +58,6 @@ def check_overrides(net: ResNet, image_size: int) -> None:
     """Raise ConfigError if something that a custom block overrides has no effect in the net."""
     blocks = named_blocks(net)
     for block in blocks.values():
-        in_class = any("norm_relu" in vars(base) for base in type(block).mro())
-        if in_class or block.norm_relu is not norm_relu:
-            raise ConfigError(
-                f"block {type(block).__name__} replaces norm_relu, which the net sets: override "
-                "branch or forward instead"
-            )
         for method in (*METHODS, "forward"):
             if method in block._modules:
                 raise ConfigError(
@@ -73,14 +67,18 @@ def check_overrides(net: ResNet, image_size: int) -> None:
                 )
     first = next(iter(blocks.values()))
     own = type(first)
+    if hasattr(own, "before_last_norm") and own.branch is BasicBlock.branch:  # as in 0.1.0
+        raise ConfigError(
+            f"block {own.__name__} overrides before_last_norm, which is no longer called: override "
+            "branch(self, x) instead, which returns F(x) after its last normalization"
+        )
     calls = methods_called(net, image_size)
     called = set[str]().union(*(calls[n] for n, block in blocks.items() if type(block) is own))
     # A plain net has no shortcuts.
-    for method in METHODS if first.residual else METHODS[:2]:
+    for method in METHODS if first.residual else METHODS[:1]:
         inherited = (getattr(Block, method), getattr(BasicBlock, method))
         if getattr(own, method) not in inherited and method not in called:
-            caller = "branch" if method == "before_last_norm" else "forward"
             raise ConfigError(
-                f"block {own.__name__} overrides {method}, which its {caller} never calls: call "
+                f"block {own.__name__} overrides {method}, which its forward never calls: call "
                 f"self.{method}(x) there, or remove {method}"
             )

@@ -1,17 +1,16 @@
 """Plain and residual nets of both families, built from plain arguments."""
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from resnet_degradation.families import Architecture, Family, architecture
 from resnet_degradation.nets.blocks import (
     Block,
     BottleneckStride,
-    NormRelu,
     Shortcut,
     ShortcutPadding,
     ZeroPaddedIdentity,
     make_block,
-    norm_relu,
 )
 from resnet_degradation.nets.recompute import through, through_segments
 from resnet_degradation.seeding import generator
@@ -37,7 +36,6 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.arch = arch
-        self.norm_relu: NormRelu = norm_relu
         self.has_own_blocks = own_block is not None
         self.through_segments = through_segments
         widths = [max(1, round(channels * width)) for channels in arch.channels]
@@ -76,16 +74,9 @@ class ResNet(nn.Module):
         """The stages in order, each a sequence of blocks."""
         return [self.get_submodule(f"layer{i + 1}") for i in range(len(self.arch.num_blocks))]
 
-    def compute_by(self, norm_relu: NormRelu) -> None:
-        """Use another way to compute a normalization and the ReLU after it, in all blocks."""
-        self.norm_relu = norm_relu
-        for module in self.modules():
-            if isinstance(module, Block):
-                module.norm_relu = norm_relu
-
     def features(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to the maps (N, C', H', W') of the last stage, before the pooling."""
-        x = self.maxpool(self.norm_relu(self.bn1, self.conv1(x), None))
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         if self.training and self.segment_lengths is not None:
             stages = self.stages()
             for stage, length in zip(stages, self.segment_lengths, strict=True):

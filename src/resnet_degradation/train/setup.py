@@ -24,7 +24,6 @@ from resnet_degradation.data.views import Report, no_report
 from resnet_degradation.distributed import ALONE, RunningStatistics, World
 from resnet_degradation.errors import CheckpointError, ConfigError
 from resnet_degradation.nets import ResNet, layer_costs, num_parameters
-from resnet_degradation.nets.blocks import norm_relu
 from resnet_degradation.nets.recompute import through_segments
 from resnet_degradation.nets.synchronised import synchronise
 from resnet_degradation.processes import num_cpus, on_cpu
@@ -45,11 +44,9 @@ from resnet_degradation.train.plan import Plan, make_plan
 from resnet_degradation.train.recorder import environment
 from resnet_degradation.train.schedule import Schedule
 from resnet_degradation.train.tuning import (
-    compiled_norm_relu,
     keep_freed_memory,
     recompute,
     tune,
-    wants_compiled,
 )
 from resnet_degradation.weights import load_weights
 
@@ -171,10 +168,7 @@ def prepare(
     batches = make_batches(source, config, device, world, report)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
-    fused = compiled_norm_relu(config, device)
-    if fused is not None:
-        net.compute_by(fused)
-    normalization = "fused" if fused is not None else "torch's"
+    normalization = "torch's"
     if config.runtime.sync_batchnorm and world.size > 1:
         synchronise(net, device)
         normalization = "synchronised"
@@ -271,8 +265,6 @@ def describe(run: Run) -> str:
         f"({epochs:.1f} epochs) on {on}",
         f"in {run.folder}",
     ]
-    if wants_compiled(config, run.device) and run.net.norm_relu is norm_relu:
-        lines.append("batch normalization by torch: with a C compiler (cc) it would be faster")
     if config.weights is not None:
         lines.append(f"begun with the weights in {config.weights}")
     if run.layout is not None:

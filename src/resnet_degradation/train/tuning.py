@@ -13,8 +13,6 @@ import torch
 
 from resnet_degradation.config import Config
 from resnet_degradation.distributed import ALONE, World
-from resnet_degradation.kernels import fused_norm_relu
-from resnet_degradation.nets.blocks import NormRelu
 from resnet_degradation.nets.complexity import LayerCost
 from resnet_degradation.nets.recompute import Stages, activation_bytes, segment_lengths
 from resnet_degradation.nets.resnet import ResNet
@@ -103,20 +101,6 @@ def recompute(net: ResNet, costs: list[LayerCost], config: Config, world: World 
     if keeps_gradients(net):
         for parameter in net.parameters():
             parameter.grad = torch.zeros_like(parameter)
-
-
-def compiled_norm_relu(config: Config, device: torch.device) -> NormRelu | None:
-    """The compiled normalization with ReLU, where it is wanted and can be had.
-
-    It is compiled once, in about a second, and kept in the user's cache.
-    """
-    return fused_norm_relu() if wants_compiled(config, device) else None
-
-
-def wants_compiled(config: Config, device: torch.device) -> bool:
-    """Whether a run is to use what a C compiler makes, if there is one."""
-    runtime = config.runtime
-    return runtime.compile == "auto" and device.type == "cpu" and runtime.precision not in MIXED
 
 
 def recomputes(config: Config, stages: Stages, device: torch.device, world: World = ALONE) -> bool:
