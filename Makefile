@@ -41,10 +41,11 @@ torture: $(INSTALLED_DEV) ## Kill runs, damage files, mistype settings; count wh
 bench: $(INSTALLED_DEV) ## Time the trainer, a textbook loop, bare convolutions (ARGS=--short)
 	@$(BIN)/python scripts/bench $(ARGS)
 
-lint: $(INSTALLED_DEV) ## Check style and types (ruff, mypy)
+lint: $(INSTALLED_DEV) ## Check style, types and imports (ruff, mypy, import-linter)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 format: $(INSTALLED_DEV) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff format .
@@ -76,12 +77,12 @@ $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
 	@touch $@ $(INSTALLED)
 
-$(OLDEST)/.installed: pyproject.toml tests/oldest.txt
+$(OLDEST)/.installed: pyproject.toml tests/support/oldest.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not sys.version_info[:2] in ((3, 10), (3, 11)))' \
 		|| { echo "error: the oldest versions need Python 3.10 or 3.11: name one with make PYTHON=..." >&2; exit 1; }
 	@echo "installing into $(OLDEST) (several gigabytes)"
 	@$(PYTHON) -m venv --clear $(OLDEST)
-	@PIP_CONSTRAINT=$(CURDIR)/tests/oldest.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/tests/oldest.txt \
+	@PIP_CONSTRAINT=$(CURDIR)/tests/support/oldest.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/tests/support/oldest.txt \
 		$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
 		-e '.[dev,joblib,ray,slurm]'
 	@touch $@

@@ -9,13 +9,14 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from resnet_degradation.config import ERRORS, PanelConfig
-from resnet_degradation.encoding import accept_any_locale
-from resnet_degradation.errors import UserError, one_line_warnings
-from resnet_degradation.figures import load_curves, plot_curves, save_figure
+from resnet_degradation.config.schema import ERRORS, PanelConfig
+from resnet_degradation.figures.curve_data import load_curves
+from resnet_degradation.figures.curves import plot_curves
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, read_drawing
-from resnet_degradation.figures.style import FORMATS
-from resnet_degradation.runs import find_runs, without_copies
+from resnet_degradation.figures.style import FORMATS, save_figure
+from resnet_degradation.records.run_folder import find_runs, without_copies
+from resnet_degradation.system.encoding import accept_any_locale
+from resnet_degradation.system.errors import UserError, one_line_warnings
 
 
 def main() -> int:

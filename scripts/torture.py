@@ -32,13 +32,17 @@ from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from resnet_degradation import cli
-from resnet_degradation.config import Config
-from resnet_degradation.data.sources import load_digits
-from resnet_degradation.errors import CheckpointError
-from resnet_degradation.runs import COLUMNS, checkpoint_files, is_finished
-from resnet_degradation.train.checkpoint import load_checkpoint
-from resnet_degradation.train.recorder import SCALARS
+from resnet_degradation.cli.compose import settled
+from resnet_degradation.cli.messages import valid_keys
+from resnet_degradation.cli.train import train
+from resnet_degradation.config.schema import Config
+from resnet_degradation.data.sources.digits import load_digits
+from resnet_degradation.records.checkpoint import load_checkpoint
+from resnet_degradation.records.metrics import COLUMNS
+from resnet_degradation.records.run_folder import checkpoint_files
+from resnet_degradation.records.summary import is_finished
+from resnet_degradation.system.errors import CheckpointError
+from resnet_degradation.training.recorder import SCALARS
 
 TINY = (
     *("depth=8", "width=0.5", "data.image_size=8", "recipe.batch_size=32", "recipe.pad=1"),
@@ -382,7 +386,7 @@ def leaf_types() -> dict[str, str]:
     """Every key of a run's configuration that is no group, with the kind of its type."""
     default = Config()
     types = {}
-    keys = list(cli.valid_keys(Config))
+    keys = list(valid_keys(Config))
     for key in keys:
         if not any(other.startswith(f"{key}.") for other in keys):
             value: Any = default
@@ -416,12 +420,12 @@ def problem_of(arguments: list[str], folder: Path) -> str | None:
     argv = [a for a in argv if "output_dir=''" not in arguments or not a.startswith("output_dir=/")]
     with (
         mock.patch.object(sys, "argv", argv),
-        mock.patch("resnet_degradation.train.loop.train", lambda *a: reached.append(a)),
+        mock.patch("resnet_degradation.training.session.train", lambda *a: reached.append(a)),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
         try:
-            cli.train()
+            train()
         except SystemExit as end:
             code = end.code
         except BaseException as error:
@@ -441,12 +445,10 @@ def problem_of(arguments: list[str], folder: Path) -> str | None:
 
 def checkpoint_overhead(work: Path, every: int = 500) -> str:
     """The share of a ResNet-20 run that a checkpoint every so many iterations takes."""
-    from resnet_degradation.train.setup import prepare
+    from resnet_degradation.training.build import prepare
 
     run = prepare(
-        cli.settled(
-            "data.image_size=32", "recipe.batch_size=128", f"output_dir={work / 'overhead'}"
-        )
+        settled("data.image_size=32", "recipe.batch_size=128", f"output_dir={work / 'overhead'}")
     )
     run.folder.mkdir(parents=True)
     run.net.train()

@@ -10,11 +10,11 @@ from hypothesis import settings
 from PIL import Image
 from rich.console import Console
 
-from resnet_degradation import cli
-from resnet_degradation.config import Config
-from resnet_degradation.data.sources import load_digits
-from resnet_degradation.train.loop import train
-from resnet_degradation.train.progress import RunProgress
+from resnet_degradation.cli import compose as cli
+from resnet_degradation.config.schema import Config
+from resnet_degradation.console.progress import RunProgress
+from resnet_degradation.data.sources.digits import load_digits
+from resnet_degradation.training.session import train
 
 # The same examples each time; `--hypothesis-profile=default` looks for others.
 settings.register_profile("same", derandomize=True, deadline=None)

@@ -14,7 +14,7 @@ def release(version: str) -> list[int]:
 def test_the_oldest_versions_are_the_lower_bounds() -> None:
     project = (ROOT / "pyproject.toml").read_text("utf-8").partition("[tool.")[0]
     bounds = re.findall(r'"([a-z0-9-]+)>=([\d.]+)', project)
-    lines = (ROOT / "tests/oldest.txt").read_text("utf-8").splitlines()
+    lines = (ROOT / "tests/support/oldest.txt").read_text("utf-8").splitlines()
     pinned = [line.split("==") for line in lines if not line.startswith("#")]
     assert len(pinned) > 20
     assert {name: release(version) for name, version in pinned} == {

@@ -25,17 +25,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from resnet_degradation.cli import settled
-from resnet_degradation.config import net_name
-from resnet_degradation.data.sources import Arrays, load_source
-from resnet_degradation.evaluate import held_out_errors
-from resnet_degradation.figures import save_figure
-from resnet_degradation.figures.style import rc
-from resnet_degradation.train import setup
-from resnet_degradation.train.loop import update
-from resnet_degradation.train.net import make_net
-from resnet_degradation.train.recorder import environment
-from resnet_degradation.train.setup import Run, forward_function, prepare
+from resnet_degradation.cli.compose import settled
+from resnet_degradation.config.identity import net_name
+from resnet_degradation.data.dataset import Arrays
+from resnet_degradation.data.sources.load import load_source
+from resnet_degradation.figures.style import rc, save_figure
+from resnet_degradation.nets.build import make_net
+from resnet_degradation.probes.errors import held_out_errors
+from resnet_degradation.training import build as setup
+from resnet_degradation.training.build import forward_function, prepare
+from resnet_degradation.training.loop import update
+from resnet_degradation.training.recorder import environment
+from resnet_degradation.training.state import Run
 
 DEPTHS = (20, 56, 110)
 CIFAR = (

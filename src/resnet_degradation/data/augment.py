@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from resnet_degradation.seeding import generator
+from resnet_degradation.system.rng import generator
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from resnet_degradation.errors import describe_os_error
+from resnet_degradation.system.errors import describe_os_error
 
 
 def fingerprints(paths: list[str]) -> list[tuple[str, int, int]]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from resnet_degradation.seeding import generator
+from resnet_degradation.system.rng import generator
 
 
 @lru_cache(maxsize=2)

@@ -4,10 +4,10 @@ import warnings
 
 from PIL import ExifTags, Image
 
-from resnet_degradation.data.colours import evenly_spaced
-from resnet_degradation.data.sources import Files, Images
+from resnet_degradation.data.dataset import Files, Images, evenly_spaced
 
 NUM_SAMPLED = 100
+
 # ImageNet itself has a few such images, which everybody trains on as they are stored.
 TOO_MANY = 5
 

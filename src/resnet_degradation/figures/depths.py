@@ -6,25 +6,31 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from resnet_degradation.config import Config, default_warmup
-from resnet_degradation.errors import UserError
-from resnet_degradation.families import Family, architecture, default_shortcut
-from resnet_degradation.figures.curves import BOLD, Values, caption_text, write_caption
-from resnet_degradation.figures.style import COLOURS, on_page, rc
-from resnet_degradation.naming import (
+from resnet_degradation.config.architectures import Family, architecture, default_shortcut
+from resnet_degradation.config.naming import (
     differing_settings,
     distinct_names,
     key_without,
     setting,
     values_of,
 )
-from resnet_degradation.runs import is_finished, read_config, read_final_errors, without_copies
+from resnet_degradation.config.resolve import default_warmup
+from resnet_degradation.config.schema import Config
+from resnet_degradation.figures.captions import caption_text, write_caption
+from resnet_degradation.figures.curve_data import Values
+from resnet_degradation.figures.curves import BOLD
+from resnet_degradation.figures.style import COLOURS, on_page, rc
+from resnet_degradation.records.run_folder import read_config, without_copies
+from resnet_degradation.records.summary import is_finished, read_final_errors
+from resnet_degradation.system.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 # Plain nets in the paper's red of deep nets, residual nets in the blue of figure 4's shallow ones.
 PLAIN, RESIDUAL = COLOURS[56], COLOURS[18]
+
 # Lines and markers of series of one colour, from the first on.
 STYLES = ("-o", "--s", ":^", "-.D")
 

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resnet_degradation.config import Config, PanelConfig, StudyConfig
-from resnet_degradation.errors import UserError
+from resnet_degradation.config.schema import Config, PanelConfig, StudyConfig
+from resnet_degradation.system.errors import UserError
 
 # What the horizontal axis may be: columns of the record.
 HORIZONTAL = ("iteration", "epoch", "seconds")

@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
-from resnet_degradation.config import Config
-from resnet_degradation.figures.curves import by_net, caption_text, write_caption
+from resnet_degradation.config.schema import Config
+from resnet_degradation.figures.captions import caption_text, write_caption
+from resnet_degradation.figures.curve_data import by_net
 from resnet_degradation.figures.legend import head
 from resnet_degradation.figures.style import muted, rc, twin_colours
-from resnet_degradation.inspect.tables import (
+from resnet_degradation.records.inspection import (
     FOLDER,
     BlockSizes,
     LesionRow,
     SignalRow,
     read_table,
 )
-from resnet_degradation.runs import Response
+from resnet_degradation.records.layers import Response
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 Kind = TypeVar("Kind", SignalRow, Response, BlockSizes, LesionRow)
 

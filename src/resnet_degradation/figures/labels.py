@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+
 SIZE = 7.5  # points
 LINE = 1.25 * SIZE
 

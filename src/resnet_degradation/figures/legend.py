@@ -8,6 +8,7 @@ from resnet_degradation.figures.labels import text_width
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 # Inches: of a line's sample and the space around it, of a row, of the title, above and below.
 SAMPLE, ROW, TITLE, EDGE = 0.55, 0.19, 0.28, 0.06
 FONT_SIZE = 9.0  # points; see style.rc

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from resnet_degradation.config import Config
-from resnet_degradation.errors import UserError
-from resnet_degradation.figures.curves import Values, by_net, caption_text, write_caption
+from resnet_degradation.config.schema import Config
+from resnet_degradation.figures.captions import caption_text, write_caption
+from resnet_degradation.figures.curve_data import Values, by_net
 from resnet_degradation.figures.legend import head
 from resnet_degradation.figures.style import rc, twin_colours
-from resnet_degradation.runs import read_responses
+from resnet_degradation.records.layers import read_responses
+from resnet_degradation.system.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

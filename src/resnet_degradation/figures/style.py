@@ -10,12 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
-from resnet_degradation.config import Config
-from resnet_degradation.families import Family, default_shortcut
-from resnet_degradation.files import replaced
+from resnet_degradation.config.architectures import Family, default_shortcut
+from resnet_degradation.config.schema import Config
+from resnet_degradation.system.atomic_files import replaced
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, laid over the paper's
 # colours: 20 layers yellow, 56 red, 110 black (figure 6); 18 blue, 34 red (figure 4).
@@ -34,12 +35,14 @@ COLOURS = {
     101: "#E69F00",
     152: "#000000",
 }
+
 OTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#009E73", "#E69F00")
+
 # A net that began with the solution of a shallower one.
 EXTENDED_COLOUR = "#0072B2"
+
 # Nets with another shortcut option than the paper's, which keeps the colour of its depth.
 SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#0072B2", "C": "#009E73"}
-
 FORMATS = ("png", "svg", "pdf")
 
 

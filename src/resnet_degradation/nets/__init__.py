@@ -1,14 +1,3 @@
-"""Nets: `build_net`, their initialisation, and what they cost."""
+"""Plain and residual nets: blocks, architectures, cost, weights in and out.
 
-from resnet_degradation.nets.complexity import LayerCost, layer_costs, multiply_adds
-from resnet_degradation.nets.resnet import ResNet, build_net, initialise, num_parameters
-
-__all__ = [
-    "LayerCost",
-    "ResNet",
-    "build_net",
-    "initialise",
-    "layer_costs",
-    "multiply_adds",
-    "num_parameters",
-]
+May import records and the rooms below it."""

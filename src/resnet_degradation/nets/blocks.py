@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.families import BlockKind
+from resnet_degradation.config.architectures import BlockKind
 
 Shortcut = Literal["A", "B", "C"]
 ShortcutPadding = Literal["behind", "around"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from resnet_degradation.errors import ConfigError
 from resnet_degradation.nets.blocks import BasicBlock, Block
-from resnet_degradation.nets.observed import observed
+from resnet_degradation.nets.hooks import observed
 from resnet_degradation.nets.resnet import ResNet
+from resnet_degradation.system.errors import ConfigError
 
 METHODS = ("branch", "shortcut")
 

@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.families import Architecture, Family, architecture
+from resnet_degradation.config.architectures import Architecture
+from resnet_degradation.nets.activation_checkpointing import through, through_segments
 from resnet_degradation.nets.blocks import (
     Block,
     BottleneckStride,
@@ -12,8 +13,6 @@ from resnet_degradation.nets.blocks import (
     ZeroPaddedIdentity,
     make_block,
 )
-from resnet_degradation.nets.recompute import through, through_segments
-from resnet_degradation.seeding import generator
 
 
 class ResNet(nn.Module):
@@ -93,65 +92,3 @@ class ResNet(nn.Module):
         """Images (N, C, H, W) to class scores (N, num_classes), before the softmax."""
         scores: Tensor = self.fc(self.features(x).mean(dim=(2, 3)))
         return scores
-
-
-def build_net(
-    depth: int,
-    residual: bool,
-    *,
-    family: Family,
-    shortcut: Shortcut = "A",
-    num_classes: int = 10,
-    width: float = 1.0,
-    bottleneck_stride: BottleneckStride = "1x1",
-    in_channels: int = 3,
-    own_block: type[Block] | None = None,
-    shortcut_padding: ShortcutPadding = "behind",
-) -> ResNet:
-    """A net of the paper, not yet initialised by its recipe (see `initialise`).
-
-    depth: layers with weights on the main path: 6n+2 (CIFAR, section 4.2) or one of Table 1.
-    residual: add the shortcuts; without them, the plain counterpart with the same layers.
-    shortcut: option A, B or C (section 3.3, Table 3); a plain net has none.
-    width: factor on every number of channels; 1 is the paper's.
-    bottleneck_stride: which layer of a bottleneck block halves the map; "1x1" is the paper's.
-    own_block: what to stack in place of the paper's blocks; a class made as BasicBlock is.
-    shortcut_padding: where option A puts its zero channels, "behind" the existing ones or "around"
-        them, which the paper leaves open.
-
-    Raises ConfigError if the family has no net of that depth.
-    """
-    return ResNet(
-        architecture(depth, family),
-        residual,
-        shortcut,
-        num_classes,
-        width,
-        bottleneck_stride,
-        in_channels,
-        own_block,
-        shortcut_padding,
-    )
-
-
-def initialise(net: nn.Module, seed: int) -> None:
-    """He initialisation, in place: normal with std sqrt(2 / fan_in); biases zero.
-
-    Every layer draws from a stream of its own, named after it. So for one seed a plain net and
-    its residual twin begin with the same weights, whatever their shortcuts, and so do the layers
-    that a shallow and a deep net have in common.
-    """
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(
-                module.weight, nonlinearity="relu", generator=generator("weights", seed, name)
-            )
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
-
-
-def num_parameters(net: nn.Module) -> int:
-    """The number of trained values (running statistics are not trained)."""
-    return sum(parameter.numel() for parameter in net.parameters())

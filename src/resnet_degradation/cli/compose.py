@@ -1,0 +1,53 @@
+"""Entry points. Hydra reads the command line; mistakes end in one line, bugs in a traceback."""
+
+from pathlib import Path
+from typing import cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from resnet_degradation.config.resolve import settle
+from resnet_degradation.config.schema import (
+    Config,
+    EvaluationConfig,
+    InspectionConfig,
+    StudyRunConfig,
+)
+from resnet_degradation.config.validate import check_padding
+
+
+def config_folder() -> Path:
+    """The YAML files: inside an installed package, at the top of a checkout."""
+    installed = Path(__file__).parents[1] / "conf"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
+
+
+def register_schemas() -> None:
+    """Tell Hydra the types that the YAML files are merged into."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(name="study_schema", node=StudyRunConfig)
+    store.store(name="eval_schema", node=EvaluationConfig)
+    store.store(name="inspect_schema", node=InspectionConfig)
+
+
+def settled(*overrides: str) -> Config:
+    """The configuration that `resnet-train` would run with these overrides.
+
+    Raises ConfigError, or one of Hydra's exceptions, for what it would refuse.
+    """
+    register_schemas()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return _settled(compose("config", overrides=list(overrides)))
+
+
+def _settled(composed: DictConfig) -> Config:
+    config = cast(Config, OmegaConf.to_object(composed))
+    if config.weights:
+        from resnet_degradation.nets.build import with_shortcuts_of_weights
+
+        config = with_shortcuts_of_weights(config)
+    settled = settle(config)
+    check_padding(config, settled)
+    return settled

@@ -1,0 +1,57 @@
+"""Code of the user's own, which a setting names as module:attribute."""
+
+import importlib
+import os
+import re
+import sys
+from typing import Any
+
+from resnet_degradation.system.errors import ConfigError
+
+EXAMPLES = {
+    "block": "my_code:MyBlock",
+    "data.loader": "my_code:load",
+    "study.figures": "my_code:draw",
+}
+
+FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def is_own(name: str) -> bool:
+    """Whether a setting names code of the user's own, rather than one of ours."""
+    return ":" in name
+
+
+def check_own(name: str, key: str) -> None:
+    """Raise ConfigError unless `name`, the value of `key`, has the form module:attribute."""
+    if not FORM.fullmatch(name):
+        raise ConfigError(f"{key}={name} is not valid: give module:attribute, as {EXAMPLES[key]}")
+
+
+def attribute_of(name: str) -> str:
+    """The last part of module:attribute."""
+    return name.rpartition(":")[2]
+
+
+def load_own(name: str, key: str) -> Any:
+    """What module:attribute names. Modules are looked for in the current folder too.
+
+    Raises ConfigError if there is no such module or it has no such attribute; what goes wrong
+    inside the module keeps its traceback.
+    """
+    check_own(name, key)
+    module_name, _, attribute = name.partition(":")
+    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and lacks something that it needs
+        raise ConfigError(
+            f"{key}={name}: there is no module {error.name}, neither installed nor in {here}"
+        ) from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise ConfigError(f"{key}={name}: {module.__file__} has no {attribute}") from None

@@ -1,0 +1,174 @@
+"""Where images come from: the embedded digits, CIFAR, and folders of image files.
+
+A source is either arrays, when every image has one small size, or paths, when they have not.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from resnet_degradation.data.dataset import Files, Source
+from resnet_degradation.data.sources.class_lists import ADVICE, read_class_list
+from resnet_degradation.system.errors import DataError
+
+# The endings of image files, as torchvision has them. They are fixed, because a data set would
+# have more images if others were read as well; so files with those are only pointed out.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+UNREAD_ENDINGS = (".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".dng", ".svg")
+
+
+def scan_folder(root: Path) -> Source:
+    """The image files of train/<class>/* and of val/<class>/* or test/<class>/* (or both).
+
+    Where a list names the classes of the images in val, they may be in any folders below it. A
+    held-out folder whose images have no classes is left out, with a warning, if there is another.
+    """
+    train_root, held_out_roots = split_folders(root)
+    classes = _class_names(train_root)
+    if len(classes) < 2:
+        raise DataError(
+            f"{train_root} has {'one class folder' if classes else 'no class folders'}"
+            f"{''.join(f' ({name})' for name in classes)}: expected two or more folders "
+            f"{train_root}/<class>/ of image files"
+        )
+    held_out = {name: _held_out(folder, classes) for name, folder in held_out_roots.items()}
+    known = {name: images for name, images in held_out.items() if isinstance(images, Files)}
+    problems = [problem for problem in held_out.values() if isinstance(problem, str)]
+    if not known:
+        raise DataError(f"{problems[0]}: {ADVICE}")
+    for problem in problems:
+        warnings.warn(f"{problem}: they are not used", stacklevel=2)
+    return Source(_in_class_folders(train_root, classes), {**known}, classes)
+
+
+def _held_out(folder: Path, classes: list[str]) -> Files | str:
+    """The images in val or test, or a sentence that says that nothing tells their classes.
+
+    Raises DataError if their classes are not those of the training images.
+    """
+    found = _class_names(folder)
+    if found == classes:
+        return _in_class_folders(folder, classes)
+    listed = read_class_list(folder) if folder.name == "val" else None
+    if listed is not None:
+        return _by_list(folder, classes, listed)
+    if set(found) <= {"images"}:
+        num_images = sum(1 for _ in _image_files(folder, []))
+        if num_images == 0:
+            raise DataError(f"{folder} has no images: expected {folder}/<class>/<image files>")
+        return f"nothing tells the classes of the {num_images:,} images in {folder}"
+    raise DataError(_different_classes(folder, found, classes))
+
+
+def _by_list(folder: Path, classes: list[str], listed: dict[str, str]) -> Files:
+    """The image files in a folder, by class and then by name, as if in class folders."""
+    unread: list[str] = []
+    paths = list(_image_files(folder, unread))
+    _warn_of(unread)
+    if unknown := [path for path in paths if Path(path).stem not in listed]:
+        raise DataError(f"the list of classes does not name {unknown[0]}")
+    named = sorted((listed[Path(path).stem], path) for path in paths)
+    if (found := sorted({name for name, _ in named})) != classes:
+        raise DataError(_different_classes(folder, found, classes))
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = torch.tensor([numbers[name] for name, _ in named])
+    return Files(str(folder), [path for _, path in named], labels)
+
+
+def _different_classes(folder: Path, found: list[str], classes: list[str]) -> str:
+    def some(names: set[str]) -> str:
+        return ", ".join(sorted(names)[:5]) + (" ..." if len(names) > 5 else "")
+
+    sides = {"only there": set(found) - set(classes), "only in train": set(classes) - set(found)}
+    differences = [f"{side}: {some(names)}" for side, names in sides.items() if names]
+    return (
+        f"the classes in {folder} are not those in {folder.with_name('train')} "
+        f"({'; '.join(differences)})"
+    )
+
+
+def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
+    """The folders of the training and of the held-out images; raises DataError if one lacks."""
+    train_root = root / "train"
+    held_out_roots = {name: root / name for name in ("val", "test") if (root / name).is_dir()}
+    if not train_root.is_dir() or not held_out_roots:
+        if root.is_dir() and any("\\" in entry.name for entry in root.iterdir()):
+            raise DataError(
+                f"file names in {root} contain backslashes: a zip made on Windows was unpacked "
+                "without its folders. Unpack it again, with the command unzip"
+            )
+        missing = train_root if not train_root.is_dir() else f"{root / 'val'} or {root / 'test'}"
+        raise DataError(
+            f"no images: looked for the folder {missing}. Expected train/<class>/* and "
+            f"val/<class>/* or test/<class>/* in {root}: name their folder with data.root= or "
+            "RESNET_DATA, or train on the embedded images with data=digits"
+        )
+    return train_root, held_out_roots
+
+
+def _class_names(folder: Path) -> list[str]:
+    return sorted(
+        entry.name for entry in folder.iterdir() if entry.is_dir() and not _is_debris(entry.name)
+    )
+
+
+def _in_class_folders(folder: Path, classes: list[str]) -> Files:
+    paths: list[str] = []
+    labels: list[int] = []
+    unread: list[str] = []
+    for label, name in enumerate(classes):
+        found = sorted(_image_files(folder / name, unread))
+        if not found:
+            raise DataError(
+                f"{folder / name} has no images: every class needs at least one file with an "
+                f"ending of {', '.join(IMAGE_ENDINGS)}"
+            )
+        paths += found
+        labels += [label] * len(found)
+    _warn_of(unread)
+    return Files(str(folder), paths, torch.tensor(labels))
+
+
+def _warn_of(unread: list[str]) -> None:
+    """Warn if image files are not read because of their names' endings."""
+    if unread:
+        warnings.warn(
+            f"{len(unread):,} files are not read, such as {unread[0]}: convert them to JPEG or PNG "
+            "to use them",
+            stacklevel=2,
+        )
+
+
+def _is_debris(name: str) -> bool:
+    """Whether a file or folder is not the user's: hidden ones, and what macOS and Synology add."""
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
+
+
+def _image_files(
+    folder: Path | str, unread: list[str], seen: set[tuple[int, int]] | None = None
+) -> Iterator[str]:
+    """The image files in a folder and in those below it, each folder once: links may make loops.
+
+    unread: images with other endings are added to it.
+    Paths are strings: a million Paths are slow. Raises OSError for a folder that cannot be read.
+    """
+    seen = set() if seen is None else seen
+    status = os.stat(folder)  # noqa: PTH116
+    if (identity := (status.st_dev, status.st_ino)) in seen:
+        return
+    seen.add(identity)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_debris(entry.name):
+                continue
+            if entry.is_dir():
+                yield from _image_files(entry.path, unread, seen)
+            elif entry.name.lower().endswith(IMAGE_ENDINGS):
+                if not entry.is_file() and Path(entry.path).exists():  # a pipe would block
+                    raise DataError(f"{entry.path} is named like an image and is no file")
+                yield entry.path
+            elif entry.name.lower().endswith(UNREAD_ENDINGS):
+                unread.append(entry.path)

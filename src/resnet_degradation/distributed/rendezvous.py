@@ -1,0 +1,156 @@
+"""The processes that train one run together, and what they tell each other.
+
+Every process makes the same calls in the same order; a process on its own makes them for nothing.
+NCCL carries what is on a GPU, Gloo what is on the CPU.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
+
+from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.system.errors import (
+    ConfigError,
+    LostContactError,
+    PeerFailedError,
+    Stopped,
+    explain,
+)
+from resnet_degradation.system.process import Place, place, rendezvous_problem
+
+# Stores that this process may serve, for as long as it lives: others learn there what failed.
+_KEPT: list[Store] = []
+
+# Keys under which the first process to fail, or to find that another is gone, leaves its rank.
+FAILED, LOST = "failed", "lost"
+
+
+@contextmanager
+def joined(name: str, timeout: float) -> Iterator[World]:
+    """The world of this process, which waits for the others to join it under the same name.
+
+    A process waits for the others for `timeout` seconds at most. If one fails, it alone says so:
+    in the others PeerFailedError is raised. Raises LostContactError if the others are gone or do
+    not answer.
+    """
+    where = place()
+    if where is None:
+        yield ALONE
+        return
+    world = World(**vars(where))
+    store = _join(name, where, timedelta(seconds=timeout))
+    try:
+        yield world
+        world.wait_for_all()  # until then, nobody hangs up
+    except Exception as error:
+        contact = _lost_contact(error, world.rank, timeout)
+        if contact is None and explain(error) is None:
+            raise  # a bug
+        first = _first(store, FAILED, world.rank, claim=contact is None)
+        if first not in {None, world.rank}:
+            raise PeerFailedError(first) from None
+        failure = contact or error
+        if contact is not None:  # others lost it too, and one saying so is enough
+            first = _first(store, LOST, world.rank, claim=True)
+        failure.rank = world.rank if first is None else first  # type: ignore[attr-defined]
+        raise failure from None
+    except Stopped:
+        _first(store, FAILED, world.rank, claim=True)
+        raise
+    finally:
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
+
+
+def _join(name: str, where: Place, timeout: timedelta) -> Store:
+    if problem := rendezvous_problem():
+        raise ConfigError(problem)
+    if "MASTER_ADDR" not in os.environ:
+        _meet_in_slurm(where)
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=timeout))
+        store = PrefixStore(f"{name}/{_attempt()}", store)
+        _KEPT.append(store)
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=store,
+            rank=where.rank,
+            world_size=where.size,
+            timeout=timeout,
+        )
+    except (RuntimeError, ValueError) as error:  # DistError is a RuntimeError
+        failure = LostContactError(
+            f"process {where.rank} of {where.size} cannot join the others at "
+            f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
+            f"({str(error).splitlines()[0]}). To train in a single process, unset WORLD_SIZE or "
+            "SLURM_STEP_NUM_TASKS, which say that there are more"
+        )
+        failure.rank = where.rank
+        raise failure from error
+    return store
+
+
+def _attempt() -> str:
+    """Which start of the processes this is, where they meet in a store that outlives them.
+
+    There, those that are started again would find each other by what the dead ones left.
+    """
+    outlives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
+
+
+def _meet_in_slurm(where: Place) -> None:
+    """Let the processes of a Slurm job step find each other: on the first of its machines.
+
+    Nothing of Slurm is called, which is not there in a container.
+    """
+    nodes = os.environ.get("SLURM_STEP_NODELIST", "localhost")  # as gpu[03-05,9]-ib,cpu1
+    first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes).partition(",")[0]
+    step = [int(os.environ.get(f"SLURM_{part}_ID", "0")) for part in ("JOB", "STEP")]
+    os.environ |= {
+        "MASTER_ADDR": first,
+        "MASTER_PORT": str(20_000 + (step[0] * 100 + step[1]) % 40_000),
+        "RANK": str(where.rank),
+        "WORLD_SIZE": str(where.size),
+        "LOCAL_RANK": str(where.local_rank),
+        "LOCAL_WORLD_SIZE": str(where.local_size),
+    }
+
+
+def _first(store: Store, key: str, rank: int, claim: bool) -> int | None:
+    """The rank that said something first, this one if it claims to; None if none did."""
+    with suppress(RuntimeError):  # who keeps the store may be gone
+        if claim:
+            return int(store.compare_set(key, "", str(rank)))
+        if store.check([key]):
+            return int(store.get(key))
+    return None
+
+
+# What Gloo and NCCL say of a process that does not answer, and of one that is gone.
+SILENT = re.compile(r"time(d |-)?out", re.IGNORECASE)
+GONE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|pair clos", re.I)
+
+
+def _lost_contact(error: Exception, rank: int, timeout: float) -> LostContactError | None:
+    """What to say if an error is that another process is gone or silent."""
+    if not isinstance(error, RuntimeError) or isinstance(error, NotImplementedError):
+        return None
+    if SILENT.search(str(error)):
+        return LostContactError(
+            f"rank {rank} waited in vain for another process for {timeout:g} s (runtime.timeout); "
+            "the same command goes on from the last checkpoint"
+        )
+    if isinstance(error, dist.DistError) or GONE.search(str(error)):
+        return LostContactError(
+            f"rank {rank} lost contact with another process; the same command goes on from the "
+            "last checkpoint"
+        )
+    return None

@@ -1,0 +1,258 @@
+"""Carrying out an evaluation: its numbers in a table and in a JSON file."""
+
+import json
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from resnet_degradation.config.identity import data_name, net_name
+from resnet_degradation.config.schema import Config
+from resnet_degradation.console.progress import View
+from resnet_degradation.data.batches import Batches
+from resnet_degradation.data.build import find_images
+from resnet_degradation.data.dataset import Source
+from resnet_degradation.data.test_views import EvalProtocol, ProtocolName
+from resnet_degradation.evaluation.options import Evaluation
+from resnet_degradation.nets.build import make_net
+from resnet_degradation.nets.resnet import ResNet
+from resnet_degradation.nets.weights import (
+    assign,
+    check_export,
+    load_weights,
+    num_classes,
+    write_weights,
+)
+from resnet_degradation.probes.errors import errors_over_views
+from resnet_degradation.records.checkpoint import Checkpoint, first_difference
+from resnet_degradation.records.run_folder import num_skipped_images, read_classes
+from resnet_degradation.records.summary import is_finished
+from resnet_degradation.reference import paper
+from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.errors import ConfigError, DataError
+from resnet_degradation.training.build import choose_device
+from resnet_degradation.training.load_run import batches_to_look_at, last_state
+from resnet_degradation.training.memory import settings_restored, tune
+from resnet_degradation.training.recorder import environment
+
+# Of imported weights, an error that closes less of the distance from guessing to none is reported.
+LEAST_OF_A_NET = 0.25
+
+
+@dataclass(frozen=True)
+class SplitErrors:
+    """The errors of one held-out split."""
+
+    split: str
+    num_images: int
+    views_per_image: int
+    errors: dict[int, float]  # top-k, in percent, by k
+
+
+@settings_restored()
+def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[SplitErrors]:
+    """Test a net as asked, print a table, write the JSON file and the exported weights.
+
+    Raises UserError for whatever the user can fix.
+    """
+    config = evaluation.config
+    if evaluation.export is not None:
+        check_export(evaluation.export)
+    checkpoint = None if evaluation.run is None else last_state(evaluation.run)
+    device = choose_device(config)
+    tune("fp32")
+    began = time.monotonic()
+    record = evaluation.record()
+    if evaluation.protocol == "none":
+        net = _net(evaluation, checkpoint, _num_classes(evaluation, checkpoint), view)
+        classes = [] if evaluation.run is None else read_classes(evaluation.run) or []
+        tested: list[SplitErrors] = []
+    else:
+        source = find_images(config, view.prepare)
+        _check_images(evaluation, source, checkpoint)
+        classes = source.classes
+        net = _net(evaluation, checkpoint, len(classes), view).to(device)
+        batches = batches_to_look_at(config, source, device, view.prepare)
+        evaluation.make_folder()  # before the work, which would be lost
+        tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
+        seconds = time.monotonic() - began
+        told = _told(evaluation, tested, checkpoint) | {"seconds": seconds} | environment(device)
+        _show(evaluation, tested, checkpoint, console)
+        if checkpoint is None and (note := near_chance(config, tested, len(classes))):
+            console.print(note, highlight=False, markup=False)
+        with replaced(record) as stream:
+            json.dump(told, stream, indent=2)
+            stream.write("\n")
+        view.say(f"record: {record}")
+    if evaluation.export is not None:
+        about = {"net": net_name(config), "data": data_name(config), "classes": json.dumps(classes)}
+        write_weights(net, evaluation.export, about)
+        view.say(f"weights: {evaluation.export}")
+    return tested
+
+
+def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> str | None:
+    """What is usually wrong, if weights from a file do hardly better than guessing; else None."""
+    guessing = 100 * (1 - 1 / num_classes)
+    worst = max(one.errors[1] for one in tested)
+    if worst <= (1 - LEAST_OF_A_NET) * guessing:
+        return None
+    causes = [
+        f"other mean and std of the images (here data.mean={config.data.mean}, "
+        f"data.std={config.data.std or 'null'})",
+        "another order of the classes (here as the data set's, or of the folders' names)",
+    ]
+    if config.residual and config.shortcut == "A":
+        causes.append(
+            f"option A's zeros elsewhere (here shortcut_padding={config.shortcut_padding})"
+        )
+    return (
+        f"An error of {worst:.2f} % is high: guessing gives {guessing:.2f} %. If these weights do "
+        f"better elsewhere, the usual causes are: {'; '.join(causes)}."
+    )
+
+
+def _net(
+    evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int, view: View
+) -> ResNet:
+    net = make_net(evaluation.config, num_classes, initialised=False)
+    if checkpoint is None:
+        view.say(load_weights(net, Path(str(evaluation.config.weights))))
+    else:
+        assign(net, checkpoint.parts["net"], f"the checkpoint of {evaluation.run}")
+    return net
+
+
+def _num_classes(evaluation: Evaluation, checkpoint: Checkpoint | None) -> int:
+    """The number of classes that weights tell apart."""
+    if checkpoint is not None:
+        return len(checkpoint.parts["net"]["fc.bias"])
+    return num_classes(Path(str(evaluation.config.weights)))
+
+
+def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint | None) -> None:
+    """Raise DataError if the classes are not the net's; warn if the images are not the run's."""
+    if evaluation.split is not None and evaluation.split not in source.held_out:
+        raise ConfigError(
+            f"split={evaluation.split} is not there: choose {', '.join(source.held_out)}"
+        )
+    if evaluation.run is None or checkpoint is None:
+        return
+    trained_on = read_classes(evaluation.run)
+    if trained_on is not None and trained_on != source.classes:
+        pairs = zip([*trained_on, "nothing"], [*source.classes, "nothing"], strict=False)
+        number, (there, here) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
+        raise DataError(
+            f"the classes in {evaluation.config.data.root} are not those that the net was trained "
+            f"on: class {number} is {here} instead of {there}"
+        )
+    contents = source.contents()
+    of_run = {key: value for key, value in checkpoint.belongs_to.items() if key in contents}
+    if difference := first_difference(of_run, contents):
+        warnings.warn(f"these are not the images of the run: {difference}", stacklevel=2)
+
+
+def _test(net: ResNet, batches: Batches, evaluation: Evaluation, view: View) -> list[SplitErrors]:
+    config = evaluation.config
+    protocol = EvalProtocol(
+        name=cast(ProtocolName, evaluation.protocol),
+        image_size=config.data.image_size,
+        shorter_side=evaluation.shorter_side,
+        scales=evaluation.scales,
+        mirror=config.recipe.mirror and config.recipe.augmentation != "none",
+    )
+    splits = batches.splits if evaluation.split is None else [evaluation.split]
+    at_once = config.runtime.eval_batch_size
+    try:
+        return [
+            SplitErrors(
+                split,
+                batches.splits[split],
+                protocol.views_per_image(),
+                errors_over_views(net, batches, split, protocol, at_once, view.prepare),
+            )
+            for split in splits
+        ]
+    finally:
+        view.end()
+
+
+def _told(
+    evaluation: Evaluation, tested: list[SplitErrors], checkpoint: Checkpoint | None
+) -> dict[str, Any]:
+    """What the JSON file says; errors in percent."""
+    config, protocol = evaluation.config, evaluation.protocol
+    return {
+        "net": net_name(config),
+        "data": data_name(config),
+        "run": None if evaluation.run is None else str(evaluation.run),
+        "iteration": None if checkpoint is None else checkpoint.iteration,
+        "weights": config.weights if evaluation.run is None else None,
+        "weights_digest": config.weights_digest if evaluation.run is None else None,
+        "protocol": protocol,
+        "image_size": config.data.image_size,
+        "shorter_side": evaluation.shorter_side if protocol != "multi-scale" else None,
+        "scales": list(evaluation.scales) if protocol == "multi-scale" else None,
+        "views_per_image": tested[0].views_per_image,
+        "splits": {
+            one.split: {
+                "num_images": one.num_images,
+                **{f"top{k}_error": error for k, error in one.errors.items()},
+            }
+            for one in tested
+        },
+    }
+
+
+def _show(
+    evaluation: Evaluation,
+    tested: list[SplitErrors],
+    checkpoint: Checkpoint | None,
+    console: Console,
+) -> None:
+    """Print the errors as a table, with the paper's where it has one."""
+    config = evaluation.config
+    of = "" if checkpoint is None else f" after {checkpoint.iteration:,} iterations"
+    count = tested[0].views_per_image
+    views = "1 view" if count == 1 else f"{count} views"
+    heading = f"{net_name(config)}{of}, {data_name(config)}: {evaluation.protocol} ({views})"
+    console.print(heading, highlight=False, markup=False)
+    ks = list(tested[0].errors)
+    table = Table("split")
+    for name in ["images", *(f"top-{k} error (%)" for k in ks)]:
+        table.add_column(name, justify="right")
+    for one in tested:
+        table.add_row(
+            one.split, f"{one.num_images:,}", *(f"{error:.2f}" for error in one.errors.values())
+        )
+    reference = paper.reference_by(config, evaluation.protocol)
+    if reference is not None:
+        top5 = "" if reference.top5 is None else f"{reference.top5:.2f}"
+        table.add_row(f"paper, {reference.table}", "", *[str(reference), top5][: len(ks)])
+    console.print(table)
+    if reference is not None and (different := _differences(evaluation, tested)):
+        note = f"Not comparable with the paper's error. Here: {'; '.join(different)}."
+        console.print(note, highlight=False, markup=False)
+
+
+def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]:
+    """In what these errors were made differently from the paper's."""
+    config = evaluation.config
+    # Of weights from elsewhere it is not known how they were trained.
+    if evaluation.run is None:
+        different = ["weights from a file"]
+    else:
+        different = paper.differences(config, num_skipped_images(evaluation.run))
+        if not is_finished(evaluation.run):
+            different.insert(0, "the run is not finished")
+    if evaluation.is_unusual():
+        different.append("other sizes of views")
+    count = paper.NUM_TEST_IMAGES[str(config.family)]
+    if all(one.num_images != count for one in tested):
+        different.insert(0, f"not the paper's {count:,} images")
+    return different

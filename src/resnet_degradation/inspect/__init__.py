@@ -1,1 +1,0 @@
-"""Measurements on a trained net that say why, and not only that."""

@@ -1,0 +1,3 @@
+"""The paper's numbers and settings.
+
+May import config and system."""

@@ -1,0 +1,3 @@
+"""Studies: many runs from one configuration, their plan, tables, verdicts, figures and report.
+
+May import every room but cli, inspection and evaluation."""

@@ -1,0 +1,9 @@
+"""`python -m resnet_degradation.study`: the same as `resnet-study`, for launchers."""
+
+from resnet_degradation.system.import_path import ignore_current_folder
+
+if __name__ == "__main__":
+    ignore_current_folder()
+    from resnet_degradation.cli.study import study
+
+    study()

@@ -1,1 +1,0 @@
-"""Studies: which runs make a figure, carrying them out, and what they say together."""

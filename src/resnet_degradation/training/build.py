@@ -1,0 +1,158 @@
+"""Everything that a run consists of, built from its configuration or from its checkpoint."""
+
+import warnings
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from resnet_degradation.config.identity import identity_settings, run_folder, run_name
+from resnet_degradation.config.schema import Config
+from resnet_degradation.console.progress import Report, no_report
+from resnet_degradation.data.build import find_images, make_batches
+from resnet_degradation.data.dataset import Source
+from resnet_degradation.distributed.running_statistics import RunningStatistics
+from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.nets.activation_checkpointing import through_segments
+from resnet_degradation.nets.build import make_net
+from resnet_degradation.nets.cost import layer_costs
+from resnet_degradation.nets.sync_batchnorm import synchronise
+from resnet_degradation.nets.weights import load_weights
+from resnet_degradation.records.checkpoint import load_checkpoint
+from resnet_degradation.system.errors import ConfigError
+from resnet_degradation.system.process import num_cpus
+from resnet_degradation.training.memory import keep_freed_memory, recompute, tune
+from resnet_degradation.training.plan import make_plan
+from resnet_degradation.training.running_error import Meter
+from resnet_degradation.training.schedule import Schedule
+from resnet_degradation.training.state import Run
+from resnet_degradation.training.throughput import Feed
+from resnet_degradation.training.timer import Clock
+from resnet_degradation.training.warm_start import extend_shallow
+
+
+def prepare(
+    config: Config,
+    world: World = ALONE,
+    report: Report = no_report,
+    source: Source | None = None,
+) -> Run:
+    """The run of a settled configuration, at its beginning or at its last checkpoint.
+
+    Rank 0 of a world reads the checkpoint for all. What takes long is reported.
+    source: other images than the configuration names.
+    Raises UserError for images, checkpoints or devices that are not there or not usable.
+    """
+    recipe = config.recipe
+    device = choose_device(config, world)
+    tune(config.runtime.precision)
+    if source is None:
+        source = world.by_machine(lambda: find_images(config, report))  # one download a machine
+    batches = make_batches(source, config, device, world, report)
+    plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
+    net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
+    normalization = "torch's"
+    if config.runtime.sync_batchnorm and world.size > 1:
+        synchronise(net, device)
+        normalization = "synchronised"
+    costs = layer_costs(net, config.data.image_size)
+    recompute(net, costs, config, world)
+    keep_freed_memory()
+    run = Run(
+        config=config,
+        name=run_name(config),
+        folder=run_folder(config),
+        device=device,
+        world=world,
+        batches=batches,
+        classes=source.classes,
+        skipped=source.skipped,
+        plan=plan,
+        net=net,
+        statistics=RunningStatistics(net, world),
+        multiply_adds=sum(cost.multiply_adds for cost in costs),
+        optimizer=torch.optim.SGD(
+            net.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        ),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16"),
+        schedule=Schedule(recipe, plan.num_iterations, batches.num_train),
+        meter=Meter(device, ("row", "warm-up", "final"), world),
+        clock=Clock(),
+        feed=Feed(run_name(config), batches.supply, config.runtime.num_workers),
+        start=0,
+        rows=[],
+        identity=identity_settings(config) | source.contents(),
+        begun={
+            "the version of torch": str(torch.__version__),
+            "the device": device.type,
+            "the number of threads": torch.get_num_threads(),
+            "the number of processes": world.size,
+            "batch normalization": normalization,
+        },
+    )
+    if (checkpoint := world.from_main(lambda: load_checkpoint(run.folder))) is not None:
+        run.take_up(checkpoint)
+    elif config.weights is not None:
+        run.layout = load_weights(net, Path(config.weights))
+    elif config.extends is not None:
+        num_batches = max(1, round(plan.iterations_per_epoch))
+        run.extension = extend_shallow(config, net, batches, num_batches, world, report)
+    return run
+
+
+def choose_device(config: Config, world: World = ALONE) -> torch.device:
+    """The device of this process; also sets the number of its CPU threads."""
+    wanted = config.runtime.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "runtime.device=cuda, but torch finds no CUDA device here: use runtime.device=cpu, or "
+            "check the driver and that torch is a CUDA build"
+        )
+    if config.runtime.num_threads > 0:
+        torch.set_num_threads(config.runtime.num_threads)
+    elif world.size > 1:
+        torch.set_num_threads(max(1, num_cpus() // world.local_size))
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if world.size == 1:
+        return torch.device("cuda")
+    num_gpus = torch.cuda.device_count()
+    if num_gpus > 1 and world.local_rank >= num_gpus:
+        raise ConfigError(
+            f"{world.local_size} processes on a machine with {num_gpus} GPUs: start one a GPU, or "
+            "set runtime.device=cpu"
+        )
+    # Slurm may show each process its own GPU only.
+    device = torch.device("cuda", world.local_rank % num_gpus)
+    torch.cuda.set_device(device)
+    return device
+
+
+def forward_function(run: Run) -> nn.Module:
+    """The net, compiled if that is asked for, its gradients averaged over all processes."""
+    modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
+    net: nn.Module = run.net
+    if (wanted := run.config.runtime.compile) in modes:
+        torch.compiler.reset()  # after eight other nets in this process it would not compile
+        # It knows no functions with such a backward pass. (To say so where that is defined would
+        # load the compiler, a second's work, with every run.)
+        run.net.through_segments = torch.compiler.disable(through_segments)
+        net = cast(nn.Module, torch.compile(net, mode=modes[wanted]))
+    if run.world.size == 1:
+        return net
+    with warnings.catch_warnings():
+        # Later versions of torch have another name for broadcast_buffers, too.
+        warnings.filterwarnings("ignore", ".*broadcast_buffers")
+        return DistributedDataParallel(
+            net,
+            device_ids=[run.device] if run.device.type == "cuda" else None,
+            broadcast_buffers=False,  # running statistics are averaged when they are needed
+            gradient_as_bucket_view=True,
+            static_graph=True,
+        )

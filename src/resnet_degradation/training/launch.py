@@ -1,0 +1,254 @@
+"""Training in several processes on this machine, started by torch's elastic launcher."""
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from resnet_degradation.config.identity import run_folder, run_name
+from resnet_degradation.config.schema import Config
+from resnet_degradation.config.validate import check_processes
+from resnet_degradation.console.progress import RunProgress, Silence, Terminal, View
+from resnet_degradation.records.lock import signal_runs
+from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.summary import is_finished
+from resnet_degradation.system.encoding import ascii_fallback
+from resnet_degradation.system.errors import (
+    ConfigError,
+    LostContactError,
+    PeerFailedError,
+    Stopped,
+    UserError,
+    explain,
+    one_line_warnings,
+)
+from resnet_degradation.system.os_signals import (
+    ENDING,
+    REQUEUING,
+    SAVING,
+    end_on_signals,
+    hand_on,
+    handling,
+    requeuing,
+)
+from resnet_degradation.system.process import place, rank
+
+# What the elastic launcher handles, and does not give back.
+FOR_AGENT = [*ENDING, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
+
+# Seconds that workers may take to save the run when they are asked to end.
+PATIENCE = 120
+
+# A worker that lost another one ends this many seconds later: so the other one is found first.
+GRACE = 1.0
+
+
+class Outcome(NamedTuple):
+    """Why a worker ended early: an exit code, and what is to be said of it, if anything."""
+
+    exit_code: int
+    message: str
+
+
+def train_on_devices(config: Config, progress: View) -> Path:
+    """Train in this process, or in so many workers as `runtime.devices` says; see `train`.
+
+    A worker shows progress by itself, unless it is to be quiet. If a job of a cluster is asked to
+    make room, it is queued again, once the run is saved.
+    """
+    folder = run_folder(config)
+    try:
+        if place() is None and (count := num_processes(config)) > 1 and not is_finished(folder):
+            check_processes(config, count)
+            check_devices(config, count)
+            launch(config, count, quiet=isinstance(progress, Silence))
+            return folder
+        from resnet_degradation.training.session import train  # what a launcher can do without
+
+        return train(config, progress)
+    except Stopped as stop:
+        hand_on(stop.exit_code - 128)
+        raise
+
+
+def num_processes(config: Config) -> int:
+    """How many processes `runtime.devices` asks for; auto is one a GPU, or one on a CPU."""
+    devices = config.runtime.devices
+    if devices != "auto":
+        return int(devices)
+    return 1 if config.runtime.device == "cpu" else max(1, torch.cuda.device_count())
+
+
+def check_devices(config: Config, count: int) -> None:
+    """Raise ConfigError if there are fewer GPUs than processes that want one each."""
+    num_gpus = 0 if config.runtime.device == "cpu" else torch.cuda.device_count()
+    if 0 < num_gpus < count:
+        raise ConfigError(
+            f"runtime.devices={count}, but there are {num_gpus} GPUs here: give {num_gpus}, or "
+            "runtime.device=cpu"
+        )
+
+
+def launch(config: Config, count: int, quiet: bool = False) -> None:
+    """Train in `count` workers. Raises what ended them: UserError, or Stopped on a signal.
+
+    If workers die, all are started again from the last checkpoint, `runtime.max_restarts` times.
+    """
+    folder = run_folder(config)
+
+    asked_for_room: list[int] = []
+
+    def save(number: int, _frame: object) -> None:
+        signal_runs([config], number)
+
+    def make_room(number: int, _frame: object) -> None:
+        asked_for_room.append(number)
+        raise SignalException("asked to make room", signal.SIGTERM)
+
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in FOR_AGENT}
+    handlers |= {SAVING: save} if SAVING is not None else {}
+    handlers |= dict.fromkeys(requeuing(), make_room)
+    with (
+        TemporaryDirectory(prefix="resnet-train-") as logs,
+        torch_kept_quiet(),
+        handling(handlers),
+    ):
+        settings = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=config.runtime.max_restarts,
+            monitor_interval=0.2,
+            logs_specs=DefaultLogsSpecs(log_dir=logs),
+        )
+        # Who ignores a signal (nohup) goes on doing so; and saving may take its time.
+        heard = [n.name for n in FOR_AGENT if signal.getsignal(n) is not signal.SIG_IGN]
+        for name, value in (("signals_to_handle", ",".join(heard)), ("shutdown_timeout", PATIENCE)):
+            if hasattr(settings, name):  # by the version of torch
+                setattr(settings, name, value)
+        try:
+            outcomes: dict[int, Outcome | None] = elastic_launch(settings, work)(config, quiet)
+        except SignalException as error:
+            number = asked_for_room[0] if asked_for_room else int(error.sigval)
+            raise Stopped(number, f"{run_name(config)} stopped. {how_to_go_on(folder)}") from None
+        except ChildFailedError as error:
+            raise _died(*error.get_first_failure(), folder) from None
+    ended = [outcome for outcome in outcomes.values() if outcome is not None]
+    if ended:
+        outcome = max(ended, key=lambda each: (each.exit_code > 128, bool(each.message)))
+        if outcome.exit_code > 128:
+            raise Stopped(outcome.exit_code - 128, outcome.message)
+        failure = UserError(outcome.message)
+        failure.exit_code = outcome.exit_code
+        raise failure
+
+
+def work(config: Config, quiet: bool) -> Outcome | None:
+    """What a worker does; it returns why it ended early, so that it is not started again."""
+    ascii_fallback()
+    one_line_warnings()
+    end_on_signals()
+    for number in REQUEUING:  # Slurm sends it to all processes of a job: it is for the launcher
+        signal.signal(number, signal.SIG_IGN)
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    if restarts > 0 and rank() == 0:
+        warnings.warn(
+            f"a process of {run_name(config)} died: all are started again "
+            f"({restarts} of runtime.max_restarts={config.runtime.max_restarts})",
+            stacklevel=1,
+        )
+    try:
+        from resnet_degradation.training.session import train
+
+        train(config, Silence() if quiet else RunProgress(Terminal()))
+    except Stopped as stop:
+        outcome, seconds = Outcome(stop.exit_code, stop.message), GRACE
+    except PeerFailedError as error:
+        outcome, seconds = Outcome(error.exit_code, ""), config.runtime.timeout
+    except LostContactError as error:
+        leave_if_told(error.exit_code)
+        time.sleep(GRACE)
+        raise
+    except Exception as error:
+        if (message := explain(error)) is None:
+            raise
+        prefix = f"rank {rank()}: " if rank() > 0 else ""
+        code = error.exit_code if isinstance(error, UserError) else UserError.exit_code
+        outcome, seconds = Outcome(code, prefix + message), config.runtime.timeout
+    else:
+        return None
+    # The others learn of it when what is left of the run, and with it the connection, is gone.
+    gc.collect()
+    # The launcher awaits the outcomes of all; but not if it is being stopped, or one never comes.
+    leave_if_told(outcome.exit_code)
+    leave_later(outcome.exit_code, seconds)
+    return outcome
+
+
+def leave_later(code: int, seconds: float) -> None:
+    """End this process after so many seconds, if it did not end before."""
+    timer = threading.Timer(seconds, os._exit, [code])
+    timer.daemon = True
+    timer.start()
+
+
+def leave_if_told(code: int) -> None:
+    """End this process without a word on any signal that asks for its end."""
+    for number in ENDING:
+        signal.signal(number, lambda *_: os._exit(code))
+
+
+@contextmanager
+def torch_kept_quiet() -> Iterator[None]:
+    """Keep back what torch logs of workers that end: one line of ours says it."""
+    level, disabled = os.environ.get("TORCH_CPP_LOG_LEVEL"), logging.root.manager.disable
+    os.environ["TORCH_CPP_LOG_LEVEL"] = level or "ERROR"  # for the workers
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+        if level is None:
+            del os.environ["TORCH_CPP_LOG_LEVEL"]
+
+
+def how_to_go_on(folder: Path) -> str:
+    """Where the same command goes on from."""
+    saved = last_checkpoint(folder)
+    return f"The same command goes on from iteration {saved:,}" if saved else "Nothing was saved"
+
+
+def _died(number: int, failure: ProcessFailure, folder: Path) -> UserError:
+    """The error of workers of which the one of rank `number` was the first to die."""
+    told, code = failure.error_file_data["message"], failure.exitcode
+    if isinstance(told, dict):
+        name, _, message = told["message"].partition(": ")
+        if name == LostContactError.__name__:
+            return LostContactError(message)
+        print(told["extraInfo"]["py_callstack"], file=sys.stderr)
+        what = f"rank {number} failed by a bug, {name}"
+    else:  # it could say nothing any more
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        what = f"rank {number} (process {failure.pid}) {how}"
+    error = UserError(f"{what}. {how_to_go_on(folder)}")
+    error.exit_code = 1
+    return error

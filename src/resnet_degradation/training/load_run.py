@@ -1,0 +1,94 @@
+"""A net as its run left it, with the images of the run: for testing and for inspection."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from resnet_degradation.config.resolve import settle
+from resnet_degradation.config.schema import Config, RuntimeConfig
+from resnet_degradation.console.progress import Report, no_report
+from resnet_degradation.data.batches import Batches
+from resnet_degradation.data.build import find_images, make_batches
+from resnet_degradation.data.dataset import Source, evenly_spaced
+from resnet_degradation.nets.build import make_net
+from resnet_degradation.nets.resnet import ResNet
+from resnet_degradation.nets.weights import assign
+from resnet_degradation.records.checkpoint import Checkpoint, load_checkpoint
+from resnet_degradation.records.run_folder import read_config
+from resnet_degradation.system.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A net with the weights of its run's last checkpoint, and its images; nothing is written."""
+
+    config: Config
+    folder: Path
+    iteration: int
+    net: ResNet
+    batches: Batches
+
+
+def config_of_run(folder: Path, runtime: RuntimeConfig, root: str | None = None) -> Config:
+    """The configuration of a run as it is to be looked at here.
+
+    root: where its images are, if not where they were. Raises UserError if it is no run's folder.
+    """
+    config = read_config(folder)
+    data = config.data if root is None else replace(config.data, root=root)
+    # The run's precision says how it was trained, and belongs to its identity.
+    runtime = replace(runtime, precision=config.runtime.precision)
+    # The file of its initial weights is not needed, and may be gone.
+    settled = settle(replace(config, data=data, runtime=runtime, weights=None, weights_digest=None))
+    return replace(settled, weights=config.weights, weights_digest=config.weights_digest)
+
+
+def last_state(folder: Path) -> Checkpoint:
+    """The last checkpoint of a run; raises CheckpointError if it has none."""
+    checkpoint = load_checkpoint(folder)
+    if checkpoint is None:
+        raise CheckpointError(
+            f"{folder} has no checkpoint: name a run whose checkpoints were not deleted, or repeat "
+            "it"
+        )
+    return checkpoint
+
+
+def batches_to_look_at(
+    config: Config, source: Source, device: torch.device, report: Report = no_report
+) -> Batches:
+    """A run's images, whose colours are not changed and so need not be known."""
+    plain = replace(config, recipe=replace(config.recipe, colour_std=0.0))
+    return make_batches(source, plain, device, report=report)
+
+
+def _fewer_held_out(source: Source, at_most: int) -> Source:
+    """A source with so many held-out images of a split or fewer, spread evenly over it."""
+    fewer = {
+        name: images.subset(evenly_spaced(len(images), at_most))
+        for name, images in source.held_out.items()
+    }
+    return replace(source, held_out=fewer)
+
+
+def load_trained(
+    folder: Path,
+    runtime: RuntimeConfig,
+    device: torch.device,
+    num_held_out: int,
+    report: Report = no_report,
+) -> Trained:
+    """The net of a run after its last checkpoint, in evaluation mode.
+
+    num_held_out: how many images of each held-out split there are to be at most.
+
+    Raises UserError if there is no such run, no checkpoint of it, or if its images are not there.
+    """
+    config, checkpoint = config_of_run(folder, runtime), last_state(folder)
+    source = _fewer_held_out(find_images(config, report), num_held_out)
+    net = make_net(config, len(source.classes), initialised=False)
+    assign(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
+    net.to(device).to(memory_format=torch.channels_last).eval()
+    batches = batches_to_look_at(config, source, device, report)
+    return Trained(config, folder, checkpoint.iteration, net, batches)

@@ -1,0 +1,135 @@
+"""Everything that a run consists of, built from its configuration or from its checkpoint."""
+
+import warnings
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_degradation.config.schema import Config
+from resnet_degradation.data.batches import Batch, Batches
+from resnet_degradation.distributed.running_statistics import RunningStatistics
+from resnet_degradation.distributed.world import World
+from resnet_degradation.nets.resnet import ResNet
+from resnet_degradation.records.checkpoint import (
+    Checkpoint,
+    first_difference,
+    other_version,
+    save_checkpoint,
+)
+from resnet_degradation.records.metrics import COLUMNS, Row, format_row, parse_row
+from resnet_degradation.records.run_folder import checkpoint_files
+from resnet_degradation.system.errors import CheckpointError
+from resnet_degradation.training.plan import Plan
+from resnet_degradation.training.running_error import Meter
+from resnet_degradation.training.schedule import Schedule
+from resnet_degradation.training.throughput import Feed
+from resnet_degradation.training.timer import Clock
+from resnet_degradation.training.warm_start import Extension
+
+
+@dataclass
+class Run:
+    """One run after `start` updates."""
+
+    config: Config
+    name: str
+    folder: Path
+    device: torch.device
+    world: World
+    batches: Batches
+    classes: list[str]
+    skipped: list[tuple[str, str]]  # unreadable images: the split each was in, and the reason
+    plan: Plan
+    net: ResNet
+    statistics: RunningStatistics
+    multiply_adds: int  # of one image
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler  # of the loss in fp16; it does nothing in other precisions
+    schedule: Schedule
+    meter: Meter
+    clock: Clock
+    feed: Feed
+    start: int
+    rows: list[Row]  # the record so far
+    identity: dict[str, Any]  # what has to be the same to go on from a checkpoint
+    begun: dict[str, Any]  # where the run was begun
+    first_batch: Batch | None = None  # once it was looked at
+    extension: Extension | None = None  # if it just began as a shallower net that was extended
+    layout: str | None = None  # of the file whose weights it just began with
+
+    def parts(self) -> dict[str, Any]:
+        """What has a state that continuing exactly needs; the data needs only the iteration."""
+        return {
+            "net": self.net,
+            "statistics": self.statistics,  # after those of the net, which they replace
+            "optimizer": self.optimizer,
+            "scaler": self.scaler,
+            "schedule": self.schedule,
+            "meter": self.meter,
+            "clock": self.clock,
+        }
+
+    def probe(self) -> Batch:
+        """This process's part of the run's first batch, to look at the net by."""
+        if self.first_batch is not None:
+            return self.first_batch
+        with closing(self.batches.training(0, 1)) as batches:
+            batch = next(batches)
+        if self.plan.signals_every is not None:  # or it is not looked at again
+            self.first_batch = batch
+        return batch
+
+    def save(self, done: int) -> None:
+        """Write a checkpoint after `done` updates, of which nothing is measured yet."""
+        with self.statistics.averaged():
+            states = {name: part.state_dict() for name, part in self.parts().items()}
+            rows = [format_row(row) for row in self.rows]
+            if self.world.is_main:
+                save_checkpoint(
+                    self.folder, Checkpoint(done, self.identity, states, rows, self.begun)
+                )
+
+    def take_up(self, checkpoint: Checkpoint) -> None:
+        """Be as the checkpoint's run was.
+
+        Raises CheckpointError if it is of another run, or another version wrote it.
+        """
+        problem = first_difference(checkpoint.belongs_to, self.identity)
+        if problem is None:
+            parts = self.parts()
+            if checkpoint.parts.keys() != parts.keys():  # each holds something that counts
+                raise other_version(self.folder)
+            try:
+                for name, part in parts.items():
+                    part.load_state_dict(checkpoint.parts[name])
+                self.rows = [
+                    parse_row(dict(zip(COLUMNS, cells, strict=True))) for cells in checkpoint.rows
+                ]
+            except RuntimeError as error:  # the code of a custom block was changed
+                problem = str(error).strip().splitlines()[-1].strip()
+            except (KeyError, TypeError, ValueError) as error:
+                raise other_version(self.folder) from error
+        if problem is not None:
+            raise CheckpointError(
+                f"the checkpoints in {self.folder} are of another run: {problem}. "
+                f"Restore what was changed, or move {self.folder} away to start anew"
+            )
+        if difference := first_difference(checkpoint.begun, self.begun, default="unknown"):
+            warnings.warn(
+                f"{self.name} goes on under other conditions than it was begun under, so results "
+                f"will differ a little: {difference}",
+                stacklevel=2,
+            )
+        self.begun = checkpoint.begun
+        self.start = checkpoint.iteration
+
+
+def last_good(run: Run) -> str:
+    """Which checkpoint a run can be continued from, in words."""
+    files = checkpoint_files(run.folder)
+    if not files:
+        return "It has no checkpoint yet"
+    return f"Its last good checkpoint is {files[0].name}, in {run.folder}"

@@ -1,0 +1,144 @@
+"""A deep plain net that begins with a shallow one's solution: its added layers are identities.
+
+This carries out the paper's argument (section 1) that a deeper net need not train worse.
+"""
+
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+
+from resnet_degradation.config.architectures import Family
+from resnet_degradation.config.identity import net_name, run_folder, shallow_config
+from resnet_degradation.config.resolve import default_warmup
+from resnet_degradation.config.schema import Config
+from resnet_degradation.console.progress import Report
+from resnet_degradation.data.batches import Batches
+from resnet_degradation.distributed.world import World
+from resnet_degradation.nets.build import make_net
+from resnet_degradation.nets.identity_extension import extend
+from resnet_degradation.nets.resnet import ResNet
+from resnet_degradation.probes.errors import held_out_errors
+from resnet_degradation.records.checkpoint import load_checkpoint
+from resnet_degradation.records.summary import is_finished
+from resnet_degradation.system.errors import CheckpointError
+
+# Batches of training images over which the statistics of the added layers are measured, and both
+# nets are compared; an epoch, if that is shorter.
+MOST_BATCHES = 100
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Errors in percent of a net in evaluation mode: on training images, and held-out ones."""
+
+    train_error: float
+    held_out_errors: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A shallow net and the deep one that was made of it, before the deep one is trained on."""
+
+    shallow_net: str
+    deep_net: str
+    shallow: Compared
+    deep: Compared
+    largest_difference: float  # between scores of both, over the training images
+    largest_score: float
+    num_train_images: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.deep_net} begins with the solution of {self.shallow_net}: training error "
+            f"{self.deep.train_error:.2f} % and {self.shallow.train_error:.2f} % on the same "
+            f"{self.num_train_images:,} images, scores that differ by at most "
+            f"{self.largest_difference:.1e} (the largest is {self.largest_score:.1f})"
+        )
+
+    def told(self) -> dict[str, Any]:
+        """All of it by names, for a JSON file."""
+        return asdict(self)
+
+
+def extend_shallow(
+    config: Config,
+    deep: ResNet,
+    batches: Batches,
+    num_batches: int,
+    world: World,
+    report: Report,
+) -> Extension:
+    """Give a run's net the solution of the shallower one that its configuration names.
+
+    num_batches: of training images in an epoch. Raises CheckpointError if the shallower net is not
+    trained yet.
+    """
+    num_batches = min(num_batches, MOST_BATCHES)
+    shallower = shallow_config(config)
+    state = world.from_main(lambda: _solution(config, shallower))
+    shallow = make_net(shallower, batches.num_classes, initialised=False)
+    shallow.load_state_dict(state)
+    shallow.to(next(deep.parameters()).device).to(memory_format=torch.channels_last)
+    with closing(batches.training(0, num_batches)) as training:
+        extend(shallow, deep, (images for images, _ in training))
+    # Each process measured the statistics of its own part of the batches: there is to be one net.
+    deep.load_state_dict(
+        world.from_main(lambda: {k: v.cpu() for k, v in deep.state_dict().items()})
+    )
+    names = (net_name(shallower), net_name(config))
+    return _compare(names, (shallow, deep), batches, num_batches, world, report)
+
+
+def _solution(config: Config, shallow: Config) -> dict[str, Any]:
+    folder = run_folder(shallow)
+    checkpoint = load_checkpoint(folder) if is_finished(folder) else None
+    if checkpoint is None:
+        warmup = shallow.recipe.warmup
+        usual = default_warmup(shallow.depth, cast(Family, shallow.family))
+        # A deep net that has a warm-up begins with a shallow one that had it, too.
+        given = "" if warmup == usual else f" recipe.warmup={warmup}"
+        study = "" if given else " (resnet-study study=constructed does both)"
+        raise CheckpointError(
+            f"{net_name(config)} begins with the finished run {folder}, which is not there with "
+            f"its checkpoint: give the same command with depth={shallow.depth}{given} and without "
+            f"extends first{study}; where only the checkpoint is missing, delete that folder's "
+            "summary.json before"
+        )
+    net: dict[str, Any] = checkpoint.parts["net"]
+    return net
+
+
+@torch.no_grad()
+def _compare(
+    names: tuple[str, str],
+    nets: tuple[ResNet, ResNet],
+    batches: Batches,
+    num_batches: int,
+    world: World,
+    report: Report,
+) -> Extension:
+    """Both nets in evaluation mode on the same images; they are left in training mode."""
+    wrong, num_images, difference, largest = [0, 0], 0, 0.0, 0.0
+    for net in nets:
+        net.eval()
+    with closing(batches.training(0, num_batches)) as training:
+        for done, (images, labels) in enumerate(training, 1):
+            scores = [net(images) for net in nets]
+            for i, of_net in enumerate(scores):
+                wrong[i] += int((of_net.argmax(dim=1) != labels).sum())
+            num_images += len(labels)
+            difference = max(difference, float((scores[0] - scores[1]).abs().max()))
+            largest = max(largest, float(scores[0].abs().max()))
+            report("comparing with the shallower net", done, num_batches)
+    counts = world.sum(torch.tensor([*wrong, num_images])).tolist()
+    *wrong, num_images = counts
+    difference, largest = (-world.least(torch.tensor([-difference, -largest]))).tolist()
+    compared = [
+        Compared(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
+        for i, net in enumerate(nets)
+    ]
+    for net in nets:
+        net.train()
+    return Extension(*names, compared[0], compared[1], difference, largest, num_images)

@@ -1,0 +1,109 @@
+"""Paths on the command line are read as they are typed, whatever their characters."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.studies import untimed_record
+
+from resnet_degradation.config.arguments import paths_as_typed, quoted
+from resnet_degradation.config.schema import Config, InspectionConfig, StudyRunConfig
+from resnet_degradation.system.errors import ConfigError
+
+BIN = Path(sys.executable).parent
+NAMES = [
+    "fotos-ü", "cats (1)", "it's", "a#b", "a=b", "a,b", "${x}", "$HOME", "end ", "back\\slash",
+    "[brackets]", "{braces}", "\N{SMILING FACE WITH OPEN MOUTH}", "a: b", "100%", 'say "x"', "123",
+]  # fmt: skip
+TINY = (
+    "depth=8", "width=0.25", "data=folder", "data.image_size=8", "recipe.iterations=2",
+    "recipe.batch_size=4", "recipe.pad=1", "runtime.num_workers=0", "runtime.num_threads=1",
+)  # fmt: skip
+
+
+def call(cwd: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(BIN / name), *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("sweep", [(), ("-m",)])
+def test_hydra_reads_a_path_that_is_there_as_it_is_typed(
+    name: str, sweep: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    changed = paths_as_typed([*sweep, f"data.root={name}", f"output_dir={name}"], Config)
+    for override in OverridesParser.create().parse_overrides(changed[len(sweep) :]):
+        assert not override.is_sweep_override()
+        read = OmegaConf.create({"path": override.value()})
+        assert str(read.path) == name
+
+
+def test_paths_that_need_no_quotes_are_left_alone(tmp_path: Path) -> None:
+    arguments = ["data.root=/data/imagenet", "output_dir=out/a-b_c.d", "depth=20", "-m"]
+    assert paths_as_typed(arguments, Config) == arguments
+
+
+def test_a_path_that_is_not_there_is_shown_in_quotes() -> None:
+    with pytest.raises(ConfigError, match=r"""is not there.*as 'data.root="cats \(1\)"'"""):
+        paths_as_typed(["data.root=cats (1)"], Config)
+    with pytest.raises(ConfigError, match=r"names several values.*or, if it is one path"):
+        paths_as_typed(["data.root=a,b"], Config)
+
+
+def test_a_list_of_runs_may_hold_names_with_commas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b", "c"):
+        (tmp_path / name).mkdir()
+    assert paths_as_typed(["run=[a,b,c]"], InspectionConfig) == [f"run=[{quoted('a,b')},c]"]
+
+
+def test_the_time_in_a_path_is_taken_once() -> None:
+    (changed,) = paths_as_typed(["output_dir=out/${now:%Y}"], StudyRunConfig)
+    assert changed.startswith("output_dir=out/2")
+    assert "now" not in changed
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["fotos-ü", "cats (1), it's a=b#c ${x}"])
+def test_a_run_is_trained_tested_and_inspected_in_folders_of_any_name(
+    name: str, tmp_path: Path, digits_folder: "object"
+) -> None:
+    assert callable(digits_folder)
+    images = digits_folder(size=8)
+    images.rename(tmp_path / name)
+    done = call(tmp_path, "resnet-train", f"data.root={name}", "output_dir=out", *TINY)
+    assert (done.returncode, done.stderr) == (0, "")
+    (folder,) = (tmp_path / "out").glob(f"{name}/*/metrics.csv")
+    assert len(untimed_record(folder.parent)) > 0
+    run = f"run={folder.parent.relative_to(tmp_path)}"
+    for command in ("resnet-eval", "resnet-inspect"):
+        done = call(tmp_path, command, run, "runtime.num_threads=1")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.long
+def test_a_launched_study_resolves_its_paths_once(tmp_path: Path, digits_folder: "object") -> None:
+    assert callable(digits_folder)
+    digits_folder(size=8)
+    done = call(
+        tmp_path,
+        "resnet-study",
+        "study.nets=[{depth: 8, residual: false}, {depth: 8, residual: true}]",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=1",
+        "data.root=images",
+        "output_dir=out/${now:%H%M%S}",
+        *TINY[1:],
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    (outputs,) = (tmp_path / "out").iterdir()
+    assert len([*outputs.glob("images/*/summary.json")]) == 2

@@ -1,0 +1,252 @@
+"""What a configuration may be, what it means, and what names a run."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, reject
+from hypothesis import strategies as st
+
+from resnet_degradation.config.durations import (
+    LONGEST,
+    Duration,
+    normal_duration,
+    parse_duration,
+    to_iterations,
+)
+from resnet_degradation.config.identity import digest, identity, net_name, run_folder
+from resnet_degradation.config.schema import Config
+from resnet_degradation.system.errors import ConfigError
+
+Settled = Callable[..., Config]
+
+
+def test_the_cifar_recipe_is_the_papers(settled: Settled) -> None:
+    recipe = settled("data=cifar10", "depth=56").recipe
+    assert (recipe.iterations, recipe.batch_size, recipe.lr) == (64_000, 128, 0.1)
+    assert (recipe.momentum, recipe.weight_decay, recipe.gamma) == (0.9, 1e-4, 0.1)
+    assert (recipe.milestones, recipe.pad, recipe.mirror) == ([0.5, 0.75], 4, True)
+    assert recipe.warmup == "never"
+
+
+@pytest.mark.parametrize(("depth", "warmup"), [(56, "never"), (110, "always"), (1202, "always")])
+def test_depth_110_and_beyond_warms_up(settled: Settled, depth: int, warmup: str) -> None:
+    recipe = settled("data=cifar10", f"depth={depth}").recipe
+    assert (recipe.warmup, recipe.warmup_lr, recipe.warmup_until) == (warmup, 0.01, 80)
+
+
+def test_the_imagenet_recipe_is_the_papers(settled: Settled) -> None:
+    config = settled("data=imagenet", "depth=34")
+    recipe = config.recipe
+    assert (recipe.iterations, recipe.batch_size, recipe.lr) == (600_000, 256, 0.1)
+    assert (recipe.schedule, recipe.gamma, recipe.weight_decay) == ("plateau", 0.1, 1e-4)
+    assert (recipe.scale, config.data.image_size) == ([256, 480], 224)
+    assert (recipe.mirror, recipe.colour_std, config.data.mean) == (True, 0.1, "pixel")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "family"),
+    [
+        (["depth=20"], "cifar"),
+        (["depth=34"], "imagenet"),
+        (["depth=50"], "cifar"),
+        (["depth=50", "family=imagenet"], "imagenet"),
+        (["depth=50", "data=cifar10"], "cifar"),
+        (["depth=50", "data=imagenet"], "imagenet"),
+        (["depth=152", "data=folder"], "cifar"),
+        (["depth=18", "data=cifar10", "family=imagenet"], "imagenet"),
+    ],
+)
+def test_data_and_depth_decide_the_family(
+    settled: Settled, overrides: list[str], family: str
+) -> None:
+    assert settled(*overrides).family == family
+
+
+@pytest.mark.parametrize(
+    ("overrides", "shortcut"),
+    [
+        (["depth=20"], "A"),
+        (["depth=34"], "A"),
+        (["depth=101"], "B"),
+        (["depth=34", "shortcut=C"], "C"),
+        (["depth=34", "residual=false", "shortcut=C"], None),
+    ],
+)
+def test_the_shortcut_is_the_papers_unless_given(
+    settled: Settled, overrides: list[str], shortcut: str | None
+) -> None:
+    assert settled(*overrides).shortcut == shortcut
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("depth=21", "6n\\+2, such as 20, 32.*18, 34, 50, 101, 152"),
+        ("shortcut=D", "shortcut=D is not valid: choose A, B, C"),
+        ("recipe.lr=-1", "recipe.lr"),
+        ("recipe.lr=nan", "recipe.lr"),
+        ("recipe.batch_size=1", "recipe.batch_size"),
+        ("recipe.iterations=1.5", r"recipe\.iterations=1\.5 is no duration"),
+        ("recipe.iterations=1e20ep", "is no duration"),
+        ("recipe.iterations=0", "recipe.iterations=0 is no duration"),
+        ("recipe.iterations=90epochen", "recipe.iterations=90epochen is no duration"),
+        ("runtime.log_every=0", "runtime.log_every"),
+        ("recipe.milestones=[0.5,-3]", "recipe.milestones"),
+        ("data.validation_fraction=1", "data.validation_fraction"),
+        ("data.image_size=4", "data.image_size"),
+        ("recipe.pad=99", "recipe.pad"),
+        ("recipe.scale=[8,10]", "recipe.scale"),
+        ("recipe.colour_std=0.1", "recipe.colour_std"),
+        ("runtime.devices=0", "runtime.devices"),
+        (
+            "runtime.precision=fp8",
+            "choose fp32, tf32, bf16, fp16",
+        ),
+        ("seed=-1", "seed"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(settled: Settled, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settled(override)
+
+
+def test_a_family_that_lacks_the_depth_is_refused_with_its_depths(settled: Settled) -> None:
+    with pytest.raises(ConfigError, match=r"depth=34 .*cifar family: 6n\+2"):
+        settled("data=cifar10", "depth=34")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "runtime.num_threads=1",
+        "runtime.num_workers=0",
+        "runtime.log_every=7",
+        "runtime.eval_every=2ep",
+        "runtime.checkpoint_every=9",
+        "runtime.device=cpu",
+        "runtime.compile=net",
+        "data.download=false",
+        "output_dir=elsewhere",
+        "shortcut=A",
+        "family=cifar",
+        "recipe.warmup=never",
+        "recipe.warmup_lr=0.5",
+        "recipe.plateau_patience=9",
+        "recipe.iterations='300'",
+        "recipe.iterations=3e2",
+        "bottleneck_stride=3x3",
+        "family=",
+        "shortcut=",
+    ],
+)
+def test_what_changes_no_result_changes_no_identity(settled: Settled, override: str) -> None:
+    assert digest(settled(override)) == digest(settled())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "depth=32",
+        "residual=false",
+        "shortcut=B",
+        "seed=1",
+        "width=2",
+        "recipe.lr=0.03",
+        "recipe.iterations=301",
+        "recipe.warmup=always",
+        "recipe.mirror=true",
+        "data.image_size=20",
+        "data.mean=channel",
+        "data.validation_fraction=0.1",
+        "runtime.precision=bf16",
+    ],
+)
+def test_what_changes_results_changes_the_identity(settled: Settled, override: str) -> None:
+    assert digest(settled(override)) != digest(settled())
+
+
+def test_checksummed_data_is_the_same_wherever_it_lies(settled: Settled) -> None:
+    assert digest(settled("data=cifar10", "data.root=/a")) == digest(settled("data=cifar10"))
+    assert digest(settled("data=folder", "data.root=/a")) != digest(
+        settled("data=folder", "data.root=/b")
+    )
+
+
+def test_settings_at_their_default_are_not_part_of_the_identity(settled: Settled) -> None:
+    # So a later version can add a setting without renaming the runs of an earlier one.
+    assert "momentum" not in identity(settled())["recipe"]
+
+
+def test_run_folders_have_names_that_people_can_read(settled: Settled) -> None:
+    config = settled("depth=34", "residual=false", "seed=2")
+    folder = run_folder(config)
+    assert folder.parent == Path("outputs/digits")
+    assert folder.name == f"plain-34-seed2-{digest(config)}"
+    assert net_name(settled("depth=34", "shortcut=B")) == "ResNet-34-B"
+    assert net_name(settled("depth=50", "family=imagenet")) == "ResNet-50"
+
+
+def test_data_is_looked_for_where_the_environment_says(
+    settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESNET_DATA", "/somewhere")
+    assert settled("data=folder").data.root == "/somewhere"
+    assert settled("data=imagenet", "depth=18").data.root == "/somewhere/imagenet"
+    assert settled("data=folder", "data.root=/here").data.root == "/here"
+    assert settled("data=folder", "data.root=/a/../here/").data.root == "/here"
+
+
+def test_runs_are_kept_in_the_output_folder(
+    settled: Settled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder(settled("data=folder", "data.root=.."))
+    assert folder.parent == Path("outputs") / tmp_path.parent.name
+
+
+@given(epochs=st.integers(1, 500), images=st.integers(100, 2_000_000), batch=st.integers(2, 512))
+def test_epochs_are_images_over_batch_size_iterations(epochs: int, images: int, batch: int) -> None:
+    iterations = to_iterations(f"{epochs}ep", images, batch, "key")
+    assert abs(iterations - epochs * images / batch) <= 0.5 or iterations == 1
+
+
+epochs = st.floats(0, LONGEST, exclude_min=True)
+written_epochs = st.one_of(
+    st.builds("{!r}ep".format, epochs),
+    st.builds("{:g} epochs".format, epochs.map(lambda number: float(f"{number:g}"))),
+    st.builds("{}.{}e{}ep".format, st.integers(0, 99), st.integers(0, 99), st.integers(-9, 6)),
+)
+iterations = st.integers(1, int(LONGEST))
+
+
+@given(written_epochs | iterations | iterations.map(float) | iterations.map(str))
+@example("123.4567ep")
+@example("1000000ep")
+@example("1e+06ep")
+@example("0.00001ep")
+def test_a_duration_written_and_read_again_is_the_same(duration: Duration) -> None:
+    try:
+        meant = parse_duration(duration, "key")
+    except ConfigError:
+        reject()  # only what is accepted has to be the same
+    written = normal_duration(duration, "key")
+    assert parse_duration(written, "key") == meant
+    assert normal_duration(written, "key") == written
+    assert "e+" not in str(written)
+
+
+@given(digits=st.integers(1, 999_999), places=st.integers(0, 4))
+def test_durations_of_up_to_six_digits_are_written_as_in_earlier_versions(
+    digits: int, places: int
+) -> None:
+    """They are part of the identity of runs."""
+    epochs = float(Decimal(digits).scaleb(-places))
+    assert normal_duration(f"{epochs}ep", "key") == f"{epochs:g}ep"
+
+
+def test_a_length_in_epochs_is_not_rounded(settled: Settled) -> None:
+    assert settled("recipe.iterations=123.4567ep").recipe.iterations == "123.4567ep"
+    assert settled("recipe.iterations=1000000ep").recipe.iterations == "1000000ep"
+    assert digest(settled("recipe.iterations=90 epochs")) == "23729f09"

@@ -1,0 +1,471 @@
+"""Figures are drawn from files alone, name what they show, and look the same everywhere."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.ticker import LogFormatterMathtext
+from omegaconf import OmegaConf
+from support.studies import composed_study, quiet, study_of
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_degradation.config.identity import run_folder
+from resnet_degradation.config.resolve import settle
+from resnet_degradation.config.schema import Config, DataConfig, PanelConfig, RecipeConfig
+from resnet_degradation.figures.curve_data import Curve, NetCurves, load_curves
+from resnet_degradation.figures.curves import caption, plot_curves
+from resnet_degradation.figures.depths import load_depths, plot_depths
+from resnet_degradation.figures.drawing import Drawing, read_drawing
+from resnet_degradation.figures.labels import spread_out
+from resnet_degradation.figures.responses import load_responses
+from resnet_degradation.figures.style import COLOURS, colours, save_figure
+from resnet_degradation.nets.build import build_net, initialise
+from resnet_degradation.probes.responses import layer_responses
+from resnet_degradation.records.layers import read_responses
+from resnet_degradation.records.metrics import Row, read_metrics, write_metrics
+from resnet_degradation.records.run_folder import find_runs
+from resnet_degradation.studies.command import run_study
+from resnet_degradation.studies.results import read_result
+from resnet_degradation.system.errors import UserError
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "plot_curves.py"
+
+
+def plot(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_figures_are_drawn_from_the_record_alone(tmp_path: Path) -> None:
+    study = study_of(tmp_path, "study.figures=[curves,responses]", "study.dashed=true")
+    run_study(study, quiet())
+    files = sorted(file for file in study.folder.iterdir() if file.suffix != ".csv")
+    drawn = {file: file.read_bytes() for file in files}
+    assert len([file for file in files if file.suffix in (".png", ".svg", ".pdf")]) == 6
+    for pattern in ("*.pt", "events.out.tfevents.*"):
+        for file in tmp_path.rglob(pattern):
+            file.unlink()
+    run_study(study, quiet())
+    for file, content in drawn.items():
+        assert file.read_bytes() == content, file
+    done = plot(study.folder, "--output", tmp_path / "again")
+    assert done.stdout.split() == [str(tmp_path / f"again.{end}") for end in ("png", "svg", "pdf")]
+    for end in ("png", "svg", "pdf"):
+        again = (tmp_path / f"again.{end}").read_bytes()
+        assert again == drawn[study.folder / f"curves.{end}"]
+
+
+def test_a_run_named_twice_is_drawn_once(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    run_study(study, quiet())
+    folders = find_runs(study.folder) + find_runs(tmp_path / "outputs" / "digits")
+    assert [net.num_seeds for net in load_curves(folders)] == [1] * 4
+
+
+def test_runs_without_a_common_iteration_cannot_be_averaged(tmp_path: Path) -> None:
+    for seed, interval in ((0, 5), (1, 4)):
+        study = study_of(tmp_path, f"seeds=[{seed}]", "recipe.iterations=6")
+        run_study(study, quiet())
+        for run in study.runs:
+            rows = [row for row in read_metrics(run_folder(run)) if row.iteration == interval + 1]
+            write_metrics(run_folder(run), rows or read_metrics(run_folder(run))[:1])
+    with pytest.raises(UserError, match="no recorded iteration in common"):
+        load_curves(find_runs(tmp_path / "outputs"))
+
+
+def test_a_damaged_index_is_named(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(UserError, match=r"study\.json is no index of a study"):
+        find_runs(tmp_path)
+    with pytest.raises(UserError, match=r"study\.json is no index of a study"):
+        read_drawing(tmp_path)
+
+
+def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path: Path) -> None:
+    study = study_of(tmp_path, "seeds=[0,1,2]")
+    run_study(study, quiet())
+    nets = load_curves(find_runs(study.folder))
+    assert [net.num_seeds for net in nets] == [3] * 4
+    plain = nets[0]
+    runs = [read_metrics(read_result(run).folder) for run in study.runs if run.depth == 8][0::2]
+    errors = [rows[-1].train_error for rows in runs]
+    assert plain.train.mean[-1] == pytest.approx(np.mean(errors))
+    assert plain.train.spread[-1] == pytest.approx(np.std(errors, ddof=1))
+    assert plain.train.x.tolist() == [2, 4, 6]
+    assert plain.held_out_name == "validation"
+    told = caption(nets)
+    for part in ("digits 8x8", "6 iterations of 32 images", "rate 0.01", "50% and 75%", "3 seeds"):
+        assert part in told
+    (smoothed, *_) = load_curves(find_runs(study.folder), x="epoch", smooth=2)
+    last_two = [[row.train_error for row in rows[-2:]] for rows in runs]
+    assert smoothed.train.mean[-1] == pytest.approx(np.mean(last_two))
+    assert smoothed.train.x[-1] == pytest.approx(6 * 32 / 1437)
+    assert smoothed.held_out.mean.tolist() == plain.held_out.mean.tolist()
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -> None:
+    for rate in ("0.01", "0.02"):
+        run_study(study_of(tmp_path, f"recipe.lr={rate}"), quiet())
+    nets = load_curves(find_runs(tmp_path / "outputs"))
+    assert len(nets) == 8
+    twins = [net for net in nets if net.config.depth == 8 and net.config.residual]
+    assert {net.name for net in twins} == {
+        "ResNet-8-width0.5 (lr 0.01)",
+        "ResNet-8-width0.5 (lr 0.02)",
+    }
+    assert len(set(colours([net.config for net in twins]))) == 2
+
+
+def test_series_over_depth_that_differ_in_more_tell_in_what(tmp_path: Path) -> None:
+    run_study(study_of(tmp_path), quiet())
+    nets = "[{depth: 8, residual: true, shortcut: B}, {depth: 8, residual: false, width: 1}]"
+    run_study(study_of(tmp_path, f"study.nets={nets}"), quiet())
+    series = load_depths(find_runs(tmp_path / "outputs"))
+    assert {one.name: one.depths.tolist() for one in series} == {
+        "plain nets (width 0.5)": [8, 14],
+        "plain nets (width 1.0)": [8],
+        "residual nets (shortcut A)": [8, 14],
+        "residual nets (shortcut B)": [8],
+    }
+
+
+def finished_run(folder: Path, error: float, *, cifar: bool = True, **settings: object) -> Path:
+    """A run folder with what a figure over depth reads of it."""
+    folder.mkdir(parents=True)
+    data = DataConfig("cifar10", families=["cifar" if cifar else "imagenet"])
+    config = settle(Config(data=data, **settings))  # type: ignore[arg-type]
+    OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    errors = {"train_error": error, "val_error": None, "test_error": error}
+    summary = {"final_errors_percent": errors, "final_train_images": 1000}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def warm_up(when: str) -> RecipeConfig:
+    return RecipeConfig(warmup=when)
+
+
+def test_a_warm_up_from_110_layers_on_splits_no_series_and_is_mentioned(tmp_path: Path) -> None:
+    folders = [
+        finished_run(tmp_path / f"{depth}{residual}", depth / 2, depth=depth, residual=residual)
+        for depth in (110, 20, 56)
+        for residual in (False, True)
+    ]
+    series = load_depths(folders)
+    assert {one.name: one.depths.tolist() for one in series} == {
+        "plain nets": [20, 56, 110],
+        "residual nets": [20, 56, 110],
+    }
+    assert series[0].mean().tolist() == [10, 28, 55]
+    (caption,) = (text.get_text() for text in plot_depths(series).texts)
+    said = " ".join(caption.split())
+    assert said.endswith("recipe.warmup is never for 20, 56 and always for 110 layers")
+
+
+def test_series_of_other_warm_ups_are_kept_apart_where_they_share_a_depth(tmp_path: Path) -> None:
+    def series(*runs: tuple[int, str]) -> dict[str, list[float]]:
+        folder = tmp_path / str(len([*tmp_path.iterdir()]))
+        folders = [
+            finished_run(folder / str(i), 10 + i, depth=depth, recipe=warm_up(when))
+            for i, (depth, when) in enumerate(runs)
+        ]
+        return {one.name: one.depths.tolist() for one in load_depths(folders)}
+
+    assert series((20, "always"), (56, "always"), (110, "always")) == {
+        "residual nets": [20, 56, 110]
+    }
+    assert series((20, "never"), (110, "never")) == {"residual nets": [20, 110]}
+    assert series((20, "auto"), (20, "always"), (110, "auto")) == {
+        "residual nets (warmup never)": [20],
+        "residual nets (warmup always)": [20, 110],
+    }
+
+
+def test_nets_of_the_imagenet_family_are_one_series_with_their_usual_shortcuts(
+    tmp_path: Path,
+) -> None:
+    usual = [
+        finished_run(tmp_path / str(depth), 30, cifar=False, depth=depth) for depth in (18, 34, 50)
+    ]
+    (one,) = load_depths(usual)
+    assert (one.name, one.depths.tolist()) == ("residual nets", [18, 34, 50])
+    (caption,) = (text.get_text() for text in plot_depths([one]).texts)
+    said = " ".join(caption.split())
+    assert "shortcut is A for 18, 34 and B for 50 layers" in said
+    assert "the block is basic for 18, 34 and bottleneck for 50 layers" in said
+    other = finished_run(tmp_path / "B", 20, cifar=False, depth=34, shortcut="B")
+    assert {tuple(one.depths) for one in load_depths([*usual, other])} == {(18, 34), (34, 50)}
+
+
+def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -> None:
+    nets = {"1x1": 20.0, "3x3": 30.0}
+    folders = [
+        finished_run(tmp_path / stride, error, cifar=False, depth=50, bottleneck_stride=stride)
+        for stride, error in nets.items()
+    ]
+    series = load_depths(folders)
+    assert {one.name: one.mean().tolist() for one in series} == {
+        f"residual nets (bottleneck_stride {stride})": [error] for stride, error in nets.items()
+    }
+
+
+def test_options_of_the_script_change_the_figure(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    run_study(study, quiet())
+    svg = tmp_path / "figure.svg"
+
+    def drawn(*options: str) -> str:
+        done = plot(study.folder, "--output", tmp_path / "figure", "--formats", "svg", *options)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == [str(svg)]
+        return svg.read_text()
+
+    usual = drawn()
+    assert "plain nets" in usual
+    assert ">iterations<" in usual
+    assert ">epochs<" in drawn("--x", "epoch")
+    assert "plain nets" not in drawn("--together")
+    assert "mean over 2 rows" in drawn("--smooth", "2")
+    assert "another title" in drawn("--title", "another title")
+    assert "(ends at" in drawn("--y-max", "5")
+    assert drawn("--log") != usual
+    assert drawn("--dashed") != usual
+    assert "training error" not in drawn("--errors", "held-out")
+    for mistake in (["--smooth", "0"], ["--y-max", "-3"], ["--x", "time"]):
+        assert plot(study.folder, *mistake).returncode == 2
+
+
+@pytest.mark.parametrize("content", ["", "iteration,epoch\n1,2\n", "nonsense"])
+def test_what_is_no_record_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metrics.csv").write_text(content)
+    done = plot(tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert str(tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_empty_folder_is_no_study(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run in"):
+        find_runs(tmp_path)
+
+
+def test_the_nets_of_one_figure_of_the_paper_have_different_colours() -> None:
+    for depths in ((20, 32, 44, 56, 110), (110, 1202), (18, 34), (18, 34, 50, 101, 152)):
+        assert len({COLOURS[depth] for depth in depths}) == len(depths)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_net_keeps_its_colour_in_every_figure_and_no_panel_has_one_twice(dark: bool) -> None:
+    seen: dict[object, set[str]] = {}
+    for name in ("fig1", "fig4", "fig6", "fig6-1202", "fig6-short", "fig7", "table3"):
+        study = composed_study(f"study={name}")
+        for panel in study.drawing.panels:
+            if panel.residual is None:
+                continue  # plain nets and their twins are told apart by their lines
+            shown = [run for run in study.runs if run.residual == panel.residual]
+            shades = colours(shown, dark)
+            assert len(set(shades)) == len(shades)
+            for run, shade in zip(shown, shades, strict=True):
+                seen.setdefault((run.family, run.depth, run.shortcut), set()).add(shade)
+    assert len(seen) > 15
+    assert all(len(shades) == 1 for shades in seen.values())
+
+
+def net_ending_at(error: float, depth: int = 20, iterations: int = 300) -> NetCurves:
+    config = settle(Config(depth=depth, residual=False, data=DataConfig("digits")))
+    x = np.array([10.0, iterations])
+    curve = Curve(x, np.array([90.0, error]), np.zeros(2))
+    return NetCurves(f"plain-{depth}", config, 1, curve, curve, "test")
+
+
+def test_the_papers_error_axis_is_used_where_the_curves_allow_it() -> None:
+    def top(nets: list[NetCurves]) -> float:
+        (axes,) = plot_curves(nets, Drawing(y_max=20)).axes
+        return float(axes.get_ylim()[1])
+
+    low = [net_ending_at(8, 20), net_ending_at(9, 32)]
+    assert top(low) == 20
+    assert top([*low, net_ending_at(62, 110)]) == 20
+    assert top([net_ending_at(55, 20), net_ending_at(66, 56)]) > 66
+    (axes,) = plot_curves([*low, net_ending_at(62, 110)], Drawing(y_max=20)).axes
+    assert "plain-110\n(ends at 62 %)" in {text.get_text() for text in axes.texts}
+
+
+def test_a_logarithmic_axis_shows_all_curves_and_is_labelled_in_plain_numbers(
+    tmp_path: Path,
+) -> None:
+    nets = [net_ending_at(error, depth) for error, depth in ((60, 56), (2, 110))]
+    nets[1] = replace(nets[1], config=replace(nets[1].config, residual=True))
+    panels = [PanelConfig(residual=False), PanelConfig(residual=True)]
+    figure = plot_curves(nets, Drawing(panels=panels, log=True))
+    for axes in figure.axes:
+        assert axes.get_ylim()[0] < 2
+    # matplotlib's own labels of such an axis are LaTeX.
+    figure.axes[0].yaxis.set_major_formatter(LogFormatterMathtext())
+    (file,) = save_figure(figure, tmp_path / "log", ("svg",))
+    told = re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text())
+    assert "10" in told
+    assert not any("$" in text for text in told)
+
+
+def test_long_runs_count_iterations_in_units_of_1e4_as_the_paper_does() -> None:
+    (axes,) = plot_curves([net_ending_at(8, iterations=64_000)]).axes
+    assert axes.get_xlabel() == "iterations (1e4)"
+    assert axes.xaxis.get_major_formatter()(20_000) == "2"
+
+
+def test_names_at_the_ends_of_curves_do_not_overlap() -> None:
+    nets = [net_ending_at(5 + 0.01 * depth, depth) for depth in (20, 32, 44, 56, 110)]
+    figure = plot_curves(nets)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = sorted(
+        (text.get_window_extent(renderer) for text in figure.axes[0].texts), key=lambda b: b.y0
+    )
+    assert len(boxes) == 5
+    for below, above in pairwise(boxes):
+        assert below.y1 <= above.y0 + 1
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.2)), max_size=12))
+def test_spread_out_boxes_keep_their_order_and_do_not_overlap(
+    boxes: list[tuple[float, float]],
+) -> None:
+    places = sorted(place for place, _ in boxes)
+    heights = [height for _, height in boxes]
+    centres = spread_out(places, heights)
+    ends = [(c - h / 2, c + h / 2) for c, h in zip(centres, heights, strict=True)]
+    assert all(below[1] <= above[0] + 1e-9 for below, above in pairwise(ends))
+    assert all(low >= -1e-9 for low, _ in ends)
+    if sum(heights) <= 1.02:
+        assert all(high <= 1.02 + 1e-9 for _, high in ends)
+
+
+def test_panels_choose_nets_and_errors() -> None:
+    nets = [net_ending_at(8, 20), net_ending_at(9, 110), net_ending_at(10, 1202)]
+    panels = [PanelConfig("a", max_depth=110), PanelConfig("b", min_depth=110, errors="training")]
+    first, second = plot_curves(nets, Drawing(panels=panels)).axes
+
+    def lines(axes) -> list[str]:  # type: ignore[no-untyped-def]
+        return [line.get_label() for line in axes.get_lines()]
+
+    assert lines(first) == [
+        *("plain-20 training", "plain-20 test", "plain-110 training", "plain-110 test")
+    ]
+    assert lines(second) == ["plain-110 training", "plain-1202 training"]
+    with pytest.raises(UserError, match="no panel shows"):
+        plot_curves(nets, Drawing(panels=[PanelConfig(residual=True)]))
+
+
+def without_held_out(net: NetCurves) -> NetCurves:
+    nothing = np.array([])
+    return replace(net, held_out=Curve(nothing, nothing, nothing))
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_panel_of_held_out_errors_that_were_not_measured_is_empty_and_says_so(log: bool) -> None:
+    nets = [without_held_out(net_ending_at(8, 20)), without_held_out(net_ending_at(9, 56))]
+    panels = [PanelConfig(errors="held-out")]
+    (axes,) = plot_curves(nets, Drawing(panels=panels, log=log)).axes
+    assert not axes.get_lines()
+    assert [text.get_text() for text in axes.texts] == ["no held-out error was measured"]
+    # Where some nets have been evaluated, theirs are drawn.
+    both = [nets[0], net_ending_at(9, 110)]
+    (axes,) = plot_curves(both, Drawing(panels=panels, log=log)).axes
+    assert [line.get_label() for line in axes.get_lines()] == ["plain-110 test"]
+    assert (axes.get_title(), len(axes.texts)) == ("test error", 1)
+
+
+def test_a_run_before_its_first_evaluation_is_drawn(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        folder = finished_run(tmp_path / str(seed), 50, seed=seed)
+        rows = [Row(i, i / 10, 0.1, 1.0, 50.0, None, None, 100.0, 1.0) for i in (1, 2)]
+        if seed == 1:
+            rows[1] = replace(rows[1], val_error=40.0)
+        write_metrics(folder, rows)
+    done = plot(tmp_path, "--errors", "held-out", "--output", tmp_path / "figure")
+    assert (done.returncode, done.stderr) == (0, "")
+    (net,) = load_curves([tmp_path / "0", tmp_path / "1"])
+    assert (net.held_out_name, net.num_seeds) == ("validation", 2)
+
+
+# --- layer responses (figure 7) ---
+
+
+def by_hand(net: nn.Module, images: Tensor) -> list[float]:
+    """The standard deviation of each 3x3 layer after batch normalization, written out."""
+    found: list[Tensor] = []
+
+    def layer(x: Tensor, conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Tensor:
+        x = F.conv2d(x, conv.weight, stride=conv.stride, padding=conv.padding)
+        scale = bn.weight / (bn.running_var + bn.eps).sqrt()  # type: ignore[operator]
+        x = (x - bn.running_mean[None, :, None, None]) * scale[None, :, None, None]  # type: ignore[index]
+        x = x + bn.bias[None, :, None, None]
+        found.append(x)
+        return x
+
+    x = F.relu(layer(images, net.conv1, net.bn1))  # type: ignore[arg-type]
+    for stage in net.stages():  # type: ignore[operator]
+        for block in stage:
+            out = layer(F.relu(layer(x, block.conv1, block.bn1)), block.conv2, block.bn2)
+            x = F.relu(out + block.shortcut(x) if block.residual else out)
+    return [float(output.double().std(correction=0)) for output in found]
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_layer_responses_are_what_a_hand_written_forward_gives(residual: bool) -> None:
+    net = build_net(14, residual, family="cifar", width=0.5)
+    initialise(net, 0)
+    images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    net(images * 3)  # so that running statistics are not the initial ones
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.3)
+            nn.init.normal_(module.bias, 0, 0.3)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    responses = layer_responses(net, images.split(7))
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert [response.layer for response in responses] == list(range(1, 14))
+    assert responses[1].name == "layer1.0.conv1"
+    net.eval()
+    with torch.no_grad():
+        assert [r.std for r in responses] == pytest.approx(by_hand(net, images), rel=1e-4)
+
+
+def test_a_bottleneck_has_one_3x3_layer_a_block() -> None:
+    net = build_net(50, True, family="imagenet", shortcut="B", width=0.0625)
+    responses = layer_responses(net, [torch.rand(2, 3, 32, 32)])
+    assert len(responses) == 16  # the first layer is 7x7
+    assert all(response.name.endswith("conv2") for response in responses)
+
+
+def test_responses_are_recorded_and_drawn_over_seeds(tmp_path: Path) -> None:
+    study = study_of(tmp_path, "seeds=[0,1]", "study.figures=[responses]")
+    run_study(study, quiet())
+    nets = load_responses([run_folder(run) for run in study.runs])
+    assert [net.stds.shape for net in nets] == [(2, 7), (2, 13)] * 2
+    with (run_folder(study.runs[0]) / "responses.csv").open(newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 7
+    assert (study.folder / "responses.png").read_bytes().startswith(b"\x89PNG")
+    assert "standard deviation of layer responses" in (study.folder / "report.md").read_text()
+
+
+def test_missing_or_damaged_responses_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"responses\.csv is not there: it is written"):
+        read_responses(tmp_path)
+    (tmp_path / "responses.csv").write_text("layer,name,std\n1,conv1,much\n")
+    with pytest.raises(UserError, match=r"responses\.csv is damaged"):
+        read_responses(tmp_path)

@@ -1,0 +1,520 @@
+"""What is measured of a net is what a literal computation gives, and the net stays as it was."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_degradation.config.schema import INSPECTIONS, Config, InspectionConfig
+from resnet_degradation.console.progress import Silence
+from resnet_degradation.data.in_memory import MemoryBatches
+from resnet_degradation.data.sources.digits import load_digits
+from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
+from resnet_degradation.inspection.command import inspect
+from resnet_degradation.inspection.findings import find, gradient_outcome
+from resnet_degradation.nets.build import build_net, initialise
+from resnet_degradation.nets.identity_extension import extend, stage_statistics
+from resnet_degradation.nets.overrides import named_blocks
+from resnet_degradation.nets.resnet import ResNet
+from resnet_degradation.probes.layer_signals import layer_signals, layers_with_weights
+from resnet_degradation.probes.lesions import random_lesions, removable, single_lesion, without
+from resnet_degradation.probes.residual_norms import block_sizes
+from resnet_degradation.records.csv_tables import write_table
+from resnet_degradation.records.inspection import BlockSizes, LesionRow, SignalRow, read_table
+from resnet_degradation.records.layers import Response, read_responses, read_signals
+from resnet_degradation.system.errors import ConfigError, UserError
+
+
+def digits(count: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    train: Any = load_digits(16).train
+    part = slice(first, first + count)
+    return train.images[part] / 255 - 0.3, train.labels[part]
+
+
+def trained_net(depth: int, residual: bool, **options: Any) -> ResNet:
+    """A small net after some steps, so that nothing in it is at its initial value."""
+    net = build_net(depth, residual, family="cifar", width=0.5, **options)
+    initialise(net, 0)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
+    for step in range(8):
+        images, labels = digits(32, 32 * step)
+        optimizer.zero_grad()
+        F.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+    return net
+
+
+def state(net: nn.Module) -> dict[str, Tensor]:
+    own = {name: value.clone() for name, value in net.state_dict().items()}
+    gradients = {
+        f"{n}.grad": p.grad.clone() for n, p in net.named_parameters() if p.grad is not None
+    }
+    return own | gradients
+
+
+def assert_untouched(net: nn.Module, before: dict[str, Tensor], training: bool) -> None:
+    after = state(net)
+    assert after.keys() == before.keys()
+    for name, value in after.items():
+        assert torch.equal(value, before[name]), name
+    assert net.training == training
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+# --- signals and gradients ---
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_signals_are_those_of_a_forward_written_by_hand(residual: bool, training: bool) -> None:
+    net = trained_net(14, residual).train(training)
+    images, labels = digits(40, 700)
+    before = state(net)
+    signals = layer_signals(net, images, labels)
+    assert_untouched(net, before, training)
+
+    outputs: dict[str, Tensor] = {}
+
+    def batch_norm(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        mean, var = x.mean(dim=(0, 2, 3)), x.var(dim=(0, 2, 3), correction=0)
+        scaled = (x - mean[:, None, None]) / (var[:, None, None] + norm.eps).sqrt()
+        return scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+    def conv(name: str, layer: nn.Conv2d, x: Tensor) -> Tensor:
+        outputs[name] = F.conv2d(x, layer.weight, stride=layer.stride, padding=layer.padding)
+        return outputs[name]
+
+    x = F.relu(batch_norm(conv("conv1", net.conv1, images), net.bn1))
+    for name, block in named_blocks(net).items():
+        b: Any = block
+        out = F.relu(batch_norm(conv(f"{name}.conv1", b.conv1, x), b.bn1))
+        out = batch_norm(conv(f"{name}.conv2", b.conv2, out), b.bn2)
+        if residual:
+            channels = out.shape[1] - x.shape[1]
+            stride = 2 if channels else 1
+            padding = torch.zeros(len(x), channels, *out.shape[2:])
+            out = out + torch.cat([x[:, :, ::stride, ::stride], padding], dim=1)
+        x = F.relu(out)
+    outputs["fc"] = net.fc(x.mean(dim=(2, 3)))
+    loss = F.cross_entropy(outputs["fc"], labels)
+    layers = layers_with_weights(net)
+    gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
+    assert [s.name for s in signals] == list(outputs)
+    assert [s.layer for s in signals] == list(range(1, 15))  # as many as the net's depth says
+    for signal, layer, gradient in zip(signals, layers.values(), gradients, strict=True):
+        std = outputs[signal.name].std(correction=0)
+        assert signal.signal_std == pytest.approx(std.item(), rel=1e-4)
+        assert signal.gradient_norm == pytest.approx(float(gradient.norm()), rel=1e-3)
+        assert signal.weight_norm == pytest.approx(layer.weight.norm().item(), rel=1e-6)
+
+
+def test_signals_do_not_depend_on_how_a_net_is_computed() -> None:
+    net = trained_net(14, True)
+    images, labels = digits(40)
+    usual = layer_signals(net, images, labels)
+    net.segment_lengths = [1, 2, 1]
+    before = state(net)
+    assert layer_signals(net, images, labels) == usual
+    assert_untouched(net, before, training=True)
+
+
+# --- residual sizes ---
+
+
+def test_sizes_are_those_of_both_summands() -> None:
+    net = trained_net(14, True, shortcut="B").train()
+    images, _ = digits(30)
+    before = state(net)
+    sizes = block_sizes(net, [images[:20], images[20:]])
+    assert_untouched(net, before, training=True)
+    net.eval()
+    with torch.no_grad():
+        x = F.relu(net.bn1(net.conv1(images)))
+        for size, (name, block) in zip(sizes, named_blocks(net).items(), strict=True):
+            b: Any = block
+            branch = b.bn2(b.conv2(F.relu(b.bn1(b.conv1(x)))))
+            shortcut = x if b.downsample is None else b.downsample(x)
+            norms = [part.flatten(1).norm(dim=1) for part in (branch, shortcut)]
+            assert size.name == name
+            assert size.branch == pytest.approx(float(norms[0].mean()), rel=1e-4)
+            assert size.shortcut == pytest.approx(float(norms[1].mean()), rel=1e-4)
+            assert size.ratio == pytest.approx(float((norms[0] / norms[1]).mean()), rel=1e-4)
+            assert size.is_identity == (b.downsample is None)
+            x = F.relu(branch + shortcut)
+    assert [size.is_identity for size in sizes] == [True, True, False, True, False, True]
+
+
+def test_plain_nets_have_no_two_summands() -> None:
+    assert block_sizes(trained_net(8, False), [digits(4)[0]]) == []
+
+
+# --- lesions ---
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
+    net = trained_net(14, residual).eval()
+    images, _ = digits(10)
+    before = state(net)
+    whole = net(images)
+    for name in removable(net):
+        maps = F.relu(net.bn1(net.conv1(images)))
+        for other, block in named_blocks(net).items():
+            if other != name:
+                maps = block(maps)
+            elif residual:
+                maps = F.relu(block.shortcut(maps))  # nothing is added to it
+        literal = net.fc(maps.mean(dim=(2, 3)))
+        with without([named_blocks(net)[name]]):
+            assert torch.equal(net(images), literal)
+        assert not torch.equal(literal, whole)
+    assert torch.equal(net(images), whole)
+    assert_untouched(net, before, training=False)
+
+
+def test_plain_blocks_that_change_the_shape_cannot_be_left_out() -> None:
+    plain, residual = trained_net(14, False), trained_net(14, True)
+    assert list(removable(residual)) == list(named_blocks(residual))
+    assert list(removable(plain)) == ["layer1.0", "layer1.1", "layer2.1", "layer3.1"]
+
+
+def test_lesions_measure_the_net_that_is_left() -> None:
+    net = trained_net(14, True).eval()
+    images, labels = digits(100)
+
+    def error() -> float:
+        return 100 * float((net(images).argmax(dim=1) != labels).float().mean())
+
+    single = single_lesion(net, "layer2.0", error)
+    assert single.blocks == ("layer2.0",)
+    with without([named_blocks(net)["layer2.0"]]):
+        assert single.error == error()
+    assert random_lesions(net, error, 2, 5, seed=1) != random_lesions(net, error, 2, 5, seed=0)
+    several = random_lesions(net, error, count=2, draws=5, seed=0)
+    assert several == random_lesions(net, error, count=2, draws=5, seed=0)
+    assert len({lesion.blocks for lesion in several}) > 1
+    for lesion in several:
+        assert len(set(lesion.blocks)) == 2
+        with without(named_blocks(net)[name] for name in lesion.blocks):
+            assert lesion.error == error()
+    with pytest.raises(ValueError, match="5 blocks cannot be removed of 4"):
+        random_lesions(net, error, count=5, draws=1, seed=0)
+
+
+def test_plain_and_residual_nets_lose_the_same_blocks_at_random() -> None:
+    lost = [
+        [lesion.blocks for lesion in random_lesions(trained_net(14, r), lambda: 0.0, 2, 6, 0)]
+        for r in (False, True)
+    ]
+    assert lost[0] == lost[1]
+
+
+# --- the constructed solution ---
+
+
+def test_a_deeper_net_can_compute_what_a_shallower_one_does() -> None:
+    shallow = trained_net(8, False)
+    deep = build_net(20, False, family="cifar", width=0.5)
+    initialise(deep, 1)
+    batches = [digits(64, 64 * i)[0] for i in range(20)]
+    before = state(shallow)
+    extend(shallow, deep, batches)
+    assert_untouched(shallow, before, training=True)
+    images, _ = digits(157, 1280)
+    torch.testing.assert_close(deep.eval()(images), shallow.eval()(images), atol=1e-5, rtol=1e-5)
+    # In training mode, the added layers see each batch's own statistics.
+    train_images = torch.cat(batches)
+    apart = (deep.train()(train_images) - shallow.train()(train_images)).abs().max()
+    assert float(apart.detach()) < 0.2 * float(shallow(train_images).std().detach())
+
+
+def test_stage_statistics_are_those_of_the_maps_in_training_mode() -> None:
+    net = trained_net(8, False)
+    images, _ = digits(60)
+    (mean, var), *_ = stage_statistics(net, [images[:30], images[30:]])
+    halves = [net.train().layer1(F.relu(net.bn1(net.conv1(h))))
+              for h in (images[:30], images[30:])]  # fmt: skip
+    torch.testing.assert_close(mean, sum(h.mean(dim=(0, 2, 3)) for h in halves) / 2)
+    torch.testing.assert_close(var, sum(h.var(dim=(0, 2, 3), correction=0) for h in halves) / 2)
+
+
+@pytest.mark.parametrize(
+    ("shallow", "deep", "message"),
+    [
+        (lambda: trained_net(14, False), lambda: trained_net(8, False), "does not extend one of"),
+        (lambda: trained_net(8, True), lambda: trained_net(14, True), "residual=false"),
+        (
+            lambda: build_net(34, False, family="imagenet", width=0.1),
+            lambda: build_net(50, False, family="imagenet", width=0.1),
+            "no bottlenecks",
+        ),
+    ],
+)
+def test_what_does_not_extend_is_refused(shallow: Any, deep: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        extend(shallow(), deep(), [])
+
+
+# --- resnet-inspect ---
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def looked_into(*folders: Path, output_dir: Path, **options: Any) -> Path:
+    asked = InspectionConfig(run=[str(folder) for folder in folders], output_dir=str(output_dir))
+    return inspect(replace(asked, **options), Console(quiet=True), Silence())
+
+
+def test_several_runs_are_looked_into_and_left_as_they_were(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    runs = [
+        train_run(tiny(f"depth={depth}", f"residual={residual}", "runtime.signals_every=6"))
+        for depth, residual in ((8, "false"), (14, "true"))
+    ]
+    before = [content(run) for run in runs]
+    where = looked_into(*runs, output_dir=tmp_path / "outputs", images=50, draws=2)
+    for run, files in zip(runs, before, strict=True):
+        after = {name: data for name, data in content(run).items() if "inspection/" not in name}
+        assert after == files
+    assert {file.name for file in where.iterdir()} == {
+        *(f"{what}.{end}" for what in INSPECTIONS for end in ("png", "svg", "pdf")), "report.md",
+    }  # fmt: skip
+    report = (where / "report.md").read_text()
+    assert "Held-out error without one block" in report
+    residual = runs[1] / "inspection"
+    signals = read_table(residual / "signals.csv", SignalRow)
+    assert sorted({row.iteration for row in signals}) == [0, 6, 12]
+    recorded = read_signals(runs[1])[12]
+    now = [row.gradient_norm for row in signals if row.iteration == 12]
+    assert now == pytest.approx([signal.gradient_norm for signal in recorded], rel=1e-4)
+    assert len(read_table(residual / "residuals.csv", BlockSizes)) == 6
+    assert read_table(runs[0] / "inspection/residuals.csv", BlockSizes) == []
+    lesions = read_table(residual / "lesions.csv", LesionRow)
+    assert [row.position for row in lesions if row.position] == [1, 2, 3, 4, 5, 6]
+    assert [row.count for row in lesions if not row.position] == [0, 1, 1, 2, 2, 4, 4]
+
+
+def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    run = train_run(tiny())
+    where = looked_into(run, output_dir=tmp_path, images=10_000, what=["responses"])
+    assert where == run / "inspection"
+    measured = read_table(where / "responses.csv", Response)
+    recorded = read_responses(run)
+    assert [row.name for row in measured] == [row.name for row in recorded]
+    assert [r.std for r in measured] == pytest.approx([r.std for r in recorded], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"run": None}, "name what to inspect"),
+        ({"run": 3}, "name what to inspect"),
+        ({"run": "nowhere"}, "no run in nowhere"),
+        ({"what": ["dreams"]}, "what=dreams is not valid: choose of responses, signals"),
+        ({"images": 0}, "at least 1"),
+    ],
+)
+def test_what_cannot_be_inspected_is_said(
+    tmp_path: Path,
+    tiny: Callable[..., Config],
+    train_run: Callable[[Config], Path],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    asked = InspectionConfig(run=str(train_run(tiny("recipe.iterations=2"))))
+    with pytest.raises(UserError, match=message):
+        inspect(replace(asked, **changes), Console(quiet=True), Silence())
+
+
+def test_a_net_without_identities_is_looked_into(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    runs = [train_run(tiny(f"shortcut={option}", "recipe.iterations=2")) for option in ("A", "C")]
+    where = looked_into(*runs, output_dir=tmp_path, images=20, what=["residuals"])
+    report = (where / "report.md").read_text()
+    assert "in ResNet-8-C-width0.5 (no identity)" in report
+    assert "| ResNet-8-C-width0.5 | - | - | - | 0/0 |" in report
+
+
+def test_only_what_is_asked_for_is_read_and_told_once(
+    tmp_path: Path,
+    tiny: Callable[..., Config],
+    train_run: Callable[[Config], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = train_run(tiny("recipe.iterations=2"))
+    asked_for: list[str] = []
+    usual = MemoryBatches.held_out
+    monkeypatch.setattr(
+        MemoryBatches, "held_out", lambda b, split: (asked_for.append(split), usual(b, split))[1]
+    )
+    where = looked_into(run, output_dir=tmp_path, what=["signals", "signals"])
+    assert not asked_for
+    report = (where / "report.md").read_text()
+    assert report.count("## Forward signals") == 1
+    assert "after 2 iterations" in report
+
+
+def dead_net(bias: float) -> ResNet:
+    """A plain net whose last ReLU gives the same for every image: `bias`, or 0 if it is below."""
+    net = trained_net(8, False)
+    last: Any = list(named_blocks(net).values())[-1]
+    nn.init.zeros_(last.bn2.weight)
+    nn.init.constant_(last.bn2.bias, bias)
+    return net
+
+
+def rescaled_net(first: int, end: int) -> ResNet:
+    """A plain net with some convolutions' weights 1e5 times larger.
+
+    Batch normalization takes the factor out again; their gradients get 1e5 times smaller.
+    """
+    net = trained_net(14, False)
+    for layer in list(layers_with_weights(net).values())[first:end]:
+        layer.weight.data *= 1e5
+    return net
+
+
+def untrained_net(depth: int) -> ResNet:
+    """A plain net with its initial weights."""
+    net = build_net(depth, False, family="cifar", width=0.25)
+    initialise(net, 0)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("made", "outcome"),
+    [
+        (lambda: dead_net(-1.0), "dead"),  # nothing gets through: all gradients are zero
+        (lambda: dead_net(1.0), "dead"),  # the classifier alone gets one
+        (lambda: rescaled_net(0, 1), "vanished"),
+        (lambda: rescaled_net(0, 9), "vanished"),  # most layers, so the median layer too
+        (lambda: rescaled_net(9, 13), "exploding"),
+        (lambda: untrained_net(110), "exploding"),  # they grow on the way back through the net
+        (lambda: untrained_net(20), "healthy"),
+        (lambda: trained_net(14, False), "healthy"),
+        (lambda: trained_net(14, True), "healthy"),
+    ],
+)
+def test_gradients_are_dead_vanished_exploding_or_healthy(
+    made: Callable[[], ResNet], outcome: str
+) -> None:
+    norms = [signal.gradient_norm for signal in layer_signals(made(), *digits(40, 300))]
+    assert gradient_outcome(norms) == outcome
+
+
+def test_gradients_that_are_not_finite_explode() -> None:
+    for value in (float("inf"), float("nan")):
+        assert gradient_outcome([1.0, value, 1.0, 1.0]) == "exploding"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda layer, norm: 0.0, "no gradient reaches any convolution"),
+        (lambda layer, norm: norm * (layer == 8), "no gradient reaches any convolution"),
+        (lambda layer, norm: norm * (layer > 5), "a gradient vanishes"),
+        (lambda layer, norm: norm * 10.0 ** (8 - layer), "a gradient explodes"),
+        (lambda layer, norm: float("nan"), "a gradient explodes"),
+        (lambda layer, norm: norm, "no layer's gradient is 1,000 times smaller"),
+    ],
+)
+def test_a_report_says_what_became_of_the_gradients(
+    tmp_path: Path,
+    tiny: Callable[..., Config],
+    train_run: Callable[[Config], Path],
+    change: Callable[[int, float], float],
+    said: str,
+) -> None:
+    run = train_run(tiny("recipe.iterations=2"))
+    looked_into(run, output_dir=tmp_path, what=["signals"])
+    file = run / "inspection/signals.csv"
+    rows = read_table(file, SignalRow)
+    changed = [
+        replace(row, gradient_norm=change(row.layer, row.gradient_norm)) if row.iteration else row
+        for row in rows
+    ]
+    write_table(file, changed, SignalRow)
+    finding = find("signals", [run])
+    assert finding is not None
+    others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
+    assert [part for part in others if part in finding.sentence] == [
+        part for part in others if said.startswith(part)
+    ]
+    assert said in finding.sentence
+    assert "at the beginning:" not in finding.sentence
+    assert "nan" not in finding.sentence + " ".join(finding.rows[1])
+    plot_signals(load_inspected([run], "signals", SignalRow))
+
+
+def test_a_dead_seed_among_others_is_named(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    runs = [train_run(tiny("recipe.iterations=2", f"seed={seed}")) for seed in (0, 1)]
+    looked_into(*runs, output_dir=tmp_path, what=["signals"])
+    file = runs[1] / "inspection/signals.csv"
+    rows = [replace(row, gradient_norm=0.0) for row in read_table(file, SignalRow)]
+    write_table(file, rows, SignalRow)
+    finding = find("signals", runs)
+    assert finding is not None
+    assert "as it is now (1 of 2 seeds): no gradient reaches" in finding.sentence
+
+
+def test_a_layer_without_a_gradient_is_said_to_vanish(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    run = train_run(tiny("recipe.iterations=2"))
+    looked_into(run, output_dir=tmp_path, what=["signals"])
+    file = run / "inspection/signals.csv"
+    for dead in ({3}, {8}, {7, 8}, set(range(1, 9))):
+        rows = [
+            replace(row, gradient_norm=0.0) if row.layer in dead and row.iteration else row
+            for row in read_table(file, SignalRow)
+        ]
+        write_table(file, rows, SignalRow)
+        finding = find("signals", [run])
+        assert finding is not None
+        assert ("vanishes" in finding.sentence) == (len(dead) < 8)
+
+
+def test_part_of_the_blocks_is_drawn_where_it_is_in_the_net(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    run = train_run(tiny("depth=20", "recipe.iterations=2"))
+    looked_into(run, output_dir=tmp_path, images=20, max_blocks=3, draws=1, what=["lesions"])
+    figure = plot_lesions(load_inspected([run], "lesions", LesionRow))
+    (line,) = [
+        line for line in figure.axes[0].get_lines() if line.get_label() == "ResNet-20-width0.5"
+    ]
+    assert list(line.get_xdata()) == pytest.approx([0.5 / 9, 3.5 / 9, 6.5 / 9])  # type: ignore[arg-type]
+    told = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+    assert "level lines: the whole net; band: one deviation over draws" in told
+
+
+def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(
+    tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    first = train_run(tiny("recipe.iterations=2"))
+    weights = next((first / "checkpoints").iterdir())
+    begun = train_run(tiny("recipe.iterations=2", f"weights={weights}"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        looked_into(begun, output_dir=tmp_path, what=["signals"])
+        looked_into(first, output_dir=tmp_path, what=["signals"])
+        figure = plot_signals(load_inspected([begun], "signals", SignalRow))
+        both = plot_signals(load_inspected([begun, first], "signals", SignalRow))
+    assert [axes.get_title() for axes in figure.axes] == ["after 2 iterations", ""]
+    assert len(both.axes) == 4

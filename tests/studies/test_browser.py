@@ -1,0 +1,268 @@
+"""What a person sees in a real browser: the report of a study, and TensorBoard."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from support.studies import quiet, study_of
+from support.waiting import served, wait_until
+
+from resnet_degradation.config.identity import run_folder
+from resnet_degradation.figures.drawing import Drawing
+from resnet_degradation.studies.command import run_study
+from resnet_degradation.studies.definition import Study
+from resnet_degradation.studies.report import write_report
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# All text of a page, whatever shadow roots it lies in.
+TEXT = """
+const parts = [];
+const walk = node => {
+  if (node.nodeType === Node.TEXT_NODE && node.data.trim()) parts.push(node.data.trim());
+  if (["STYLE", "SCRIPT"].includes(node.tagName)) return;
+  if (node.shadowRoot) walk(node.shadowRoot);
+  node.childNodes.forEach(walk);
+};
+walk(document.body);
+return parts.join("\\n");
+"""
+# How many images of the page, whatever shadow roots they lie in, have been loaded.
+NUM_IMAGES = """
+let count = 0;
+const walk = node => {
+  if (node.tagName === "IMG" && node.naturalWidth > 0) count += 1;
+  if (node.shadowRoot) walk(node.shadowRoot);
+  node.childNodes.forEach(walk);
+};
+walk(document.body);
+return count;
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    """A headless Chromium; the tests are skipped where there is none."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = shutil.which("chromedriver")
+    if found is None or driver is None:
+        pytest.skip(f"no browser: looked for {', '.join(BROWSERS)}, and for chromedriver")
+    options = Options()
+    options.binary_location = found
+    for argument in (
+        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync"),
+        *("disable-dev-shm-usage", "window-size=1300,1000"),
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    with Chrome(options=options, service=Service(driver)) as chrome:
+        yield chrome
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A finished study of four tiny nets with two seeds."""
+    study = study_of(tmp_path_factory.mktemp("study"), "seeds=[0,1]")
+    run_study(study, quiet())
+    return study
+
+
+def prefer(browser: Chrome, scheme: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def column(browser: Chrome, table: str, number: int) -> list[str]:
+    rows = browser.find_elements(By.CSS_SELECTOR, f"#{table} tbody tr")
+    return [row.find_elements(By.TAG_NAME, "td")[number].text for row in rows]
+
+
+@pytest.mark.slow
+def test_the_report_opens_without_network_or_errors(browser: Chrome, study: Study) -> None:
+    browser.get((study.folder / "report.html").resolve().as_uri())
+    assert browser.title == study.name  # its nets are others than those of the title
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    requests = [
+        entry["message"]
+        for entry in browser.get_log("performance")
+        if "Network.requestWillBeSent" in entry["message"] and "http" in entry["message"]
+    ]
+    assert not [request for request in requests if '"url":"http' in request]
+    image = browser.find_element(By.CSS_SELECTOR, "figure img")
+    assert browser.execute_script("return arguments[0].naturalWidth", image) > 300
+    assert image.get_attribute("alt")
+    # Nothing sticks out of the page, on a wide screen or on a telephone's.
+    for width in (1300, 400):
+        browser.set_window_size(width, 1000)
+        wide = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert browser.execute_script(wide) <= 0
+    browser.set_window_size(1300, 1000)
+
+
+@pytest.mark.slow
+def test_a_table_sorts_by_the_column_that_is_clicked(browser: Chrome, study: Study) -> None:
+    browser.get((study.folder / "report.html").resolve().as_uri())
+    as_given = column(browser, "nets", 0)
+    assert as_given == [f"{k}-{d}-width0.5" for k in ("plain", "ResNet") for d in (8, 14)]
+    heads = browser.find_elements(By.CSS_SELECTOR, "#nets th")
+    errors = [float(text.split(" ")[0]) for text in column(browser, "nets", 3)]
+    for direction, reverse in (("ascending", False), ("descending", True)):
+        heads[3].find_element(By.TAG_NAME, "button").click()
+        assert heads[3].get_attribute("aria-sort") == direction
+        shown = [float(text.split(" ")[0]) for text in column(browser, "nets", 3)]
+        assert shown == sorted(errors, reverse=reverse)
+    heads[0].find_element(By.TAG_NAME, "button").click()
+    assert column(browser, "nets", 0) == as_given
+    assert heads[3].get_attribute("aria-sort") is None
+
+
+@pytest.mark.slow
+def test_curves_show_their_values_under_the_pointer(browser: Chrome, study: Study) -> None:
+    from resnet_degradation.figures.curve_data import load_curves
+
+    browser.get((study.folder / "report.html").resolve().as_uri())
+    figure = browser.find_element(By.TAG_NAME, "figure")
+    tip = figure.find_element(By.CLASS_NAME, "tip")
+    assert not tip.is_displayed()
+    left, right = (-figure.size["width"] // 4, figure.size["width"] // 4)
+    nets = load_curves([run_folder(run) for run in study.runs])
+    for offset, shown in ((left, nets[:2]), (right, nets[2:])):
+        ActionChains(browser).move_to_element_with_offset(figure, offset, 0).perform()
+        assert tip.is_displayed()
+        lines = tip.text.splitlines()
+        assert lines[0].startswith("iterations ")
+        iteration = float(lines[0].split()[1])
+        for net in shown:
+            at = net.train.x.tolist().index(iteration)
+            value = float(net.train.mean[at])
+            (told,) = [line for line in lines if line.startswith(f"{net.name} training")]
+            assert float(told.split()[2]) == pytest.approx(value, rel=6e-3)
+        assert len(lines) == 5
+    ActionChains(browser).move_to_element(browser.find_element(By.TAG_NAME, "h1")).perform()
+    assert not tip.is_displayed()
+
+
+# The horizontal and the vertical scale of every panel of `scaled`.
+SCALES = [("linear", "linear"), ("log", "log"), ("linear", "symlog"), ("log", "linear")]
+POINTS = [(1.0, 0.0003), (40.0, 0.2), (300.0, 5.0), (1000.0, 4000.0)]
+
+
+def scaled(folders: list[Path], drawing: Drawing, dark: bool) -> Figure:
+    """The same line on axes of several scales, the last one from right to left."""
+    figure = Figure(figsize=(8, 6))
+    for axes, (horizontal, vertical) in zip(figure.subplots(2, 2).flat, SCALES, strict=True):
+        axes.plot(*zip(*POINTS, strict=True), label="line")
+        axes.plot([1, 40, 1000], [2000, math.nan, 3000], label="gap")
+        axes.set(xlabel="x", xscale=horizontal, yscale=vertical)
+    figure.axes[-1].invert_xaxis()
+    return figure
+
+
+@pytest.mark.slow
+def test_values_under_the_pointer_are_right_on_axes_of_any_scale(
+    browser: Chrome, study: Study, tmp_path: Path
+) -> None:
+    page = replace(study, figures=["test_browser:scaled"], folder=tmp_path)
+    write_report(page, [], [])
+    browser.get((tmp_path / "report.html").resolve().as_uri())
+    element = browser.find_element(By.TAG_NAME, "figure")
+    tip, dot = (element.find_element(By.CLASS_NAME, name) for name in ("tip", "dot"))
+    figure = scaled([], page.drawing, False)
+    figure.draw_without_rendering()
+    width, height = element.size["width"], element.size["height"]
+    for axes in figure.axes:
+        for x, y in POINTS:
+            pixel = axes.transData.transform((x, y)) / figure.bbox.size  # from the lower left
+            across, down = (pixel[0] - 0.5) * width, (0.5 - pixel[1]) * height
+            ActionChains(browser).move_to_element_with_offset(element, across, down).perform()
+            title, *lines = tip.text.splitlines()
+            where = f"{axes.get_xscale()}, {axes.get_yscale()}: {x:g}, {y:g}"
+            assert title == f"x {x:,g}", where
+            assert float(next(t for t in lines if t.startswith("line")).split()[1]) == y, where
+            assert ("(at" in tip.text) == (x in (40, 300)), where  # the other line has a gap there
+            centre = [dot.location[k] - element.location[k] + 4 for k in ("x", "y")]
+            assert dot.value_of_css_property("background-color") != "rgba(0, 0, 0, 0)"
+            assert centre == pytest.approx([width / 2 + across, height / 2 + down], abs=3), where
+
+
+@pytest.mark.slow
+def test_the_report_follows_the_readers_light_or_dark(browser: Chrome, study: Study) -> None:
+    page = (study.folder / "report.html").resolve().as_uri()
+    seen = {}
+    for scheme in ("light", "dark"):
+        prefer(browser, scheme)
+        browser.get(page)
+        colour = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+        image = browser.find_element(By.CSS_SELECTOR, "figure img")
+        seen[scheme] = (colour, browser.execute_script("return arguments[0].currentSrc", image))
+    prefer(browser, "light")
+    assert seen["light"][0] == "rgba(255, 255, 255, 1)"
+    assert seen["dark"][0] == "rgba(23, 26, 30, 1)"
+    assert seen["light"][1] != seen["dark"][1]
+
+
+@pytest.fixture(scope="module")
+def tensorboard(study: Study) -> Iterator[str]:
+    """The address of a TensorBoard that shows the study's runs."""
+    with served(study.folder.parents[1]) as address:
+        yield address
+
+
+def opened(browser: Chrome, address: str, tab: str, expected: list[str]) -> str:
+    """The text of a tab of TensorBoard once it shows all that is expected."""
+    browser.get(f"{address}/#{tab}")
+    browser.refresh()
+    missing: list[str] = []
+
+    def shown() -> bool:
+        text = browser.execute_script(TEXT)
+        missing[:] = [part for part in expected if part not in text]
+        return not missing
+
+    try:
+        wait_until(shown)
+    except AssertionError:
+        pytest.fail(f"the tab {tab} does not show {missing}")
+    return str(browser.execute_script(TEXT))
+
+
+def run_names(study: Study) -> list[str]:
+    outputs = study.folder.parents[1]
+    return [run_folder(run).relative_to(outputs).as_posix() for run in study.runs]
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_every_run_by_name_and_its_scalars(
+    browser: Chrome, tensorboard: str, study: Study, tmp_path: Path
+) -> None:
+    names = run_names(study)
+    assert names[0].startswith("digits/plain-8-width0.5-seed0-")
+    opened(browser, tensorboard, "timeseries", [*names, "error"])
+    tags = ["error", "loss", "learning_rate", "images_per_second", "final"]
+    opened(browser, tensorboard, "scalars", [*names, *tags])
+    opened(browser, tensorboard, "text", ["configuration"])
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_the_images_that_a_net_is_given(
+    browser: Chrome, tensorboard: str, study: Study
+) -> None:
+    opened(browser, tensorboard, "images", ["training images"])
+    wait_until(lambda: browser.execute_script(NUM_IMAGES) >= len(study.runs))
+
+
+@pytest.mark.slow
+def test_tensorboard_compares_runs_in_its_hparams_table(
+    browser: Chrome, tensorboard: str, study: Study
+) -> None:
+    expected = ["depth", "residual", "recipe.lr", "final/train_error", "TABLE VIEW"]
+    text = opened(browser, tensorboard, "hparams", [*expected, *run_names(study)])
+    assert f"Number of matching session groups: {len(study.runs)}" in " ".join(text.split())

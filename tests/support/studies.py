@@ -1,0 +1,49 @@
+"""Studies of tiny nets on 8x8 digits, made as the command makes them; and waiting for things."""
+
+import csv
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from resnet_degradation.cli.compose import config_folder, register_schemas
+from resnet_degradation.records.metrics import COLUMNS
+from resnet_degradation.studies.definition import Study, resolve_study
+
+TINY = (
+    "study.nets=[{depth: 8, residual: false}, {depth: 14, residual: false}, "
+    "{depth: 8, residual: true}, {depth: 14, residual: true}]",
+    "data.image_size=8",
+    "recipe.iterations=6",
+    "recipe.batch_size=32",
+    "recipe.pad=1",
+    "width=0.5",
+    "runtime.eval_every=2",
+    "runtime.log_every=2",
+)
+
+
+def study_of(tmp_path: Path, *overrides: str) -> Study:
+    """A tiny study below `tmp_path`; overrides come last."""
+    return composed_study(*TINY, f"output_dir={tmp_path / 'outputs'}", *overrides)
+
+
+def composed_study(*overrides: str) -> Study:
+    """The study that `resnet-study` would carry out with these overrides."""
+    register_schemas()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = compose("study_config", overrides=list(overrides))
+        chosen = [override for override in overrides if override.startswith("study=")]
+        return resolve_study(composed, compose("study_config", overrides=chosen))
+
+
+def quiet() -> Console:
+    """A console that nobody sees."""
+    return Console(quiet=True)
+
+
+def untimed_record(folder: Path) -> list[tuple[str, ...]]:
+    """The rows of a run's metrics.csv without the columns that tell time."""
+    untimed = [name for name in COLUMNS if name not in ("images_per_second", "seconds")]
+    with (folder / "metrics.csv").open(newline="") as stream:
+        return [tuple(row[name] for name in untimed) for row in csv.DictReader(stream)]

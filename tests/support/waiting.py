@@ -1,0 +1,47 @@
+"""Waiting for things, and a TensorBoard to look at."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def served(outputs: Path) -> Iterator[str]:
+    """The address of a TensorBoard that shows the runs in a folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tensorboard.main", "--logdir", outputs.name),
+            *("--host", "127.0.0.1", "--port", str(port), "--reload_interval", "1"),
+        ],
+        cwd=outputs.parent,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: _reachable(port))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _reachable(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(holds: Callable[[], Any], seconds: float = 60) -> None:
+    """Wait until something holds; fail if it does not in so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold in time"
+        time.sleep(0.05)
