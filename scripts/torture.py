@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from resnet_degradation.cli.compose import settled
+from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.cli.messages import valid_keys
 from resnet_degradation.cli.train import train
 from resnet_degradation.config.schema import Config
@@ -448,7 +448,9 @@ def checkpoint_overhead(work: Path, every: int = 500) -> str:
     from resnet_degradation.training.build import prepare
 
     run = prepare(
-        settled("data.image_size=32", "recipe.batch_size=128", f"output_dir={work / 'overhead'}")
+        compose_config(
+            "data.image_size=32", "recipe.batch_size=128", f"output_dir={work / 'overhead'}"
+        )
     )
     run.folder.mkdir(parents=True)
     run.net.train()

@@ -35,7 +35,7 @@ def _one_thread() -> None:
 @pytest.fixture
 def settled() -> Callable[..., Config]:
     """Compose and settle a configuration from overrides, as resnet-train does."""
-    return cli.settled
+    return cli.compose_config
 
 
 @pytest.fixture

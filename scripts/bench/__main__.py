@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from resnet_degradation.cli.compose import settled
+from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.identity import net_name
 from resnet_degradation.data.dataset import Arrays
 from resnet_degradation.data.sources.load import load_source
@@ -90,7 +90,7 @@ def textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
 
 def serve_textbook(overrides: list[str]) -> None:
     """Make a step of the textbook loop for every line on standard input."""
-    config = settled(*overrides)
+    config = compose_config(*overrides)
     source = load_source(config.data)
     assert isinstance(source.train, Arrays)
     net = make_net(config, len(source.classes))
@@ -151,7 +151,7 @@ def interleaved(variants: dict[str, Iterator[None]], rounds: int) -> dict[str, f
 
 def step_times(overrides: tuple[str, ...], rounds: int, with_textbook: bool) -> dict[str, Any]:
     """Milliseconds of a step: textbook, trainer and convolutions alone; and their ratios."""
-    config = settled(*overrides)
+    config = compose_config(*overrides)
     run = prepare(config)
     batch, _ = next(run.batches.training(0, 1))
     variants = {"trainer": trainer_steps(run), "convolutions": convolution_steps(run.net, batch)}
@@ -169,7 +169,7 @@ def step_times(overrides: tuple[str, ...], rounds: int, with_textbook: bool) -> 
 
 def parts_of_a_run(rounds: int) -> dict[str, float]:
     """Milliseconds of a batch's data, and images a second of an evaluation, for ResNet-20."""
-    run = prepare(settled("depth=20", *CIFAR))
+    run = prepare(compose_config("depth=20", *CIFAR))
     batches = run.batches.training(0, rounds + 3)
     data = [seconds(lambda: next(batches)) for _ in range(rounds + 3)][3:]
     held_out_errors(run.net, run.batches)
@@ -197,7 +197,7 @@ def peak_kilobytes() -> int:
 def measure_memory(variant: str, overrides: list[str]) -> None:
     """Print the peak memory of this process after four steps, and the time of the last three."""
     with mock.patch.object(setup, "keep_freed_memory") if variant == PLAIN else nullcontext():
-        run = prepare(settled(*overrides))
+        run = prepare(compose_config(*overrides))
     before = peak_kilobytes()
     steps = trainer_steps(run)
     next(steps)

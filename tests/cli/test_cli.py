@@ -24,7 +24,7 @@ from resnet_degradation.config.schema import (
     InspectionConfig,
     StudyRunConfig,
 )
-from resnet_degradation.records.lock import claimed
+from resnet_degradation.records.lock import run_lock
 from resnet_degradation.system import process as processes
 from resnet_degradation.training import memory as tuning
 
@@ -231,7 +231,7 @@ def process_wide() -> list[Any]:
 def test_a_run_leaves_no_setting_to_the_next_of_its_process(
     tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:
-    from resnet_degradation.console.progress import Silence
+    from resnet_degradation.console.progress import NullProgress
     from resnet_degradation.evaluation.command import evaluate
     from resnet_degradation.evaluation.options import Evaluation
     from resnet_degradation.inspection.command import inspect
@@ -243,10 +243,10 @@ def test_a_run_leaves_no_setting_to_the_next_of_its_process(
         folder = train_run(config)
         assert process_wide() == before
         shown = Console(quiet=True)
-        evaluate(Evaluation(config, folder, "center", None, 8, (8,), None), shown, Silence())
+        evaluate(Evaluation(config, folder, "center", None, 8, (8,), None), shown, NullProgress())
         assert process_wide() == before
         asked = InspectionConfig(run=str(folder), what=["signals"], runtime=config.runtime)
-        inspect(asked, shown, Silence())
+        inspect(asked, shown, NullProgress())
         assert process_wide() == before
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -262,7 +262,7 @@ def test_what_a_run_kept_in_memory_is_free_for_the_next_of_its_process() -> None
     if not Path("/proc/self/statm").exists():
         pytest.skip("memory is read from /proc")
     before = resident()
-    with tuning.settings_restored():
+    with tuning.restore_settings():
         kept = [torch.ones(25_000_000) for _ in range(3)]
         assert resident() > before + 250e6
         del kept
@@ -293,7 +293,7 @@ def test_a_warning_is_given_to_each_run_of_a_process() -> None:
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("default")
         for _ in range(2):
-            with tuning.settings_restored():
+            with tuning.restore_settings():
                 for _ in range(2):
                     warnings.warn("once a run", stacklevel=1)
     assert len(given) == 2
@@ -391,7 +391,7 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     (folder,) = run_folders(tmp_path)
-    with claimed(folder, str(tmp_path / "outputs")):
+    with run_lock(folder, str(tmp_path / "outputs")):
         pass  # what a dead process held is free
 
 
@@ -470,7 +470,7 @@ def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
 def test_crowded_cores_are_told_where_threads_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "num_cpus", lambda: 4)
     monkeypatch.setattr(processes.os, "getloadavg", lambda: (5.3, 0.0, 0.0))
-    assert "load 5.3 on 4" in processes.crowding(4)
-    assert processes.crowding(1) == ""
+    assert "load 5.3 on 4" in processes.cpu_contention(4)
+    assert processes.cpu_contention(1) == ""
     monkeypatch.setattr(processes.os, "getloadavg", lambda: (4.9, 0.0, 0.0))
-    assert processes.crowding(4) == ""
+    assert processes.cpu_contention(4) == ""

@@ -115,11 +115,11 @@ def test_any_value_of_any_key_is_settled_or_refused_in_one_line(key: str, value:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from resnet_degradation.cli.compose import settled
+    from resnet_degradation.cli.compose import compose_config
     from resnet_degradation.cli.messages import _explain
 
     try:
-        settled(f"{key}={value}")
+        compose_config(f"{key}={value}")
     except (ConfigError, HydraException, OmegaConfBaseException, ValueError) as error:
         assert _explain(error, Config)
 

@@ -14,7 +14,7 @@ from support.studies import quiet, study_of
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.records.metrics import Row, write_metrics
-from resnet_degradation.studies.progress import StudyView
+from resnet_degradation.studies.progress import StudyProgress
 
 
 def row(iteration: int) -> Row:
@@ -28,7 +28,7 @@ def test_what_failed_or_was_done_before_is_not_to_be_done(
 ) -> None:
     study = study_of(Path("nowhere"))
     costs = {run_name(run): 100.0 * (number + 1) for number, run in enumerate(study.runs)}
-    view = StudyView(quiet(), costs, 0)
+    view = StudyProgress(quiet(), costs, 0)
     assert view.work() == (0, sum(costs.values()))
     expected = sum(costs.values())
     for run, (start, more) in zip(study.runs, steps, strict=True):
@@ -53,7 +53,7 @@ def test_rows_of_an_earlier_call_are_no_progress_of_this_one(tmp_path: Path) -> 
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints/iteration-000000050.pt").touch()
     write_metrics(folder, [row(10), row(50), row(90)])
-    view = StudyView(quiet(), {run_name(run): 10.0}, 0)
+    view = StudyProgress(quiet(), {run_name(run): 10.0}, 0)
     of_run = view.of(run)
     of_run.read()
     assert view.work()[0] == 0
@@ -131,7 +131,9 @@ def test_a_study_estimates_the_time_left_by_the_recent_speed_of_this_call(
     """One run was left half done by an earlier call; then the machine is three times slower."""
     study = study_of(tmp_path)
     shown = io.StringIO()
-    view = StudyView(Console(file=shown, width=100), {run_name(r): 1000.0 for r in study.runs}, 0)
+    view = StudyProgress(
+        Console(file=shown, width=100), {run_name(r): 1000.0 for r in study.runs}, 0
+    )
     first, *_ = (view.of(run) for run in study.runs)
     wait(100)  # what is done before the first iteration
     first.begin(500, 1000, "")
@@ -139,11 +141,11 @@ def test_a_study_estimates_the_time_left_by_the_recent_speed_of_this_call(
         wait(1)
         first.advance(done)
     # 3,250 units are left, and 350 s gave 250.
-    assert view.told() == "0/4 runs, 1:15:50 left"
+    assert view.format_text() == "0/4 runs, 1:15:50 left"
     for done in range(751, 1001):
         wait(3)
         first.advance(done)
-    assert view.told() == "0/4 runs, 2:30:00 left"  # 3,000 units, each of 3 s
+    assert view.format_text() == "0/4 runs, 2:30:00 left"  # 3,000 units, each of 3 s
 
 
 def test_a_run_in_another_process_is_timed_from_when_it_began(tmp_path: Path, wait: Wait) -> None:
@@ -151,10 +153,12 @@ def test_a_run_in_another_process_is_timed_from_when_it_began(tmp_path: Path, wa
     (run, *_) = study_of(tmp_path, "recipe.iterations=100").runs
     folder = run_folder(run)
     folder.mkdir(parents=True)
-    view = StudyView(Console(file=io.StringIO(), force_terminal=True), {run_name(run): 100.0}, 0)
+    view = StudyProgress(
+        Console(file=io.StringIO(), force_terminal=True), {run_name(run): 100.0}, 0
+    )
     of_run = view.of(run)
     wait(60)
     write_metrics(folder, [row(20)])
     of_run.read()
     assert view.progress.tasks[of_run.bar].fields["left"] == "4:00 left"
-    assert view.told() == "0/1 runs, 4:00 left"
+    assert view.format_text() == "0/1 runs, 4:00 left"

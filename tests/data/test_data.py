@@ -18,9 +18,9 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.data.augment import draw_crops
 from resnet_degradation.data.batches import Batches, mean_image
 from resnet_degradation.data.build import find_images, make_batches
-from resnet_degradation.data.channel_statistics import colour_statistics
+from resnet_degradation.data.channel_statistics import channel_statistics
 from resnet_degradation.data.dataset import Arrays, evenly_spaced
-from resnet_degradation.data.decode import JitteredView, Supply, read_image
+from resnet_degradation.data.decode import JitteredView, DecodeStats, read_image
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.order import batch_indices
 from resnet_degradation.data.sources.digits import digits_table, load_digits
@@ -28,7 +28,7 @@ from resnet_degradation.data.sources.folder import scan_folder
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.data.streaming import StreamBatches
 from resnet_degradation.system.errors import DataError
-from resnet_degradation.training.throughput import Feed
+from resnet_degradation.training.throughput import ThroughputMonitor
 
 CPU = torch.device("cpu")
 
@@ -426,7 +426,7 @@ def test_the_supply_counts_images_and_the_time_they_take(
 ) -> None:
     batches = streamed(settled, digits_folder(size=24))
     list(batches.training(0, 3))
-    supply = batches.supply
+    supply = batches.decode_stats
     assert supply is not None
     assert supply.num_images == 30
     # Without worker processes, all that is decoded is waited for.
@@ -436,8 +436,8 @@ def test_the_supply_counts_images_and_the_time_they_take(
 
 
 def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorder) -> None:
-    supply = Supply()
-    feed = Feed("plain-18", supply, num_workers=2)
+    supply = DecodeStats()
+    feed = ThroughputMonitor("plain-18", supply, num_workers=2)
     for _ in range(4):
         supply.num_images += 100
         supply.decoding += 0.5
@@ -456,8 +456,8 @@ def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorde
 def test_data_that_keeps_up_and_data_in_memory_are_not_complained_of(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
-    supply = Supply()
-    feed, none = Feed("plain-18", supply, 2), Feed("plain-18", None, 2)
+    supply = DecodeStats()
+    feed, none = ThroughputMonitor("plain-18", supply, 2), ThroughputMonitor("plain-18", None, 2)
     for _ in range(4):
         supply.waiting += 0.1
         feed.look(10.0)
@@ -555,13 +555,13 @@ def test_colour_statistics_equal_numpys(digits_folder: Folder, tmp_path: Path) -
         pixels = np.asarray(Image.open(file)) * tinted.uniform(0.2, 1, 3)
         Image.fromarray(pixels.astype(np.uint8)).save(file)
     files = scan_folder(root).train
-    statistics = colour_statistics(files, 16, 16, 0, tmp_path / "cache")  # type: ignore[arg-type]
+    statistics = channel_statistics(files, 16, 16, 0, tmp_path / "cache")  # type: ignore[arg-type]
     images = np.stack([np.asarray(Image.open(path)) for path in files.paths]) / 255  # type: ignore[union-attr]
     covariance = np.cov(images.reshape(-1, 3).T, bias=True)
     np.testing.assert_allclose(statistics.mean, images.mean(0).transpose(2, 0, 1), atol=1e-6)
     vectors, values = statistics.eigenvectors.numpy(), statistics.eigenvalues.numpy()
     np.testing.assert_allclose(vectors @ np.diag(values) @ vectors.T, covariance, atol=1e-6)
-    cached = colour_statistics(files, 16, 16, 0, tmp_path / "cache")  # type: ignore[arg-type]
+    cached = channel_statistics(files, 16, 16, 0, tmp_path / "cache")  # type: ignore[arg-type]
     assert torch.equal(cached.mean, statistics.mean)
 
 

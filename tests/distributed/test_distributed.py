@@ -28,7 +28,7 @@ from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.distributed.running_statistics import RunningStatistics, flat_statistics
 from resnet_degradation.distributed.world import World
 from resnet_degradation.probes.errors import held_out_errors
-from resnet_degradation.records.lock import claimed, holder_of
+from resnet_degradation.records.lock import lock_owner, run_lock
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import ConfigError, UserError
@@ -42,7 +42,7 @@ T = TypeVar("T")
 class Apart(World):
     """A part of a world whose other processes are not there."""
 
-    def from_main(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         return make()
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
@@ -274,8 +274,8 @@ def test_a_run_of_two_processes_stops_and_goes_on_as_one_or_two_or_four(
 def main_worker(folder: Path) -> int:
     """The process of rank 0, which holds the run."""
     outputs = folder.parents[1]
-    wait_until(lambda: holder_of(folder, str(outputs)) is not None)
-    process = holder_of(folder, str(outputs))
+    wait_until(lambda: lock_owner(folder, str(outputs)) is not None)
+    process = lock_owner(folder, str(outputs))
     assert process is not None
     return process
 
@@ -350,7 +350,7 @@ def test_what_only_one_process_finds_wrong_is_said_once_and_starts_nothing_again
 ) -> None:
     config = tiny("runtime.max_restarts=3")
     with (
-        claimed(run_folder(config), config.output_dir),
+        run_lock(run_folder(config), config.output_dir),
         pytest.raises(UserError, match="is being trained by process") as failure,
     ):
         launch(config, 2, quiet=True)

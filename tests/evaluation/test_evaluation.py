@@ -21,19 +21,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.progress import RunProgress, Silence
+from resnet_degradation.console.progress import NullProgress, RunProgress
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.data.test_views import EvalProtocol
 from resnet_degradation.evaluation.command import SplitErrors, evaluate, near_chance
-from resnet_degradation.nets.build import build_net, initialise
+from resnet_degradation.nets.build import build_net, initialize
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import read_weights
 from resnet_degradation.probes.errors import (
     errors_over_views,
     final_map,
-    fully_convolutional_scores,
-    image_scores,
+    fully_convolutional_logits,
+    image_logits,
 )
 from resnet_degradation.records.checkpoint import load_checkpoint, save_checkpoint
 from resnet_degradation.records.summary import read_final_errors
@@ -55,7 +55,7 @@ CPU = torch.device("cpu")
 def used_net(family: Any = "imagenet", depth: int = 18, num_classes: int = 7) -> ResNet:
     """A net whose normalizations do something in evaluation mode."""
     net = build_net(depth, True, family=family, num_classes=num_classes, width=0.25)
-    initialise(net, 0)
+    initialize(net, 0)
     net.train()
     with torch.no_grad():
         net(torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
@@ -96,7 +96,7 @@ def all_scores(net: ResNet, config: Config, viewing: EvalProtocol) -> tuple[Tens
     batches = make_batches(find_images(config), config, CPU)
     scores, labels = [], []
     for batch in batches.viewed("val", viewing):
-        scores.append(image_scores(net, batch, viewing, views_at_once=13))
+        scores.append(image_logits(net, batch, viewing, views_at_once=13))
         labels.append(batch.labels)
     return torch.cat(scores).detach(), torch.cat(labels)
 
@@ -180,7 +180,7 @@ def test_a_window_of_several_places_overlaps_itself(settled: Settled) -> None:
     net = used_net("cifar", 20)
     images = torch.randn(2, 3, 44, 36, generator=torch.Generator().manual_seed(1))
     assert final_map(net, 32, CPU) == (8, 8)
-    ours = fully_convolutional_scores(net, images, (8, 8))
+    ours = fully_convolutional_logits(net, images, (8, 8))
     maps = net.features(images)
     assert maps.shape[-2:] == (11, 9)
     places = [
@@ -191,7 +191,7 @@ def test_a_window_of_several_places_overlaps_itself(settled: Settled) -> None:
     torch.testing.assert_close(ours, torch.stack(places).mean(dim=0), atol=1e-5, rtol=1e-5)
     training_size = images[:, :, :32, :32]
     torch.testing.assert_close(
-        fully_convolutional_scores(net, training_size, (8, 8)),
+        fully_convolutional_logits(net, training_size, (8, 8)),
         net(training_size),
         atol=1e-5,
         rtol=0,
@@ -255,7 +255,7 @@ def test_top_5_counts_the_five_best(settled: Settled) -> None:
 
 
 def carry_out(*overrides: str) -> list[SplitErrors]:
-    return evaluate(evaluation_of(*overrides), Console(quiet=True), Silence())
+    return evaluate(evaluation_of(*overrides), Console(quiet=True), NullProgress())
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.config.identity import run_folder
-from resnet_degradation.config.resolve import settle
+from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig, PanelConfig, RecipeConfig
 from resnet_degradation.figures.curve_data import Curve, NetCurves, load_curves
 from resnet_degradation.figures.curves import caption, plot_curves
@@ -31,7 +31,7 @@ from resnet_degradation.figures.drawing import Drawing, read_drawing
 from resnet_degradation.figures.labels import spread_out
 from resnet_degradation.figures.responses import load_responses
 from resnet_degradation.figures.style import COLOURS, colours, save_figure
-from resnet_degradation.nets.build import build_net, initialise
+from resnet_degradation.nets.build import build_net, initialize
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.metrics import Row, read_metrics, write_metrics
@@ -145,7 +145,7 @@ def finished_run(folder: Path, error: float, *, cifar: bool = True, **settings: 
     """A run folder with what a figure over depth reads of it."""
     folder.mkdir(parents=True)
     data = DataConfig("cifar10", families=["cifar" if cifar else "imagenet"])
-    config = settle(Config(data=data, **settings))  # type: ignore[arg-type]
+    config = resolve(Config(data=data, **settings))  # type: ignore[arg-type]
     OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
     errors = {"train_error": error, "val_error": None, "test_error": error}
     summary = {"final_errors_percent": errors, "final_train_images": 1000}
@@ -285,7 +285,7 @@ def test_a_net_keeps_its_colour_in_every_figure_and_no_panel_has_one_twice(dark:
 
 
 def net_ending_at(error: float, depth: int = 20, iterations: int = 300) -> NetCurves:
-    config = settle(Config(depth=depth, residual=False, data=DataConfig("digits")))
+    config = resolve(Config(depth=depth, residual=False, data=DataConfig("digits")))
     x = np.array([10.0, iterations])
     curve = Curve(x, np.array([90.0, error]), np.zeros(2))
     return NetCurves(f"plain-{depth}", config, 1, curve, curve, "test")
@@ -427,7 +427,7 @@ def by_hand(net: nn.Module, images: Tensor) -> list[float]:
 @pytest.mark.parametrize("residual", [False, True])
 def test_layer_responses_are_what_a_hand_written_forward_gives(residual: bool) -> None:
     net = build_net(14, residual, family="cifar", width=0.5)
-    initialise(net, 0)
+    initialize(net, 0)
     images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     net(images * 3)  # so that running statistics are not the initial ones
     for module in net.modules():

@@ -12,7 +12,7 @@ from support.studies import quiet, study_of
 
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import InspectionConfig
-from resnet_degradation.console.progress import Silence
+from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.inspection.command import inspect
 from resnet_degradation.studies.command import run_study
 
@@ -108,7 +108,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     run_study(study, quiet())
     folders = [run_folder(run).resolve() for run in study.runs]
     asked = InspectionConfig(run=[str(run) for run in folders], output_dir=str(folder), images=20)
-    inspect(asked, Console(quiet=True), Silence())
+    inspect(asked, Console(quiet=True), NullProgress())
     return folders
 
 

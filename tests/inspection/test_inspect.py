@@ -13,22 +13,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.config.schema import INSPECTIONS, Config, InspectionConfig
-from resnet_degradation.console.progress import Silence
+from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
 from resnet_degradation.inspection.command import inspect
 from resnet_degradation.inspection.findings import find, gradient_outcome
-from resnet_degradation.nets.build import build_net, initialise
+from resnet_degradation.nets.build import build_net, initialize
 from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.overrides import named_blocks
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.probes.layer_signals import layer_signals, layers_with_weights
+from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weights
 from resnet_degradation.probes.lesions import random_lesions, removable, single_lesion, without
 from resnet_degradation.probes.residual_norms import block_sizes
 from resnet_degradation.records.csv_tables import write_table
-from resnet_degradation.records.inspection import BlockSizes, LesionRow, SignalRow, read_table
-from resnet_degradation.records.layers import Response, read_responses, read_signals
+from resnet_degradation.records.inspection import BlockSizes, LayerStatsRow, LesionRow, read_table
+from resnet_degradation.records.layers import Response, read_layer_stats, read_responses
 from resnet_degradation.system.errors import ConfigError, UserError
 
 
@@ -41,7 +41,7 @@ def digits(count: int, first: int = 0) -> tuple[Tensor, Tensor]:
 def trained_net(depth: int, residual: bool, **options: Any) -> ResNet:
     """A small net after some steps, so that nothing in it is at its initial value."""
     net = build_net(depth, residual, family="cifar", width=0.5, **options)
-    initialise(net, 0)
+    initialize(net, 0)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
     for step in range(8):
         images, labels = digits(32, 32 * step)
@@ -77,7 +77,7 @@ def test_signals_are_those_of_a_forward_written_by_hand(residual: bool, training
     net = trained_net(14, residual).train(training)
     images, labels = digits(40, 700)
     before = state(net)
-    signals = layer_signals(net, images, labels)
+    signals = layer_stats(net, images, labels)
     assert_untouched(net, before, training)
 
     outputs: dict[str, Tensor] = {}
@@ -118,10 +118,10 @@ def test_signals_are_those_of_a_forward_written_by_hand(residual: bool, training
 def test_signals_do_not_depend_on_how_a_net_is_computed() -> None:
     net = trained_net(14, True)
     images, labels = digits(40)
-    usual = layer_signals(net, images, labels)
+    usual = layer_stats(net, images, labels)
     net.segment_lengths = [1, 2, 1]
     before = state(net)
-    assert layer_signals(net, images, labels) == usual
+    assert layer_stats(net, images, labels) == usual
     assert_untouched(net, before, training=True)
 
 
@@ -222,7 +222,7 @@ def test_plain_and_residual_nets_lose_the_same_blocks_at_random() -> None:
 def test_a_deeper_net_can_compute_what_a_shallower_one_does() -> None:
     shallow = trained_net(8, False)
     deep = build_net(20, False, family="cifar", width=0.5)
-    initialise(deep, 1)
+    initialize(deep, 1)
     batches = [digits(64, 64 * i)[0] for i in range(20)]
     before = state(shallow)
     extend(shallow, deep, batches)
@@ -272,7 +272,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def looked_into(*folders: Path, output_dir: Path, **options: Any) -> Path:
     asked = InspectionConfig(run=[str(folder) for folder in folders], output_dir=str(output_dir))
-    return inspect(replace(asked, **options), Console(quiet=True), Silence())
+    return inspect(replace(asked, **options), Console(quiet=True), NullProgress())
 
 
 def test_several_runs_are_looked_into_and_left_as_they_were(
@@ -293,9 +293,9 @@ def test_several_runs_are_looked_into_and_left_as_they_were(
     report = (where / "report.md").read_text()
     assert "Held-out error without one block" in report
     residual = runs[1] / "inspection"
-    signals = read_table(residual / "signals.csv", SignalRow)
+    signals = read_table(residual / "signals.csv", LayerStatsRow)
     assert sorted({row.iteration for row in signals}) == [0, 6, 12]
-    recorded = read_signals(runs[1])[12]
+    recorded = read_layer_stats(runs[1])[12]
     now = [row.gradient_norm for row in signals if row.iteration == 12]
     assert now == pytest.approx([signal.gradient_norm for signal in recorded], rel=1e-4)
     assert len(read_table(residual / "residuals.csv", BlockSizes)) == 6
@@ -336,7 +336,7 @@ def test_what_cannot_be_inspected_is_said(
 ) -> None:
     asked = InspectionConfig(run=str(train_run(tiny("recipe.iterations=2"))))
     with pytest.raises(UserError, match=message):
-        inspect(replace(asked, **changes), Console(quiet=True), Silence())
+        inspect(replace(asked, **changes), Console(quiet=True), NullProgress())
 
 
 def test_a_net_without_identities_is_looked_into(
@@ -391,7 +391,7 @@ def rescaled_net(first: int, end: int) -> ResNet:
 def untrained_net(depth: int) -> ResNet:
     """A plain net with its initial weights."""
     net = build_net(depth, False, family="cifar", width=0.25)
-    initialise(net, 0)
+    initialize(net, 0)
     return net
 
 
@@ -412,7 +412,7 @@ def untrained_net(depth: int) -> ResNet:
 def test_gradients_are_dead_vanished_exploding_or_healthy(
     made: Callable[[], ResNet], outcome: str
 ) -> None:
-    norms = [signal.gradient_norm for signal in layer_signals(made(), *digits(40, 300))]
+    norms = [signal.gradient_norm for signal in layer_stats(made(), *digits(40, 300))]
     assert gradient_outcome(norms) == outcome
 
 
@@ -442,12 +442,12 @@ def test_a_report_says_what_became_of_the_gradients(
     run = train_run(tiny("recipe.iterations=2"))
     looked_into(run, output_dir=tmp_path, what=["signals"])
     file = run / "inspection/signals.csv"
-    rows = read_table(file, SignalRow)
+    rows = read_table(file, LayerStatsRow)
     changed = [
         replace(row, gradient_norm=change(row.layer, row.gradient_norm)) if row.iteration else row
         for row in rows
     ]
-    write_table(file, changed, SignalRow)
+    write_table(file, changed, LayerStatsRow)
     finding = find("signals", [run])
     assert finding is not None
     others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
@@ -457,7 +457,7 @@ def test_a_report_says_what_became_of_the_gradients(
     assert said in finding.sentence
     assert "at the beginning:" not in finding.sentence
     assert "nan" not in finding.sentence + " ".join(finding.rows[1])
-    plot_signals(load_inspected([run], "signals", SignalRow))
+    plot_signals(load_inspected([run], "signals", LayerStatsRow))
 
 
 def test_a_dead_seed_among_others_is_named(
@@ -466,8 +466,8 @@ def test_a_dead_seed_among_others_is_named(
     runs = [train_run(tiny("recipe.iterations=2", f"seed={seed}")) for seed in (0, 1)]
     looked_into(*runs, output_dir=tmp_path, what=["signals"])
     file = runs[1] / "inspection/signals.csv"
-    rows = [replace(row, gradient_norm=0.0) for row in read_table(file, SignalRow)]
-    write_table(file, rows, SignalRow)
+    rows = [replace(row, gradient_norm=0.0) for row in read_table(file, LayerStatsRow)]
+    write_table(file, rows, LayerStatsRow)
     finding = find("signals", runs)
     assert finding is not None
     assert "as it is now (1 of 2 seeds): no gradient reaches" in finding.sentence
@@ -482,9 +482,9 @@ def test_a_layer_without_a_gradient_is_said_to_vanish(
     for dead in ({3}, {8}, {7, 8}, set(range(1, 9))):
         rows = [
             replace(row, gradient_norm=0.0) if row.layer in dead and row.iteration else row
-            for row in read_table(file, SignalRow)
+            for row in read_table(file, LayerStatsRow)
         ]
-        write_table(file, rows, SignalRow)
+        write_table(file, rows, LayerStatsRow)
         finding = find("signals", [run])
         assert finding is not None
         assert ("vanishes" in finding.sentence) == (len(dead) < 8)
@@ -514,7 +514,7 @@ def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(
         warnings.simplefilter("error")
         looked_into(begun, output_dir=tmp_path, what=["signals"])
         looked_into(first, output_dir=tmp_path, what=["signals"])
-        figure = plot_signals(load_inspected([begun], "signals", SignalRow))
-        both = plot_signals(load_inspected([begun, first], "signals", SignalRow))
+        figure = plot_signals(load_inspected([begun], "signals", LayerStatsRow))
+        both = plot_signals(load_inspected([begun, first], "signals", LayerStatsRow))
     assert [axes.get_title() for axes in figure.axes] == ["after 2 iterations", ""]
     assert len(both.axes) == 4

@@ -13,7 +13,7 @@ from support.studies import composed_study
 from support.training import TrainRun, assert_equal_states, final_state
 from torch.nn import functional as F
 
-from resnet_degradation.cli.compose import settled
+from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import InspectionConfig
 from resnet_degradation.console.progress import RunProgress
@@ -25,7 +25,7 @@ from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.identity_extension import extend
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.errors import top1_error
-from resnet_degradation.probes.layer_signals import layer_signals
+from resnet_degradation.probes.layer_stats import layer_stats
 from resnet_degradation.probes.lesions import keeping_shape, without
 from resnet_degradation.probes.residual_norms import block_sizes
 from resnet_degradation.probes.responses import layer_responses
@@ -99,8 +99,8 @@ def test_the_page_works_word_by_word(tmp_path: Path) -> None:
 
 
 def test_a_block_of_ones_own_takes_the_place_of_the_basic_one(here: Path) -> None:
-    own = settled("depth=14", "block=my_blocks:NoLastReLU", f"output_dir={here}")
-    usual = settled("depth=14", f"output_dir={here}")
+    own = compose_config("depth=14", "block=my_blocks:NoLastReLU", f"output_dir={here}")
+    usual = compose_config("depth=14", f"output_dir={here}")
     net, twin = make_net(own, 10), make_net(usual, 10)
     assert {type(block).__name__ for block in net.layer2} == {"NoLastReLU"}  # type: ignore[union-attr]
     for (name, one), (other_name, other) in zip(
@@ -116,10 +116,10 @@ def test_a_block_of_ones_own_takes_the_place_of_the_basic_one(here: Path) -> Non
 
 
 def test_code_of_ones_own_is_part_of_a_runs_name_and_identity(here: Path) -> None:
-    usual = settled("depth=8", f"output_dir={here}")
-    block = settled("depth=8", "block=my_blocks:NoLastReLU", f"output_dir={here}")
+    usual = compose_config("depth=8", f"output_dir={here}")
+    block = compose_config("depth=8", "block=my_blocks:NoLastReLU", f"output_dir={here}")
     data = ("depth=8", "data.name=zeros", f"output_dir={here}")
-    loaded = [settled(*data, f"data.loader=my_code:{name}") for name in ("load", "load_2")]
+    loaded = [compose_config(*data, f"data.loader=my_code:{name}") for name in ("load", "load_2")]
     folders = [run_folder(config) for config in (usual, block, *loaded)]
     assert len({folder.name.rpartition("-")[2] for folder in folders}) == 4
     assert folders[1].name.startswith("ResNet-8-NoLastReLU-seed0-")
@@ -141,7 +141,7 @@ def test_what_cannot_be_is_refused_before_anything_is_built(
     overrides: list[str], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(says)):
-        settled(*overrides)
+        compose_config(*overrides)
 
 
 @pytest.mark.parametrize(
@@ -156,13 +156,13 @@ def test_what_cannot_be_is_refused_before_anything_is_built(
 )
 def test_a_block_that_is_not_there_is_named(here: Path, name: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        make_net(settled(f"block={name}", f"output_dir={here}"), 10)
+        make_net(compose_config(f"block={name}", f"output_dir={here}"), 10)
 
 
 def test_a_module_that_is_broken_keeps_its_traceback(here: Path) -> None:
     (here / "broken_code.py").write_text("import no_such_library\n")
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
-        make_net(settled("block=broken_code:Block", f"output_dir={here}"), 10)
+        make_net(compose_config("block=broken_code:Block", f"output_dir={here}"), 10)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_what_a_loader_gives_is_checked(here: Path, gives: str, says: str) -> No
         "i, l = torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)\n"
         f"def load(data):\n    return {gives}\n"
     )
-    config = settled("data.name=own", "data.loader=loading:load", f"output_dir={here}")
+    config = compose_config("data.name=own", "data.loader=loading:load", f"output_dir={here}")
     with pytest.raises(DataError, match=says):
         load_source(config.data)
 
@@ -308,7 +308,7 @@ def test_a_block_of_ones_own_trains_the_same_where_activations_are_computed_agai
     ends = []
     for how in ("off", "on"):
         folder = train_run(
-            settled(
+            compose_config(
                 *("depth=8", f"block=own_blocks:{kind}", "data.image_size=8", "seed=1"),
                 *("recipe.iterations=6", f"output_dir={here / how}"),
                 f"runtime.checkpoint_activations={how}",
@@ -324,7 +324,7 @@ def test_what_a_block_of_ones_own_draws_depends_on_seed_and_iteration_alone(
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
     ends = []
     for which in ("whole", "resumed"):
-        config = settled(
+        config = compose_config(
             *("depth=8", "block=own_blocks:Random", "data.image_size=8", "recipe.iterations=6"),
             *("runtime.checkpoint_every=4", f"output_dir={here / which}"),
         )
@@ -345,13 +345,13 @@ def test_a_block_of_ones_own_is_inspected_by_what_it_computes(
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
     common = ("depth=8", "data.image_size=8", "recipe.iterations=4", f"output_dir={here}")
     # The third convolution of a block has a normalization after it, if under another name.
-    folder = train_run(settled(*common, "block=own_blocks:Longer"))
+    folder = train_run(compose_config(*common, "block=own_blocks:Longer"))
     names = [response.name for response in read_responses(folder)]
     assert names[:4] == ["conv1", "layer1.0.conv1", "layer1.0.inner.0", "layer1.0.conv3"]
-    net = make_net(settled(*common, "block=own_blocks:Nested"), 10).eval()
+    net = make_net(compose_config(*common, "block=own_blocks:Nested"), 10).eval()
     assert list(keeping_shape(net)) == ["layer1.0"]
     # Without F(x), the page's own block is the identity, where another is a ReLU.
-    net = make_net(settled(*common, "block=my_blocks:NoLastReLU"), 10).eval()
+    net = make_net(compose_config(*common, "block=my_blocks:NoLastReLU"), 10).eval()
     block, x = net.get_submodule("layer1.0"), torch.randn(2, 16, 8, 8)
     with without([block]):  # type: ignore[list-item]
         assert torch.equal(block(x), x)
@@ -363,7 +363,8 @@ def nets_of(here: Path, kind: str, depth: int = 8, residual: bool = True) -> tup
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
     common = (f"depth={depth}", f"residual={residual}", "data.image_size=8", f"output_dir={here}")
     own, usual = (
-        make_net(settled(*common, *block), 10) for block in ([f"block=own_blocks:{kind}"], [])
+        make_net(compose_config(*common, *block), 10)
+        for block in ([f"block=own_blocks:{kind}"], [])
     )
     return own, usual
 
@@ -394,7 +395,7 @@ def test_what_a_block_overrides_changes_the_record_and_the_evaluation(
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
     ends, losses, errors = [], [], []
     for block in ([f"block=own_blocks:{kind}"], []):
-        config = settled(
+        config = compose_config(
             *("depth=8", "data.image_size=8", "recipe.iterations=3", f"output_dir={here}"),
             *("runtime.log_every=1", *block),
         )
@@ -435,7 +436,7 @@ def test_what_a_block_overrides_is_inspected(here: Path) -> None:
     own, usual = nets_of(here, "WeakInside")
     one, other = ({r.name for r in layer_responses(net, [images])} for net in (own, usual))
     assert other - one == {f"layer{stage}.0.conv2" for stage in (1, 2, 3)}
-    signals = [layer_signals(net, images, torch.arange(32) % 10) for net in nets_of(here, "Weak")]
+    signals = [layer_stats(net, images, torch.arange(32) % 10) for net in nets_of(here, "Weak")]
     assert signals[0][1].gradient_norm < 0.5 * signals[1][1].gradient_norm
 
 
@@ -462,7 +463,7 @@ def test_only_basic_blocks_are_extended(here: Path, kind: str) -> None:
         with pytest.raises(ConfigError, match="no custom blocks"):
             extend(shallow, deeper, images)
     with pytest.raises(ConfigError, match="omit extends"):
-        settled("depth=14", "residual=false", "extends=8", f"block=own_blocks:{kind}")
+        compose_config("depth=14", "residual=false", "extends=8", f"block=own_blocks:{kind}")
 
 
 @pytest.mark.parametrize(
@@ -485,7 +486,7 @@ def test_a_block_that_does_not_say_what_its_branch_is_trains_and_has_no_lesions(
 ) -> None:
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
     common = ("depth=8", "data.image_size=8", "recipe.iterations=3", f"output_dir={here}")
-    folder = train_run(settled(*common, "block=own_blocks:AllInForward"))
+    folder = train_run(compose_config(*common, "block=own_blocks:AllInForward"))
     for what in ("residuals", "lesions"):
         asked = InspectionConfig(str(folder), [what], 50)
         with pytest.raises(ConfigError, match=r"computes it inside of forward.*\[responses,sig"):
@@ -495,14 +496,16 @@ def test_a_block_that_does_not_say_what_its_branch_is_trains_and_has_no_lesions(
 
 def test_layers_that_are_not_trained_have_no_signal(here: Path) -> None:
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
-    net = make_net(settled("depth=8", "block=own_blocks:HalfTrained", f"output_dir={here}"), 10)
-    signals = layer_signals(net, torch.rand(4, 3, 16, 16), torch.zeros(4, dtype=torch.int64))
+    net = make_net(
+        compose_config("depth=8", "block=own_blocks:HalfTrained", f"output_dir={here}"), 10
+    )
+    signals = layer_stats(net, torch.rand(4, 3, 16, 16), torch.zeros(4, dtype=torch.int64))
     layers = [f"layer{stage}.0.conv1" for stage in (1, 2, 3)]
     assert [signal.name for signal in signals] == ["conv1", *layers, "fc"]
 
 
 def test_a_loader_is_told_the_settings_and_a_validation_set_is_split_off(here: Path) -> None:
-    config = settled(
+    config = compose_config(
         *("data.name=zeros", "data.loader=my_code:load", "data.image_size=24"),
         *("data.validation_fraction=0.1", f"output_dir={here}"),
     )

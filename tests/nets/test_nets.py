@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from resnet_degradation.config.architectures import IMAGENET_DEPTHS, fits
 from resnet_degradation.nets.blocks import BasicBlock, Bottleneck, ZeroPaddedIdentity
-from resnet_degradation.nets.build import build_net, initialise, num_parameters
+from resnet_degradation.nets.build import build_net, initialize, num_parameters
 from resnet_degradation.nets.cost import layer_costs, multiply_adds
 from resnet_degradation.system.errors import ConfigError
 
@@ -81,7 +81,7 @@ def test_outputs_equal_torchvisions_with_the_same_weights(depth: int) -> None:
 def test_plain_net_and_its_residual_twin_begin_alike(family: str, depth: int) -> None:
     plain, residual = (build_net(depth, r, family=family, shortcut="A") for r in (False, True))  # type: ignore[arg-type]
     for net in (plain, residual):
-        initialise(net, seed=3)
+        initialize(net, seed=3)
     ours, theirs = plain.state_dict(), residual.state_dict()
     assert list(ours) == list(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -90,7 +90,7 @@ def test_plain_net_and_its_residual_twin_begin_alike(family: str, depth: int) ->
 def test_projections_leave_the_other_layers_initial_weights_alone() -> None:
     with_a, with_c = (build_net(20, True, family="cifar", shortcut=s) for s in ("A", "C"))  # type: ignore[arg-type]
     for net in (with_a, with_c):
-        initialise(net, seed=0)
+        initialize(net, seed=0)
     values = with_c.state_dict()
     assert all(torch.equal(value, values[name]) for name, value in with_a.state_dict().items())
     assert num_parameters(with_c) > num_parameters(with_a)
@@ -98,14 +98,14 @@ def test_projections_leave_the_other_layers_initial_weights_alone() -> None:
 
 def test_seeds_give_different_weights() -> None:
     first, second = (build_net(8, True, family="cifar") for _ in range(2))
-    initialise(first, 0)
-    initialise(second, 1)
+    initialize(first, 0)
+    initialize(second, 1)
     assert not torch.equal(first.conv1.weight, second.conv1.weight)
 
 
 def test_initialisation_is_he_fan_in() -> None:
     net = build_net(34, True, family="imagenet", num_classes=1000)
-    initialise(net, 0)
+    initialize(net, 0)
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             fan_in = module.weight[0].numel()
@@ -191,7 +191,7 @@ def test_bottleneck_stride_is_on_the_layer_asked_for() -> None:
 
 def test_depth_1202_runs_forward_and_backward() -> None:
     net = build_net(1202, True, family="cifar")
-    initialise(net, 0)
+    initialize(net, 0)
     scores = net(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     scores.sum().backward()
     gradient = net.conv1.weight.grad
@@ -222,7 +222,7 @@ def test_loss_and_gradients_equal_torchvisions_on_real_images(depth: int) -> Non
     ours = build_net(
         depth, True, family="imagenet", shortcut="B", num_classes=5, bottleneck_stride="3x3"
     )
-    initialise(ours, 0)
+    initialize(ours, 0)
     theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=5)
     theirs.load_state_dict(ours.state_dict())
     images, labels = photographs(8, 96), torch.arange(8) % 5

@@ -17,10 +17,10 @@ from support.public_net import PublicNet
 from support.studies import composed_study
 from torch import Tensor, nn
 
-from resnet_degradation.cli.compose import settled
+from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.identity import digest, net_name, run_folder
 from resnet_degradation.config.schema import Config
-from resnet_degradation.nets.build import build_net, initialise, make_net
+from resnet_degradation.nets.build import build_net, initialize, make_net
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import (
     assign,
@@ -43,7 +43,7 @@ TrainRun = Callable[[Config], Path]
 
 def small_net(seed: int = 0, **options: Any) -> ResNet:
     net = build_net(8, True, family="cifar", width=0.5, **options)
-    initialise(net, seed)
+    initialize(net, seed)
     with torch.no_grad():
         for name, buffer in net.named_buffers():
             if buffer.is_floating_point():
@@ -171,7 +171,7 @@ def wrapped(prefix: str, within: str | None, **beside: Any) -> Callable[[dict[st
 
 def loaded(*overrides: str) -> tuple[ResNet, Config, str]:
     """The net that these settings and weights give, in evaluation mode, and what the file is."""
-    config = settled(*overrides)
+    config = compose_config(*overrides)
     assert config.weights is not None
     file = Path(config.weights)
     net = make_net(config, num_classes(file), initialised=False)
@@ -370,16 +370,21 @@ def test_a_run_that_begins_with_public_weights_knows_their_padding(
 
 
 def test_padding_is_part_of_the_identity_only_where_there_are_zeros() -> None:
-    usual, around = settled("depth=20"), settled("depth=20", "shortcut_padding=around")
-    assert digest(settled("depth=20", "shortcut_padding=behind")) == digest(usual)
+    usual, around = (
+        compose_config("depth=20"),
+        compose_config("depth=20", "shortcut_padding=around"),
+    )
+    assert digest(compose_config("depth=20", "shortcut_padding=behind")) == digest(usual)
     assert digest(around) != digest(usual)
     assert run_folder(around).name.startswith("ResNet-20-around-seed0-")
-    assert settled("residual=false", "shortcut_padding=around") == settled("residual=false")
+    assert compose_config("residual=false", "shortcut_padding=around") == compose_config(
+        "residual=false"
+    )
     for without_zeros in ("shortcut=B", "shortcut=C", "depth=50"):
         with pytest.raises(ConfigError, match="shortcut_padding=around has no effect with"):
-            settled("family=imagenet", "depth=34", without_zeros, "shortcut_padding=around")
+            compose_config("family=imagenet", "depth=34", without_zeros, "shortcut_padding=around")
     with pytest.raises(ConfigError, match="shortcut_padding=left is not valid: choose behind"):
-        settled("shortcut_padding=left")
+        compose_config("shortcut_padding=left")
 
 
 def test_nets_of_a_study_may_differ_in_their_padding() -> None:

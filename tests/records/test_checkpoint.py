@@ -25,10 +25,10 @@ from support.training import (
 )
 
 from resnet_degradation.config.identity import run_folder
-from resnet_degradation.data.channel_statistics import colour_statistics
+from resnet_degradation.data.channel_statistics import channel_statistics
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.records.checkpoint import KEPT, first_difference, load_checkpoint
-from resnet_degradation.records.checksummed import DamagedError, load_sealed, save_sealed
+from resnet_degradation.records.checksummed import DamagedError, load_checksummed, save_checksummed
 from resnet_degradation.records.run_folder import checkpoint_files, last_checkpoint
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.system.errors import CheckpointError, DivergenceError, UserError
@@ -58,8 +58,8 @@ def with_its_checksum(file: Path, content: bytes) -> Path:
 
 def test_tensors_come_back_as_they_were_sealed(tmp_path: Path) -> None:
     value = {"a": torch.randn(3, 4), "b": [1, 2.5, None, "text"]}
-    file = save_sealed(tmp_path, "name", value)
-    assert_equal_states(load_sealed(file), value)
+    file = save_checksummed(tmp_path, "name", value)
+    assert_equal_states(load_checksummed(file), value)
     assert list(tmp_path.iterdir()) == [file]
     torch.load(file, weights_only=True)  # other tools read it too
 
@@ -68,13 +68,13 @@ def test_tensors_come_back_as_they_were_sealed(tmp_path: Path) -> None:
 def test_a_sealed_file_with_any_byte_changed_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    file = save_sealed(tmp_path_factory.mktemp("sealed"), "name", torch.arange(10))
+    file = save_checksummed(tmp_path_factory.mktemp("sealed"), "name", torch.arange(10))
     content = bytearray(file.read_bytes())
     position = data.draw(st.integers(0, len(content) - 1))
     content[position] ^= data.draw(st.integers(1, 255))
     file.write_bytes(content)
     with pytest.raises(DamagedError, match="checksum"):
-        load_sealed(file)
+        load_checksummed(file)
 
 
 @pytest.mark.parametrize("how", ["pickle", "torch"])
@@ -190,7 +190,9 @@ def test_a_damaged_checkpoint_makes_room_for_the_next_good_one(
     with pytest.warns(UserWarning, match="damaged checkpoint"):
         interrupt(config, 11)
     assert not newest.exists()
-    assert [load_sealed(file)["iteration"] for file in checkpoint_files(run_folder(config))] == [
+    assert [
+        load_checksummed(file)["iteration"] for file in checkpoint_files(run_folder(config))
+    ] == [
         10,
         5,
     ]
@@ -292,9 +294,9 @@ def test_damaged_colour_statistics_are_computed_anew(
     config = tiny("data=folder", f"data.root={digits_folder(size=24)}", "recipe.batch_size=6")
     files: Any = load_source(config.data).train
     cache = tmp_path / "cache"
-    first = colour_statistics(files, 16, 18, 0, cache)
+    first = channel_statistics(files, 16, 18, 0, cache)
     (kept,) = cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:-1])
-    again = colour_statistics(files, 16, 18, 0, cache)
+    again = channel_statistics(files, 16, 18, 0, cache)
     assert torch.equal(first.eigenvectors, again.eigenvectors)
     assert [file.name for file in cache.iterdir()] == [kept.name]

@@ -57,7 +57,7 @@ def settings_of(overrides: list[str], tmp_path: Path) -> list[str]:
 def test_settings_name_the_run_folder_that_they_named_before(
     overrides: list[str], name: str, tmp_path: Path
 ) -> None:
-    config = cli.settled(*settings_of(overrides, tmp_path))
+    config = cli.compose_config(*settings_of(overrides, tmp_path))
     assert str(run_folder(config)) == f"outputs/{name}"
 
 

@@ -16,7 +16,7 @@ from support.waiting import wait_until
 
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.console.progress import RunProgress
-from resnet_degradation.records.lock import claimed, holder_of
+from resnet_degradation.records.lock import lock_owner, run_lock
 from resnet_degradation.records.run_folder import checkpoint_files, last_checkpoint
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import ConfigError, RecordError, UserError, explain
@@ -280,7 +280,7 @@ def test_where_there_are_no_locks_a_run_says_what_is_lost_and_how_to_go_on(
         session.train(off, silent)
     assert run_folder(off) == run_folder(config)
     assert is_finished(run_folder(off))
-    assert holder_of(run_folder(off), off.output_dir, off.runtime.lock) is None
+    assert lock_owner(run_folder(off), off.output_dir, off.runtime.lock) is None
 
 
 def test_locks_in_another_folder_hold_runs_apart_and_only_the_same_ones(
@@ -289,12 +289,12 @@ def test_locks_in_another_folder_hold_runs_apart_and_only_the_same_ones(
     locks = f"runtime.lock={tmp_path / 'locks'}"
     config, elsewhere = tiny(locks), tiny(locks, f"output_dir={tmp_path / 'others'}")
     held = (run_folder(config), config.output_dir, config.runtime.lock)
-    with claimed(*held):
-        assert holder_of(*held) == os.getpid()
+    with run_lock(*held):
+        assert lock_owner(*held) == os.getpid()
         with pytest.raises(UserError, match=f"is being trained by process {os.getpid()} on "):
             session.train(config, silent)
         session.train(elsewhere, silent)  # a run of the same name
-    assert holder_of(*held) is None
+    assert lock_owner(*held) is None
     session.train(config, silent)
     assert is_finished(run_folder(config))
     assert not (tmp_path / "outputs/.locks").exists()

@@ -16,7 +16,7 @@ from support.studies import composed_study, quiet, study_of
 
 from resnet_degradation.config.identity import digest, run_folder
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.progress import Silence
+from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.evaluation.command import evaluate
 from resnet_degradation.evaluation.options import Evaluation, usual_scales, usual_shorter_side
 from resnet_degradation.records.summary import FinalErrors, read_final_errors
@@ -172,7 +172,7 @@ def test_the_papers_value_is_marked_where_images_were_skipped(
         (run,) = study.runs
         sizes = (usual_shorter_side(run), usual_scales(run))
         evaluation = Evaluation(run, run_folder(run), "center", None, *sizes, export=None)
-        evaluate(evaluation, console, Silence())
+        evaluate(evaluation, console, NullProgress())
     assert "unreadable images left out: 1" in " ".join(printed.get().split())
 
 

@@ -19,9 +19,9 @@ from support.studies import composed_study, quiet, study_of, untimed_record
 
 from resnet_degradation.cli.compose import config_folder
 from resnet_degradation.config.identity import net_name, run_folder
-from resnet_degradation.config.resolve import settle
+from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.progress import Report, Silence
+from resnet_degradation.console.progress import NullProgress, ReportProgress
 from resnet_degradation.distributed.world import World
 from resnet_degradation.figures.curve_data import load_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
@@ -183,7 +183,7 @@ def test_a_run_that_diverges_does_not_keep_the_others_from_running(
     study = study_of(tmp_path)
     prepare = session.prepare
 
-    def hasty(config: Config, world: World, report: Report) -> Run:
+    def hasty(config: Config, world: World, report: ReportProgress) -> Run:
         run = prepare(config, world, report)
         if config.depth == 14 and config.residual:
             monkeypatch.setattr(run.schedule, "rate", lambda _: 1e30)
@@ -228,10 +228,10 @@ def test_threads_are_divided_among_jobs_unless_given(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     run = study_of(tmp_path).runs[0]
-    assert execute.with_its_threads(run, 3).runtime.num_threads == 2
-    assert execute.with_its_threads(run, 99).runtime.num_threads == 1
+    assert execute.with_share_of_threads(run, 3).runtime.num_threads == 2
+    assert execute.with_share_of_threads(run, 99).runtime.num_threads == 1
     given = study_of(tmp_path, "runtime.num_threads=5").runs[0]
-    assert execute.with_its_threads(given, 3).runtime.num_threads == 5
+    assert execute.with_share_of_threads(given, 3).runtime.num_threads == 5
 
 
 @pytest.mark.long
@@ -391,14 +391,14 @@ def test_a_deep_net_begins_with_what_a_shallow_one_came_to(tmp_path: Path, jobs:
 
 
 def test_an_extension_needs_its_shallow_run(tmp_path: Path) -> None:
-    run = settle(
+    run = resolve(
         replace(
             composed_study(*CONSTRUCTED, f"output_dir={tmp_path}").runs[0],
             output_dir=str(tmp_path / "elsewhere"),
         )
     )
     with pytest.raises(UserError, match=r"begins with the finished run .*plain-8.*is not there"):
-        session.train(run, Silence())
+        session.train(run, NullProgress())
 
 
 def test_final_errors_are_drawn_against_depth(tmp_path: Path) -> None:
@@ -486,4 +486,4 @@ def test_an_extension_across_110_layers_names_the_command_for_its_shallow_run(
     )  # fmt: skip
     (run,) = study.runs
     with pytest.raises(UserError, match=r"with depth=8 recipe\.warmup=always and without extends"):
-        session.train(run, Silence())
+        session.train(run, NullProgress())

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resnet_degradation.config.resolve import settle
+from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig
 from resnet_degradation.records.summary import FinalErrors
 from resnet_degradation.studies.results import Result, find_cautions, find_verdicts
@@ -163,7 +163,7 @@ def finished(
         **more,
     )
     return Result(
-        settle(config),
+        resolve(config),
         Path(),
         FinalErrors(error, None, None, 1000),
         1,

@@ -18,7 +18,7 @@ from PIL import Image
 
 from resnet_degradation.data.dataset import Arrays
 from resnet_degradation.data.sources.digits import load_digits
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.encoding import as_text, ascii_fallback
 
 pytestmark = pytest.mark.long
@@ -151,7 +151,7 @@ def test_a_stream_gets_what_it_can_take(
 
 
 def test_text_is_written_as_utf8_and_bytes_of_names_as_they_are(tmp_path: Path) -> None:
-    with replaced(tmp_path / "skipped.csv") as stream:
+    with atomic_write(tmp_path / "skipped.csv") as stream:
         csv.writer(stream).writerow(["ü", os.fsdecode(b"gr\xfcn.png")])
     assert (tmp_path / "skipped.csv").read_bytes() == "ü,".encode() + b"gr\xfcn.png\r\n"
 

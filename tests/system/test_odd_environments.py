@@ -19,7 +19,7 @@ from support.training import Tiny, TrainRun, everything_in, interrupt, without_t
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.distributed.rendezvous import _meet_in_slurm
 from resnet_degradation.figures.curve_data import load_curves
-from resnet_degradation.records.checksummed import load_sealed, save_sealed
+from resnet_degradation.records.checksummed import load_checksummed, save_checksummed
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.run_folder import (
     checkpoint_files,
@@ -29,7 +29,7 @@ from resnet_degradation.records.run_folder import (
 )
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import CheckpointError, UserError
-from resnet_degradation.system.process import Place
+from resnet_degradation.system.process import ProcessInfo
 from resnet_degradation.training import recorder
 
 pytestmark = pytest.mark.long
@@ -112,7 +112,7 @@ def test_the_first_machine_of_a_slurm_step(
     nodes: str, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", {"SLURM_STEP_NODELIST": nodes})
-    _meet_in_slurm(Place(3, 4, 1, 2))
+    _meet_in_slurm(ProcessInfo(3, 4, 1, 2))
     assert os.environ["MASTER_ADDR"] == first
     assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == ("3", "1")
 
@@ -253,10 +253,10 @@ def test_a_revision_that_is_not_utf8(checkout: Callable[..., str]) -> None:
 
 def rewrite(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     """Change what a checkpoint holds, as another version would have written it."""
-    content = load_sealed(file)
+    content = load_checksummed(file)
     change(content)
     file.unlink()
-    save_sealed(file.parent, file.stem.rpartition("-")[0], content)
+    save_checksummed(file.parent, file.stem.rpartition("-")[0], content)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.nets.activation_checkpointing import activation_bytes, segment_lengths
-from resnet_degradation.nets.build import build_net, initialise
+from resnet_degradation.nets.build import build_net, initialize
 from resnet_degradation.nets.cost import layer_costs
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.summary import read_final_errors
@@ -41,7 +41,7 @@ def test_gradients_and_statistics_are_the_same_to_the_bit_when_activations_are_r
     net = build_net(
         depth, residual, family=family, shortcut=shortcut, width=0.25  # type: ignore[arg-type]
     )  # fmt: skip
-    initialise(net, 0)
+    initialize(net, 0)
     other = copy.deepcopy(net)
     other.segment_lengths = lengths[: len(net.stages())]
     images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3])
@@ -56,7 +56,7 @@ def test_gradients_and_statistics_are_the_same_to_the_bit_when_activations_are_r
 
 def test_a_bottleneck_net_is_recomputed_to_the_bit() -> None:
     net = build_net(50, True, family="imagenet", shortcut="B", width=0.125)
-    initialise(net, 0)
+    initialize(net, 0)
     other = copy.deepcopy(net)
     other.segment_lengths = segment_lengths(activation_bytes(layer_costs(net, 32)))
     images = torch.randn(2, 3, 32, 32)
@@ -69,7 +69,7 @@ def test_a_bottleneck_net_is_recomputed_to_the_bit() -> None:
 
 def test_recomputation_is_in_the_precision_of_the_forward_pass() -> None:
     net = build_net(8, True, family="cifar")
-    initialise(net, 0)
+    initialize(net, 0)
     other = copy.deepcopy(net)
     other.segment_lengths = [1, 1, 1]
     images = torch.randn(2, 3, 16, 16)
@@ -84,7 +84,7 @@ def test_recomputation_is_in_the_precision_of_the_forward_pass() -> None:
 
 def test_recomputation_leaves_out_what_is_not_trained_and_the_last_segment() -> None:
     net = build_net(14, True, family="cifar")
-    initialise(net, 0)
+    initialize(net, 0)
     net.requires_grad_(False)
     trained = net.get_submodule("layer3.1.conv2")
     for layer in (trained, net.get_submodule("layer2.0.conv1")):

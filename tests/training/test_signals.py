@@ -37,7 +37,7 @@ from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.system.errors import Stopped
-from resnet_degradation.system.os_signals import ENDING, listening
+from resnet_degradation.system.os_signals import ENDING, catch_signals
 from resnet_degradation.training import session
 
 pytestmark = pytest.mark.long
@@ -227,11 +227,11 @@ def test_a_stop_is_not_forgotten_when_saving_fails(
 def test_a_process_that_is_forked_meanwhile_hears_no_signals(
     tiny: Tiny, train_run: TrainRun
 ) -> None:
-    with listening() as wishes:
+    with catch_signals() as wishes:
         if (child := os.fork()) == 0:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
-            os._exit(0 if wishes.to_stop is None else 1)
+            os._exit(0 if wishes.stop_signal is None else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -31,7 +31,7 @@ from resnet_degradation.data.batches import Batch
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.probes.errors import top1_error
 from resnet_degradation.records.checkpoint import load_checkpoint
-from resnet_degradation.records.layers import read_signals
+from resnet_degradation.records.layers import read_layer_stats
 from resnet_degradation.records.metrics import COLUMNS, read_metrics
 from resnet_degradation.records.run_folder import checkpoint_files, read_classes, read_config
 from resnet_degradation.records.summary import read_final_errors, read_summary
@@ -400,7 +400,7 @@ def test_recording_signals_changes_no_bit_of_a_run(
     assert untimed_record(usual) == untimed_record(recorded)
     parts = [load_checkpoint(folder).parts for folder in (usual, recorded)]  # type: ignore[union-attr]
     assert all(same(parts[0][name], parts[1][name]) for name in ("net", "optimizer", "meter"))
-    signals = read_signals(recorded)
+    signals = read_layer_stats(recorded)
     assert list(signals) == [0, 5, 10, 12]
     assert all(len(of_layers) == 8 for of_layers in signals.values())
     assert not (usual / "signals.csv").exists()
@@ -415,6 +415,6 @@ def test_an_interrupted_run_has_the_same_signals(
     whole = train_run(tiny("runtime.signals_every=4"))
     config = tiny("runtime.signals_every=4", f"output_dir={tmp_path / 'other'}")
     interrupt(config, after=9)  # which was saved after 5
-    assert list(read_signals(run_folder(config))) == [0, 4, 8]
+    assert list(read_layer_stats(run_folder(config))) == [0, 4, 8]
     resumed = train_run(config)
     assert (resumed / "signals.csv").read_bytes() == (whole / "signals.csv").read_bytes()

@@ -17,7 +17,7 @@ from resnet_degradation.cli.messages import _explain, _unknown_key, valid_keys
 from resnet_degradation.config.arguments import paths_as_typed
 from resnet_degradation.system.encoding import accept_any_locale
 from resnet_degradation.system.errors import (
-    READER_LEFT,
+    BROKEN_PIPE,
     ConfigError,
     Stopped,
     UserError,
@@ -90,7 +90,7 @@ def _main(run: Callable[[DictConfig], None], config_name: str, schema: type[Any]
     try:
         entry_point()
     except BrokenPipeError:
-        _leave(128 + READER_LEFT)  # as `resnet-train --help | head -1`
+        _leave(128 + BROKEN_PIPE)  # as `resnet-train --help | head -1`
     except Stopped as stop:
         with suppress(OSError):  # the terminal may be gone, or whoever read our output
             if rank() == 0:

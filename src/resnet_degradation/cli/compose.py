@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_degradation.config.resolve import settle
+from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import (
     Config,
     EvaluationConfig,
@@ -32,22 +32,22 @@ def register_schemas() -> None:
     store.store(name="inspect_schema", node=InspectionConfig)
 
 
-def settled(*overrides: str) -> Config:
+def compose_config(*overrides: str) -> Config:
     """The configuration that `resnet-train` would run with these overrides.
 
     Raises ConfigError, or one of Hydra's exceptions, for what it would refuse.
     """
     register_schemas()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return _settled(compose("config", overrides=list(overrides)))
+        return resolve_composed(compose("config", overrides=list(overrides)))
 
 
-def _settled(composed: DictConfig) -> Config:
+def resolve_composed(composed: DictConfig) -> Config:
     config = cast(Config, OmegaConf.to_object(composed))
     if config.weights:
         from resnet_degradation.nets.build import with_shortcuts_of_weights
 
         config = with_shortcuts_of_weights(config)
-    settled = settle(config)
-    check_padding(config, settled)
-    return settled
+    compose_config = resolve(config)
+    check_padding(config, compose_config)
+    return compose_config

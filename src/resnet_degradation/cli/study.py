@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from resnet_degradation.cli.app import _is_basic, _is_sweeping, _main
 from resnet_degradation.config.schema import StudyRunConfig
 from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.system.process import one_of_several, place
+from resnet_degradation.system.process import one_of_several, process_info
 
 
 def study() -> NoReturn:
@@ -27,7 +27,7 @@ def study() -> NoReturn:
             study = resolve_study(composed)
         from resnet_degradation.console.progress import Terminal
 
-        if composed.part is None and place() is not None:
+        if composed.part is None and process_info() is not None:
             raise ConfigError(
                 "resnet-study starts the processes of its runs itself: give runtime.devices "
                 f"instead of torchrun or srun, or unset what they set ({one_of_several()})"

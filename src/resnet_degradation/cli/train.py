@@ -5,7 +5,7 @@ from typing import NoReturn
 from omegaconf import DictConfig
 
 from resnet_degradation.cli.app import _main
-from resnet_degradation.cli.compose import _settled
+from resnet_degradation.cli.compose import resolve_composed
 from resnet_degradation.config.schema import Config
 from resnet_degradation.system.process import rank
 
@@ -14,7 +14,7 @@ def train() -> NoReturn:
     """`resnet-train`: one run, or with -m one for every combination."""
 
     def run(composed: DictConfig) -> None:
-        config = _settled(composed)
+        config = resolve_composed(composed)
         from resnet_degradation.console.progress import RunProgress, Terminal
         from resnet_degradation.training.launch import train_on_devices
 

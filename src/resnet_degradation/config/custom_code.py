@@ -17,12 +17,12 @@ EXAMPLES = {
 FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
-def is_own(name: str) -> bool:
+def is_custom(name: str) -> bool:
     """Whether a setting names code of the user's own, rather than one of ours."""
     return ":" in name
 
 
-def check_own(name: str, key: str) -> None:
+def check_custom_name(name: str, key: str) -> None:
     """Raise ConfigError unless `name`, the value of `key`, has the form module:attribute."""
     if not FORM.fullmatch(name):
         raise ConfigError(f"{key}={name} is not valid: give module:attribute, as {EXAMPLES[key]}")
@@ -33,13 +33,13 @@ def attribute_of(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def load_own(name: str, key: str) -> Any:
+def load_custom(name: str, key: str) -> Any:
     """What module:attribute names. Modules are looked for in the current folder too.
 
     Raises ConfigError if there is no such module or it has no such attribute; what goes wrong
     inside the module keeps its traceback.
     """
-    check_own(name, key)
+    check_custom_name(name, key)
     module_name, _, attribute = name.partition(":")
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109
         sys.path.insert(0, here)

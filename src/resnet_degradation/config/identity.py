@@ -1,7 +1,7 @@
 """The schema of the configuration, its cross-field rules, and the identity of a run.
 
 The YAML files in `conf/` are merged into these dataclasses by Hydra, so an unknown key or a
-wrong type fails while the command line is read. `settle` then checks what no single field can
+wrong type fails while the command line is read. `resolve` then checks what no single field can
 tell and settles what was left open, before anything is built. Nothing here imports torch.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from resnet_degradation.config.architectures import Family, architecture, default_shortcut
 from resnet_degradation.config.custom_code import attribute_of
-from resnet_degradation.config.schema import OWN_IMAGES, Config, RecipeConfig
+from resnet_degradation.config.schema import USER_DATA, Config, RecipeConfig
 from resnet_degradation.system.encoding import as_text
 from resnet_degradation.system.errors import ConfigError
 
@@ -44,7 +44,7 @@ def identity(config: Config) -> dict[str, Any]:
     # on_error: a run that there would be no other way is told by its images, which it checks.
     for key in ("families", "download", "on_error"):
         kept["data"].pop(key)
-    if config.data.name not in OWN_IMAGES and config.data.loader is None:
+    if config.data.name not in USER_DATA and config.data.loader is None:
         kept["data"].pop("root")  # the same checksummed images, wherever they are
     kept.pop("weights")  # their digest tells which they are, wherever they are
     if architecture(config.depth, cast(Family, config.family)).block == "basic":
@@ -143,7 +143,7 @@ def run_name(config: Config) -> str:
 
 def data_name(config: Config) -> str:
     """The data for people: the data set, or the folder where the images are the user's own."""
-    own = config.data.name in OWN_IMAGES and config.data.root is not None
+    own = config.data.name in USER_DATA and config.data.root is not None
     return (as_text(Path(str(config.data.root)).name) if own else "") or config.data.name
 
 

@@ -1,7 +1,7 @@
 """The schema of the configuration, its cross-field rules, and the identity of a run.
 
 The YAML files in `conf/` are merged into these dataclasses by Hydra, so an unknown key or a
-wrong type fails while the command line is read. `settle` then checks what no single field can
+wrong type fails while the command line is read. `resolve` then checks what no single field can
 tell and settles what was left open, before anything is built. Nothing here imports torch.
 """
 
@@ -17,8 +17,8 @@ from resnet_degradation.config.schema import Config, DataConfig
 from resnet_degradation.config.validate import (
     _candidate_families,
     _check_choices,
+    _check_custom_code,
     _check_extends,
-    _check_own_code,
     _check_ranges,
 )
 from resnet_degradation.system.errors import ConfigError
@@ -30,7 +30,7 @@ WARMUP_FROM_DEPTH = 110
 SCALE_OF_CROP = (256 / 224, 480 / 224)
 
 
-def settle(config: Config) -> Config:
+def resolve(config: Config) -> Config:
     """Check every rule between fields and fill in what was left open.
 
     Raises ConfigError, naming the key and what is valid, for whatever cannot be run.
@@ -49,7 +49,7 @@ def settle(config: Config) -> Config:
     _check_ranges(config)
     weights, weights_digest = _weights(config)
     _check_extends(config)
-    _check_own_code(config)
+    _check_custom_code(config)
     family = choose_family(config.depth, _candidate_families(config))
     shortcut = config.shortcut or default_shortcut(config.depth, family)
     return dataclasses.replace(

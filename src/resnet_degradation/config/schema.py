@@ -1,7 +1,7 @@
 """The schema of the configuration, its cross-field rules, and the identity of a run.
 
 The YAML files in `conf/` are merged into these dataclasses by Hydra, so an unknown key or a
-wrong type fails while the command line is read. `settle` then checks what no single field can
+wrong type fails while the command line is read. `resolve` then checks what no single field can
 tell and settles what was left open, before anything is built. Nothing here imports torch.
 """
 
@@ -22,7 +22,7 @@ INPUT, INPUTS, OUTPUT = {"path": "input"}, {"path": "inputs"}, {"path": "output"
 DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette")
 
 # Data of the user's own, which only its folder identifies.
-OWN_IMAGES = ("folder", "imagenet")
+USER_DATA = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 INSPECTIONS = ("responses", "signals", "residuals", "lesions")
 ERRORS = ("both", "training", "held-out")

@@ -1,7 +1,7 @@
 """The schema of the configuration, its cross-field rules, and the identity of a run.
 
 The YAML files in `conf/` are merged into these dataclasses by Hydra, so an unknown key or a
-wrong type fails while the command line is read. `settle` then checks what no single field can
+wrong type fails while the command line is read. `resolve` then checks what no single field can
 tell and settles what was left open, before anything is built. Nothing here imports torch.
 """
 
@@ -10,7 +10,7 @@ import re
 from typing import Any, cast
 
 from resnet_degradation.config.architectures import FAMILIES, Family, architecture, choose_family
-from resnet_degradation.config.custom_code import check_own
+from resnet_degradation.config.custom_code import check_custom_name
 from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.schema import (
     DATA_NAMES,
@@ -21,7 +21,7 @@ from resnet_degradation.config.schema import (
 )
 from resnet_degradation.system.encoding import as_text
 from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.system.process import place
+from resnet_degradation.system.process import process_info
 
 LARGEST_IMAGE = 4096
 PLAIN_NAME = re.compile(r"[\w-]+")
@@ -63,10 +63,10 @@ def _check_extends(config: Config) -> None:
         )
 
 
-def _check_own_code(config: Config) -> None:
+def _check_custom_code(config: Config) -> None:
     """Raise ConfigError if a block or a data set of the user's own cannot be used as asked."""
     if (loader := config.data.loader) is not None:
-        check_own(loader, "data.loader")
+        check_custom_name(loader, "data.loader")
         if config.data.name in DATA_NAMES or not PLAIN_NAME.fullmatch(config.data.name):
             raise ConfigError(
                 f"data.name={config.data.name} is not valid with data.loader: give the data set a "
@@ -78,7 +78,7 @@ def _check_own_code(config: Config) -> None:
             "what loads your own data set with data.loader=module:function"
         )
     if config.block is not None:
-        check_own(config.block, "block")
+        check_custom_name(config.block, "block")
         family = choose_family(config.depth, _candidate_families(config))
         if architecture(config.depth, family).block != "basic" or config.extends is not None:
             raise ConfigError(
@@ -205,7 +205,7 @@ def _check_ranges(config: Config) -> None:
     _check_normalization(data)
     _check_scale(config)
     _check_intervals(runtime)
-    where = place()
+    where = process_info()
     if where is not None and runtime.devices not in (1, "auto", where.size):
         raise ConfigError(
             f"runtime.devices={runtime.devices}, but this is one of {where.size} processes that "

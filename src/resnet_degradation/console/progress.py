@@ -13,14 +13,16 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import (
+    Progress as ProgressBar,
+)
 
 from resnet_degradation.records.metrics import Row
-from resnet_degradation.system.os_signals import stop_for_reader
+from resnet_degradation.system.os_signals import stop_on_broken_pipe
 
 
 class Output:
@@ -67,10 +69,10 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Print no more, and end as on a signal: a run is saved first."""
         self.quiet = True
-        stop_for_reader()
+        stop_on_broken_pipe()
 
 
-class View(Protocol):
+class Progress(Protocol):
     """Whom a run tells how far it is."""
 
     def say(self, text: str) -> None:
@@ -92,7 +94,7 @@ class View(Protocol):
         """The run is over, finished or not."""
 
 
-class Silence:
+class NullProgress:
     """A view that shows nothing."""
 
     def say(self, text: str) -> None:
@@ -114,7 +116,7 @@ class Silence:
         """Nothing to take away."""
 
 
-class Seldom:
+class Throttle:
     """Lets through one call in so many seconds, the first not before as many have passed."""
 
     def __init__(self, seconds: float) -> None:
@@ -166,7 +168,7 @@ class Errors:
     def __init__(self) -> None:
         self._held_out = ""
 
-    def told(self, row: Row, in_place: bool) -> str:
+    def format_text(self, row: Row, in_place: bool) -> str:
         """The training error of this row, and the held-out error if it is of this row.
 
         in_place: what is said replaces what was said before, so the last held-out error stays.
@@ -188,9 +190,9 @@ class RunProgress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._preparing: Progress | None = None
-        self._seldom = Seldom(BETWEEN_LINES)
-        self._bar: Progress | None = None
+        self._preparing: ProgressBar | None = None
+        self._seldom = Throttle(BETWEEN_LINES)
+        self._bar: ProgressBar | None = None
         self._task = TaskID(0)
         self._total = 0
         self._errors = Errors()
@@ -207,7 +209,7 @@ class RunProgress:
                 self.say(f"{what}: {done:,}/{total:,}")
             return
         if self._preparing is None:
-            self._preparing = Progress(
+            self._preparing = ProgressBar(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
@@ -237,7 +239,7 @@ class RunProgress:
         self._left = TimeLeft(start)
         if self.console.is_terminal:
             # Narrow enough for 80 columns, beyond which numbers are cut off: so without a label.
-            self._bar = Progress(
+            self._bar = ProgressBar(
                 BarColumn(bar_width=None),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[measured]}"),
@@ -257,7 +259,7 @@ class RunProgress:
 
     def row(self, row: Row) -> None:
         """Show a new row of the record."""
-        errors = self._errors.told(row, in_place=self._bar is not None)
+        errors = self._errors.format_text(row, in_place=self._bar is not None)
         measured = f"{errors} lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
         if self._bar is not None:
             self._bar.update(self._task, measured=measured)
@@ -282,8 +284,8 @@ def clock(seconds: float) -> str:
 
 # Told of work that is done before anything can be trained: what it is, how much of it is done,
 # and how much there is.
-Report = Callable[[str, int, int], None]
+ReportProgress = Callable[[str, int, int], None]
 
 
-def no_report(_what: str, _done: int, _total: int) -> None:
+def ignore_progress(_what: str, _done: int, _total: int) -> None:
     """Tell nobody."""

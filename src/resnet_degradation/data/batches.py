@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from resnet_degradation.data.decode import Supply
+from resnet_degradation.data.decode import DecodeStats
 from resnet_degradation.data.test_views import EvalProtocol, ViewedBatches
 
 Batch = tuple[Tensor, Tensor]  # (B, C, H, W) float32, (B,) int64, both on the device
@@ -27,7 +27,7 @@ class Batches(Protocol):
     num_classes: int
     mean: Tensor  # (C, H, W), or (C, 1, 1), of pixels in [0, 1]: it is subtracted
     std: Tensor | None  # (C, 1, 1): what is left is divided by it, if it is given
-    supply: Supply | None  # of training images; None if they are in memory
+    decode_stats: DecodeStats | None  # of training images; None if they are in memory
 
     def training(self, start: int, stop: int) -> BatchGenerator:
         """The batches of iterations start .. stop - 1, each a function of (seed, iteration).
@@ -59,6 +59,6 @@ def mean_image(images: Tensor) -> Tensor:
     return total.double() / (255 * len(images))
 
 
-def divided(images: Tensor, std: Tensor | None) -> Tensor:
+def shard(images: Tensor, std: Tensor | None) -> Tensor:
     """Images (..., C, H, W) divided by a deviation (C, 1, 1), if there is one."""
     return images if std is None else images / std

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from resnet_degradation.config.schema import Config, DataConfig
-from resnet_degradation.console.progress import Report, no_report
+from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.batches import Batches, mean_image
-from resnet_degradation.data.channel_statistics import ColourStatistics, colour_statistics
+from resnet_degradation.data.channel_statistics import ChannelStatistics, channel_statistics
 from resnet_degradation.data.dataset import Arrays, Files, Images, Source
 from resnet_degradation.data.decode import decode
 from resnet_degradation.data.in_memory import MemoryBatches
@@ -21,7 +21,7 @@ from resnet_degradation.distributed.world import ALONE, World
 from resnet_degradation.system.errors import ConfigError
 
 
-def find_images(config: Config, report: Report = no_report) -> Source:
+def find_images(config: Config, report: ReportProgress = ignore_progress) -> Source:
     """The images of a settled configuration, without unreadable files if it says to skip them.
 
     Raises DataError, saying what was looked for and where, if they are missing or unreadable.
@@ -40,7 +40,7 @@ def make_batches(
     config: Config,
     device: torch.device,
     world: World = ALONE,
-    report: Report = no_report,
+    report: ReportProgress = ignore_progress,
 ) -> Batches:
     """The batches of a source's images that a settled configuration asks for, on `device`.
 
@@ -54,20 +54,20 @@ def make_batches(
 
 
 def _streamed(
-    source: Source, config: Config, device: torch.device, world: World, report: Report
+    source: Source, config: Config, device: torch.device, world: World, report: ReportProgress
 ) -> StreamBatches:
     data, recipe, runtime = config.data, config.recipe, config.runtime
     train = _files(source.train, data.name)
     smallest, largest = recipe.scale or (0, 0)
 
-    def statistics() -> ColourStatistics:
-        return colour_statistics(
+    def statistics() -> ChannelStatistics:
+        return channel_statistics(
             train, data.image_size, smallest, runtime.num_workers, _cache(config), report
         )
 
     known = None
     if isinstance(data.mean, str) or recipe.colour_std > 0:
-        known = world.from_main(statistics)
+        known = world.broadcast(statistics)
     return StreamBatches(
         train,
         {name: _files(images, data.name) for name, images in source.held_out.items()},
@@ -89,7 +89,7 @@ def _streamed(
 
 
 def _in_memory(
-    source: Source, config: Config, device: torch.device, world: World, report: Report
+    source: Source, config: Config, device: torch.device, world: World, report: ReportProgress
 ) -> MemoryBatches:
     data, recipe = config.data, config.recipe
     augmented = recipe.augmentation == "pad-crop"
@@ -129,7 +129,7 @@ def _cache(config: Config) -> Path:
     return Path(config.output_dir) / ".cache"
 
 
-def _arrays(images: Images, config: Config, report: Report) -> Arrays:
+def _arrays(images: Images, config: Config, report: ReportProgress) -> Arrays:
     if isinstance(images, Arrays):
         return images
     return decode(images, config.data.image_size, config.runtime.num_workers, report)

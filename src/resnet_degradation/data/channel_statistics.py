@@ -9,18 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resnet_degradation.console.progress import Report, no_report
+from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.cache import fingerprints, write_if_possible
 from resnet_degradation.data.dataset import Files, evenly_spaced
 from resnet_degradation.data.decode import CentreView, every_view
-from resnet_degradation.records.checksummed import DamagedError, load_sealed, save_sealed
+from resnet_degradation.records.checksummed import DamagedError, load_checksummed, save_checksummed
 
 # Enough for the mean and the three principal components to be stable to well under 1 %.
 MAX_STATISTICS_IMAGES = 10_000
 
 
 @dataclass(frozen=True)
-class ColourStatistics:
+class ChannelStatistics:
     """What is known of the training images' colours, in [0, 1]."""
 
     mean: Tensor  # (3, H, W)
@@ -32,14 +32,14 @@ class ColourStatistics:
         return self.eigenvectors * self.eigenvalues
 
 
-def colour_statistics(
+def channel_statistics(
     files: Files,
     image_size: int,
     shorter_side: int,
     num_workers: int,
     cache: Path,
-    report: Report = no_report,
-) -> ColourStatistics:
+    report: ReportProgress = ignore_progress,
+) -> ChannelStatistics:
     """The mean image and the principal components of RGB over (at most 10,000) training images.
 
     Computed from centre views, once, and kept in `cache` for the runs that follow.
@@ -50,7 +50,7 @@ def colour_statistics(
     stem = f"colours-{name}"
     for file in cache.glob(f"{stem}-*.pt"):
         try:
-            return ColourStatistics(**load_sealed(file))
+            return ChannelStatistics(**load_checksummed(file))
         except (DamagedError, TypeError, PermissionError):
             with suppress(OSError):
                 file.unlink()
@@ -73,5 +73,5 @@ def colour_statistics(
     }
     with write_if_possible():
         cache.mkdir(parents=True, exist_ok=True)
-        save_sealed(cache, stem, statistics)
-    return ColourStatistics(**statistics)
+        save_checksummed(cache, stem, statistics)
+    return ChannelStatistics(**statistics)

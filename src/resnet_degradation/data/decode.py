@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset
 
-from resnet_degradation.console.progress import Report, no_report
+from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.dataset import Arrays, Files
 from resnet_degradation.system.errors import DataError, describe_os_error
-from resnet_degradation.system.os_signals import heard_again, held_back, outlive_signals
+from resnet_degradation.system.os_signals import block_signals, ignore_signals, unblock_signals
 from resnet_degradation.system.rng import generator
 
 ViewRequest = tuple[int, int, int]  # index of the file, iteration, position in the batch
@@ -122,16 +122,16 @@ View = Callable[[str, int, int], V]
 
 
 @dataclass
-class Supply:
+class DecodeStats:
     """How fast images are decoded, and how long who needs them waits for them."""
 
     num_images: int = 0
     decoding: float = 0.0  # seconds of CPU time, in whichever process
     waiting: float = 0.0  # seconds
 
-    def since(self, before: "Supply") -> "Supply":
+    def since(self, before: "DecodeStats") -> "DecodeStats":
         """What was added to an earlier state."""
-        return Supply(
+        return DecodeStats(
             self.num_images - before.num_images,
             self.decoding - before.decoding,
             self.waiting - before.waiting,
@@ -199,10 +199,10 @@ def _from_pipe(pixels: "np.ndarray[Any, Any]") -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def _begin_worker(niceness: int, _number: int) -> None:
+def _init_worker(niceness: int, _number: int) -> None:
     # A signal may reach all processes at once, and the loop still needs its workers then.
-    outlive_signals()
-    heard_again()
+    ignore_signals()
+    unblock_signals()
     ForkingPickler.register(Tensor, _send)
     with suppress(AttributeError, OSError):  # a system without it
         os.nice(niceness)
@@ -214,7 +214,7 @@ def decoded(
     requests: Iterable[list[ViewRequest]],
     num_workers: int,
     device: torch.device | None = None,
-    supply: Supply | None = None,
+    supply: DecodeStats | None = None,
     *,
     join: Callable[[list[V]], B],
 ) -> Generator[B, None, None]:
@@ -233,11 +233,11 @@ def decoded(
         num_workers=num_workers,
         collate_fn=partial(_collate, join),
         pin_memory=on == "cuda",
-        worker_init_fn=partial(_begin_worker, NICENESS if on == "cpu" else 0),
+        worker_init_fn=partial(_init_worker, NICENESS if on == "cpu" else 0),
     )
-    supply = supply if supply is not None else Supply()
+    supply = supply if supply is not None else DecodeStats()
     try:
-        with held_back():  # until the workers have started
+        with block_signals():  # until the workers have started
             batches = iter(loader)
     except OSError as error:
         _failed_starts.append(error)
@@ -283,7 +283,7 @@ def every_view(
     batch_size: int,
     num_workers: int,
     what: str,
-    report: Report = no_report,
+    report: ReportProgress = ignore_progress,
 ) -> Generator[Tensor, None, None]:
     """One view of every file, in order, stacked in batches; tells how far it is."""
     done = 0
@@ -296,7 +296,9 @@ def every_view(
         report(what, done, len(files))
 
 
-def decode(files: Files, image_size: int, num_workers: int, report: Report = no_report) -> Arrays:
+def decode(
+    files: Files, image_size: int, num_workers: int, report: ReportProgress = ignore_progress
+) -> Arrays:
     """All files in memory: shorter side brought to `image_size`, centre square kept."""
     images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
     first = 0

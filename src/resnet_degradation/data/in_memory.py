@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_degradation.data.augment import Crops, crop, draw_crops, pad_images
-from resnet_degradation.data.batches import Batch, BatchGenerator, divided
+from resnet_degradation.data.batches import Batch, BatchGenerator, shard
 from resnet_degradation.data.dataset import Arrays
-from resnet_degradation.data.decode import Supply
+from resnet_degradation.data.decode import DecodeStats
 from resnet_degradation.data.order import batch_indices
 from resnet_degradation.data.test_views import (
     EvalProtocol,
@@ -58,7 +58,7 @@ class MemoryBatches:
         self.eval_batch_size = eval_batch_size
         self.device = device
         self.world = world
-        self.supply: Supply | None = None
+        self.decode_stats: DecodeStats | None = None
         self.image_size = train.images.shape[-1]
         self.mean = mean.to(device)
         self.std = None if std is None else std.to(device)
@@ -91,7 +91,7 @@ class MemoryBatches:
         )
         pixels = crop(self._padded, indices, crops, self.image_size)
         means = crop(self._padded_mean, torch.zeros_like(indices), crops, self.image_size)
-        return divided((pixels - means) / 255, self.std), self._labels[indices]
+        return shard((pixels - means) / 255, self.std), self._labels[indices]
 
     def held_out(self, split: str) -> BatchGenerator:
         """See `Batches.held_out`."""
@@ -102,7 +102,7 @@ class MemoryBatches:
             strict=True,
         ):
             share = self.world.share(len(labels))
-            centred = divided(images[share] / 255 - self.mean, self.std)
+            centred = shard(images[share] / 255 - self.mean, self.std)
             yield centred.contiguous(memory_format=torch.channels_last), labels[share]
 
     def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
@@ -110,12 +110,12 @@ class MemoryBatches:
         data, count = self._held_out[split], protocol.images_per_batch(self.eval_batch_size)
         for images, labels in zip(data.images.split(count), data.labels.split(count), strict=True):
             if protocol.name == "ten-crop":
-                centred = divided(images / 255 - self.mean, self.std)
+                centred = shard(images / 255 - self.mean, self.std)
                 bordered = F.pad(centred, (self.pad, self.pad, self.pad, self.pad))
                 views = [five_crops(bordered, self.image_size)]
             else:
                 views = [
-                    divided(
+                    shard(
                         resized(images / 255, side, side) - resized(self.mean, side, side), self.std
                     )[:, None]
                     for side in protocol.scales

@@ -10,12 +10,12 @@ from collections.abc import Generator, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from resnet_degradation.data.batches import BatchGenerator, divided
+from resnet_degradation.data.batches import BatchGenerator, shard
 from resnet_degradation.data.dataset import Files
 from resnet_degradation.data.decode import (
     CentreView,
+    DecodeStats,
     JitteredView,
-    Supply,
     View,
     ViewRequest,
     decoded,
@@ -74,7 +74,7 @@ class StreamBatches:
         self.num_workers = num_workers
         self.device = device
         self.world = world
-        self.supply: Supply | None = Supply()
+        self.decode_stats: DecodeStats | None = DecodeStats()
         self._share = self.world.share(batch_size)
         self._train = train
         self._labels = train.labels
@@ -95,12 +95,12 @@ class StreamBatches:
                 indices = list(enumerate(self._indices(iteration).tolist()))
                 yield [(index, iteration, i) for i, index in indices[self._share]]
 
-        views = self._decode(self._train, self._training_view, requests(), self.supply)
+        views = self._decode(self._train, self._training_view, requests(), self.decode_stats)
         for iteration, pixels in zip(range(start, stop), views, strict=True):
             images = self._on_device(pixels) - self.mean
             if self._colours is not None:
                 images = images + self._colour_shift(iteration, self._colours)
-            images = divided(images, self.std)
+            images = shard(images, self.std)
             labels = self._labels[self._indices(iteration)[self._share]]
             labels = labels.to(self.device, non_blocking=True)
             yield images.contiguous(memory_format=torch.channels_last), labels
@@ -115,7 +115,7 @@ class StreamBatches:
         labels = files.labels.split(self.eval_batch_size)
         for pixels, part in zip(views, labels, strict=True):
             own = part[self.world.share(len(part))].to(self.device)
-            images = divided(self._on_device(pixels[: len(own)]) - self.mean, self.std)
+            images = shard(self._on_device(pixels[: len(own)]) - self.mean, self.std)
             yield images.contiguous(memory_format=torch.channels_last), own
 
     def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
@@ -132,7 +132,7 @@ class StreamBatches:
                 if protocol.name == "multi-scale":
                     # As in training, the mean is that of images as they are, not mirrored.
                     views = with_mirrors(views, protocol.mirror)
-                views = divided(views - mean, self.std)
+                views = shard(views - mean, self.std)
                 sizes.append(ViewsOfSize(torch.tensor(rows, device=self.device), views))
             yield ViewedBatch(sizes, labels.to(self.device))
 
@@ -141,7 +141,7 @@ class StreamBatches:
         files: Files,
         view: View[Tensor],
         requests: Iterable[list[ViewRequest]],
-        supply: Supply | None = None,
+        supply: DecodeStats | None = None,
     ) -> Generator[Tensor, None, None]:
         workers, device = self.num_workers, self.device
         return decoded(files, view, requests, workers, device, supply, join=torch.stack)

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resnet_degradation.console.progress import Report, no_report
+from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.cache import fingerprints, write_if_possible
 from resnet_degradation.data.dataset import Files, Images, Source
 from resnet_degradation.data.decode import every_view, read_image
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import DataError
 
 
@@ -30,7 +30,7 @@ class Readable:
 
 
 def only_readable(
-    source: Source, num_workers: int, cache: Path, report: Report = no_report
+    source: Source, num_workers: int, cache: Path, report: ReportProgress = ignore_progress
 ) -> Source:
     """The source without the files that cannot be read, which `skipped` then names.
 
@@ -61,7 +61,9 @@ def only_readable(
     return replace(source, train=train, held_out=splits, skipped=skipped)
 
 
-def _unreadable(files: Files, num_workers: int, cache: Path, report: Report) -> dict[int, str]:
+def _unreadable(
+    files: Files, num_workers: int, cache: Path, report: ReportProgress
+) -> dict[int, str]:
     """The indices of the files that cannot be read, with the reasons."""
     known_by = json.dumps(fingerprints(files.paths))
     name = hashlib.blake2b(known_by.encode(), digest_size=8).hexdigest()
@@ -77,7 +79,7 @@ def _unreadable(files: Files, num_workers: int, cache: Path, report: Report) -> 
     reasons = {index: reason for index, reason in second.items() if reason is not None}
     with write_if_possible():
         cache.mkdir(parents=True, exist_ok=True)
-        with replaced(file) as stream:
+        with atomic_write(file) as stream:
             json.dump(list(reasons.items()), stream)
     return reasons
 

@@ -23,7 +23,7 @@ from resnet_degradation.system.errors import (
     Stopped,
     explain,
 )
-from resnet_degradation.system.process import Place, place, rendezvous_problem
+from resnet_degradation.system.process import ProcessInfo, process_info, rendezvous_problem
 
 # Stores that this process may serve, for as long as it lives: others learn there what failed.
 _KEPT: list[Store] = []
@@ -33,14 +33,14 @@ FAILED, LOST = "failed", "lost"
 
 
 @contextmanager
-def joined(name: str, timeout: float) -> Iterator[World]:
+def process_group(name: str, timeout: float) -> Iterator[World]:
     """The world of this process, which waits for the others to join it under the same name.
 
     A process waits for the others for `timeout` seconds at most. If one fails, it alone says so:
     in the others PeerFailedError is raised. Raises LostContactError if the others are gone or do
     not answer.
     """
-    where = place()
+    where = process_info()
     if where is None:
         yield ALONE
         return
@@ -48,7 +48,7 @@ def joined(name: str, timeout: float) -> Iterator[World]:
     store = _join(name, where, timedelta(seconds=timeout))
     try:
         yield world
-        world.wait_for_all()  # until then, nobody hangs up
+        world.barrier()  # until then, nobody hangs up
     except Exception as error:
         contact = _lost_contact(error, world.rank, timeout)
         if contact is None and explain(error) is None:
@@ -69,7 +69,7 @@ def joined(name: str, timeout: float) -> Iterator[World]:
             dist.destroy_process_group()
 
 
-def _join(name: str, where: Place, timeout: timedelta) -> Store:
+def _join(name: str, where: ProcessInfo, timeout: timedelta) -> Store:
     if problem := rendezvous_problem():
         raise ConfigError(problem)
     if "MASTER_ADDR" not in os.environ:
@@ -106,7 +106,7 @@ def _attempt() -> str:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
 
 
-def _meet_in_slurm(where: Place) -> None:
+def _meet_in_slurm(where: ProcessInfo) -> None:
     """Let the processes of a Slurm job step find each other: on the first of its machines.
 
     Nothing of Slurm is called, which is not there in a container.

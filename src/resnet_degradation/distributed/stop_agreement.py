@@ -9,31 +9,31 @@ import torch.distributed as dist
 from torch import Tensor
 
 from resnet_degradation.distributed.world import World
-from resnet_degradation.system.os_signals import REQUEUING, Wishes
+from resnet_degradation.system.os_signals import REQUEUING, StopRequest
 
 FIRST = 1000  # what is added to the number of a signal that comes before others
 
 
-class Agreement:
+class StopAgreement:
     """What signals asked of any process, known to all of them after the same iteration.
 
     Each time, a process posts what it heard, and waits for what all had posted the time before,
     which is there already: so nothing waits for the network, nor for a GPU.
     """
 
-    def __init__(self, world: World, heard: Wishes) -> None:
+    def __init__(self, world: World, heard: StopRequest) -> None:
         self.world = world
         self.heard = heard
-        self.to_stop: int | None = None  # the number of the signal
-        self.to_save = False
+        self.stop_signal: int | None = None  # the number of the signal
+        self.save_requested = False
         self._posted = torch.zeros(2, dtype=torch.int64)
         self._work: dist.Work | None = None
 
     def refresh(self) -> None:
         """Learn what all asked for; called by all processes equally often."""
         heard = self.heard
-        stop = heard.to_stop or 0
-        save, heard.to_save = heard.to_save, False
+        stop = heard.stop_signal or 0
+        save, heard.save_requested = heard.save_requested, False
         mine = torch.tensor([stop + FIRST * (stop in REQUEUING), int(save)])
         if self.world.size == 1:
             self._learn(mine)
@@ -51,4 +51,4 @@ class Agreement:
 
     def _learn(self, asked: Tensor) -> None:
         stop, save = asked.tolist()
-        self.to_stop, self.to_save = stop % FIRST or None, bool(save)
+        self.stop_signal, self.save_requested = stop % FIRST or None, bool(save)

@@ -12,13 +12,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from resnet_degradation.system.process import Place
+from resnet_degradation.system.process import ProcessInfo
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class World(Place):
+class World(ProcessInfo):
     """All processes of a run as one of them sees them. Rank 0 alone owns the run folder."""
 
     @property
@@ -36,17 +36,17 @@ class World(Place):
             dist.all_reduce(values)
         return values
 
-    def least(self, values: Tensor) -> Tensor:
+    def all_reduce_min(self, values: Tensor) -> Tensor:
         """Replace values by the least that any process has."""
         if self.size > 1:
             dist.all_reduce(values, dist.ReduceOp.MIN)
         return values
 
-    def wait_for_all(self) -> None:
+    def barrier(self) -> None:
         """Go on when all processes have come to this point."""
         self.sum(torch.zeros(1))
 
-    def from_main(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         """What rank 0 makes, for all."""
         if self.size == 1:
             return make()
@@ -58,13 +58,13 @@ class World(Place):
         """Whether something holds in any process."""
         return bool(self.sum(torch.tensor(int(holds))))
 
-    def by_machine(self, make: Callable[[], T]) -> T:
+    def local_rank_zero_first(self, make: Callable[[], T]) -> T:
         """What each process makes, the first of a machine before the others."""
         if self.local_rank > 0:
-            self.wait_for_all()
+            self.barrier()
             return make()
         made = make()
-        self.wait_for_all()
+        self.barrier()
         return made
 
 

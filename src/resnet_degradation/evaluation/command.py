@@ -13,7 +13,7 @@ from rich.table import Table
 
 from resnet_degradation.config.identity import data_name, net_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.progress import View
+from resnet_degradation.console.progress import Progress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images
 from resnet_degradation.data.dataset import Source
@@ -33,11 +33,11 @@ from resnet_degradation.records.checkpoint import Checkpoint, first_difference
 from resnet_degradation.records.run_folder import num_skipped_images, read_classes
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.reference import paper
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError, DataError
 from resnet_degradation.training.build import choose_device
-from resnet_degradation.training.load_run import batches_to_look_at, last_state
-from resnet_degradation.training.memory import settings_restored, tune
+from resnet_degradation.training.load_run import inspection_batches, last_state
+from resnet_degradation.training.memory import restore_settings, set_precision
 from resnet_degradation.training.recorder import environment
 
 # Of imported weights, an error that closes less of the distance from guessing to none is reported.
@@ -54,8 +54,8 @@ class SplitErrors:
     errors: dict[int, float]  # top-k, in percent, by k
 
 
-@settings_restored()
-def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[SplitErrors]:
+@restore_settings()
+def evaluate(evaluation: Evaluation, console: Console, view: Progress) -> list[SplitErrors]:
     """Test a net as asked, print a table, write the JSON file and the exported weights.
 
     Raises UserError for whatever the user can fix.
@@ -65,7 +65,7 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
         check_export(evaluation.export)
     checkpoint = None if evaluation.run is None else last_state(evaluation.run)
     device = choose_device(config)
-    tune("fp32")
+    set_precision("fp32")
     began = time.monotonic()
     record = evaluation.record()
     if evaluation.protocol == "none":
@@ -77,15 +77,19 @@ def evaluate(evaluation: Evaluation, console: Console, view: View) -> list[Split
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
         net = _net(evaluation, checkpoint, len(classes), view).to(device)
-        batches = batches_to_look_at(config, source, device, view.prepare)
+        batches = inspection_batches(config, source, device, view.prepare)
         evaluation.make_folder()  # before the work, which would be lost
         tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
         seconds = time.monotonic() - began
-        told = _told(evaluation, tested, checkpoint) | {"seconds": seconds} | environment(device)
+        told = (
+            _format_errors(evaluation, tested, checkpoint)
+            | {"seconds": seconds}
+            | environment(device)
+        )
         _show(evaluation, tested, checkpoint, console)
         if checkpoint is None and (note := near_chance(config, tested, len(classes))):
             console.print(note, highlight=False, markup=False)
-        with replaced(record) as stream:
+        with atomic_write(record) as stream:
             json.dump(told, stream, indent=2)
             stream.write("\n")
         view.say(f"record: {record}")
@@ -118,7 +122,7 @@ def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> 
 
 
 def _net(
-    evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int, view: View
+    evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int, view: Progress
 ) -> ResNet:
     net = make_net(evaluation.config, num_classes, initialised=False)
     if checkpoint is None:
@@ -152,12 +156,14 @@ def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint
             f"on: class {number} is {here} instead of {there}"
         )
     contents = source.contents()
-    of_run = {key: value for key, value in checkpoint.belongs_to.items() if key in contents}
+    of_run = {key: value for key, value in checkpoint.fingerprint.items() if key in contents}
     if difference := first_difference(of_run, contents):
         warnings.warn(f"these are not the images of the run: {difference}", stacklevel=2)
 
 
-def _test(net: ResNet, batches: Batches, evaluation: Evaluation, view: View) -> list[SplitErrors]:
+def _test(
+    net: ResNet, batches: Batches, evaluation: Evaluation, view: Progress
+) -> list[SplitErrors]:
     config = evaluation.config
     protocol = EvalProtocol(
         name=cast(ProtocolName, evaluation.protocol),
@@ -182,7 +188,7 @@ def _test(net: ResNet, batches: Batches, evaluation: Evaluation, view: View) -> 
         view.end()
 
 
-def _told(
+def _format_errors(
     evaluation: Evaluation, tested: list[SplitErrors], checkpoint: Checkpoint | None
 ) -> dict[str, Any]:
     """What the JSON file says; errors in percent."""

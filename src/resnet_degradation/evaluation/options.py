@@ -12,13 +12,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_degradation.config.identity import digest, dotted
-from resnet_degradation.config.resolve import expand_home, settle
+from resnet_degradation.config.resolve import expand_home, resolve
 from resnet_degradation.config.schema import Config, EvaluationConfig
 from resnet_degradation.config.validate import LARGEST_IMAGE, check_padding
 from resnet_degradation.nets.build import with_shortcuts_of_weights
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.system.errors import ConfigError, RecordError
-from resnet_degradation.system.process import one_of_several, place
+from resnet_degradation.system.process import one_of_several, process_info
 from resnet_degradation.training.load_run import config_of_run
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
@@ -106,7 +106,7 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
         raise ConfigError("protocol=none tests nothing: it is for export=FILE")
     if asked.runtime.devices not in (1, "auto"):
         raise ConfigError("resnet-eval runs in one process: omit runtime.devices")
-    if place() is not None:
+    if process_info() is not None:
         raise ConfigError(
             "resnet-eval runs in one process: start it without torchrun and srun, or unset what "
             f"they set ({one_of_several()})"
@@ -126,7 +126,7 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
     else:
         own = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Config)}
         with_shortcuts = with_shortcuts_of_weights(Config(**own))
-        config = settle(with_shortcuts)
+        config = resolve(with_shortcuts)
         check_padding(with_shortcuts, config)
     shorter_side = usual_shorter_side(config) if asked.shorter_side is None else asked.shorter_side
     scales = usual_scales(config) if asked.scales is None else tuple(asked.scales)
@@ -190,7 +190,7 @@ def _agrees(config: Config, key: str, value: Any) -> bool:
     if group:
         changed = {group: replace(getattr(bare, group), **changed)}
     try:
-        return settle(replace(bare, **changed)) == bare
+        return resolve(replace(bare, **changed)) == bare
     except ConfigError:
         return False
 

@@ -15,8 +15,8 @@ from resnet_degradation.figures.style import muted, rc, twin_colours
 from resnet_degradation.records.inspection import (
     FOLDER,
     BlockSizes,
+    LayerStatsRow,
     LesionRow,
-    SignalRow,
     read_table,
 )
 from resnet_degradation.records.layers import Response
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Kind = TypeVar("Kind", SignalRow, Response, BlockSizes, LesionRow)
+Kind = TypeVar("Kind", LayerStatsRow, Response, BlockSizes, LesionRow)
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ def _finish(
     write_caption(figure, caption_text(configs, num_seeds, " (their mean)") + band, dark)
 
 
-def _at(rows: Sequence[SignalRow], iteration: int) -> list[SignalRow]:
+def _at(rows: Sequence[LayerStatsRow], iteration: int) -> list[LayerStatsRow]:
     return [row for row in rows if row.iteration == iteration]
 
 
-def plot_signals(nets: list[Inspected[SignalRow]], title: str = "", dark: bool = False) -> "Figure":
+def plot_signals(
+    nets: list[Inspected[LayerStatsRow]], title: str = "", dark: bool = False
+) -> "Figure":
     """Gradient norms (above) and forward signals (below) of all layers.
 
     With the initial weights (left), where any net's are known, and as the runs were left.
@@ -120,7 +122,7 @@ def _label_logs(axes: "Axes") -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _iterations(nets: list[Inspected[SignalRow]]) -> str:
+def _iterations(nets: list[Inspected[LayerStatsRow]]) -> str:
     """The iterations after which the runs were looked into."""
     last = {max(row.iteration for row in rows) for net in nets for rows in net.seeds}
     return f"{min(last):,}" if len(last) == 1 else f"{min(last):,} to {max(last):,}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from resnet_degradation.config.architectures import Family, default_shortcut
 from resnet_degradation.config.schema import Config
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -221,6 +221,6 @@ def save_figure(
     with mpl.rc_context(rc(dark)):
         _write_logarithms_out(figure)
         for name, file in zip(formats, files, strict=True):
-            with replaced(file, "wb") as stream:
+            with atomic_write(file, "wb") as stream:
                 figure.savefig(stream, format=name, metadata=undated[name])
     return files

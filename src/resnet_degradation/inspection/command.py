@@ -13,16 +13,16 @@ from resnet_degradation.config.schema import INSPECTIONS, InspectionConfig
 from resnet_degradation.inspection.findings import Finding, find
 from resnet_degradation.records.inspection import FOLDER
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from resnet_degradation.console.progress import View
+    from resnet_degradation.console.progress import Progress
 
 
-def inspect(asked: InspectionConfig, console: Console, view: "View") -> Path:
+def inspect(asked: InspectionConfig, console: Console, view: "Progress") -> Path:
     """Measure the named runs, draw what was found, print and write it; where the report is.
 
     Raises UserError for whatever the user can fix.
@@ -44,16 +44,16 @@ def inspect(asked: InspectionConfig, console: Console, view: "View") -> Path:
     return where
 
 
-def _measure(folders: list[Path], asked: InspectionConfig, view: "View") -> dict[Path, int]:
+def _measure(folders: list[Path], asked: InspectionConfig, view: "Progress") -> dict[Path, int]:
     """Measure every run; the iteration after which each was looked into."""
     from resnet_degradation.inspection.measure import measure
     from resnet_degradation.training.build import choose_device
     from resnet_degradation.training.load_run import config_of_run, load_trained
-    from resnet_degradation.training.memory import settings_restored, tune
+    from resnet_degradation.training.memory import restore_settings, set_precision
 
     after: dict[Path, int] = {}
-    with settings_restored():
-        tune("fp32")
+    with restore_settings():
+        set_precision("fp32")
         device = choose_device(config_of_run(folders[0], asked.runtime))
         if len(folders) > 1:
             view.say(f"{len(folders)} runs")
@@ -100,7 +100,12 @@ def results_folder(folders: list[Path], output_dir: str) -> Path:
 def _figure(finding: Finding, folders: list[Path]) -> "Figure":
     from resnet_degradation.figures import inspection
     from resnet_degradation.figures.responses import load_responses, plot_responses
-    from resnet_degradation.records.inspection import BlockSizes, LesionRow, SignalRow, read_table
+    from resnet_degradation.records.inspection import (
+        BlockSizes,
+        LayerStatsRow,
+        LesionRow,
+        read_table,
+    )
     from resnet_degradation.records.layers import Response
 
     if finding.name == "responses":
@@ -108,7 +113,9 @@ def _figure(finding: Finding, folders: list[Path]) -> "Figure":
             folders, lambda folder: read_table(folder / FOLDER / "responses.csv", Response)
         )
         return plot_responses(own, finding.title)
-    kind: Any = {"signals": SignalRow, "residuals": BlockSizes, "lesions": LesionRow}[finding.name]
+    kind: Any = {"signals": LayerStatsRow, "residuals": BlockSizes, "lesions": LesionRow}[
+        finding.name
+    ]
     plot: Any = {
         "signals": inspection.plot_signals,
         "residuals": inspection.plot_sizes,
@@ -151,5 +158,5 @@ def _write(where: Path, after: dict[Path, int], findings: list[Finding]) -> None
             f"- [{folder.name}]({path}) after {iteration:,} iterations: its tables are in "
             f"`{FOLDER}/`"
         )
-    with replaced(where / "report.md") as stream:
+    with atomic_write(where / "report.md") as stream:
         stream.write("\n".join(lines) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from resnet_degradation.figures.inspection import load_inspected
-from resnet_degradation.records.inspection import BlockSizes, LesionRow, SignalRow
+from resnet_degradation.records.inspection import BlockSizes, LayerStatsRow, LesionRow
 from resnet_degradation.records.layers import Response
 
 # A gradient is called vanishing, or exploding, where it is so many times smaller, or larger, than
@@ -15,7 +15,7 @@ from resnet_degradation.records.layers import Response
 FAR_OFF = 1000.0
 
 # What each outcome of `gradient_outcome` but "healthy" says of a net.
-SAID = {
+PHRASES = {
     "dead": "no gradient reaches any convolution, the net is dead",
     "vanished": "a gradient vanishes",
     "exploding": "a gradient explodes",
@@ -63,7 +63,7 @@ def _responses(folders: list[Path]) -> Finding:
 
 
 def _signals(folders: list[Path]) -> Finding:
-    nets = load_inspected(folders, "signals", SignalRow)
+    nets = load_inspected(folders, "signals", LayerStatsRow)
     rows, sentences = [], []
     slopes: dict[str, float] = {}  # how unequal gradients of the first and last convolution are
     for net in nets:
@@ -90,7 +90,7 @@ def _signals(folders: list[Path]) -> Finding:
                 if outcome != "healthy":
                     count = outcomes.count(outcome)
                     which = "" if count == len(seeds) else f" ({count} of {len(seeds)} seeds)"
-                    sentences.append(f"{net.name} {when}{which}: {SAID[outcome]}")
+                    sentences.append(f"{net.name} {when}{which}: {PHRASES[outcome]}")
     said = "; ".join(sentences) or (
         f"no layer's gradient is {FAR_OFF:,.0f} times smaller or larger than the last convolution's"
     )
@@ -127,7 +127,7 @@ def gradient_outcome(norms: list[float]) -> str:
     return "exploding" if max(convolutions) > FAR_OFF * last else "healthy"
 
 
-def _rows_at(rows: Sequence[SignalRow], pick: Callable[..., int]) -> list[SignalRow]:
+def _rows_at(rows: Sequence[LayerStatsRow], pick: Callable[..., int]) -> list[LayerStatsRow]:
     """The rows of the first or the last iteration, whichever `pick` picks."""
     at = pick(row.iteration for row in rows)
     return [row for row in rows if row.iteration == at]

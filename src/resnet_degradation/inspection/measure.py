@@ -8,12 +8,12 @@ from dataclasses import asdict
 import torch
 
 from resnet_degradation.config.schema import InspectionConfig
-from resnet_degradation.console.progress import Report
+from resnet_degradation.console.progress import ReportProgress
 from resnet_degradation.data.batches import Batch, Batches
 from resnet_degradation.data.dataset import evenly_spaced
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.overrides import methods_called, named_blocks
-from resnet_degradation.probes.layer_signals import layer_signals
+from resnet_degradation.probes.layer_stats import layer_stats
 from resnet_degradation.probes.lesions import (
     keeping_shape,
     random_lesions,
@@ -23,19 +23,19 @@ from resnet_degradation.probes.lesions import (
 from resnet_degradation.probes.residual_norms import block_sizes
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.csv_tables import write_table
-from resnet_degradation.records.inspection import FOLDER, BlockSizes, LesionRow, SignalRow
-from resnet_degradation.records.layers import Response, Signals, read_signals
+from resnet_degradation.records.inspection import FOLDER, BlockSizes, LayerStatsRow, LesionRow
+from resnet_degradation.records.layers import LayerStatsLog, Response, read_layer_stats
 from resnet_degradation.system.errors import ConfigError, RecordError
 from resnet_degradation.training.load_run import Trained
 
 
-def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
+def measure(trained: Trained, asked: InspectionConfig, report: ReportProgress) -> None:
     """Write what is asked for of a trained net to inspection/ in its run's folder.
 
     Raises ConfigError if that needs F(x) and a custom block does not tell it apart.
     """
     folder, net = trained.folder / FOLDER, trained.net
-    if set(asked.what) & {"residuals", "lesions"} and net.has_own_blocks:
+    if set(asked.what) & {"residuals", "lesions"} and net.has_custom_blocks:
         _check_branches(trained)
     if not os.access(trained.folder, os.W_OK):
         raise RecordError(
@@ -49,11 +49,11 @@ def measure(trained: Trained, asked: InspectionConfig, report: Report) -> None:
         write_table(folder / "responses.csv", layer_responses(net, images), Response)
     if "signals" in asked.what:
         rows = [
-            SignalRow(iteration, **asdict(signal))
+            LayerStatsRow(iteration, **asdict(signal))
             for iteration, signals in sorted(_signals(trained).items())
             for signal in signals
         ]
-        write_table(folder / "signals.csv", rows, SignalRow)
+        write_table(folder / "signals.csv", rows, LayerStatsRow)
     if "residuals" in asked.what:
         write_table(folder / "residuals.csv", block_sizes(net, images), BlockSizes)
     if "lesions" in asked.what:
@@ -79,12 +79,12 @@ def _held_out(batches: Batches) -> list[Batch]:
         return list(held_out)
 
 
-def _signals(trained: Trained) -> Signals:
+def _signals(trained: Trained) -> LayerStatsLog:
     """At the beginning, where that is known; as recorded while it trained; and now."""
     config, batches = trained.config, trained.batches
     signals = {
         at: of_layers
-        for at, of_layers in read_signals(trained.folder).items()
+        for at, of_layers in read_layer_stats(trained.folder).items()
         if at < trained.iteration
     }
     with closing(batches.training(0, 1)) as training:
@@ -92,13 +92,13 @@ def _signals(trained: Trained) -> Signals:
     if 0 not in signals and config.weights is None and config.extends is None:
         untrained = make_net(config, batches.num_classes).to(images.device)
         untrained.to(memory_format=torch.channels_last)
-        signals[0] = layer_signals(untrained, images, labels)
-    signals[trained.iteration] = layer_signals(trained.net, images, labels)
+        signals[0] = layer_stats(untrained, images, labels)
+    signals[trained.iteration] = layer_stats(trained.net, images, labels)
     return signals
 
 
 def _lesions(
-    trained: Trained, held_out: list[Batch], asked: InspectionConfig, report: Report
+    trained: Trained, held_out: list[Batch], asked: InspectionConfig, report: ReportProgress
 ) -> Iterator[LesionRow]:
     """The error of the whole net, without one block at a time, and without several at random."""
     net = trained.net

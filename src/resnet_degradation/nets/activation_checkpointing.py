@@ -22,14 +22,14 @@ BYTES = 4  # of a float32
 Stages = list[list[tuple[int, int]]]
 
 
-def through(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+def run_blocks(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
     """What comes out of blocks in a row, of maps (N, C, H, W)."""
     for block in blocks:
         x = block(x)
     return x
 
 
-def through_segments(
+def run_checkpointed(
     blocks: list[nn.Module], x: Tensor, length: int, *, keep_last: bool, own: bool
 ) -> Tensor:
     """What comes out of blocks in a row; activations inside of `length` of them are not kept.
@@ -42,7 +42,7 @@ def through_segments(
     for first in range(0, len(blocks), length):
         segment = blocks[first : first + length]
         if keep_last and first + length >= len(blocks):
-            return through(segment, x)
+            return run_blocks(segment, x)
         parameters = (p for block in segment for p in block.parameters() if p.requires_grad)
         x = _Segment.apply(segment, own, x, *parameters)
     return x
@@ -72,7 +72,7 @@ class _Segment(torch.autograd.Function):
         }
         ctx.random = _random_states(x) if own else []
         ctx.save_for_backward(x)
-        return through(blocks, x)
+        return run_blocks(blocks, x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -83,10 +83,10 @@ class _Segment(torch.autograd.Function):
         with (
             torch.enable_grad(),
             torch.autocast(**ctx.autocast),
-            statistics_left_alone(ctx.blocks),
+            freeze_running_statistics(ctx.blocks),
             _drawing_again(x, ctx.random),
         ):
-            out = through(ctx.blocks, x)
+            out = run_blocks(ctx.blocks, x)
         inputs = (x, *ctx.parameters)
         return None, None, *torch.autograd.grad(out, inputs, grad, allow_unused=True)
 
@@ -109,7 +109,7 @@ def _drawing_again(x: Tensor, states: list[Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def statistics_left_alone(blocks: list[nn.Module]) -> Iterator[None]:
+def freeze_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
     """Blocks in training mode that update copies of their running statistics, soon forgotten."""
     modules = [m for block in blocks for m in block.modules() if m._buffers]
     kept = [dict(module._buffers) for module in modules]

@@ -7,7 +7,7 @@ from typing import cast
 from torch import nn
 
 from resnet_degradation.config.architectures import Family, architecture
-from resnet_degradation.config.custom_code import load_own
+from resnet_degradation.config.custom_code import load_custom
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import Config
 from resnet_degradation.nets.blocks import Block, BottleneckStride, Shortcut, ShortcutPadding
@@ -28,17 +28,17 @@ def build_net(
     width: float = 1.0,
     bottleneck_stride: BottleneckStride = "1x1",
     in_channels: int = 3,
-    own_block: type[Block] | None = None,
+    custom_block: type[Block] | None = None,
     shortcut_padding: ShortcutPadding = "behind",
 ) -> ResNet:
-    """A net of the paper, not yet initialised by its recipe (see `initialise`).
+    """A net of the paper, not yet initialised by its recipe (see `initialize`).
 
     depth: layers with weights on the main path: 6n+2 (CIFAR, section 4.2) or one of Table 1.
     residual: add the shortcuts; without them, the plain counterpart with the same layers.
     shortcut: option A, B or C (section 3.3, Table 3); a plain net has none.
     width: factor on every number of channels; 1 is the paper's.
     bottleneck_stride: which layer of a bottleneck block halves the map; "1x1" is the paper's.
-    own_block: what to stack in place of the paper's blocks; a class made as BasicBlock is.
+    custom_block: what to stack in place of the paper's blocks; a class made as BasicBlock is.
     shortcut_padding: where option A puts its zero channels, "behind" the existing ones or "around"
         them, which the paper leaves open.
 
@@ -52,12 +52,12 @@ def build_net(
         width,
         bottleneck_stride,
         in_channels,
-        own_block,
+        custom_block,
         shortcut_padding,
     )
 
 
-def initialise(net: nn.Module, seed: int) -> None:
+def initialize(net: nn.Module, seed: int) -> None:
     """He initialisation, in place: normal with std sqrt(2 / fan_in); biases zero.
 
     Every layer draws from a stream of its own, named after it. So for one seed a plain net and
@@ -80,9 +80,9 @@ def num_parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def own_block(name: str) -> type[Block]:
+def load_block(name: str) -> type[Block]:
     """The class of blocks that module:Class names; raises ConfigError if it is none."""
-    block = load_own(name, "block")
+    block = load_custom(name, "block")
     if not (isinstance(block, type) and issubclass(block, Block)):
         raise ConfigError(f"block={name} is no subclass of resnet_degradation.nets.blocks.Block")
     if not isinstance(getattr(block, "expansion", None), int):
@@ -106,13 +106,13 @@ def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResN
         num_classes=num_classes,
         width=config.width,
         bottleneck_stride=cast(BottleneckStride, config.bottleneck_stride),
-        own_block=None if config.block is None else own_block(config.block),
+        custom_block=None if config.block is None else load_block(config.block),
         shortcut_padding=cast(ShortcutPadding, config.shortcut_padding),
     )
     if config.block is not None:
         check_overrides(net, config.data.image_size)
     if initialised:
-        initialise(net, config.seed)
+        initialize(net, config.seed)
     return net
 
 
@@ -120,7 +120,7 @@ def with_shortcuts_of_weights(config: Config) -> Config:
     """A configuration that is not settled yet, with the shortcuts that its weights are of.
 
     What it says of shortcuts itself stays. Raises WeightsError for a file that holds no weights, or
-    those of no net of the paper; one that is not there is left for `settle` to refuse.
+    those of no net of the paper; one that is not there is left for `resolve` to refuse.
     """
     file = Path(expand_home(config.weights or ""))
     if not config.weights or not file.is_file():

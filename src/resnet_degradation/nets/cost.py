@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import hooked
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def layer_costs(net: nn.Module, image_size: int, in_channels: int = 3) -> list[L
         if isinstance(module, nn.Conv2d | nn.Linear)
     ]
     device = next(net.parameters()).device
-    with observed(net, hooks, training=False), torch.no_grad():
+    with hooked(net, hooks, training=False), torch.no_grad():
         net(torch.zeros(1, in_channels, image_size, image_size, device=device))
     return costs
 

@@ -8,7 +8,7 @@ from torch.utils.hooks import RemovableHandle
 
 
 @contextmanager
-def observed(net: nn.Module, hooks: list[RemovableHandle], training: bool) -> Iterator[None]:
+def hooked(net: nn.Module, hooks: list[RemovableHandle], training: bool) -> Iterator[None]:
     """A net with these hooks, in training or evaluation mode; then without, in its own mode."""
     was_training = net.training
     net.train(training)

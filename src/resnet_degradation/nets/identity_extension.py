@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from resnet_degradation.nets.activation_checkpointing import statistics_left_alone
+from resnet_degradation.nets.activation_checkpointing import freeze_running_statistics
 from resnet_degradation.nets.blocks import BasicBlock
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import hooked
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.errors import ConfigError
 
@@ -82,7 +82,7 @@ def stage_statistics(net: ResNet, batches: Iterable[Tensor]) -> list[tuple[Tenso
         )
         for stage, sums in zip(net.stages(), found, strict=True)
     ]
-    with observed(net, hooks, training=True), statistics_left_alone([net]):
+    with hooked(net, hooks, training=True), freeze_running_statistics([net]):
         for images in batches:
             net(images)
     return [

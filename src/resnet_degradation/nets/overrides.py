@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from resnet_degradation.nets.blocks import BasicBlock, Block
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import hooked
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.errors import ConfigError
 
@@ -45,7 +45,7 @@ def methods_called(net: ResNet, image_size: int) -> dict[str, set[str]]:
 
         return call
 
-    with observed(net, [], training=False), ExitStack() as stack:
+    with hooked(net, [], training=False), ExitStack() as stack:
         for name, block in blocks.items():
             recording = {m: recorded(name, m, getattr(block, m)) for m in METHODS}
             stack.enter_context(replaced_methods(block, recording))

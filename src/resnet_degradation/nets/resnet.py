@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.config.architectures import Architecture
-from resnet_degradation.nets.activation_checkpointing import through, through_segments
+from resnet_degradation.nets.activation_checkpointing import run_blocks, run_checkpointed
 from resnet_degradation.nets.blocks import (
     Block,
     BottleneckStride,
@@ -30,13 +30,13 @@ class ResNet(nn.Module):
         width: float,
         bottleneck_stride: BottleneckStride,
         in_channels: int,
-        own_block: type[Block] | None,
+        custom_block: type[Block] | None,
         shortcut_padding: ShortcutPadding,
     ) -> None:
         super().__init__()
         self.arch = arch
-        self.has_own_blocks = own_block is not None
-        self.through_segments = through_segments
+        self.has_custom_blocks = custom_block is not None
+        self.run_checkpointed = run_checkpointed
         widths = [max(1, round(channels * width)) for channels in arch.channels]
         channels = widths[0]
         if arch.family == "cifar":
@@ -55,8 +55,8 @@ class ResNet(nn.Module):
                 stride = 2 if stage > 0 and index == 0 else 1
                 shape = (channels, stage_width, stride, residual, shortcut)
                 block = (
-                    own_block(*shape)
-                    if own_block is not None
+                    custom_block(*shape)
+                    if custom_block is not None
                     else make_block(arch.block, *shape, bottleneck_stride)
                 )
                 channels = stage_width * block.expansion
@@ -79,13 +79,13 @@ class ResNet(nn.Module):
         if self.training and self.segment_lengths is not None:
             stages = self.stages()
             for stage, length in zip(stages, self.segment_lengths, strict=True):
-                x = self.through_segments(
+                x = self.run_checkpointed(
                     *(list(stage.children()), x, length),
                     keep_last=stage is stages[-1],
-                    own=self.has_own_blocks,
+                    own=self.has_custom_blocks,
                 )
         else:
-            x = through(self.stages(), x)
+            x = run_blocks(self.stages(), x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
 
-class SynchronisedBatchNorm2d(nn.BatchNorm2d):
+class SyncBatchNorm2d(nn.BatchNorm2d):
     """Batch normalization over all processes, on any device; torch's own needs a GPU."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -31,11 +31,11 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         return out.to(given)
 
 
-def synchronise(net: nn.Module, device: torch.device) -> None:
+def convert_sync_batchnorm(net: nn.Module, device: torch.device) -> None:
     """Let every batch normalization of a net go over all processes; names of values stay."""
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(net)  # in place, as the net is no normalization
         return
     for module in net.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = SynchronisedBatchNorm2d  # the same values, used in another way
+            module.__class__ = SyncBatchNorm2d  # the same values, used in another way

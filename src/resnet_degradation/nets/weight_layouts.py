@@ -19,7 +19,7 @@ class Layout:
     shortcut_padding: str | None  # behind or around
 
 
-def translated(names: list[str]) -> dict[str, str]:
+def standard_names(names: list[str]) -> dict[str, str]:
     """The names in a file, each with the name that this project (and torchvision) gives the tensor.
 
     What wrappers put before all names is removed (`module.`, `model.`, `_orig_mod.`), `linear` is
@@ -38,7 +38,7 @@ def translated(names: list[str]) -> dict[str, str]:
     }
 
 
-def recognise(names: Mapping[str, str], shortcut_padding: str | None) -> Layout:
+def recognize_layout(names: Mapping[str, str], shortcut_padding: str | None) -> Layout:
     """The layout of a file.
 
     names: those in the file, each with its translation.

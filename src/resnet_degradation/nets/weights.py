@@ -24,10 +24,10 @@ from resnet_degradation.nets.weight_layouts import (
     Layout,
     depth_of,
     foreign_net,
-    recognise,
-    translated,
+    recognize_layout,
+    standard_names,
 )
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import WeightsError
 
 # Under which names others keep the weights beside other things.
@@ -84,8 +84,8 @@ def read_weights(file: Path) -> WeightsFile:
             raise WeightsError(f"{file} is no state dict: {name} in it is no tensor")
         if value.is_meta or value.layout != torch.strided or not _is_real(value):
             raise WeightsError(f"{file} cannot be used: {name} in it is no array of real numbers")
-    names = translated(list(loaded))
-    layout = recognise(names, metadata.get(PADDING_KEY))
+    names = standard_names(list(loaded))
+    layout = recognize_layout(names, metadata.get(PADDING_KEY))
     return WeightsFile({names[n]: value for n, value in loaded.items()}, metadata, layout)
 
 
@@ -128,7 +128,7 @@ def load_weights(net: ResNet, file: Path) -> str:
     as it was.
     """
     weights, metadata, layout = read_weights(file)
-    if not net.has_own_blocks:
+    if not net.has_custom_blocks:
         check_kind(weights, str(file))
         _check_depth(net, weights, str(file))
     _check_stride(net, file, metadata)
@@ -302,7 +302,7 @@ def write_weights(net: ResNet, file: Path, about: dict[str, str]) -> None:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
-    with replaced(file, "wb") as stream:
+    with atomic_write(file, "wb") as stream:
         stream.write(content)
 
 

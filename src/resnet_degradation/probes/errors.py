@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.console.progress import Report, no_report
+from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.test_views import EvalProtocol, ViewedBatch, ViewedBatches, ViewsOfSize
 from resnet_degradation.distributed.world import ALONE, World
@@ -65,7 +65,7 @@ def errors_over_views(
     split: str,
     protocol: EvalProtocol,
     views_at_once: int,
-    report: Report = no_report,
+    report: ReportProgress = ignore_progress,
 ) -> dict[int, float]:
     """The top-1 and top-5 error in percent on every image of `split`, by the views of `protocol`.
 
@@ -79,7 +79,7 @@ def errors_over_views(
     num_images, done = batches.splits[split], 0
     with closing(_viewed_batches(batches, split, protocol)) as found:
         for batch in found:
-            best = image_scores(net, batch, protocol, views_at_once).topk(ks[-1], dim=1).indices
+            best = image_logits(net, batch, protocol, views_at_once).topk(ks[-1], dim=1).indices
             right = best == batch.labels[:, None]
             for k in ks:
                 num_wrong[k] += int((~right[:, :k].any(dim=1)).sum())
@@ -98,7 +98,7 @@ def _viewed_batches(batches: Batches, split: str, protocol: EvalProtocol) -> Vie
             yield ViewedBatch([ViewsOfSize(rows, images[:, None])], labels)
 
 
-def image_scores(
+def image_logits(
     net: ResNet, batch: ViewedBatch, protocol: EvalProtocol, views_at_once: int
 ) -> Tensor:
     """The scores (B, num_classes) of a batch's images, averaged over their views.
@@ -116,7 +116,7 @@ def image_scores(
         parts = []
         for part in flat.split(count):
             if window is not None:
-                scores = fully_convolutional_scores(net, part, window)
+                scores = fully_convolutional_logits(net, part, window)
             else:
                 scores = net(part)
             parts.append(scores if single else F.softmax(scores, dim=1))
@@ -132,7 +132,7 @@ def final_map(net: ResNet, image_size: int, device: torch.device) -> tuple[int, 
     return height, width
 
 
-def fully_convolutional_scores(net: ResNet, images: Tensor, window: tuple[int, int]) -> Tensor:
+def fully_convolutional_logits(net: ResNet, images: Tensor, window: tuple[int, int]) -> Tensor:
     """Scores (N, num_classes) of images (N, C, H, W) of any size, not below the training size.
 
     The net in its fully convolutional form: a window of the size of the training images' final map

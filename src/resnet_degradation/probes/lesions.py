@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resnet_degradation.nets.blocks import Block
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import hooked
 from resnet_degradation.nets.overrides import named_blocks, replaced_methods
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.rng import generator
@@ -49,7 +49,7 @@ def keeping_shape(net: ResNet) -> dict[str, Block]:
         for name, block in blocks.items()
     ]
     first = net.conv1.weight
-    with observed(net, hooks, training=False), torch.no_grad():
+    with hooked(net, hooks, training=False), torch.no_grad():
         net(torch.zeros(1, first.shape[1], SIZE, SIZE, device=first.device))
     return {name: block for name, block in blocks.items() if name in same}
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from resnet_degradation.nets.blocks import Block
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import hooked
 from resnet_degradation.nets.overrides import named_blocks
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.records.inspection import BlockSizes
@@ -41,7 +41,7 @@ def block_sizes(net: ResNet, batches: Iterable[Tensor]) -> list[BlockSizes]:
         return lambda block, inputs: observe(name, block, inputs[0])
 
     hooks = [block.register_forward_pre_hook(hook(name)) for name, block in blocks.items()]
-    with observed(net, hooks, training=False):
+    with hooked(net, hooks, training=False):
         for images in batches:
             net(images)
     sizes = []

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnet_degradation.distributed.world import ALONE, World
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import hooked
 from resnet_degradation.records.layers import Response
 
 
@@ -52,7 +52,7 @@ def layer_responses(
         for module in net.modules()
         if isinstance(module, _BatchNorm)
     ]
-    with observed(net, hooks, training=False):
+    with hooked(net, hooks, training=False):
         for images in batches:
             if len(images) > 0:
                 net(images)

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from resnet_degradation import __version__
-from resnet_degradation.records.checksummed import DamagedError, load_sealed, save_sealed
+from resnet_degradation.records.checksummed import DamagedError, load_checksummed, save_checksummed
 from resnet_degradation.records.run_folder import checkpoint_files, checkpoint_iteration, made_by
 from resnet_degradation.system.errors import CheckpointError
 
 KEPT = 2
+
+# Fields that files name as version 0.1.0 did.
+IN_FILE = {"fingerprint": "belongs_to", "environment": "begun"}
 
 
 @dataclass(frozen=True)
@@ -18,10 +21,10 @@ class Checkpoint:
     """A run after `iteration` updates, and before anything that is then due is measured of it."""
 
     iteration: int
-    belongs_to: dict[str, Any]  # what tells its run from others, by name
+    fingerprint: dict[str, Any]  # what tells its run from others, by name
     parts: dict[str, Any]  # the state of each part of the run, by name
     rows: list[list[str]]  # the record so far, as cells
-    begun: dict[str, Any]  # where it was begun: what may change the rounding of results
+    environment: dict[str, Any]  # where it was begun: what may change the rounding of results
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
@@ -32,7 +35,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     directory = folder / "checkpoints"
     directory.mkdir(exist_ok=True)  # but not the run's own folder, if that was taken away
     stem = f"iteration-{checkpoint.iteration:09d}"
-    file = save_sealed(directory, stem, vars(checkpoint))
+    values = {IN_FILE.get(name, name): value for name, value in vars(checkpoint).items()}
+    file = save_checksummed(directory, stem, values)
     # Others of this iteration or a later one were passed over as damaged.
     others = [old for old in checkpoint_files(folder) if old != file]
     before = [old for old in others if checkpoint_iteration(old) < checkpoint.iteration]
@@ -62,14 +66,20 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def _read(file: Path) -> Checkpoint:
-    loaded = load_sealed(file)
-    expected = {"iteration": int, "belongs_to": dict, "parts": dict, "rows": list, "begun": dict}
+    loaded = load_checksummed(file)
+    kinds = {
+        "iteration": int,
+        "fingerprint": dict,
+        "parts": dict,
+        "rows": list,
+        "environment": dict,
+    }
     if not isinstance(loaded, dict) or "iteration" not in loaded:
         raise DamagedError("it is no checkpoint")
-    if loaded.keys() != expected.keys():
+    if loaded.keys() != {IN_FILE.get(name, name) for name in kinds}:
         raise other_version(file.parents[1])
-    checkpoint = Checkpoint(**loaded)
-    if not all(isinstance(getattr(checkpoint, n), kind) for n, kind in expected.items()):
+    checkpoint = Checkpoint(**{name: loaded[IN_FILE.get(name, name)] for name in kinds})
+    if not all(isinstance(getattr(checkpoint, n), kind) for n, kind in kinds.items()):
         raise DamagedError("it is no checkpoint")
     if checkpoint.iteration != checkpoint_iteration(file):
         raise DamagedError(f"it is of iteration {checkpoint.iteration}")

@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 
 
 class DamagedError(Exception):
     """A file whose content is not what its name says, or is nothing that may be loaded."""
 
 
-def save_sealed(folder: Path, stem: str, value: Any) -> Path:
+def save_checksummed(folder: Path, stem: str, value: Any) -> Path:
     """Write what torch.save makes of `value` to <folder>/<stem>-<checksum>.pt, whole or not at all.
 
     Returns the file. Raises OSError.
@@ -26,13 +26,13 @@ def save_sealed(folder: Path, stem: str, value: Any) -> Path:
     torch.save(value, buffer)
     content = buffer.getbuffer()
     file = folder / f"{stem}-{_checksum(content)}.pt"
-    with replaced(file, "wb") as stream:
+    with atomic_write(file, "wb") as stream:
         stream.write(content)
     return file
 
 
-def load_sealed(file: Path) -> Any:
-    """The value in a file that `save_sealed` wrote, on the CPU; code in it is never executed.
+def load_checksummed(file: Path) -> Any:
+    """The value in a file that `save_checksummed` wrote, on the CPU; code in it is never executed.
 
     Raises DamagedError for any other file, PermissionError for one that may not be read.
     """

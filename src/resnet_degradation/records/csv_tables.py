@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import UserError
 
 Kind = TypeVar("Kind")
@@ -16,7 +16,7 @@ PARSERS = {"int": int, "float": float, "str": str, "bool": lambda text: text == 
 def write_table(file: Path, rows: Sequence[Kind], kind: type[Kind]) -> None:
     """Write the whole of a table, at once or not at all; floats with six digits."""
     names = [column.name for column in fields(kind)]  # type: ignore[arg-type]
-    with replaced(file) as stream:
+    with atomic_write(file) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(names)
         for row in rows:

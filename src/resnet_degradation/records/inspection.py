@@ -11,7 +11,7 @@ Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)
-class SignalRow:
+class LayerStatsRow:
     """What passes through one layer after `iteration` updates; see signals.py."""
 
     iteration: int

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from resnet_degradation.records.csv_tables import read_table, write_table
 from resnet_degradation.records.metrics import RESTORE
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Signal:
+class LayerStats:
     """What passes through a layer with weights, forward and backward (see inspect/signals.py).
 
     `layer` counts the layers on the main path from 1; `name` is the layer's.
@@ -43,11 +43,11 @@ class Signal:
     weight_norm: float
 
 
-SIGNAL_COLUMNS = ["iteration", *(column.name for column in fields(Signal))]
-Signals = dict[int, list[Signal]]  # by the iteration after which they were measured
+LAYER_STATS_COLUMNS = ["iteration", *(column.name for column in fields(LayerStats))]
+LayerStatsLog = dict[int, list[LayerStats]]  # by the iteration after which they were measured
 
 
-def format_signals(iteration: int, signals: Iterable[Signal]) -> list[list[str]]:
+def format_layer_stats(iteration: int, signals: Iterable[LayerStats]) -> list[list[str]]:
     """The rows of signals.csv for one iteration."""
     return [
         [
@@ -60,25 +60,25 @@ def format_signals(iteration: int, signals: Iterable[Signal]) -> list[list[str]]
     ]
 
 
-def write_signals(folder: Path, signals: Signals) -> None:
+def write_layer_stats(folder: Path, signals: LayerStatsLog) -> None:
     """Replace a run's signals.csv, at once or not at all."""
-    with replaced(folder / "signals.csv") as stream:
+    with atomic_write(folder / "signals.csv") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(SIGNAL_COLUMNS)
+        writer.writerow(LAYER_STATS_COLUMNS)
         for iteration, of_layers in signals.items():
-            writer.writerows(format_signals(iteration, of_layers))
+            writer.writerows(format_layer_stats(iteration, of_layers))
 
 
-def read_signals(folder: Path) -> Signals:
+def read_layer_stats(folder: Path) -> LayerStatsLog:
     """What signals.csv holds, up to the first row that is cut off; nothing if there is none."""
-    signals: Signals = {}
+    signals: LayerStatsLog = {}
     file = folder / "signals.csv"
     if not file.is_file():
         return signals
     with file.open(newline="", encoding="utf-8", errors="replace") as stream:
         for row in csv.DictReader(stream):
             try:
-                signal = Signal(
+                signal = LayerStats(
                     int(row["layer"]),
                     row["name"],
                     float(row["signal_std"]),

@@ -13,7 +13,7 @@ from typing import IO
 
 from resnet_degradation.config.identity import run_folder, short_hash
 from resnet_degradation.config.schema import Config
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError, UserError, describe_os_error
 
 if sys.platform == "win32":
@@ -30,7 +30,7 @@ NO_LOCKS = {errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOT
 
 
 @contextmanager
-def claimed(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]:
+def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]:
     """Hold the run in `folder` against other processes; the system releases it when this one ends.
 
     What a dead process held is taken over. where: runtime.lock; if off, nothing is held.
@@ -53,14 +53,14 @@ def claimed(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]:
             stream = held.enter_context(lock.open("ab"))
             _acquire(stream, folder, holder)
             held.callback(_release, stream)
-            with replaced(holder) as text:
+            with atomic_write(holder) as text:
                 text.write(f"{os.getpid()} {socket.gethostname()}")
         except OSError as error:
             raise ConfigError(_cannot_lock(lock.parent, output_dir, where, error)) from error
         yield
 
 
-def holder_of(folder: Path, output_dir: str, where: str = "on") -> int | None:
+def lock_owner(folder: Path, output_dir: str, where: str = "on") -> int | None:
     """The process on this machine that holds the run in `folder`, or None if none is known to."""
     lock, holder = _files(folder, output_dir, where)
     if where == "off" or not holder.is_file():
@@ -76,7 +76,7 @@ def holder_of(folder: Path, output_dir: str, where: str = "on") -> int | None:
 def signal_runs(runs: list[Config], number: int) -> None:
     """Send a signal to every process on this machine that trains one of these runs."""
     for run in runs:
-        if (process := holder_of(run_folder(run), run.output_dir, run.runtime.lock)) is not None:
+        if (process := lock_owner(run_folder(run), run.output_dir, run.runtime.lock)) is not None:
             with suppress(ProcessLookupError):
                 os.kill(process, number)
 

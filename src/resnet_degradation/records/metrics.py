@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import UserError
 
 RESTORE = (
@@ -118,7 +118,7 @@ def _parse(file: Path) -> tuple[list[Row], str]:
 
 def write_metrics(folder: Path, rows: Iterable[Row]) -> None:
     """Replace a run's metrics.csv by these rows, at once or not at all."""
-    with replaced(folder / "metrics.csv") as stream:
+    with atomic_write(folder / "metrics.csv") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows(format_row(row) for row in rows)

@@ -23,7 +23,7 @@ from resnet_degradation import __version__
 from resnet_degradation.config.identity import digest, run_name
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.metrics import read_whole_rows
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import UserError
 
 _CHECKPOINT = re.compile(r"iteration-(\d{1,12})\b.*\.pt$")
@@ -111,7 +111,7 @@ def made_by(folder: Path) -> str:
 
 def write_classes(folder: Path, classes: list[str]) -> None:
     """Write the names of the classes that a run tells apart, in the order of its scores."""
-    with replaced(folder / "classes.json") as stream:
+    with atomic_write(folder / "classes.json") as stream:
         json.dump(classes, stream, indent=2)
         stream.write("\n")
 

@@ -8,13 +8,13 @@ from rich.console import Console
 
 from resnet_degradation.config.arguments import quoted
 from resnet_degradation.config.identity import run_folder
-from resnet_degradation.config.schema import OWN_IMAGES, Config
+from resnet_degradation.config.schema import USER_DATA, Config
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies import execute
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.report import print_report, write_report
 from resnet_degradation.system.errors import UserError
-from resnet_degradation.system.process import crowding, num_cpus
+from resnet_degradation.system.process import cpu_contention, num_cpus
 
 
 def run_study(
@@ -61,19 +61,19 @@ def _execute(
 
     from resnet_degradation.data.sources.folder import split_folders
     from resnet_degradation.studies.plan import run_cost
-    from resnet_degradation.studies.progress import StudyView
+    from resnet_degradation.studies.progress import StudyProgress
     from resnet_degradation.training.session import require_folder
 
-    if pending[0].data.name in OWN_IMAGES:
+    if pending[0].data.name in USER_DATA:
         split_folders(Path(str(pending[0].data.root)))  # said once, and not by every run
     require_folder(pending[0].output_dir)
     costs = {study.name_of(run): run_cost(run) for run in pending}
     failed = []
-    with StudyView(console, costs, len(study.runs) - len(pending), study.name_of) as view:
+    with StudyProgress(console, costs, len(study.runs) - len(pending), study.name_of) as view:
         runtime = pending[0].runtime
         on_cpu = runtime.device == "cpu" or not torch.cuda.is_available()
         in_turn = not launched and jobs == runtime.devices == 1
-        if on_cpu and in_turn and (note := crowding(runtime.num_threads or num_cpus())):
+        if on_cpu and in_turn and (note := cpu_contention(runtime.num_threads or num_cpus())):
             view.say(note)
         for wave in execute.waves(pending):
             if launched:

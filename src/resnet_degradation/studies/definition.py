@@ -10,15 +10,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_degradation.config.custom_code import attribute_of, check_own, is_own
+from resnet_degradation.config.custom_code import attribute_of, check_custom_name, is_custom
 from resnet_degradation.config.identity import data_name, digest, net_name, run_folder, short_hash
 from resnet_degradation.config.naming import distinct_run_names
-from resnet_degradation.config.resolve import settle
+from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import ERRORS, Config, Settings, StudyConfig, StudyRunConfig
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.records.summary import is_finished
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError
 
 
@@ -92,7 +92,7 @@ def _runs(config: StudyRunConfig) -> list[Config]:
             keys = ("shortcut", "shortcut_padding", "width", "block", "extends")
             given = {key: getattr(net, key) for key in keys}
             own |= {key: value for key, value in given.items() if value is not None}
-            runs.append(settle(Config(**(shared | own))))
+            runs.append(resolve(Config(**(shared | own))))
     folders = [run_folder(run) for run in runs]
     if len(set(folders)) < len(folders):
         repeated = next(folder for folder in folders if folders.count(folder) > 1)
@@ -135,8 +135,8 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
 
 def _check_figures(figures: list[str]) -> None:
     for figure in figures:
-        if is_own(figure):
-            check_own(figure, "study.figures")
+        if is_custom(figure):
+            check_custom_name(figure, "study.figures")
         elif figure not in FIGURES:
             raise ConfigError(
                 f"study.figures={figures} is not valid: choose {', '.join(FIGURES)}, or a function "
@@ -162,6 +162,6 @@ def write_index(study: Study, verdicts: list[str]) -> None:
         "verdicts": verdicts,
     }
     study.folder.mkdir(parents=True, exist_ok=True)
-    with replaced(study.folder / "study.json") as stream:
+    with atomic_write(study.folder / "study.json") as stream:
         json.dump(index, stream, indent=2)
         stream.write("\n")

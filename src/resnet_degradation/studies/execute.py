@@ -27,12 +27,17 @@ from queue import SimpleQueue
 
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import Config
-from resnet_degradation.records.lock import holder_of, signal_runs
+from resnet_degradation.records.lock import lock_owner, signal_runs
 from resnet_degradation.records.summary import is_finished
-from resnet_degradation.studies.progress import TICK, StudyView
+from resnet_degradation.studies.progress import TICK, StudyProgress
 from resnet_degradation.system.encoding import ascii_fallback
 from resnet_degradation.system.errors import ConfigError, Stopped, explain, one_line_warnings
-from resnet_degradation.system.os_signals import SAVING, handling, leave_interrupts_to_parent, tell
+from resnet_degradation.system.os_signals import (
+    SAVING,
+    handle_signals,
+    ignore_interrupts,
+    print_from_handler,
+)
 from resnet_degradation.system.process import num_cpus
 
 STOPPING = "stopping after the iterations under way (again: at once)"
@@ -54,7 +59,7 @@ def waves(runs: list[Config]) -> list[list[Config]]:
     return [part for part in parts if part]
 
 
-def run_in_turn(runs: list[Config], view: StudyView) -> Failures:
+def run_in_turn(runs: list[Config], view: StudyProgress) -> Failures:
     """One run after another, in this process."""
     from resnet_degradation.training.session import train
 
@@ -69,7 +74,7 @@ def run_in_turn(runs: list[Config], view: StudyView) -> Failures:
     return failures
 
 
-def run_at_once(runs: list[Config], jobs: int, view: StudyView) -> Failures:
+def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> Failures:
     """Up to `jobs` runs at once, each in one of as many processes; one that dies takes one run."""
     num_processes = min(jobs, len(runs))
     idle: SimpleQueue[_Worker] = SimpleQueue()
@@ -79,12 +84,14 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyView) -> Failures:
     pending: dict[Future[str | None], int] = {
         # Not more threads when few runs are left: then an interrupted one would end differently.
         threads.submit(
-            _train_by_one_of, idle, with_its_threads(run, jobs) if jobs > 1 else run
+            _train_by_one_of, idle, with_share_of_threads(run, jobs) if jobs > 1 else run
         ): position
         for position, run in enumerate(runs)
     }
     try:
-        with handling({SAVING: lambda number, _: signal_runs(runs, number)} if SAVING else {}):
+        with handle_signals(
+            {SAVING: lambda number, _: signal_runs(runs, number)} if SAVING else {}
+        ):
             failures = _watch(pending, runs, view)
     except BaseException:
         threads.shutdown(wait=False, cancel_futures=True)
@@ -96,7 +103,9 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyView) -> Failures:
     return failures
 
 
-def _watch(pending: dict[Future[str | None], int], runs: list[Config], view: StudyView) -> Failures:
+def _watch(
+    pending: dict[Future[str | None], int], runs: list[Config], view: StudyProgress
+) -> Failures:
     """Show how far the runs are until the last has ended."""
     failures = {}
     while pending:
@@ -114,7 +123,7 @@ def _watch(pending: dict[Future[str | None], int], runs: list[Config], view: Stu
 
 def _end_orderly(processes: list[multiprocessing.process.BaseProcess]) -> None:
     """Let processes save their runs and end; end them at once if another signal comes."""
-    tell(STOPPING)
+    print_from_handler(STOPPING)
     for process in processes:
         process.terminate()
     try:
@@ -127,7 +136,7 @@ def _end_orderly(processes: list[multiprocessing.process.BaseProcess]) -> None:
 
 
 def run_by_launcher(
-    runs: list[Config], parts: list[int], arguments: list[str], log: Path, view: StudyView
+    runs: list[Config], parts: list[int], arguments: list[str], log: Path, view: StudyProgress
 ) -> Failures:
     """Each run as a job of the Hydra launcher that the arguments of this command choose.
 
@@ -169,12 +178,13 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
     ends, kill the others.
     """
     if launcher.poll() is None:
-        tell(STOPPING)
+        print_from_handler(STOPPING)
         os.kill(launcher.pid, signal.SIGSTOP)
     try:
         signal_runs(runs, signal.SIGTERM)
         while any(
-            holder_of(run_folder(run), run.output_dir, run.runtime.lock) is not None for run in runs
+            lock_owner(run_folder(run), run.output_dir, run.runtime.lock) is not None
+            for run in runs
         ):
             time.sleep(0.1)
     finally:
@@ -183,7 +193,7 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
         launcher.wait()
 
 
-def with_its_threads(run: Config, jobs: int) -> Config:
+def with_share_of_threads(run: Config, jobs: int) -> Config:
     """The run with its share of the CPU threads, unless it was given a number of them."""
     if run.runtime.num_threads > 0:
         return run
@@ -212,7 +222,7 @@ class _Worker:
 
     def _new(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, spawn, begin_process, (self._slot,))
+        return ProcessPoolExecutor(1, spawn, init_worker, (self._slot,))
 
 
 def _train_by_one_of(idle: "SimpleQueue[_Worker]", run: Config) -> str | None:
@@ -223,9 +233,9 @@ def _train_by_one_of(idle: "SimpleQueue[_Worker]", run: Config) -> str | None:
         idle.put(worker)
 
 
-def begin_process(slot: int) -> None:
+def init_worker(slot: int) -> None:
     """End when the study's process ends, however it does; use the slot's own GPU, if any."""
-    leave_interrupts_to_parent()
+    ignore_interrupts()
     ascii_fallback()
     one_line_warnings()
     parent = multiprocessing.parent_process()
@@ -243,11 +253,11 @@ def begin_process(slot: int) -> None:
 
 
 def _train_quietly(run: Config) -> str | None:
-    from resnet_degradation.console.progress import Silence
+    from resnet_degradation.console.progress import NullProgress
     from resnet_degradation.training.launch import train_on_devices
 
     try:
-        train_on_devices(run, Silence())
+        train_on_devices(run, NullProgress())
     except Stopped as stop:
         os._exit(stop.exit_code)  # as an exception it would be kept for the study, which is ending
     except Exception as error:

@@ -12,7 +12,7 @@ from rich.table import Table
 from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.identity import data_name, run_folder
 from resnet_degradation.config.naming import distinct_names, net_key
-from resnet_degradation.config.schema import OWN_IMAGES, Config
+from resnet_degradation.config.schema import USER_DATA, Config
 from resnet_degradation.config.validate import check_processes
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.nets.build import make_net
@@ -24,7 +24,7 @@ from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.execute import check_jobs, waves
 from resnet_degradation.studies.timing import FORWARDS_A_STEP, Seconds
 from resnet_degradation.system.errors import DataError
-from resnet_degradation.system.process import on_cpu, other_work
+from resnet_degradation.system.process import describe_threads, load_of_others
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.launch import check_devices, num_processes
 from resnet_degradation.training.plan import make_plan
@@ -84,7 +84,7 @@ def count_images(run: Config) -> Images:
     try:
         source = load_source(replace(run.data, download=False))
     except DataError as error:
-        if run.data.name in OWN_IMAGES or run.data.loader is not None:
+        if run.data.name in USER_DATA or run.data.loader is not None:
             raise  # no run will download them
         return Images(None, 0, 10, str(error))
     held_out = sum(len(images) for images in source.held_out.values())
@@ -196,7 +196,7 @@ def total_seconds(costs: list[Cost], jobs: int, of_run: Callable[[Cost], float])
 
 def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     """Print every run of a study, how far it is, and what is left of it; run nothing."""
-    busy = other_work()  # before there is any of our own
+    busy = load_of_others()  # before there is any of our own
     costs, images, measured = plan_costs(study, jobs)
     title = escape(study.drawing.title or study.name)
     table = Table(title=f"{title}: what would be run")
@@ -247,7 +247,7 @@ def _notes_on_time(run: Config, jobs: int, measured: str, disagree: bool, busy: 
     sample = timing.sample_of(run, image_cost(run), jobs * devices)
     device = choose_device(sample)
     where = (
-        on_cpu(sample.runtime.num_threads or torch.get_num_threads())
+        describe_threads(sample.runtime.num_threads or torch.get_num_threads())
         if device.type == "cpu"
         else device.type
     )

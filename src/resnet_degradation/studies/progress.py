@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as ProgressBar
 
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.progress import BETWEEN_LINES, Errors, Seldom, TimeLeft
+from resnet_degradation.console.progress import BETWEEN_LINES, Errors, Throttle, TimeLeft
 from resnet_degradation.records.metrics import Row, read_whole_rows
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import read_final_errors, read_summary
@@ -27,7 +28,7 @@ class Share:
     failed: bool = False
 
 
-class StudyView:
+class StudyProgress:
     """Shows how far the runs of a study are, each and together."""
 
     def __init__(
@@ -47,8 +48,8 @@ class StudyView:
         self.shares = {name: Share() for name in costs}
         self.num_runs = num_finished + len(costs)
         self.num_finished = num_finished
-        self.running: dict[str, RunView] = {}
-        self.progress = Progress(
+        self.running: dict[str, StudyRunProgress] = {}
+        self.bar = ProgressBar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.fields[count]}"),
@@ -58,34 +59,34 @@ class StudyView:
             expand=True,
             disable=not console.is_terminal,
         )
-        self._bar = self.progress.add_task("", count="", measured="", left="")
+        self._bar = self.bar.add_task("", count="", measured="", left="")
         self._left = TimeLeft(0)
         self._ticked = 0.0
         self.tick(force=True)
 
-    def __enter__(self) -> "StudyView":
-        self.progress.start()
+    def __enter__(self) -> "StudyProgress":
+        self.bar.start()
         return self
 
     def __exit__(self, *_details: object) -> None:
-        self.progress.stop()
+        self.bar.stop()
 
     def say(self, text: str) -> None:
         """Print a line, above the bars if there are any."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def of(self, run: Config) -> "RunView":
+    def of(self, run: Config) -> "StudyRunProgress":
         """The view of one of its runs."""
         name = self.name_of(run)
         if name not in self.running:
-            self.running[name] = RunView(self, run)
+            self.running[name] = StudyRunProgress(self, run)
         return self.running[name]
 
     def over(self, run: Config, failure: str | None) -> None:
         """A run has come to its end, or failed for a reason."""
         name = self.name_of(run)
         if name in self.running:
-            self.progress.remove_task(self.running.pop(name).bar)
+            self.bar.remove_task(self.running.pop(name).bar)
         share = self.shares[name]
         if failure is None:
             share.done = 1 - share.before
@@ -113,7 +114,7 @@ class StudyView:
             self._ticked = now
             done, total = self.work()
             description, left = self.count(), self.time_left()
-            self.progress.update(
+            self.bar.update(
                 self._bar, completed=done, total=total, description=description, left=left
             )
 
@@ -127,15 +128,15 @@ class StudyView:
         self._left.update(done)
         return self._left.describe(total)
 
-    def told(self) -> str:
+    def format_text(self) -> str:
         """How far the study is, in a few words."""
         return ", ".join(filter(None, [self.count(), self.time_left()]))
 
 
-class RunView:
-    """Shows one run within its study; see train.progress.View."""
+class StudyRunProgress:
+    """Shows one run within its study; see console.progress.Progress."""
 
-    def __init__(self, study: StudyView, run: Config) -> None:
+    def __init__(self, study: StudyProgress, run: Config) -> None:
         self.study = study
         self.run = run
         self.name = study.name_of(run)
@@ -145,15 +146,15 @@ class RunView:
         self._total = 0
         self._errors = Errors()
         self._left = TimeLeft(self._shown)
-        self._seldom = Seldom(BETWEEN_LINES)
-        self.bar = study.progress.add_task(self.name, total=None, count="", measured="", left="")
+        self._seldom = Throttle(BETWEEN_LINES)
+        self.bar = study.bar.add_task(self.name, total=None, count="", measured="", left="")
 
     def say(self, text: str) -> None:
         """Leave it to the study to say how the run ended."""
 
     def prepare(self, what: str, done: int, total: int) -> None:
         """Show some work that is done before the run can begin, and how far it is."""
-        progress, count = self.study.progress, f"{done:,}/{total:,}"
+        progress, count = self.study.bar, f"{done:,}/{total:,}"
         progress.update(self.bar, completed=done, total=total, count=count, measured=what)
         if progress.disable and self._seldom.is_due():
             self.study.say(f"{self.name:<18} {what} {count}")
@@ -169,7 +170,7 @@ class RunView:
         self.study.shares[self.name].before = start / total
         if start > 0:
             self.study.say(f"{self.name}: resumed after {start:,} iterations")
-        self.study.progress.update(self.bar, total=total, measured="")
+        self.study.bar.update(self.bar, total=total, measured="")
         self.advance(start)
 
     def advance(self, done: int) -> None:
@@ -178,17 +179,17 @@ class RunView:
         share.done = done / self._total - share.before
         self._left.update(done)
         count, left = f"{done}/{self._total}", self._left.describe(self._total)
-        self.study.progress.update(self.bar, completed=done, count=count, left=left)
+        self.study.bar.update(self.bar, completed=done, count=count, left=left)
         self.study.tick()
 
     def row(self, row: Row) -> None:
         """Show a new row of the record."""
         self._shown = row.iteration
-        measured = self._errors.told(row, in_place=not self.study.progress.disable)
-        self.study.progress.update(self.bar, measured=measured)
-        if self.study.progress.disable:
+        measured = self._errors.format_text(row, in_place=not self.study.bar.disable)
+        self.study.bar.update(self.bar, measured=measured)
+        if self.study.bar.disable:
             done = f"{row.iteration:>6}/{self._total}"
-            self.study.say(f"{self.name:<18} {done} {measured} [{self.study.told()}]")
+            self.study.say(f"{self.name:<18} {done} {measured} [{self.study.format_text()}]")
 
     def end(self) -> None:
         """Leave it to the study to take the run's bar away."""

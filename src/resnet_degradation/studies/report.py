@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from resnet_degradation.config.custom_code import attribute_of, is_own, load_own
+from resnet_degradation.config.custom_code import attribute_of, is_custom, load_custom
 from resnet_degradation.config.identity import dotted
 from resnet_degradation.config.naming import distinct_names, distinct_run_names
 from resnet_degradation.config.schema import Config
@@ -41,7 +41,7 @@ from resnet_degradation.studies.results import (
     write_results,
 )
 from resnet_degradation.studies.verdict import RULE
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,14 +109,14 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> Repo
     for name in ("report.md", "report.html"):
         pages = {} if name == "report.md" else {"pages": [_page(n, draw[n]) for n in draw]}
         text = _template(name).render(content | pages)
-        with replaced(study.folder / name) as stream:
+        with atomic_write(study.folder / name) as stream:
             stream.write(text)
     return report
 
 
 def _figure(name: str, study: Study, results: list[Result]) -> Callable[..., "Figure"]:
     """A function that draws a figure of the study: with its title or without, light or dark."""
-    make: Maker = load_own(name, "study.figures") if is_own(name) else FIGURES[name]
+    make: Maker = load_custom(name, "study.figures") if is_custom(name) else FIGURES[name]
     folders, untitled = [result.folder for result in results], replace(study.drawing, title="")
 
     def draw(titled: bool = True, dark: bool = False) -> "Figure":

@@ -30,7 +30,7 @@ from resnet_degradation.studies.verdict import (
     shortcut_verdict,
     twin_verdict,
 )
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 
 # In what the nets of a study may differ; what else differs follows from these.
 OF_A_NET = (*(field.name for field in fields(NetConfig)), "bottleneck_stride")
@@ -162,7 +162,7 @@ def mean_and_spread(values: list[float]) -> str:
 def write_results(file: Path, results: list[Result]) -> None:
     """One row a run, for people who draw their own."""
     names = distinct_names([result.config for result in results])
-    with replaced(file) as stream:
+    with atomic_write(file) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(RESULT_COLUMNS)
         for name, result in zip(names, results, strict=True):

@@ -20,11 +20,11 @@ from resnet_degradation.distributed.world import World
 from resnet_degradation.nets.activation_checkpointing import activation_bytes
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.cost import layer_costs
-from resnet_degradation.studies.execute import begin_process, with_its_threads
+from resnet_degradation.studies.execute import init_worker, with_share_of_threads
 from resnet_degradation.training.build import choose_device, forward_function, prepare
 from resnet_degradation.training.launch import num_processes
 from resnet_degradation.training.loop import update
-from resnet_degradation.training.memory import recomputes
+from resnet_degradation.training.memory import uses_activation_checkpointing
 
 # A training step is a forward pass, and a backward pass that costs twice as much.
 FORWARDS_A_STEP = 3
@@ -65,7 +65,7 @@ def sample_of(run: Config, per_image: int, num_at_once: int) -> Config:
     device, devices = choose_device(run), num_processes(run)
     share = run.recipe.batch_size // devices
     limit = MAX_MULTIPLY_ADDS[device.type] / (FORWARDS_A_STEP * per_image)
-    runtime = with_its_threads(run, num_at_once).runtime if num_at_once > 1 else run.runtime
+    runtime = with_share_of_threads(run, num_at_once).runtime if num_at_once > 1 else run.runtime
     recipe = run.recipe
     return replace(
         run,
@@ -98,7 +98,9 @@ def _recomputes(run: Config, device: torch.device, devices: int) -> bool:
     with torch.device("meta"):
         net = make_net(run, num_classes=10, initialised=False)
     stages = activation_bytes(layer_costs(net, run.data.image_size))
-    return recomputes(run, stages, device, World(size=devices, local_size=devices))
+    return uses_activation_checkpointing(
+        run, stages, device, World(size=devices, local_size=devices)
+    )
 
 
 def time_steps(
@@ -149,15 +151,15 @@ def step_timer(num_at_once: int) -> Iterator[TimeSteps]:
             barrier.abort()
         return [seconds for future in finished for seconds in future.result()]
 
-    with ProcessPoolExecutor(num_at_once, spawn, _begin_worker, (slots, barrier)) as pool:
+    with ProcessPoolExecutor(num_at_once, spawn, _init_worker, (slots, barrier)) as pool:
         yield time_together
 
 
 _BARRIER: list[Barrier] = []  # in a worker: the one at which it waits for the others
 
 
-def _begin_worker(slots: "SimpleQueue[int]", barrier: Barrier) -> None:
-    begin_process(slots.get())
+def _init_worker(slots: "SimpleQueue[int]", barrier: Barrier) -> None:
+    init_worker(slots.get())
     _BARRIER.append(barrier)
 
 

@@ -121,7 +121,7 @@ class Comparison:
 
 def depth_verdict(comparison: Comparison) -> str:
     """What the comparison of a deep net (second) with a shallow one says."""
-    return _said(
+    return _sentence(
         comparison,
         worse="the deeper net trains worse: degradation",
         better="the deeper net trains better: no degradation",
@@ -134,7 +134,7 @@ def shortcut_verdict(comparison: Comparison, cured: bool) -> str:
 
     cured: depth makes the plain net train worse, and the residual net not.
     """
-    return _said(
+    return _sentence(
         comparison,
         worse="the residual net trains worse",
         better="the shortcuts cure it" if cured else "the residual net trains better",
@@ -143,7 +143,7 @@ def shortcut_verdict(comparison: Comparison, cured: bool) -> str:
 
 def twin_verdict(comparison: Comparison, twin: str) -> str:
     """What the comparison of a net (second) with a twin, by shortcut option A or the like, says."""
-    return _said(
+    return _sentence(
         comparison,
         worse=f"it trains worse than {twin}",
         better=f"it trains better than {twin}",
@@ -152,7 +152,7 @@ def twin_verdict(comparison: Comparison, twin: str) -> str:
 
 def extended_verdict(comparison: Comparison) -> str:
     """What it says that a net (second) began with a solution, compared with one that did not."""
-    return _said(
+    return _sentence(
         comparison,
         worse="it ends worse than training from scratch",
         better="a better solution exists than training from scratch found",
@@ -175,7 +175,7 @@ def constructed_verdict(facts: dict[str, Any], seed: int) -> str:
     )
 
 
-def _said(
+def _sentence(
     comparison: Comparison,
     worse: str,
     better: str,

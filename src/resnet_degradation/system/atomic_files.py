@@ -9,7 +9,7 @@ from typing import IO, Any
 
 
 @contextmanager
-def replaced(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A stream whose content takes the place of `file`, once it is complete and on the disk.
 
     If anything goes wrong, `file` stays as it was. mode: "w" for text in UTF-8 (line ends are

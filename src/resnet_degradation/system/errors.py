@@ -6,7 +6,7 @@ import warnings
 from resnet_degradation.system.process import rank
 
 # The number of SIGPIPE. Python ignores that signal: writing to a closed pipe is an error instead.
-READER_LEFT = 13
+BROKEN_PIPE = 13
 
 
 class UserError(Exception):
@@ -67,7 +67,7 @@ class Stopped(BaseException):
     def __str__(self) -> str:
         number = self.exit_code - 128
         reader_left = "the reader of the output went away"
-        reason = reader_left if number == READER_LEFT else signal.Signals(number).name
+        reason = reader_left if number == BROKEN_PIPE else signal.Signals(number).name
         return f"{self.message} ({reason})"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from resnet_degradation.system.errors import READER_LEFT, Stopped
+from resnet_degradation.system.errors import BROKEN_PIPE, Stopped
 
 # Not every system has all of them.
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -28,12 +28,12 @@ RESUMABLE = "the same command goes on from what is saved"
 
 
 @dataclass
-class Wishes:
+class StopRequest:
     """What signals have asked of a run so far."""
 
-    to_stop: int | None = None  # the number of the signal
-    to_save: bool = False
-    granted: bool = False  # the run that is to stop is saved
+    stop_signal: int | None = None  # the number of the signal
+    save_requested: bool = False
+    saved: bool = False  # the run that is to stop is saved
 
 
 def end_on_signals() -> None:
@@ -45,54 +45,54 @@ def end_on_signals() -> None:
     _handle({**dict.fromkeys(ENDING, stop), **_SAVING_NOTHING})
 
 
-def stop_for_reader() -> None:
+def stop_on_broken_pipe() -> None:
     """Ask for the end as SIGTERM would, because whoever read the output went away."""
     handler = signal.getsignal(signal.SIGTERM)
     if callable(handler):
-        handler(READER_LEFT, None)
+        handler(BROKEN_PIPE, None)
 
 
-def leave_interrupts_to_parent() -> None:
+def ignore_interrupts() -> None:
     """In a process that trains for another: Ctrl-C reaches both, and the other one decides."""
     _handle({signal.SIGINT: signal.SIG_IGN, **_SAVING_NOTHING})
 
 
-def outlive_signals() -> None:
+def ignore_signals() -> None:
     """In a process that serves another: let the other one, which gets them too, save its state."""
-    _handle(dict.fromkeys(_told_of(), signal.SIG_IGN))
+    _handle(dict.fromkeys(_caught_signals(), signal.SIG_IGN))
     if hasattr(signal, "alarm"):
         # It may come from the other one too, as it ends. So it works, but late.
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Signals that end or save wait meanwhile, and in processes begun then until `heard_again`.
+def block_signals() -> Iterator[None]:
+    """Signals that end or save wait meanwhile, and in processes begun then until `unblock_signals`.
 
     So one that reaches a process before it said what it wants to do on signals does not end it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _told_of())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _caught_signals())
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def heard_again() -> None:
+def unblock_signals() -> None:
     """In a process that was begun while signals were held back: hear them from here on."""
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _told_of())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _caught_signals())
 
 
-def _told_of() -> set[int]:
+def _caught_signals() -> set[int]:
     return {number for number in (*ENDING, SAVING) if number}
 
 
 @contextmanager
-def listening(alone: bool = True) -> Iterator[Wishes]:
+def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
     """Turn signals into wishes; another SIGINT after one that asks for the end raises Stopped.
 
     Not where a process is not `alone`: there each hears the same Ctrl-C, and hears of it again from
@@ -100,31 +100,31 @@ def listening(alone: bool = True) -> Iterator[Wishes]:
     Outside the main thread, where Python hears no signals, there are no wishes; and none in
     processes that are forked meanwhile.
     """
-    wishes, owner = Wishes(), os.getpid()
+    wishes, owner = StopRequest(), os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != owner or wishes.granted:
+        if os.getpid() != owner or wishes.saved:
             return
-        again = wishes.to_stop is not None
-        if wishes.to_stop not in REQUEUING:  # Slurm sends others after them
-            wishes.to_stop = number
+        again = wishes.stop_signal is not None
+        if wishes.stop_signal not in REQUEUING:  # Slurm sends others after them
+            wishes.stop_signal = number
         if number == signal.SIGINT and alone:
             if again:
                 raise Stopped(number, f"stopped at once: {RESUMABLE}")
-            tell("stopping after this iteration (again: at once)")
+            print_from_handler("stopping after this iteration (again: at once)")
 
     def save(_number: int, _frame: FrameType | None) -> None:
-        wishes.to_save = os.getpid() == owner
+        wishes.save_requested = os.getpid() == owner
 
     handlers: dict[int, Any] = dict.fromkeys(ENDING, stop)
     if SAVING is not None:
         handlers[SAVING] = save
-    handlers |= dict.fromkeys(requeuing(), stop)
-    with handling(handlers):
+    handlers |= dict.fromkeys(requeue_signals(), stop)
+    with handle_signals(handlers):
         yield wishes
 
 
-def requeuing() -> list[int]:
+def requeue_signals() -> list[int]:
     """The signals by which a batch system asks for room, and submitit then queues a job again."""
     return [
         number
@@ -133,21 +133,21 @@ def requeuing() -> list[int]:
     ]
 
 
-def hand_on(number: int) -> None:
+def forward_signal(number: int) -> None:
     """Let submitit have a signal that it waits for, now that the run is saved."""
-    if number in requeuing():
+    if number in requeue_signals():
         signal.raise_signal(number)  # it ends rank 0, and with it the job
         time.sleep(LAST_SECONDS)
 
 
-def tell(text: str) -> None:
+def print_from_handler(text: str) -> None:
     """Print a line where a signal is handled: not through the console, which may be in use."""
     with suppress(OSError):  # nobody may be left to read it
         os.write(2, f"\n{text}\n".encode())
 
 
 @contextmanager
-def handling(handlers: dict[int, Any]) -> Iterator[None]:
+def handle_signals(handlers: dict[int, Any]) -> Iterator[None]:
     """Handle these signals in these ways for a while; what is ignored stays ignored."""
     before = _handle(handlers)
     try:

@@ -11,7 +11,7 @@ CROWDED = 1.3
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessInfo:
     """A process's number among all `size` of a run, and among those on its machine."""
 
     rank: int = 0
@@ -20,7 +20,7 @@ class Place:
     local_size: int = 1
 
 
-def place() -> Place | None:
+def process_info() -> ProcessInfo | None:
     """The place of this process, by its environment; None if it trains on its own.
 
     torchrun (and our own launch) set WORLD_SIZE; srun sets SLURM_STEP_NUM_TASKS, which a batch
@@ -28,10 +28,12 @@ def place() -> Place | None:
     """
     if _number("WORLD_SIZE") > 1:
         rank, size = _number("RANK", 0), _number("WORLD_SIZE")
-        return Place(rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size))
+        return ProcessInfo(
+            rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size)
+        )
     if (size := _number("SLURM_STEP_NUM_TASKS")) > 1:
         on_each = max(1, size // _number("SLURM_STEP_NUM_NODES"))
-        return Place(_number("SLURM_PROCID", 0), size, _number("SLURM_LOCALID", 0), on_each)
+        return ProcessInfo(_number("SLURM_PROCID", 0), size, _number("SLURM_LOCALID", 0), on_each)
     return None
 
 
@@ -66,16 +68,16 @@ def rendezvous_problem() -> str:
 
 def rank() -> int:
     """The rank of this process; 0 if it trains on its own."""
-    where = place()
+    where = process_info()
     return where.rank if where is not None else 0
 
 
-def crowding(num_threads: int) -> str:
+def cpu_contention(num_threads: int) -> str:
     """What is to be said where threads would wait for cores that others use; empty if they do not.
 
     Threads that share out a sum wait for the slowest of them, so one core that is taken slows all.
     """
-    if num_threads < 2 or not (busy := other_work()):
+    if num_threads < 2 or not (busy := load_of_others()):
         return ""
     return (
         f"{busy}: runtime.num_threads=1 may then be faster than {num_threads} threads, which wait "
@@ -83,7 +85,7 @@ def crowding(num_threads: int) -> str:
     )
 
 
-def other_work() -> str:
+def load_of_others() -> str:
     """How busy other programs keep the cores, in words; empty if they leave room."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load < CROWDED * num_cpus():
@@ -91,7 +93,7 @@ def other_work() -> str:
     return f"other work uses the cores (load {load:.1f} on {num_cpus()})"
 
 
-def on_cpu(num_threads: int) -> str:
+def describe_threads(num_threads: int) -> str:
     """A CPU with so many threads, in words."""
     return f"cpu, {num_threads} thread{'s' if num_threads > 1 else ''}"
 

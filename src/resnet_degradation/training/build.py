@@ -10,25 +10,29 @@ from torch.nn.parallel import DistributedDataParallel
 
 from resnet_degradation.config.identity import identity_settings, run_folder, run_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.progress import Report, no_report
+from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.dataset import Source
 from resnet_degradation.distributed.running_statistics import RunningStatistics
 from resnet_degradation.distributed.world import ALONE, World
-from resnet_degradation.nets.activation_checkpointing import through_segments
+from resnet_degradation.nets.activation_checkpointing import run_checkpointed
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.cost import layer_costs
-from resnet_degradation.nets.sync_batchnorm import synchronise
+from resnet_degradation.nets.sync_batchnorm import convert_sync_batchnorm
 from resnet_degradation.nets.weights import load_weights
 from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import num_cpus
-from resnet_degradation.training.memory import keep_freed_memory, recompute, tune
+from resnet_degradation.training.memory import (
+    keep_freed_memory,
+    set_activation_checkpointing,
+    set_precision,
+)
 from resnet_degradation.training.plan import make_plan
 from resnet_degradation.training.running_error import Meter
 from resnet_degradation.training.schedule import Schedule
 from resnet_degradation.training.state import Run
-from resnet_degradation.training.throughput import Feed
+from resnet_degradation.training.throughput import ThroughputMonitor
 from resnet_degradation.training.timer import Clock
 from resnet_degradation.training.warm_start import extend_shallow
 
@@ -36,7 +40,7 @@ from resnet_degradation.training.warm_start import extend_shallow
 def prepare(
     config: Config,
     world: World = ALONE,
-    report: Report = no_report,
+    report: ReportProgress = ignore_progress,
     source: Source | None = None,
 ) -> Run:
     """The run of a settled configuration, at its beginning or at its last checkpoint.
@@ -47,18 +51,20 @@ def prepare(
     """
     recipe = config.recipe
     device = choose_device(config, world)
-    tune(config.runtime.precision)
+    set_precision(config.runtime.precision)
     if source is None:
-        source = world.by_machine(lambda: find_images(config, report))  # one download a machine
+        source = world.local_rank_zero_first(
+            lambda: find_images(config, report)
+        )  # one download a machine
     batches = make_batches(source, config, device, world, report)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
     normalization = "torch's"
     if config.runtime.sync_batchnorm and world.size > 1:
-        synchronise(net, device)
+        convert_sync_batchnorm(net, device)
         normalization = "synchronised"
     costs = layer_costs(net, config.data.image_size)
-    recompute(net, costs, config, world)
+    set_activation_checkpointing(net, costs, config, world)
     keep_freed_memory()
     run = Run(
         config=config,
@@ -84,11 +90,13 @@ def prepare(
         schedule=Schedule(recipe, plan.num_iterations, batches.num_train),
         meter=Meter(device, ("row", "warm-up", "final"), world),
         clock=Clock(),
-        feed=Feed(run_name(config), batches.supply, config.runtime.num_workers),
+        throughput=ThroughputMonitor(
+            run_name(config), batches.decode_stats, config.runtime.num_workers
+        ),
         start=0,
         rows=[],
         identity=identity_settings(config) | source.contents(),
-        begun={
+        environment={
             "the version of torch": str(torch.__version__),
             "the device": device.type,
             "the number of threads": torch.get_num_threads(),
@@ -96,8 +104,8 @@ def prepare(
             "batch normalization": normalization,
         },
     )
-    if (checkpoint := world.from_main(lambda: load_checkpoint(run.folder))) is not None:
-        run.take_up(checkpoint)
+    if (checkpoint := world.broadcast(lambda: load_checkpoint(run.folder))) is not None:
+        run.restore(checkpoint)
     elif config.weights is not None:
         run.layout = load_weights(net, Path(config.weights))
     elif config.extends is not None:
@@ -142,7 +150,7 @@ def forward_function(run: Run) -> nn.Module:
         torch.compiler.reset()  # after eight other nets in this process it would not compile
         # It knows no functions with such a backward pass. (To say so where that is defined would
         # load the compiler, a second's work, with every run.)
-        run.net.through_segments = torch.compiler.disable(through_segments)
+        run.net.run_checkpointed = torch.compiler.disable(run_checkpointed)
         net = cast(nn.Module, torch.compile(net, mode=modes[wanted]))
     if run.world.size == 1:
         return net

@@ -23,7 +23,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
 from resnet_degradation.config.validate import check_processes
-from resnet_degradation.console.progress import RunProgress, Silence, Terminal, View
+from resnet_degradation.console.progress import NullProgress, Progress, RunProgress, Terminal
 from resnet_degradation.records.lock import signal_runs
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import is_finished
@@ -42,11 +42,11 @@ from resnet_degradation.system.os_signals import (
     REQUEUING,
     SAVING,
     end_on_signals,
-    hand_on,
-    handling,
-    requeuing,
+    forward_signal,
+    handle_signals,
+    requeue_signals,
 )
-from resnet_degradation.system.process import place, rank
+from resnet_degradation.system.process import process_info, rank
 
 # What the elastic launcher handles, and does not give back.
 FOR_AGENT = [*ENDING, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
@@ -65,7 +65,7 @@ class Outcome(NamedTuple):
     message: str
 
 
-def train_on_devices(config: Config, progress: View) -> Path:
+def train_on_devices(config: Config, progress: Progress) -> Path:
     """Train in this process, or in so many workers as `runtime.devices` says; see `train`.
 
     A worker shows progress by itself, unless it is to be quiet. If a job of a cluster is asked to
@@ -73,16 +73,20 @@ def train_on_devices(config: Config, progress: View) -> Path:
     """
     folder = run_folder(config)
     try:
-        if place() is None and (count := num_processes(config)) > 1 and not is_finished(folder):
+        if (
+            process_info() is None
+            and (count := num_processes(config)) > 1
+            and not is_finished(folder)
+        ):
             check_processes(config, count)
             check_devices(config, count)
-            launch(config, count, quiet=isinstance(progress, Silence))
+            launch(config, count, quiet=isinstance(progress, NullProgress))
             return folder
         from resnet_degradation.training.session import train  # what a launcher can do without
 
         return train(config, progress)
     except Stopped as stop:
-        hand_on(stop.exit_code - 128)
+        forward_signal(stop.exit_code - 128)
         raise
 
 
@@ -122,11 +126,11 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
 
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in FOR_AGENT}
     handlers |= {SAVING: save} if SAVING is not None else {}
-    handlers |= dict.fromkeys(requeuing(), make_room)
+    handlers |= dict.fromkeys(requeue_signals(), make_room)
     with (
         TemporaryDirectory(prefix="resnet-train-") as logs,
         torch_kept_quiet(),
-        handling(handlers),
+        handle_signals(handlers),
     ):
         settings = LaunchConfig(
             min_nodes=1,
@@ -149,7 +153,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
             outcomes: dict[int, Outcome | None] = elastic_launch(settings, work)(config, quiet)
         except SignalException as error:
             number = asked_for_room[0] if asked_for_room else int(error.sigval)
-            raise Stopped(number, f"{run_name(config)} stopped. {how_to_go_on(folder)}") from None
+            raise Stopped(number, f"{run_name(config)} stopped. {how_to_resume(folder)}") from None
         except ChildFailedError as error:
             raise _died(*error.get_first_failure(), folder) from None
     ended = [outcome for outcome in outcomes.values() if outcome is not None]
@@ -179,13 +183,13 @@ def work(config: Config, quiet: bool) -> Outcome | None:
     try:
         from resnet_degradation.training.session import train
 
-        train(config, Silence() if quiet else RunProgress(Terminal()))
+        train(config, NullProgress() if quiet else RunProgress(Terminal()))
     except Stopped as stop:
         outcome, seconds = Outcome(stop.exit_code, stop.message), GRACE
     except PeerFailedError as error:
         outcome, seconds = Outcome(error.exit_code, ""), config.runtime.timeout
     except LostContactError as error:
-        leave_if_told(error.exit_code)
+        exit_if_stopped(error.exit_code)
         time.sleep(GRACE)
         raise
     except Exception as error:
@@ -199,19 +203,19 @@ def work(config: Config, quiet: bool) -> Outcome | None:
     # The others learn of it when what is left of the run, and with it the connection, is gone.
     gc.collect()
     # The launcher awaits the outcomes of all; but not if it is being stopped, or one never comes.
-    leave_if_told(outcome.exit_code)
-    leave_later(outcome.exit_code, seconds)
+    exit_if_stopped(outcome.exit_code)
+    exit_later(outcome.exit_code, seconds)
     return outcome
 
 
-def leave_later(code: int, seconds: float) -> None:
+def exit_later(code: int, seconds: float) -> None:
     """End this process after so many seconds, if it did not end before."""
     timer = threading.Timer(seconds, os._exit, [code])
     timer.daemon = True
     timer.start()
 
 
-def leave_if_told(code: int) -> None:
+def exit_if_stopped(code: int) -> None:
     """End this process without a word on any signal that asks for its end."""
     for number in ENDING:
         signal.signal(number, lambda *_: os._exit(code))
@@ -231,7 +235,7 @@ def torch_kept_quiet() -> Iterator[None]:
             del os.environ["TORCH_CPP_LOG_LEVEL"]
 
 
-def how_to_go_on(folder: Path) -> str:
+def how_to_resume(folder: Path) -> str:
     """Where the same command goes on from."""
     saved = last_checkpoint(folder)
     return f"The same command goes on from iteration {saved:,}" if saved else "Nothing was saved"
@@ -249,6 +253,6 @@ def _died(number: int, failure: ProcessFailure, folder: Path) -> UserError:
     else:  # it could say nothing any more
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         what = f"rank {number} (process {failure.pid}) {how}"
-    error = UserError(f"{what}. {how_to_go_on(folder)}")
+    error = UserError(f"{what}. {how_to_resume(folder)}")
     error.exit_code = 1
     return error

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
-from resnet_degradation.config.resolve import settle
+from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, RuntimeConfig
-from resnet_degradation.console.progress import Report, no_report
+from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.dataset import Source, evenly_spaced
@@ -40,7 +40,9 @@ def config_of_run(folder: Path, runtime: RuntimeConfig, root: str | None = None)
     # The run's precision says how it was trained, and belongs to its identity.
     runtime = replace(runtime, precision=config.runtime.precision)
     # The file of its initial weights is not needed, and may be gone.
-    settled = settle(replace(config, data=data, runtime=runtime, weights=None, weights_digest=None))
+    settled = resolve(
+        replace(config, data=data, runtime=runtime, weights=None, weights_digest=None)
+    )
     return replace(settled, weights=config.weights, weights_digest=config.weights_digest)
 
 
@@ -55,8 +57,8 @@ def last_state(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def batches_to_look_at(
-    config: Config, source: Source, device: torch.device, report: Report = no_report
+def inspection_batches(
+    config: Config, source: Source, device: torch.device, report: ReportProgress = ignore_progress
 ) -> Batches:
     """A run's images, whose colours are not changed and so need not be known."""
     plain = replace(config, recipe=replace(config.recipe, colour_std=0.0))
@@ -77,7 +79,7 @@ def load_trained(
     runtime: RuntimeConfig,
     device: torch.device,
     num_held_out: int,
-    report: Report = no_report,
+    report: ReportProgress = ignore_progress,
 ) -> Trained:
     """The net of a run after its last checkpoint, in evaluation mode.
 
@@ -90,5 +92,5 @@ def load_trained(
     net = make_net(config, len(source.classes), initialised=False)
     assign(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
     net.to(device).to(memory_format=torch.channels_last).eval()
-    batches = batches_to_look_at(config, source, device, report)
+    batches = inspection_batches(config, source, device, report)
     return Trained(config, folder, checkpoint.iteration, net, batches)

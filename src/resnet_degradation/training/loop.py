@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.console.progress import View
-from resnet_degradation.distributed.stop_agreement import Agreement
+from resnet_degradation.console.progress import Progress
+from resnet_degradation.distributed.stop_agreement import StopAgreement
 from resnet_degradation.probes.errors import held_out_errors
-from resnet_degradation.probes.layer_signals import layer_signals
+from resnet_degradation.probes.layer_stats import layer_stats
 from resnet_degradation.records.metrics import Row
 from resnet_degradation.system.errors import DivergenceError, Stopped
 from resnet_degradation.system.rng import stable_seed
@@ -20,7 +20,7 @@ from resnet_degradation.training.recorder import Rows
 from resnet_degradation.training.state import Run, last_good
 
 
-def iterate(run: Run, recorder: Rows, progress: View, wishes: Agreement) -> None:
+def iterate(run: Run, recorder: Rows, progress: Progress, wishes: StopAgreement) -> None:
     """The iterations that are left, with what is saved and measured between them.
 
     A checkpoint holds the run after an update and before anything is measured of it. So an
@@ -32,14 +32,14 @@ def iterate(run: Run, recorder: Rows, progress: View, wishes: Agreement) -> None
     if run.world.is_main:
         recorder.add_images(first_images(run))
     run.clock.run()
-    run.feed.begin()
+    run.throughput.begin()
     if run.start == 0:
         record_signals(run, recorder, 0)
     else:
         measure(run, recorder, progress, wishes, run.start)
     with closing(run.batches.training(run.start, plan.num_iterations)) as batches:
         for done, (images, labels) in enumerate(batches, run.start + 1):
-            if run.net.has_own_blocks:  # which may draw at random, from torch's own generators
+            if run.net.has_custom_blocks:  # which may draw at random, from torch's own generators
                 torch.manual_seed(stable_seed("blocks", run.config.seed, done, run.world.rank))
             update(run, forward, images, labels, rate=run.schedule.rate(done - 1))
             progress.advance(done)
@@ -71,7 +71,7 @@ def first_images(run: Run) -> Tensor:
     return (run.probe()[0][:32] * std + run.batches.mean).clamp(0, 1)
 
 
-def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: int) -> None:
+def measure(run: Run, recorder: Rows, progress: Progress, wishes: StopAgreement, done: int) -> None:
     """What is due after `done` updates: errors, what the schedule learns from them, a row."""
     plan, schedule, meter = run.plan, run.schedule, run.meter
     rate = schedule.rate(done - 1)
@@ -110,7 +110,7 @@ def measure(run: Run, recorder: Rows, progress: View, wishes: Agreement, done: i
         )
         recorder.add(row)
         progress.row(row)
-        if (pace := run.feed.look(seconds)) is not None:
+        if (pace := run.throughput.look(seconds)) is not None:
             recorder.add_scalars(
                 done, {f"data/{name}": value for name, value in pace._asdict().items()}
             )
@@ -120,29 +120,29 @@ def record_signals(run: Run, recorder: Rows, done: int) -> None:
     """What passes through the layers after `done` updates, if it is due; the run is not changed."""
     if run.plan.due(done, run.plan.signals_every):
         with run.clock.excluded():
-            recorder.add_signals(done, layer_signals(run.net, *run.probe()))
+            recorder.add_layer_stats(done, layer_stats(run.net, *run.probe()))
 
 
-def heed(run: Run, progress: View, wishes: Agreement, done: int) -> None:
+def heed(run: Run, progress: Progress, wishes: StopAgreement, done: int) -> None:
     """Save a run of which nothing is measured yet after `done` updates, if a signal asked for it.
 
     Raises Stopped, then, if it asked for the end.
     """
     wishes.refresh()
-    if wishes.to_save or wishes.to_stop is not None:
+    if wishes.save_requested or wishes.stop_signal is not None:
         save(run, done)
-        if wishes.to_save:
+        if wishes.save_requested:
             progress.say(f"{run.name}: saved after {done:,} iterations")
-        wishes.heard.granted = wishes.to_stop is not None
+        wishes.heard.saved = wishes.stop_signal is not None
     stop_if_asked(run, wishes, done)
 
 
-def stop_if_asked(run: Run, wishes: Agreement, done: int) -> None:
+def stop_if_asked(run: Run, wishes: StopAgreement, done: int) -> None:
     """Raise Stopped if a signal asked for the end of a run that is saved."""
-    if wishes.to_stop is not None:
-        run.world.wait_for_all()  # rank 0 may be saving still
+    if wishes.stop_signal is not None:
+        run.world.barrier()  # rank 0 may be saving still
         raise Stopped(
-            wishes.to_stop,
+            wishes.stop_signal,
             f"{run.name} stopped after {done:,} of {run.plan.num_iterations:,} iterations, all "
             "saved: the same command goes on from there",
         )

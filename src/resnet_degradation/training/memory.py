@@ -32,7 +32,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 @contextmanager
-def settings_restored() -> Iterator[None]:
+def restore_settings() -> Iterator[None]:
     """Give the next run of this process what this one found.
 
     That is the number of threads, TF32, torch's random numbers (from which layers of a custom block
@@ -50,7 +50,7 @@ def settings_restored() -> Iterator[None]:
             release_memory()
 
 
-def tune(precision: str) -> None:
+def set_precision(precision: str) -> None:
     """Set up this process for training in one of the precisions."""
     # torch lets convolutions round to TF32 unless it is told not to.
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -93,21 +93,25 @@ def keeps_gradients(net: ResNet) -> bool:
     memory is short. Where a parameter may get no gradient it must not be done: of those with one,
     though it be zero, weights decay.
     """
-    return net.segment_lengths is not None and not net.has_own_blocks
+    return net.segment_lengths is not None and not net.has_custom_blocks
 
 
-def recompute(net: ResNet, costs: list[LayerCost], config: Config, world: World = ALONE) -> None:
+def set_activation_checkpointing(
+    net: ResNet, costs: list[LayerCost], config: Config, world: World = ALONE
+) -> None:
     """Let a net compute activations again where that is wanted; `costs` are its layers'."""
     device = next(net.parameters()).device
     stages = activation_bytes(costs)
-    if world.any(recomputes(config, stages, device, world)):
+    if world.any(uses_activation_checkpointing(config, stages, device, world)):
         net.segment_lengths = segment_lengths(stages)
     if keeps_gradients(net):
         for parameter in net.parameters():
             parameter.grad = torch.zeros_like(parameter)
 
 
-def recomputes(config: Config, stages: Stages, device: torch.device, world: World = ALONE) -> bool:
+def uses_activation_checkpointing(
+    config: Config, stages: Stages, device: torch.device, world: World = ALONE
+) -> bool:
     """Whether activations are to be computed again: as configured, or where they do not fit."""
     wanted = config.runtime.checkpoint_activations
     if wanted != "auto":

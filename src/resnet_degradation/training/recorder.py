@@ -27,19 +27,19 @@ from resnet_degradation.config.identity import data_name, identity_settings, lit
 from resnet_degradation.config.schema import Config
 from resnet_degradation.nets.build import num_parameters
 from resnet_degradation.records.layers import (
+    LayerStats,
+    LayerStatsLog,
     Response,
-    Signal,
-    Signals,
-    read_signals,
+    read_layer_stats,
+    write_layer_stats,
     write_responses,
-    write_signals,
 )
 from resnet_degradation.records.metrics import Row, as_recorded, format_row, write_metrics
 from resnet_degradation.records.run_folder import write_classes
 from resnet_degradation.records.summary import FinalErrors
-from resnet_degradation.system.atomic_files import replaced
+from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.encoding import as_text
-from resnet_degradation.system.process import on_cpu
+from resnet_degradation.system.process import describe_threads
 from resnet_degradation.training.state import Run
 
 # TensorBoard's names for the columns of metrics.csv that it shows.
@@ -74,13 +74,13 @@ class Rows:
     def add_scalars(self, iteration: int, values: dict[str, float]) -> None:
         """Show numbers that are no part of the record."""
 
-    def add_signals(self, iteration: int, signals: list[Signal]) -> None:
+    def add_layer_stats(self, iteration: int, signals: list[LayerStats]) -> None:
         """Append what passes through the layers after so many iterations."""
 
-    def note_images(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
+    def write_image_notes(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
         """Write down which classes there are, and which images were left out and why."""
 
-    def note(self, name: str, facts: dict[str, Any]) -> None:
+    def write_json(self, name: str, facts: dict[str, Any]) -> None:
         """Write down something else about the run in a JSON file of this name."""
 
     def finish(
@@ -107,14 +107,14 @@ class Recorder(Rows):
         self.config = config
         folder.mkdir(parents=True, exist_ok=True)
         configuration = OmegaConf.to_yaml(OmegaConf.create(literal(asdict(config))))
-        with replaced(folder / "config.yaml") as stream:
+        with atomic_write(folder / "config.yaml") as stream:
             stream.write(configuration)
         write_metrics(folder, rows)
         self._stream = (folder / "metrics.csv").open("a", newline="", encoding="utf-8")
         self._csv = csv.writer(self._stream, lineterminator="\n")
         for stale in [*folder.glob("events.out.tfevents.*"), *folder.rglob("*.tmp")]:
             stale.unlink()
-        self._signals: Signals = {}
+        self._signals: LayerStatsLog = {}
         self._began = time.time() - (rows[-1].seconds if rows else 0)
         self._hook, threading.excepthook = threading.excepthook, _hush_events
         # A TensorBoard that is looking on forgets what it was shown before.
@@ -140,41 +140,41 @@ class Recorder(Rows):
         for tag, value in values.items():
             self._tensorboard.add_scalar(tag, value, iteration)
 
-    def add_signals(self, iteration: int, signals: list[Signal]) -> None:
+    def add_layer_stats(self, iteration: int, signals: list[LayerStats]) -> None:
         """Append what passes through the layers after so many iterations."""
         if not self._signals:
             self._signals = {
                 at: of_layers
-                for at, of_layers in read_signals(self.folder).items()
+                for at, of_layers in read_layer_stats(self.folder).items()
                 if at < iteration
             }
             for at, of_layers in self._signals.items():
                 self._show_signals(at, of_layers)
         self._signals[iteration] = signals
-        write_signals(self.folder, self._signals)
+        write_layer_stats(self.folder, self._signals)
         self._show_signals(iteration, signals)
 
-    def _show_signals(self, iteration: int, signals: list[Signal]) -> None:
+    def _show_signals(self, iteration: int, signals: list[LayerStats]) -> None:
         for signal in signals:
             layer = f"{signal.layer:03d}_{signal.name}"
             for tag in ("signal_std", "gradient_norm"):
                 self._tensorboard.add_scalar(f"{tag}/{layer}", getattr(signal, tag), iteration)
 
-    def note_images(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
+    def write_image_notes(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
         """Write down which classes there are, and which images were left out and why."""
         write_classes(self.folder, classes)
         file = self.folder / "skipped.csv"
         if not skipped:
             file.unlink(missing_ok=True)  # of images that were mended since
             return
-        with replaced(file) as stream:
+        with atomic_write(file) as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(["split", "image"])
             writer.writerows(skipped)
 
-    def note(self, name: str, facts: dict[str, Any]) -> None:
+    def write_json(self, name: str, facts: dict[str, Any]) -> None:
         """Write down something else about the run in a JSON file of this name."""
-        with replaced(self.folder / name) as stream:
+        with atomic_write(self.folder / name) as stream:
             json.dump(facts, stream, indent=2)
             stream.write("\n")
 
@@ -192,7 +192,7 @@ class Recorder(Rows):
             writer.add_summary(part)
         os.fsync(self._stream.fileno())
         self.close()
-        self.note("summary.json", summary)
+        self.write_json("summary.json", summary)
 
     def close(self) -> None:
         """Close the files; the run can be resumed."""
@@ -278,7 +278,7 @@ def describe(run: Run) -> str:
     """What is going to be run, in a few lines."""
     config, plan, size = run.config, run.plan, run.config.data.image_size
     held_out = ", ".join(f"{count:,} {split}" for split, count in run.batches.splits.items())
-    on = on_cpu(torch.get_num_threads()) if run.device.type == "cpu" else run.device.type
+    on = describe_threads(torch.get_num_threads()) if run.device.type == "cpu" else run.device.type
     if run.world.size > 1:
         on = f"{run.world.size} processes, each on {on}"
     epochs = plan.num_iterations / plan.iterations_per_epoch
@@ -322,8 +322,8 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "num_parameters": num_parameters(run.net),
         "multiply_adds": run.multiply_adds,
         "seconds": run.clock.seconds(),
-        "data_supply": run.feed.summary(),
+        "data_supply": run.throughput.summary(),
         "num_processes": run.world.size,
-        "batch_normalization": run.begun["batch normalization"],
+        "batch_normalization": run.environment["batch normalization"],
         **environment(run.device),
     }

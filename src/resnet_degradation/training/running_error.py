@@ -59,7 +59,7 @@ class Meter:
 
     def count_finite(self) -> int:
         """The updates before a loss, in any process, was not finite for the first time."""
-        return int(self.world.least(self.num_finite))
+        return int(self.world.all_reduce_min(self.num_finite))
 
     def state_dict(self) -> dict[str, Any]:
         """The totals and what each reader has seen of them, for a checkpoint."""

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.progress import Silence, View
-from resnet_degradation.distributed.rendezvous import joined
-from resnet_degradation.distributed.stop_agreement import Agreement
+from resnet_degradation.console.progress import NullProgress, Progress
+from resnet_degradation.distributed.rendezvous import process_group
+from resnet_degradation.distributed.stop_agreement import StopAgreement
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import Response
-from resnet_degradation.records.lock import claimed
+from resnet_degradation.records.lock import run_lock
 from resnet_degradation.records.summary import FinalErrors, is_finished
 from resnet_degradation.system.errors import (
     ConfigError,
@@ -23,17 +23,17 @@ from resnet_degradation.system.errors import (
     UserError,
     describe_os_error,
 )
-from resnet_degradation.system.os_signals import listening
-from resnet_degradation.system.process import crowding
+from resnet_degradation.system.os_signals import catch_signals
+from resnet_degradation.system.process import cpu_contention
 from resnet_degradation.training.build import prepare
 from resnet_degradation.training.loop import iterate, stop_if_asked
-from resnet_degradation.training.memory import settings_restored
+from resnet_degradation.training.memory import restore_settings
 from resnet_degradation.training.recorder import Recorder, Rows, describe, summary
 from resnet_degradation.training.state import Run, last_good
 
 
-@settings_restored()
-def train(config: Config, progress: View) -> Path:
+@restore_settings()
+def train(config: Config, progress: Progress) -> Path:
     """Run a settled configuration to its end and return its run folder.
 
     A finished run is left as it is; an interrupted one goes on from its last checkpoint as if it
@@ -41,36 +41,36 @@ def train(config: Config, progress: View) -> Path:
     0 alone reports progress and owns the folder. Raises UserError for whatever the user can fix.
     """
     folder = run_folder(config)
-    with joined(folder.name, config.runtime.timeout) as world:
+    with process_group(folder.name, config.runtime.timeout) as world:
         if not world.is_main:
-            progress = Silence()
-        if world.from_main(lambda: is_finished(folder)):
+            progress = NullProgress()
+        if world.broadcast(lambda: is_finished(folder)):
             progress.say(f"{run_name(config)} is finished already:\n{folder}")
             return folder
         if world.is_main:
             require_folder(config.output_dir)
-        lock = claimed(folder, config.output_dir, config.runtime.lock)
+        lock = run_lock(folder, config.output_dir, config.runtime.lock)
         with lock if world.is_main else nullcontext():
             # Another process may have finished it just now.
-            if not world.from_main(lambda: is_finished(folder)):
+            if not world.broadcast(lambda: is_finished(folder)):
                 try:
                     run = prepare(config, world, progress.prepare)
                 except BaseException:
                     progress.end()
                     raise
-                carry_out(run, progress)
+                run_training(run, progress)
     return folder
 
 
-def carry_out(run: Run, progress: View) -> None:
+def run_training(run: Run, progress: Progress) -> None:
     """The iterations that are left of a run, and what is measured at its end.
 
     Raises Stopped, once the run is saved, when a signal asks for that; RecordError when files
     cannot be written.
     """
-    with listening(alone=run.world.size == 1) as wishes:
+    with catch_signals(alone=run.world.size == 1) as wishes:
         try:
-            iterate_and_finish(run, progress, Agreement(run.world, wishes))
+            iterate_and_finish(run, progress, StopAgreement(run.world, wishes))
         except (UserError, OSError) as error:
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 error.filename = error.filename or str(run.folder)
@@ -80,24 +80,24 @@ def carry_out(run: Run, progress: View) -> None:
                 )
             else:
                 failure = error
-            if wishes.to_stop is not None:
-                saved = "saved" if wishes.granted else f"not saved: {failure}"
-                raise Stopped(wishes.to_stop, f"{run.name} stopped, {saved}") from error
+            if wishes.stop_signal is not None:
+                saved = "saved" if wishes.saved else f"not saved: {failure}"
+                raise Stopped(wishes.stop_signal, f"{run.name} stopped, {saved}") from error
             raise failure from None
-    if wishes.to_stop is not None:
-        raise Stopped(wishes.to_stop, f"{run.name} was finished before it was stopped")
+    if wishes.stop_signal is not None:
+        raise Stopped(wishes.stop_signal, f"{run.name} was finished before it was stopped")
 
 
-def iterate_and_finish(run: Run, progress: View, wishes: Agreement) -> None:
+def iterate_and_finish(run: Run, progress: Progress, wishes: StopAgreement) -> None:
     """The iterations that are left, and the files that say: finished."""
     is_main = run.world.is_main
     rows = Recorder(run.folder, run.config, run.rows) if is_main else Rows(run.rows)
     with closing(rows) as recorder:
-        recorder.note_images(run.classes, run.skipped)
+        recorder.write_image_notes(run.classes, run.skipped)
         if run.extension is not None:
-            recorder.note("extension.json", run.extension.told())
+            recorder.write_json("extension.json", run.extension.format_text())
         alone_on_cpu = run.device.type == "cpu" and run.world.size == 1
-        if alone_on_cpu and (note := crowding(torch.get_num_threads())):
+        if alone_on_cpu and (note := cpu_contention(torch.get_num_threads())):
             progress.say(note)
         progress.begin(run.start, run.plan.num_iterations, describe(run))
         try:
@@ -109,7 +109,7 @@ def iterate_and_finish(run: Run, progress: View, wishes: Agreement) -> None:
         recorder.finish(final, responses, summary(run, final))
         wishes.finish()
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
-    if (pace := run.feed.overall()) is not None:
+    if (pace := run.throughput.overall()) is not None:
         progress.say(str(pace))
 
 
@@ -129,7 +129,7 @@ def final_errors(run: Run) -> FinalErrors:
     return FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
 
 
-def final_responses(run: Run, wishes: Agreement) -> list[Response]:
+def final_responses(run: Run, wishes: StopAgreement) -> list[Response]:
     """The layer responses at the end of a run, on all images of its first held-out split."""
 
     def held_out_images() -> Iterator[Tensor]:

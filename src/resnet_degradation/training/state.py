@@ -25,7 +25,7 @@ from resnet_degradation.system.errors import CheckpointError
 from resnet_degradation.training.plan import Plan
 from resnet_degradation.training.running_error import Meter
 from resnet_degradation.training.schedule import Schedule
-from resnet_degradation.training.throughput import Feed
+from resnet_degradation.training.throughput import ThroughputMonitor
 from resnet_degradation.training.timer import Clock
 from resnet_degradation.training.warm_start import Extension
 
@@ -51,11 +51,11 @@ class Run:
     schedule: Schedule
     meter: Meter
     clock: Clock
-    feed: Feed
+    throughput: ThroughputMonitor
     start: int
     rows: list[Row]  # the record so far
     identity: dict[str, Any]  # what has to be the same to go on from a checkpoint
-    begun: dict[str, Any]  # where the run was begun
+    environment: dict[str, Any]  # where the run was begun
     first_batch: Batch | None = None  # once it was looked at
     extension: Extension | None = None  # if it just began as a shallower net that was extended
     layout: str | None = None  # of the file whose weights it just began with
@@ -89,15 +89,15 @@ class Run:
             rows = [format_row(row) for row in self.rows]
             if self.world.is_main:
                 save_checkpoint(
-                    self.folder, Checkpoint(done, self.identity, states, rows, self.begun)
+                    self.folder, Checkpoint(done, self.identity, states, rows, self.environment)
                 )
 
-    def take_up(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Checkpoint) -> None:
         """Be as the checkpoint's run was.
 
         Raises CheckpointError if it is of another run, or another version wrote it.
         """
-        problem = first_difference(checkpoint.belongs_to, self.identity)
+        problem = first_difference(checkpoint.fingerprint, self.identity)
         if problem is None:
             parts = self.parts()
             if checkpoint.parts.keys() != parts.keys():  # each holds something that counts
@@ -117,13 +117,15 @@ class Run:
                 f"the checkpoints in {self.folder} are of another run: {problem}. "
                 f"Restore what was changed, or move {self.folder} away to start anew"
             )
-        if difference := first_difference(checkpoint.begun, self.begun, default="unknown"):
+        if difference := first_difference(
+            checkpoint.environment, self.environment, default="unknown"
+        ):
             warnings.warn(
                 f"{self.name} goes on under other conditions than it was begun under, so results "
                 f"will differ a little: {difference}",
                 stacklevel=2,
             )
-        self.begun = checkpoint.begun
+        self.environment = checkpoint.environment
         self.start = checkpoint.iteration
 
 

@@ -3,7 +3,7 @@
 import warnings
 from typing import Any, NamedTuple
 
-from resnet_degradation.data.decode import Supply
+from resnet_degradation.data.decode import DecodeStats
 
 # Percent of the time of training spent on waiting from which the data is called the bottleneck.
 TOO_MUCH_WAITING = 20.0
@@ -12,17 +12,17 @@ TOO_MUCH_WAITING = 20.0
 SETTLED = 10.0
 
 
-class Pace(NamedTuple):
+class Throughput(NamedTuple):
     """How images are supplied over some time of training."""
 
     decoded_per_second: float  # by one process, per second of its CPU time
     waiting_percent: float  # of the time
 
     @staticmethod
-    def of(supply: Supply, seconds: float) -> "Pace":
+    def of(supply: DecodeStats, seconds: float) -> "Throughput":
         """The pace of a supply over so many seconds of training."""
         waiting = 100 * supply.waiting / seconds if seconds > 0 else 0.0
-        return Pace(supply.images_per_second(), min(waiting, 100.0))
+        return Throughput(supply.images_per_second(), min(waiting, 100.0))
 
     def __str__(self) -> str:
         return (
@@ -31,30 +31,30 @@ class Pace(NamedTuple):
         )
 
 
-class Feed:
+class ThroughputMonitor:
     """Follows the supply of a run's images since the run began, or was resumed."""
 
-    def __init__(self, name: str, supply: Supply | None, num_workers: int) -> None:
+    def __init__(self, name: str, supply: DecodeStats | None, num_workers: int) -> None:
         """supply: what the batches add to; None where images are in memory."""
         self.name = name
         self.num_workers = num_workers
         self._supply = supply
-        self._before = self._origin = Supply()
+        self._before = self._origin = DecodeStats()
         self._seconds = 0.0  # of training
         self._warned = False
 
     def begin(self) -> None:
         """Forget what was supplied before training began."""
         if self._supply is not None:
-            self._before = self._supply.since(Supply())
+            self._before = self._supply.since(DecodeStats())
             self._origin = self._before
 
-    def look(self, seconds: float) -> Pace | None:
+    def look(self, seconds: float) -> Throughput | None:
         """The pace since the last look, `seconds` of training ago; warns where it is too slow."""
         if self._supply is None:
             return None
-        recent = Pace.of(self._supply.since(self._before), seconds)
-        self._before = self._supply.since(Supply())
+        recent = Throughput.of(self._supply.since(self._before), seconds)
+        self._before = self._supply.since(DecodeStats())
         self._seconds += seconds
         # At first, the processes that decode are still starting.
         if (
@@ -66,18 +66,18 @@ class Feed:
             warnings.warn(self._bottleneck(recent), stacklevel=2)
         return recent
 
-    def overall(self) -> Pace | None:
+    def overall(self) -> Throughput | None:
         """The pace of all that was looked at, or None if there is none to tell."""
         if self._supply is None or self._seconds == 0:
             return None
-        return Pace.of(self._before.since(self._origin), self._seconds)
+        return Throughput.of(self._before.since(self._origin), self._seconds)
 
     def summary(self) -> dict[str, Any] | None:
         """The overall pace by names, for the summary of a run."""
         overall = self.overall()
         return None if overall is None else {"num_workers": self.num_workers, **overall._asdict()}
 
-    def _bottleneck(self, pace: Pace) -> str:
+    def _bottleneck(self, pace: Throughput) -> str:
         processes = max(1, self.num_workers)
         return (
             f"the data is the bottleneck of {self.name}: {pace.waiting_percent:.0f} % of the time "

@@ -13,7 +13,7 @@ from resnet_degradation.config.architectures import Family
 from resnet_degradation.config.identity import net_name, run_folder, shallow_config
 from resnet_degradation.config.resolve import default_warmup
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.progress import Report
+from resnet_degradation.console.progress import ReportProgress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.distributed.world import World
 from resnet_degradation.nets.build import make_net
@@ -30,7 +30,7 @@ MOST_BATCHES = 100
 
 
 @dataclass(frozen=True)
-class Compared:
+class ErrorsOfNet:
     """Errors in percent of a net in evaluation mode: on training images, and held-out ones."""
 
     train_error: float
@@ -43,8 +43,8 @@ class Extension:
 
     shallow_net: str
     deep_net: str
-    shallow: Compared
-    deep: Compared
+    shallow: ErrorsOfNet
+    deep: ErrorsOfNet
     largest_difference: float  # between scores of both, over the training images
     largest_score: float
     num_train_images: int
@@ -57,7 +57,7 @@ class Extension:
             f"{self.largest_difference:.1e} (the largest is {self.largest_score:.1f})"
         )
 
-    def told(self) -> dict[str, Any]:
+    def format_text(self) -> dict[str, Any]:
         """All of it by names, for a JSON file."""
         return asdict(self)
 
@@ -68,7 +68,7 @@ def extend_shallow(
     batches: Batches,
     num_batches: int,
     world: World,
-    report: Report,
+    report: ReportProgress,
 ) -> Extension:
     """Give a run's net the solution of the shallower one that its configuration names.
 
@@ -77,7 +77,7 @@ def extend_shallow(
     """
     num_batches = min(num_batches, MOST_BATCHES)
     shallower = shallow_config(config)
-    state = world.from_main(lambda: _solution(config, shallower))
+    state = world.broadcast(lambda: _solution(config, shallower))
     shallow = make_net(shallower, batches.num_classes, initialised=False)
     shallow.load_state_dict(state)
     shallow.to(next(deep.parameters()).device).to(memory_format=torch.channels_last)
@@ -85,7 +85,7 @@ def extend_shallow(
         extend(shallow, deep, (images for images, _ in training))
     # Each process measured the statistics of its own part of the batches: there is to be one net.
     deep.load_state_dict(
-        world.from_main(lambda: {k: v.cpu() for k, v in deep.state_dict().items()})
+        world.broadcast(lambda: {k: v.cpu() for k, v in deep.state_dict().items()})
     )
     names = (net_name(shallower), net_name(config))
     return _compare(names, (shallow, deep), batches, num_batches, world, report)
@@ -117,7 +117,7 @@ def _compare(
     batches: Batches,
     num_batches: int,
     world: World,
-    report: Report,
+    report: ReportProgress,
 ) -> Extension:
     """Both nets in evaluation mode on the same images; they are left in training mode."""
     wrong, num_images, difference, largest = [0, 0], 0, 0.0, 0.0
@@ -134,9 +134,9 @@ def _compare(
             report("comparing with the shallower net", done, num_batches)
     counts = world.sum(torch.tensor([*wrong, num_images])).tolist()
     *wrong, num_images = counts
-    difference, largest = (-world.least(torch.tensor([-difference, -largest]))).tolist()
+    difference, largest = (-world.all_reduce_min(torch.tensor([-difference, -largest]))).tolist()
     compared = [
-        Compared(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
+        ErrorsOfNet(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
         for i, net in enumerate(nets)
     ]
     for net in nets:

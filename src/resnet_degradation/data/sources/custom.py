@@ -5,18 +5,18 @@ A source is either arrays, when every image has one small size, or paths, when t
 
 import torch
 
-from resnet_degradation.config.custom_code import load_own
+from resnet_degradation.config.custom_code import load_custom
 from resnet_degradation.config.schema import DataConfig
 from resnet_degradation.data.dataset import Files, Images, Source
 from resnet_degradation.system.errors import DataError
 
 
-def load_own_source(data: DataConfig) -> Source:
+def load_custom_source(data: DataConfig) -> Source:
     """What a function of the user's own, named by data.loader, makes of the configuration.
 
     Raises DataError if it is no Source of images of the size that the configuration names.
     """
-    source = load_own(str(data.loader), "data.loader")(data)
+    source = load_custom(str(data.loader), "data.loader")(data)
     problem = None if isinstance(source, Source) else f"a {type(source).__name__}, not a Source"
     if isinstance(source, Source):
         problem = _problem(source, data)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resnet_degradation.config.schema import DataConfig
 from resnet_degradation.data.dataset import Source, split_validation
-from resnet_degradation.data.sources.custom import load_own_source
+from resnet_degradation.data.sources.custom import load_custom_source
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.data.sources.folder import scan_folder
 from resnet_degradation.data.sources.torchvision_sets import load_cifar, load_imagenette
@@ -22,7 +22,7 @@ def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = N
     Raises DataError, saying what was looked for and where, if they are missing or unreadable.
     """
     if data.loader is not None:
-        source = load_own_source(data)
+        source = load_custom_source(data)
     elif data.name == "digits":
         source = load_digits(data.image_size)
     elif data.name in ("cifar10", "cifar100"):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.nets.activation_checkpointing import statistics_left_alone
-from resnet_degradation.nets.hooks import observed
-from resnet_degradation.records.layers import Signal
+from resnet_degradation.nets.activation_checkpointing import freeze_running_statistics
+from resnet_degradation.nets.hooks import hooked
+from resnet_degradation.records.layers import LayerStats
 
 
 def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
@@ -22,7 +22,7 @@ def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     }
 
 
-def layer_signals(net: nn.Module, images: Tensor, labels: Tensor) -> list[Signal]:
+def layer_stats(net: nn.Module, images: Tensor, labels: Tensor) -> list[LayerStats]:
     """What passes through every layer with weights, forward and backward, for one batch.
 
     images: (N, C, H, W), labels: (N,). Of each layer: the standard deviation of its output, before
@@ -43,7 +43,7 @@ def layer_signals(net: nn.Module, images: Tensor, labels: Tensor) -> list[Signal
         layer.register_forward_hook(lambda _m, _i, output, name=name: observe(name, output))
         for name, layer in layers.items()
     ]
-    with observed(net, hooks, training=True), statistics_left_alone([net]), torch.enable_grad():
+    with hooked(net, hooks, training=True), freeze_running_statistics([net]), torch.enable_grad():
         loss = F.cross_entropy(net(images), labels)
         weights = [layer.weight for layer in layers.values()]
         found = torch.autograd.grad(loss, weights, allow_unused=True)
@@ -53,7 +53,7 @@ def layer_signals(net: nn.Module, images: Tensor, labels: Tensor) -> list[Signal
     weight_norms = torch.stack([layer.weight.detach().norm() for layer in layers.values()]).tolist()
     signals = torch.stack([stds[name] for name in layers]).tolist()
     return [
-        Signal(number, name, signal, gradient, weight)
+        LayerStats(number, name, signal, gradient, weight)
         for number, (name, signal, gradient, weight) in enumerate(
             zip(layers, signals, norms, weight_norms, strict=True), 1
         )
