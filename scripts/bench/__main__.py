@@ -34,8 +34,8 @@ from resnet_degradation.nets.build import make_net
 from resnet_degradation.probes.errors import held_out_errors
 from resnet_degradation.training import build as setup
 from resnet_degradation.training.build import forward_function, prepare
+from resnet_degradation.training.environment import environment
 from resnet_degradation.training.loop import update
-from resnet_degradation.training.recorder import environment
 from resnet_degradation.training.state import Run
 
 DEPTHS = (20, 56, 110)
@@ -62,7 +62,7 @@ def trainer_steps(run: Run) -> Iterator[None]:
     forward = forward_function(run)
     run.net.train()
     for images, labels in run.batches.training(0, 10**6):
-        update(run, forward, images, labels, rate=0.01)
+        update(run, forward, images, labels, lr=0.01)
         yield
 
 

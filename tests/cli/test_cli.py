@@ -170,7 +170,7 @@ def test_a_run_works_from_any_folder_and_says_when_it_is_finished(tmp_path: Path
     assert str(folder.relative_to(tmp_path)) in first.stdout
     again = resnet_train(tmp_path, *TINY, "runtime.log_every=1")
     assert again.returncode == 0
-    assert "is finished already" in again.stdout
+    assert "is already finished" in again.stdout
     assert resnet_train(tmp_path, *TINY, "seed=1").returncode == 0
     assert len(run_folders(tmp_path)) == 2
 
@@ -373,7 +373,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130
-    assert said.splitlines()[-1].endswith("the same command goes on from there (SIGINT)")
+    assert said.splitlines()[-1].endswith("the same command resumes it (SIGINT)")
     assert "Traceback" not in said
 
 
@@ -421,7 +421,7 @@ def test_a_run_that_diverges_ends_with_a_code_of_its_own(tmp_path: Path) -> None
     done = resnet_train(tmp_path, *TINY, "recipe.lr=1e30", "recipe.iterations=20")
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
-    assert "the loss of iteration 2 is not finite, at rate 1e+30" in line
+    assert "the loss of iteration 2 is not finite, at learning rate 1e+30" in line
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path, digits_folder: Callable[..., Path]) -> None:

@@ -116,12 +116,12 @@ def test_any_value_of_any_key_is_settled_or_refused_in_one_line(key: str, value:
     from omegaconf.errors import OmegaConfBaseException
 
     from resnet_degradation.cli.compose import compose_config
-    from resnet_degradation.cli.messages import _explain
+    from resnet_degradation.cli.messages import explain
 
     try:
         compose_config(f"{key}={value}")
     except (ConfigError, HydraException, OmegaConfBaseException, ValueError) as error:
-        assert _explain(error, Config)
+        assert explain(error, Config)
 
 
 # Folders of images

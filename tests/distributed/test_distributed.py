@@ -161,7 +161,7 @@ def test_with_statistics_of_their_own_processes_do_what_one_can_imitate(
         for values in zip(run.net.parameters(), *(net.parameters() for net in copies), strict=True):
             mean = torch.stack([v.grad for v in values[1:]]).mean(dim=0)
             values[0].grad = torch.empty_like(values[0]).copy_(mean)  # laid out as the weights are
-        run.optimizer.param_groups[0]["lr"] = run.schedule.rate(number)
+        run.optimizer.param_groups[0]["lr"] = run.schedule.lr(number)
         run.optimizer.step()
         for net in copies:
             net.zero_grad()
@@ -248,7 +248,7 @@ def test_a_run_of_two_processes_stops_and_goes_on_as_one_or_two_or_four(
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143
     assert len(said.strip().splitlines()) == 1
-    assert "The same command goes on from iteration" in said
+    assert "The same command resumes from iteration" in said
     wait_until(lambda: not group_members(process.pid))
     saved = last_checkpoint(only(tmp_path / "2"))
     assert 20 <= saved < 400
@@ -316,7 +316,7 @@ def test_a_process_that_is_killed_ends_the_run_and_is_named(tmp_path: Path) -> N
     victim = other_worker(folder, process.pid)
     os.kill(victim, signal.SIGKILL)
     line = assert_ended(process, 1, seconds=30)
-    assert line.startswith(f"error: rank 1 (process {victim}) was ended by SIGKILL. The same")
+    assert line.startswith(f"error: rank 1 (process {victim}) was killed by SIGKILL. The same")
 
 
 @pytest.mark.processes
@@ -339,7 +339,7 @@ def test_processes_are_started_again_from_the_last_checkpoint(tmp_path: Path, wh
     os.kill(other_worker(folder, process.pid), signal.SIGKILL)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert "all are started again (1 of runtime.max_restarts=1)" in said
+    assert "all processes restart (1 of runtime.max_restarts=1)" in said
     assert untimed_record(folder) == untimed_record(whole)
     assert_equal_states(final_state(folder), final_state(whole))
 
@@ -370,7 +370,7 @@ def test_signals_to_all_processes_save_the_run(tmp_path: Path) -> None:
     wait_until(lambda: len(untimed_record(folder)) > rows + 5)
     os.killpg(process.pid, signal.SIGINT)  # as from a terminal
     line = assert_ended(process, 130, seconds=40)
-    assert f"goes on from iteration {last_checkpoint(folder):,}" in line
+    assert f"resumes from iteration {last_checkpoint(folder):,}" in line
 
 
 @pytest.mark.processes
@@ -391,7 +391,7 @@ def test_what_befalls_rank_0_alone_ends_all_at_once(tmp_path: Path) -> None:
     assert failed.returncode == 2, failed.stderr
     assert time.monotonic() - began < 60
     (line,) = failed.stderr.strip().splitlines()
-    assert "cannot go on (File too large" in line
+    assert "cannot continue (File too large" in line
 
 
 # Sweeps and studies
@@ -500,6 +500,6 @@ def test_under_torchrun_sigterm_saves_the_run(tmp_path: Path) -> None:
     wait_until(lambda: recorded(tmp_path))
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert said.count("all saved: the same command goes on from there") == 1
+    assert said.count("all saved: the same command resumes it") == 1
     assert last_checkpoint(only(tmp_path)) > 0
     wait_until(lambda: not group_members(process.pid))

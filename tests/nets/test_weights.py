@@ -34,8 +34,8 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.system.errors import ConfigError, WeightsError
 from resnet_degradation.training.build import prepare
+from resnet_degradation.training.describe import describe
 from resnet_degradation.training.load_run import load_trained
-from resnet_degradation.training.recorder import describe
 
 Tiny = Callable[..., Config]
 TrainRun = Callable[[Config], Path]

@@ -141,7 +141,9 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_first_difference(
     for file in checkpoint_files(run_folder(config)):
         (run_folder(other) / "checkpoints" / file.name).write_bytes(file.read_bytes())
     before = everything_in(run_folder(other))
-    with pytest.raises(CheckpointError, match="of another run: depth is 8 there and 14 here") as e:
+    with pytest.raises(
+        CheckpointError, match="belong to another run: depth is 8 there and 14 here"
+    ) as e:
         train_run(other)
     assert "\n" not in str(e.value)
     assert everything_in(run_folder(other)) == before
@@ -242,7 +244,7 @@ def test_a_run_that_is_continued_elsewhere_says_that_rounding_may_differ(
     interrupt(config, 11)
     torch.set_num_threads(2)
     try:
-        with pytest.warns(UserWarning, match="a little: the number of threads is 1 there and 2"):
+        with pytest.warns(UserWarning, match="slightly: the number of threads is 1 there and 2"):
             train_run(config)
     finally:
         torch.set_num_threads(1)
@@ -261,10 +263,8 @@ def test_a_run_that_diverges_late_names_its_last_good_checkpoint(
 ) -> None:
     config = tiny("runtime.log_every=12", "runtime.eval_every=12")
     run = prepare(config)
-    rate = type(run.schedule).rate
-    monkeypatch.setattr(
-        type(run.schedule), "rate", lambda self, i: 1e30 if i == 7 else rate(self, i)
-    )
+    rate = type(run.schedule).lr
+    monkeypatch.setattr(type(run.schedule), "lr", lambda self, i: 1e30 if i == 7 else rate(self, i))
     with pytest.raises(DivergenceError, match=r"iteration 9 is not finite|finite after") as error:
         train_run(config)
     (good,) = checkpoint_files(run_folder(config))

@@ -13,7 +13,7 @@ from support.studies import composed_study, untimed_record
 from resnet_degradation.cli import compose as cli
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.records.summary import is_finished, read_summary
-from resnet_degradation.training.recorder import environment
+from resnet_degradation.training.environment import environment
 
 MADE = Path(__file__).parents[1] / "support" / "data" / "runs-0.1.0"
 NAMES: dict[str, list[tuple[list[str], str]]] = json.loads((MADE / "names.json").read_text())
@@ -99,7 +99,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(made: Path) -> No
 def test_a_finished_run_is_left_as_it_is(made: Path) -> None:
     before = {file: file.read_bytes() for file in made.rglob("*") if file.is_file()}
     command = [BIN / "resnet-train", "depth=8", *RECIPE, "output_dir=finished"]
-    assert "is finished already" in run(*command, cwd=made)
+    assert "is already finished" in run(*command, cwd=made)
     assert all(file.read_bytes() == content for file, content in before.items())
 
 

@@ -65,8 +65,8 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
 
     line = said(start(tmp_path, *RUN, preexec_fn=limit))
-    assert "cannot go on (File too large: outputs/" in line
-    assert "It has no checkpoint yet: fix that, and the same command goes on" in line
+    assert "cannot continue (File too large: outputs/" in line
+    assert "It has no checkpoint yet: fix that, and the same command resumes it" in line
     (folder,) = run_folders(tmp_path)
     assert not list(folder.rglob("*.tmp"))
     whole = tmp_path / "whole"

@@ -186,7 +186,7 @@ def test_a_run_that_diverges_does_not_keep_the_others_from_running(
     def hasty(config: Config, world: World, report: ReportProgress) -> Run:
         run = prepare(config, world, report)
         if config.depth == 14 and config.residual:
-            monkeypatch.setattr(run.schedule, "rate", lambda _: 1e30)
+            monkeypatch.setattr(run.schedule, "lr", lambda _: 1e30)
         return run
 
     monkeypatch.setattr(session, "prepare", hasty)

@@ -104,7 +104,7 @@ def test_a_run_is_the_same_in_every_locale(photos: Path) -> None:
     (folder,) = (photos / "outputs/fotos-ü").iterdir()
     assert json.loads((folder / "classes.json").read_bytes()) == ["größe", "straße"]
     assert f"root: {photos}/fotos-ü" in (folder / "config.yaml").read_text("utf-8")
-    assert f"is finished already:\noutputs/fotos-ü/{folder.name}" in called(photos, UTF8, *train)
+    assert f"is already finished:\noutputs/fotos-ü/{folder.name}" in called(photos, UTF8, *train)
 
 
 @pytest.mark.processes

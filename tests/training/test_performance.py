@@ -110,7 +110,7 @@ def test_gradients_keep_their_memory_where_activations_do_not(tiny: Tiny) -> Non
     forward = forward_function(run)
     places = []
     for images, labels in itertools.islice(run.batches.training(0, 3), 3):
-        update(run, forward, images, labels, rate=0.1)
+        update(run, forward, images, labels, lr=0.1)
         grads = [parameter.grad for parameter in run.net.parameters()]
         places.append([grad.data_ptr() for grad in grads if grad is not None])
     assert len(places[0]) == len(list(run.net.parameters()))
@@ -217,7 +217,7 @@ def test_an_iteration_does_not_wait_for_the_device(
     batches, forward = run.batches.training(0, 3), forward_function(run)
     for images, labels in batches:
         with no_waiting(monkeypatch):
-            update(run, forward, images, labels, rate=0.1)
+            update(run, forward, images, labels, lr=0.1)
     assert int(run.meter.num_finite) == 3
 
 

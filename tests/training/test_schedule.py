@@ -17,7 +17,7 @@ def cifar_schedule(recipe: RecipeConfig = CIFAR, iterations: int = 64000) -> Sch
 
 def test_cifar_rate_is_divided_at_32k_and_48k() -> None:
     schedule = cifar_schedule()
-    rates = [schedule.rate(i) for i in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
+    rates = [schedule.lr(i) for i in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 
 
@@ -38,18 +38,18 @@ def test_milestones_out_of_order_or_beyond_the_run_are_refused(bad: list[object]
 
 def test_warmup_ends_for_good_once_the_training_error_is_below_80_percent() -> None:
     schedule = cifar_schedule(replace(CIFAR, warmup="always"))
-    assert schedule.rate(0) == 0.01
+    assert schedule.lr(0) == 0.01
     assert [done for done in range(1, 151) if schedule.wants_training_error(done)] == [50, 100, 150]
     schedule.observe_training_error(80.0)
-    assert schedule.rate(50) == 0.01
+    assert schedule.lr(50) == 0.01
     schedule.observe_training_error(79.9)
-    assert schedule.rate(100) == 0.1
+    assert schedule.lr(100) == 0.1
     assert not schedule.wants_training_error(150)
 
 
 def test_warmup_never_raises_the_scheduled_rate() -> None:
     schedule = cifar_schedule(replace(CIFAR, warmup="always"))
-    assert schedule.rate(48_000) == pytest.approx(0.001)
+    assert schedule.lr(48_000) == pytest.approx(0.001)
 
 
 def test_plateau_divides_the_rate_only_after_patience_evaluations_without_progress() -> None:
@@ -58,7 +58,7 @@ def test_plateau_divides_the_rate_only_after_patience_evaluations_without_progre
     rates = []
     for error in (60, 50, 49.7, 49.6, 40, 40, 39.8, 39.9, 39.9, 39.9, 39.9):
         schedule.observe_held_out_error(error)
-        rates.append(round(schedule.rate(0), 6))
+        rates.append(round(schedule.lr(0), 6))
     assert rates == [0.1] * 7 + [0.01] * 3 + [0.001]
 
 
@@ -77,4 +77,4 @@ def test_a_restored_schedule_goes_on_where_it_was() -> None:
     for error in (50, 50, 10, 50):
         schedule.observe_held_out_error(error)
         restored.observe_held_out_error(error)
-        assert schedule.rate(9) == restored.rate(9)
+        assert schedule.lr(9) == restored.lr(9)

@@ -91,7 +91,7 @@ def test_a_signal_saves_the_iteration_and_ends_the_run(
 ) -> None:
     config = tiny(*PLATEAU, *WARMUP)
     handler = signal.getsignal(number)
-    with pytest.raises(Stopped, match=f"after {after} of 12 .* goes on from there") as stop:
+    with pytest.raises(Stopped, match=f"after {after} of 12 .* command resumes it") as stop:
         session.train(config, SignalledProgress(after, number))
     assert stop.value.exit_code == 128 + number
     assert last_checkpoint(run_folder(config)) == after
@@ -191,7 +191,7 @@ def test_a_reader_who_leaves_ends_the_run_which_is_saved(tmp_path: Path) -> None
     said = process.stderr.read()
     assert process.wait(timeout=60) == 141  # as of what SIGPIPE ends
     (line,) = said.splitlines()
-    assert "all saved: the same command goes on" in line
+    assert "all saved: the same command resumes it" in line
     assert line.endswith("(the reader of the output went away)")
     assert last_checkpoint(run_folders(tmp_path)[0]) > 0
 
@@ -244,7 +244,7 @@ def test_the_command_ends_with_the_code_of_the_signal(
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     line = said.splitlines()[-1]
-    assert "of 100,000 iterations, all saved: the same command goes on from there" in line
+    assert "of 100,000 iterations, all saved: the same command resumes it" in line
     assert line.endswith(f"({number.name})")
     assert "Traceback" not in said
     (folder,) = run_folders(tmp_path)

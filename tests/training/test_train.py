@@ -188,7 +188,7 @@ def test_a_finished_run_is_left_as_it_is(tiny: Tiny, train_run: TrainRun) -> Non
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
     console = Console(record=True, quiet=False, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     session.train(tiny(), RunProgress(console))
-    assert "is finished already" in console.export_text()
+    assert "is already finished" in console.export_text()
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
 
 
@@ -222,7 +222,9 @@ def test_if_no_checkpoint_can_be_read_nothing_is_overwritten(tiny: Tiny) -> None
 
 def test_a_diverged_run_says_where_and_is_not_finished(tiny: Tiny, train_run: TrainRun) -> None:
     config = tiny("recipe.lr=1e30")
-    with pytest.raises(DivergenceError, match=r"loss of iteration 2 is not finite, at rate 1e\+30"):
+    with pytest.raises(
+        DivergenceError, match=r"loss of iteration 2 is not finite, at learning .* 1e\+30"
+    ):
         train_run(config)
     assert not (run_folder(config) / "summary.json").exists()
 

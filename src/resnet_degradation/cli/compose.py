@@ -1,4 +1,4 @@
-"""Entry points. Hydra reads the command line; mistakes end in one line, bugs in a traceback."""
+"""Composes configurations with Hydra, from conf/ and overrides."""
 
 from pathlib import Path
 from typing import cast
@@ -18,13 +18,13 @@ from resnet_degradation.config.validate import check_padding
 
 
 def config_folder() -> Path:
-    """The YAML files: inside an installed package, at the top of a checkout."""
+    """The folder of the YAML files: in the installed package, or at the top of a checkout."""
     installed = Path(__file__).parents[1] / "conf"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 def register_schemas() -> None:
-    """Tell Hydra the types that the YAML files are merged into."""
+    """Register the dataclasses that the YAML files are merged into."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(name="study_schema", node=StudyRunConfig)
@@ -33,9 +33,9 @@ def register_schemas() -> None:
 
 
 def compose_config(*overrides: str) -> Config:
-    """The configuration that `resnet-train` would run with these overrides.
+    """The resolved configuration that `resnet-train` runs with these overrides.
 
-    Raises ConfigError, or one of Hydra's exceptions, for what it would refuse.
+    Raises ConfigError or one of Hydra's exceptions for what it refuses.
     """
     register_schemas()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -43,11 +43,12 @@ def compose_config(*overrides: str) -> Config:
 
 
 def resolve_composed(composed: DictConfig) -> Config:
+    """A resolved configuration. Raises ConfigError for what cannot be run."""
     config = cast(Config, OmegaConf.to_object(composed))
     if config.weights:
-        from resnet_degradation.nets.build import with_shortcuts_of_weights
+        from resnet_degradation.nets.build import with_shortcuts_of_weights  # loads torch
 
         config = with_shortcuts_of_weights(config)
-    compose_config = resolve(config)
-    check_padding(config, compose_config)
-    return compose_config
+    resolved = resolve(config)
+    check_padding(config, resolved)
+    return resolved

@@ -1,40 +1,24 @@
-"""Entry points. Hydra reads the command line; mistakes end in one line, bugs in a traceback."""
+"""`resnet-eval`: the error of a trained net by a testing protocol of the paper."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from omegaconf import DictConfig
 
-from resnet_degradation.cli.app import _main, _overrides
+from resnet_degradation.cli.app import job_overrides, run_command, shown_progress
 from resnet_degradation.config.schema import EvaluationConfig
-
-if TYPE_CHECKING:
-    from resnet_degradation.console.progress import RunProgress
 
 
 def evaluate() -> NoReturn:
-    """`resnet-eval`: the error of a trained net by a testing protocol of the paper."""
-
-    def run(composed: DictConfig) -> None:
-        from resnet_degradation.evaluation.options import resolve_evaluation
-
-        evaluation = resolve_evaluation(composed, _overrides())
-        from resnet_degradation.evaluation.command import evaluate as carry_out
-
-        with _progress() as progress:
-            carry_out(evaluation, progress.console, progress)
-
-    _main(run, "eval_config", EvaluationConfig)
+    """The entry point of `resnet-eval`."""
+    run_command(_evaluate, "eval_config", EvaluationConfig)
 
 
-@contextmanager
-def _progress() -> Iterator["RunProgress"]:
-    """A view on standard output, whose bars are taken away at the end."""
-    from resnet_degradation.console.progress import RunProgress, Terminal
+def _evaluate(composed: DictConfig) -> None:
+    # Imported here, so that --help does not load torch.
+    from resnet_degradation.evaluation.options import resolve_evaluation
 
-    progress = RunProgress(Terminal())
-    try:
-        yield progress
-    finally:
-        progress.end()
+    evaluation = resolve_evaluation(composed, job_overrides())
+    from resnet_degradation.evaluation import command
+
+    with shown_progress() as progress:
+        command.evaluate(evaluation, progress.console, progress)

@@ -1,22 +1,23 @@
-"""Entry points. Hydra reads the command line; mistakes end in one line, bugs in a traceback."""
+"""`resnet-inspect`: what lies behind the errors of trained nets."""
 
 from typing import NoReturn, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_degradation.cli.app import _main
-from resnet_degradation.cli.evaluate import _progress
+from resnet_degradation.cli.app import run_command, shown_progress
 from resnet_degradation.config.schema import InspectionConfig
 
 
 def inspect() -> NoReturn:
-    """`resnet-inspect`: what lies behind the errors of trained nets."""
+    """The entry point of `resnet-inspect`."""
+    run_command(_inspect, "inspect_config", InspectionConfig)
 
-    def run(composed: DictConfig) -> None:
-        asked = cast(InspectionConfig, OmegaConf.to_object(composed))
-        from resnet_degradation.inspection.command import inspect as carry_out
 
-        with _progress() as progress:
-            carry_out(asked, progress.console, progress)
+def _inspect(composed: DictConfig) -> None:
+    options = cast(InspectionConfig, OmegaConf.to_object(composed))
 
-    _main(run, "inspect_config", InspectionConfig)
+    # Imported here, so that --help does not load torch.
+    from resnet_degradation.inspection import command
+
+    with shown_progress() as progress:
+        command.inspect(options, progress.console, progress)

@@ -1,16 +1,19 @@
-"""Entry points. Hydra reads the command line; mistakes end in one line, bugs in a traceback."""
+"""Configuration errors, explained in one line each."""
 
 import dataclasses
 import difflib
+from collections.abc import Iterator
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from resnet_degradation.config.schema import NetConfig, StudyRunConfig, schema_fields
-from resnet_degradation.system.errors import explain
+from resnet_degradation.system import errors
+from resnet_degradation.system.errors import ConfigError
 
-# What OmegaConf's messages about types leave unsaid.
+# The hints that OmegaConf's messages about types lack.
 EXPECTED = {
     "could not be converted to Integer": ": give a whole number",
     "could not be converted to Float": ": give a number",
@@ -26,12 +29,30 @@ def valid_keys(schema: type[Any]) -> list[str]:
     return [key for key, _ in schema_fields(schema)]
 
 
+def refuse_unknown_keys(composed: DictConfig, schema: type[Any]) -> None:
+    """Raise ConfigError for a key that was added with +key=value or removed with ~key."""
+    known, keys = valid_keys(schema), list(_composed_keys(composed))
+    for key in keys:
+        if key not in known:
+            raise ConfigError(_unknown_key(key, schema))
+    for key in known:
+        if key not in keys:
+            raise ConfigError(f"{key} cannot be removed with ~: omit ~{key} to get its default")
+
+
+def _composed_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for name in map(str, node):
+        yield prefix + name
+        if not OmegaConf.is_missing(node, name) and isinstance(node[name], DictConfig):
+            yield from _composed_keys(node[name], f"{prefix}{name}.")
+
+
 def _unknown_key(key: str, schema: type[Any]) -> str:
     keys = valid_keys(schema)
     of_nets = [field.name for field in dataclasses.fields(NetConfig)]
     if schema is StudyRunConfig and key in of_nets:
         return f"there is no key {key}: {NETS}"
-    # "lr" is nearer to "recipe.lr" than its letters tell.
+    # By its letters alone, "lr" is not near to "recipe.lr".
     by_last_part = {known.rpartition(".")[2]: known for known in reversed(keys)}
     nearest = difflib.get_close_matches(key, keys, 1, 0.7) or [
         by_last_part[match]
@@ -43,17 +64,16 @@ def _unknown_key(key: str, schema: type[Any]) -> str:
     return f"there is no key {key}: {hint}"
 
 
-def _explain(error: Exception, schema: type[Any]) -> str | None:
-    """What is wrong, in one line, if the user can fix it; None if it is a bug."""
+def explain(error: Exception, schema: type[Any]) -> str | None:
+    """What is wrong and what to do, if the user can fix it; None for a bug."""
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_configuration(error, schema)
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return f"data, recipe, runtime and study cannot be null: choose an option ({error})"
-    return explain(error)
+    return errors.explain(error)
 
 
 def _explain_configuration(error: Exception, schema: type[Any]) -> str:
-    """What Hydra or OmegaConf object to, in one line."""
     cause = error.__cause__ or error
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
@@ -61,15 +81,15 @@ def _explain_configuration(error: Exception, schema: type[Any]) -> str:
         hint = f", the nearest is {group}={nearest[0]}" if nearest else ""
         if group == "hydra/launcher":
             hint += " (launchers are installed with pip install -e '.[joblib,slurm,ray]')"
-        own = "; your own: --config-dir FOLDER" if group in ("data", "recipe", "study") else ""
-        return f"there is no {group}={option}{hint}; valid: {', '.join(error.options)}{own}"
+        has_custom = group in ("data", "recipe", "study")
+        custom = "; custom ones: --config-dir FOLDER" if has_custom else ""
+        return f"there is no {group}={option}{hint}; valid: {', '.join(error.options)}{custom}"
     if isinstance(cause, OmegaConfBaseException):
         return _explain_value(cause, schema)
     return _explain_override(str(error))
 
 
 def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
-    """What OmegaConf objects to: a key that is not there, or what it is set to."""
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
         return _unknown_key(str(cause.full_key), schema)
     key = f"{cause.full_key}: " if cause.full_key else ""
@@ -77,13 +97,12 @@ def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
     if "missing mandatory value" in message:
         return f"a net of study.nets lacks {message.rpartition(' ')[2]}: {NETS}"
     if "NetConfig" in message:
-        return f"study.nets has something else than nets: {NETS}"
+        return f"study.nets contains something that is no net: {NETS}"
     expected = next((e for kind, e in EXPECTED.items() if kind in message), "")
     return f"{key}{message}{expected}"
 
 
 def _explain_override(message: str) -> str:
-    """What Hydra objects to in how a setting is written."""
     first = message.splitlines()[0]
     if "Ambiguous value" in first:
         given = first.partition(" for argument ")[2]
@@ -94,5 +113,5 @@ def _explain_override(message: str) -> str:
     if "Error parsing override" in first and "missing EQUAL" in message:
         return f"{first.partition('override ')[2]} lacks a value: settings are given as key=VALUE"
     if "no viable alternative" in first:
-        return f"{first}: put a setting with blanks in it in quotes, as 'key=[a, b]'"
+        return f"{first}: quote a setting that contains spaces, as 'key=[a, b]'"
     return message.replace("\nSee https://", " See https://").split("\nTo append")[0]

@@ -1,4 +1,4 @@
-"""Entry points. Hydra reads the command line; mistakes end in one line, bugs in a traceback."""
+"""`resnet-study`: every run of a figure, then the figure, the report and the verdict."""
 
 import sys
 from typing import NoReturn
@@ -7,46 +7,45 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from resnet_degradation.cli.app import _is_basic, _is_sweeping, _main
+from resnet_degradation.cli.app import is_sweeping, run_command, runs_in_this_process
 from resnet_degradation.config.schema import StudyRunConfig
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import one_of_several, process_info
 
 
 def study() -> NoReturn:
-    """`resnet-study`: every run of a figure, then the figure, the report and the verdict."""
+    """The entry point of `resnet-study`."""
+    run_command(_study, "study_config", StudyRunConfig)
 
-    def run(composed: DictConfig) -> None:
-        from resnet_degradation.studies.definition import resolve_study
 
-        hydra_config = HydraConfig.get()
-        if composed.part is None or not _is_sweeping():
-            chosen = hydra_config.runtime.choices["study"]
-            study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
-        else:
-            study = resolve_study(composed)
-        from resnet_degradation.console.progress import Terminal
+def _study(composed: DictConfig) -> None:
+    # Imported here, so that --help does not load torch.
+    from resnet_degradation.studies.definition import resolve_study
 
-        if composed.part is None and process_info() is not None:
-            raise ConfigError(
-                "resnet-study starts the processes of its runs itself: give runtime.devices "
-                f"instead of torchrun or srun, or unset what they set ({one_of_several()})"
-            )
-        console = Terminal()
-        if composed.plan:
-            from resnet_degradation.studies.plan import print_plan
+    if composed.part is not None and is_sweeping():
+        study = resolve_study(composed)
+    else:
+        chosen = HydraConfig.get().runtime.choices["study"]
+        study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
 
-            print_plan(study, console, composed.jobs)
-        elif composed.part is not None:
-            from resnet_degradation.console.progress import RunProgress
-            from resnet_degradation.training.launch import train_on_devices
+    from resnet_degradation.console.progress import RunProgress, Terminal
 
-            train_on_devices(study.runs[composed.part - 1], RunProgress(console))
-        else:
-            from resnet_degradation.studies.command import run_study
+    if composed.part is None and process_info() is not None:
+        raise ConfigError(
+            "resnet-study starts the processes of its runs itself: give runtime.devices instead of "
+            f"torchrun or srun, or unset what they set ({one_of_several()})"
+        )
+    console = Terminal()
+    if composed.plan:
+        from resnet_degradation.studies.plan import print_plan
 
-            arguments = list(sys.argv[1:])
-            launched = not _is_basic(hydra_config.launcher) and not _is_sweeping()
-            run_study(study, console, composed.jobs, arguments, launched)
+        print_plan(study, console, composed.jobs)
+    elif composed.part is not None:
+        from resnet_degradation.training.launch import train_on_devices
 
-    _main(run, "study_config", StudyRunConfig)
+        train_on_devices(study.runs[composed.part - 1], RunProgress(console))
+    else:
+        from resnet_degradation.studies.command import run_study
+
+        launched = not runs_in_this_process() and not is_sweeping()
+        run_study(study, console, composed.jobs, list(sys.argv[1:]), launched)

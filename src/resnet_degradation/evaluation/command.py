@@ -36,9 +36,9 @@ from resnet_degradation.reference import paper
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError, DataError
 from resnet_degradation.training.build import choose_device
+from resnet_degradation.training.environment import environment
 from resnet_degradation.training.load_run import inspection_batches, last_state
 from resnet_degradation.training.memory import restore_settings, set_precision
-from resnet_degradation.training.recorder import environment
 
 # Of imported weights, an error that closes less of the distance from guessing to none is reported.
 LEAST_OF_A_NET = 0.25

@@ -117,7 +117,7 @@ def time_steps(
     ends: list[float] = []
     with closing(run.batches.training(0, 1 + TIMED_STEPS)) as batches:
         for images, labels in batches:
-            update(run, forward, images, labels, rate=0.0)
+            update(run, forward, images, labels, lr=0.0)
             run.meter.totals.tolist()  # waits until the device has done the step
             if not ends:
                 together()

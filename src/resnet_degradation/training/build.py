@@ -1,4 +1,4 @@
-"""Everything that a run consists of, built from its configuration or from its checkpoint."""
+"""Builds a run: data, net, optimizer and schedule, then the state of its last checkpoint."""
 
 import warnings
 from pathlib import Path
@@ -43,19 +43,18 @@ def prepare(
     report: ReportProgress = ignore_progress,
     source: Source | None = None,
 ) -> Run:
-    """The run of a settled configuration, at its beginning or at its last checkpoint.
+    """The run of a resolved configuration, at its start or at its last checkpoint.
 
-    Rank 0 of a world reads the checkpoint for all. What takes long is reported.
-    source: other images than the configuration names.
-    Raises UserError for images, checkpoints or devices that are not there or not usable.
+    Rank 0 reads the checkpoint for all processes. `report` shows the progress of slow steps.
+    source: images to use instead of those that the configuration names.
+    Raises UserError for images, checkpoints or devices that are missing or unusable.
     """
     recipe = config.recipe
     device = choose_device(config, world)
     set_precision(config.runtime.precision)
     if source is None:
-        source = world.local_rank_zero_first(
-            lambda: find_images(config, report)
-        )  # one download a machine
+        # One process a machine downloads.
+        source = world.local_rank_zero_first(lambda: find_images(config, report))
     batches = make_batches(source, config, device, world, report)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
     net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
@@ -115,7 +114,7 @@ def prepare(
 
 
 def choose_device(config: Config, world: World = ALONE) -> torch.device:
-    """The device of this process; also sets the number of its CPU threads."""
+    """The device of this process. Also sets the number of its CPU threads."""
     wanted = config.runtime.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
@@ -143,19 +142,19 @@ def choose_device(config: Config, world: World = ALONE) -> torch.device:
 
 
 def forward_function(run: Run) -> nn.Module:
-    """The net, compiled if that is asked for, its gradients averaged over all processes."""
+    """The net, compiled if configured, its gradients averaged over all processes."""
     modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
     net: nn.Module = run.net
     if (wanted := run.config.runtime.compile) in modes:
-        torch.compiler.reset()  # after eight other nets in this process it would not compile
-        # It knows no functions with such a backward pass. (To say so where that is defined would
-        # load the compiler, a second's work, with every run.)
+        torch.compiler.reset()  # otherwise the ninth net of a process is not compiled
+        # The compiler does not support its autograd function. (Disabling it where it is defined
+        # would load the compiler in every run, which takes a second.)
         run.net.run_checkpointed = torch.compiler.disable(run_checkpointed)
         net = cast(nn.Module, torch.compile(net, mode=modes[wanted]))
     if run.world.size == 1:
         return net
     with warnings.catch_warnings():
-        # Later versions of torch have another name for broadcast_buffers, too.
+        # Later versions of torch rename broadcast_buffers.
         warnings.filterwarnings("ignore", ".*broadcast_buffers")
         return DistributedDataParallel(
             net,

@@ -1,4 +1,4 @@
-"""Training in several processes on this machine, started by torch's elastic launcher."""
+"""Starts the processes of a run on this machine, with torch's elastic launcher."""
 
 import gc
 import logging
@@ -48,28 +48,29 @@ from resnet_degradation.system.os_signals import (
 )
 from resnet_degradation.system.process import process_info, rank
 
-# What the elastic launcher handles, and does not give back.
+# The elastic launcher replaces the handlers of these and does not restore them.
 FOR_AGENT = [*ENDING, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
 
-# Seconds that workers may take to save the run when they are asked to end.
+# Seconds in which workers must save the run when they are asked to stop.
 PATIENCE = 120
 
-# A worker that lost another one ends this many seconds later: so the other one is found first.
+# A worker that lost contact exits this many seconds later, so that the launcher first sees the
+# worker that died.
 GRACE = 1.0
 
 
 class Outcome(NamedTuple):
-    """Why a worker ended early: an exit code, and what is to be said of it, if anything."""
+    """Why a worker exited early: an exit code and a message, which may be empty."""
 
     exit_code: int
     message: str
 
 
 def train_on_devices(config: Config, progress: Progress) -> Path:
-    """Train in this process, or in so many workers as `runtime.devices` says; see `train`.
+    """Train in this process, or in as many workers as `runtime.devices` asks for; see `train`.
 
-    A worker shows progress by itself, unless it is to be quiet. If a job of a cluster is asked to
-    make room, it is queued again, once the run is saved.
+    Rank 0 of the workers shows progress itself. A job that its cluster preempts is queued again
+    once the run is saved.
     """
     folder = run_folder(config)
     try:
@@ -82,7 +83,9 @@ def train_on_devices(config: Config, progress: Progress) -> Path:
             check_devices(config, count)
             launch(config, count, quiet=isinstance(progress, NullProgress))
             return folder
-        from resnet_degradation.training.session import train  # what a launcher can do without
+        from resnet_degradation.training.session import (
+            train,  # slow to import, and a launcher does not need it
+        )
 
         return train(config, progress)
     except Stopped as stop:
@@ -91,7 +94,7 @@ def train_on_devices(config: Config, progress: Progress) -> Path:
 
 
 def num_processes(config: Config) -> int:
-    """How many processes `runtime.devices` asks for; auto is one a GPU, or one on a CPU."""
+    """The processes that `runtime.devices` asks for; auto: one per GPU, or one on a CPU."""
     devices = config.runtime.devices
     if devices != "auto":
         return int(devices)
@@ -99,7 +102,7 @@ def num_processes(config: Config) -> int:
 
 
 def check_devices(config: Config, count: int) -> None:
-    """Raise ConfigError if there are fewer GPUs than processes that want one each."""
+    """Raise ConfigError if there are GPUs, but fewer than processes."""
     num_gpus = 0 if config.runtime.device == "cpu" else torch.cuda.device_count()
     if 0 < num_gpus < count:
         raise ConfigError(
@@ -109,24 +112,24 @@ def check_devices(config: Config, count: int) -> None:
 
 
 def launch(config: Config, count: int, quiet: bool = False) -> None:
-    """Train in `count` workers. Raises what ended them: UserError, or Stopped on a signal.
+    """Train in `count` workers. Raises UserError if they fail, Stopped on a signal.
 
-    If workers die, all are started again from the last checkpoint, `runtime.max_restarts` times.
+    If a worker dies, all restart from the last checkpoint, up to `runtime.max_restarts` times.
     """
     folder = run_folder(config)
 
-    asked_for_room: list[int] = []
+    preempted: list[int] = []
 
     def save(number: int, _frame: object) -> None:
         signal_runs([config], number)
 
-    def make_room(number: int, _frame: object) -> None:
-        asked_for_room.append(number)
-        raise SignalException("asked to make room", signal.SIGTERM)
+    def preempt(number: int, _frame: object) -> None:
+        preempted.append(number)
+        raise SignalException("preempted", signal.SIGTERM)
 
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in FOR_AGENT}
     handlers |= {SAVING: save} if SAVING is not None else {}
-    handlers |= dict.fromkeys(requeue_signals(), make_room)
+    handlers |= dict.fromkeys(requeue_signals(), preempt)
     with (
         TemporaryDirectory(prefix="resnet-train-") as logs,
         torch_kept_quiet(),
@@ -144,15 +147,18 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
             monitor_interval=0.2,
             logs_specs=DefaultLogsSpecs(log_dir=logs),
         )
-        # Who ignores a signal (nohup) goes on doing so; and saving may take its time.
-        heard = [n.name for n in FOR_AGENT if signal.getsignal(n) is not signal.SIG_IGN]
-        for name, value in (("signals_to_handle", ",".join(heard)), ("shutdown_timeout", PATIENCE)):
-            if hasattr(settings, name):  # by the version of torch
+        # Signals that are ignored (nohup) stay ignored.
+        handled = [n.name for n in FOR_AGENT if signal.getsignal(n) is not signal.SIG_IGN]
+        for name, value in (
+            ("signals_to_handle", ",".join(handled)),
+            ("shutdown_timeout", PATIENCE),
+        ):
+            if hasattr(settings, name):  # depends on the version of torch
                 setattr(settings, name, value)
         try:
             outcomes: dict[int, Outcome | None] = elastic_launch(settings, work)(config, quiet)
         except SignalException as error:
-            number = asked_for_room[0] if asked_for_room else int(error.sigval)
+            number = preempted[0] if preempted else int(error.sigval)
             raise Stopped(number, f"{run_name(config)} stopped. {how_to_resume(folder)}") from None
         except ChildFailedError as error:
             raise _died(*error.get_first_failure(), folder) from None
@@ -167,16 +173,16 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
 
 
 def work(config: Config, quiet: bool) -> Outcome | None:
-    """What a worker does; it returns why it ended early, so that it is not started again."""
+    """The main function of a worker. Failures are returned, because raising would restart it."""
     ascii_fallback()
     one_line_warnings()
     end_on_signals()
-    for number in REQUEUING:  # Slurm sends it to all processes of a job: it is for the launcher
+    for number in REQUEUING:  # Slurm sends it to all processes, but it is for the launcher
         signal.signal(number, signal.SIG_IGN)
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     if restarts > 0 and rank() == 0:
         warnings.warn(
-            f"a process of {run_name(config)} died: all are started again "
+            f"a process of {run_name(config)} died: all processes restart "
             f"({restarts} of runtime.max_restarts={config.runtime.max_restarts})",
             stacklevel=1,
         )
@@ -200,30 +206,30 @@ def work(config: Config, quiet: bool) -> Outcome | None:
         outcome, seconds = Outcome(code, prefix + message), config.runtime.timeout
     else:
         return None
-    # The others learn of it when what is left of the run, and with it the connection, is gone.
+    # The others notice once the run, and its connections with it, is freed.
     gc.collect()
-    # The launcher awaits the outcomes of all; but not if it is being stopped, or one never comes.
+    # The launcher waits for the outcomes of all workers, but not forever.
     exit_if_stopped(outcome.exit_code)
     exit_later(outcome.exit_code, seconds)
     return outcome
 
 
 def exit_later(code: int, seconds: float) -> None:
-    """End this process after so many seconds, if it did not end before."""
+    """Exit this process after so many seconds, unless it has exited before."""
     timer = threading.Timer(seconds, os._exit, [code])
     timer.daemon = True
     timer.start()
 
 
 def exit_if_stopped(code: int) -> None:
-    """End this process without a word on any signal that asks for its end."""
+    """Exit this process silently on any signal that asks it to stop."""
     for number in ENDING:
         signal.signal(number, lambda *_: os._exit(code))
 
 
 @contextmanager
 def torch_kept_quiet() -> Iterator[None]:
-    """Keep back what torch logs of workers that end: one line of ours says it."""
+    """Silence what torch logs about workers that exit: our own message is one line."""
     level, disabled = os.environ.get("TORCH_CPP_LOG_LEVEL"), logging.root.manager.disable
     os.environ["TORCH_CPP_LOG_LEVEL"] = level or "ERROR"  # for the workers
     logging.disable()
@@ -236,22 +242,22 @@ def torch_kept_quiet() -> Iterator[None]:
 
 
 def how_to_resume(folder: Path) -> str:
-    """Where the same command goes on from."""
+    """A sentence that says where the same command resumes."""
     saved = last_checkpoint(folder)
-    return f"The same command goes on from iteration {saved:,}" if saved else "Nothing was saved"
+    return f"The same command resumes from iteration {saved:,}" if saved else "Nothing was saved"
 
 
 def _died(number: int, failure: ProcessFailure, folder: Path) -> UserError:
-    """The error of workers of which the one of rank `number` was the first to die."""
-    told, code = failure.error_file_data["message"], failure.exitcode
-    if isinstance(told, dict):
-        name, _, message = told["message"].partition(": ")
+    """The error of a run whose worker of rank `number` died first."""
+    reported, code = failure.error_file_data["message"], failure.exitcode
+    if isinstance(reported, dict):
+        name, _, message = reported["message"].partition(": ")
         if name == LostContactError.__name__:
             return LostContactError(message)
-        print(told["extraInfo"]["py_callstack"], file=sys.stderr)
-        what = f"rank {number} failed by a bug, {name}"
-    else:  # it could say nothing any more
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        print(reported["extraInfo"]["py_callstack"], file=sys.stderr)
+        what = f"rank {number} failed with a bug, {name}"
+    else:  # it was killed
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
         what = f"rank {number} (process {failure.pid}) {how}"
     error = UserError(f"{what}. {how_to_resume(folder)}")
     error.exit_code = 1

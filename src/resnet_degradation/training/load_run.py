@@ -1,4 +1,4 @@
-"""A net as its run left it, with the images of the run: for testing and for inspection."""
+"""Loads the net of a run, with the run's images, for evaluation and inspection."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from resnet_degradation.system.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Trained:
-    """A net with the weights of its run's last checkpoint, and its images; nothing is written."""
+    """A net with the weights of its run's last checkpoint, and its images."""
 
     config: Config
     folder: Path
@@ -31,19 +31,19 @@ class Trained:
 
 
 def config_of_run(folder: Path, runtime: RuntimeConfig, root: str | None = None) -> Config:
-    """The configuration of a run as it is to be looked at here.
+    """The configuration of a run with another `runtime`.
 
-    root: where its images are, if not where they were. Raises UserError if it is no run's folder.
+    root: the folder of its images, if they have moved. Raises UserError if `folder` is no run.
     """
     config = read_config(folder)
     data = config.data if root is None else replace(config.data, root=root)
-    # The run's precision says how it was trained, and belongs to its identity.
+    # The precision belongs to the run's identity.
     runtime = replace(runtime, precision=config.runtime.precision)
-    # The file of its initial weights is not needed, and may be gone.
-    settled = resolve(
+    # The file of its initial weights is not needed and may no longer exist.
+    resolved = resolve(
         replace(config, data=data, runtime=runtime, weights=None, weights_digest=None)
     )
-    return replace(settled, weights=config.weights, weights_digest=config.weights_digest)
+    return replace(resolved, weights=config.weights, weights_digest=config.weights_digest)
 
 
 def last_state(folder: Path) -> Checkpoint:
@@ -60,13 +60,13 @@ def last_state(folder: Path) -> Checkpoint:
 def inspection_batches(
     config: Config, source: Source, device: torch.device, report: ReportProgress = ignore_progress
 ) -> Batches:
-    """A run's images, whose colours are not changed and so need not be known."""
+    """A run's images. Without colour augmentation, whose statistics would take a pass over them."""
     plain = replace(config, recipe=replace(config.recipe, colour_std=0.0))
     return make_batches(source, plain, device, report=report)
 
 
 def _fewer_held_out(source: Source, at_most: int) -> Source:
-    """A source with so many held-out images of a split or fewer, spread evenly over it."""
+    """A source with at most this many images of each held-out split, evenly spaced."""
     fewer = {
         name: images.subset(evenly_spaced(len(images), at_most))
         for name, images in source.held_out.items()
@@ -83,9 +83,8 @@ def load_trained(
 ) -> Trained:
     """The net of a run after its last checkpoint, in evaluation mode.
 
-    num_held_out: how many images of each held-out split there are to be at most.
-
-    Raises UserError if there is no such run, no checkpoint of it, or if its images are not there.
+    num_held_out: the largest number of images to use of each held-out split.
+    Raises UserError if the run, its checkpoint or its images are missing.
     """
     config, checkpoint = config_of_run(folder, runtime), last_state(folder)
     source = _fewer_held_out(find_images(config, report), num_held_out)

@@ -1,4 +1,4 @@
-"""How a process is set up for a run: what makes it faster, or take less memory."""
+"""Settings of a process that make training faster or take less memory."""
 
 import ctypes
 import gc
@@ -21,10 +21,10 @@ from resnet_degradation.nets.activation_checkpointing import (
 from resnet_degradation.nets.cost import LayerCost
 from resnet_degradation.nets.resnet import ResNet
 
-# Of the memory that is free, the part from which on activations are computed again.
+# Share of the free memory that activations may take before they are recomputed.
 SHARE_OF_MEMORY = 0.6
 
-# Precisions in which only the weights and what needs it are float32.
+# Mixed precisions, with the type that autocast uses.
 MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Names of glibc's mallopt(3).
@@ -33,10 +33,10 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 @contextmanager
 def restore_settings() -> Iterator[None]:
-    """Give the next run of this process what this one found.
+    """Restore what a run changes in its process, so that the next run is not affected.
 
-    That is the number of threads, TF32, torch's random numbers (from which layers of a custom block
-    may be initialised), warnings that were given already, and memory.
+    That is the number of threads, TF32, torch's random state (a custom block may draw its initial
+    weights from it), the warnings already shown, and memory.
     """
     num_threads = torch.get_num_threads()
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
@@ -51,17 +51,15 @@ def restore_settings() -> Iterator[None]:
 
 
 def set_precision(precision: str) -> None:
-    """Set up this process for training in one of the precisions."""
-    # torch lets convolutions round to TF32 unless it is told not to.
+    """Allow TF32 only where it was chosen; torch's convolutions use it by default."""
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed pieces of memory of less than 1 GiB, where it is glibc.
+    """Make glibc keep freed memory instead of returning it to the system.
 
-    Otherwise it hands the memory of every activation back to the system, which gives it out again
-    page by page, as zeros, in the next iteration.
+    Otherwise the system zeroes the pages of every activation again in the next iteration.
     """
     if (mallopt := c_function("mallopt")) is not None:
         if mallopt(M_MMAP_THRESHOLD, 2**30) == 0:
@@ -70,7 +68,7 @@ def keep_freed_memory() -> None:
 
 
 def release_memory() -> None:
-    """Hand memory that a run no longer uses back, so that the next one finds it free."""
+    """Return the memory of a finished run to the system."""
     gc.collect()
     if (trim := c_function("malloc_trim")) is not None:
         trim(0)
@@ -79,19 +77,18 @@ def release_memory() -> None:
 
 
 def c_function(name: str) -> Any:
-    """A function of the C library; None where there is no such one, as outside glibc."""
+    """A function of the C library; None where it does not exist, as outside glibc."""
     with suppress(OSError, AttributeError):
         return getattr(ctypes.CDLL(None), name) if sys.platform == "linux" else None
     return None
 
 
 def keeps_gradients(net: ResNet) -> bool:
-    """Whether gradients have memory of their own that each iteration overwrites.
+    """Whether gradients keep their memory, so that each iteration overwrites them.
 
-    Made anew by every backward pass, they come to lie among the maps and outlive them, and freed
-    maps that have a gradient between them do not make room for a larger one: so it pays where
-    memory is short. Where a parameter may get no gradient it must not be done: of those with one,
-    though it be zero, weights decay.
+    Gradients that every backward pass allocates lie between the activations and fragment the
+    memory. Custom blocks are an exception: a parameter that gets no gradient must keep None,
+    because SGD applies weight decay to a parameter whose gradient is zero.
     """
     return net.segment_lengths is not None and not net.has_custom_blocks
 
@@ -99,7 +96,7 @@ def keeps_gradients(net: ResNet) -> bool:
 def set_activation_checkpointing(
     net: ResNet, costs: list[LayerCost], config: Config, world: World = ALONE
 ) -> None:
-    """Let a net compute activations again where that is wanted; `costs` are its layers'."""
+    """Recompute a net's activations in the backward pass where that is needed."""
     device = next(net.parameters()).device
     stages = activation_bytes(costs)
     if world.any(uses_activation_checkpointing(config, stages, device, world)):
@@ -112,20 +109,20 @@ def set_activation_checkpointing(
 def uses_activation_checkpointing(
     config: Config, stages: Stages, device: torch.device, world: World = ALONE
 ) -> bool:
-    """Whether activations are to be computed again: as configured, or where they do not fit."""
+    """Whether to recompute activations: as configured, or (auto) where they do not fit."""
     wanted = config.runtime.checkpoint_activations
     if wanted != "auto":
         return wanted == "on"
     free = free_memory(device)
     per_image = sum(kept for stage in stages for kept, _ in stage)
-    # The processes of a machine share its memory; a GPU is one process's.
+    # The processes of a machine share its memory; a GPU belongs to one process.
     sharing = world.local_size if device.type == "cpu" else 1
     needed = per_image * config.recipe.batch_size / world.size * sharing
     return free is not None and needed > SHARE_OF_MEMORY * free
 
 
 def free_memory(device: torch.device) -> int | None:
-    """The bytes that are free on a device, or None if it cannot be told."""
+    """The free bytes of a device, or None if they are unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -137,7 +134,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def left_to_this_process(proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -> list[int]:
-    """The bytes left by each limit that a container or a batch system set (Linux's cgroup v2)."""
+    """The bytes left under each limit of a container or batch system (Linux, cgroup v2)."""
     left = []
     with suppress(OSError):
         groups = (Path(proc) / "self/cgroup").read_text("utf-8", "surrogateescape").splitlines()

@@ -1,4 +1,4 @@
-"""How long a run is and what happens when, in iterations."""
+"""The length of a run and its intervals, in iterations."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from resnet_degradation.system.errors import ConfigError
 
 @dataclass(frozen=True)
 class Plan:
-    """Lengths in iterations. Every interval is counted from the run's beginning."""
+    """Lengths in iterations. Intervals count from the start of the run."""
 
     num_iterations: int
     log_every: int
@@ -21,26 +21,27 @@ class Plan:
 
     @property
     def final_window(self) -> int:
-        """The iterations over which the final training error is counted.
+        """The iterations over which the final training error is measured.
 
-        The last epoch, or the last tenth of the run where that is shorter: few batches are noisy.
+        The last epoch, or the last tenth of the run if that is shorter.
         """
         return max(1, round(min(self.iterations_per_epoch, self.num_iterations / 10)))
 
-    def due(self, done: int, interval: int | None) -> bool:
-        """Whether something done every `interval` is due after `done` iterations."""
-        return interval is not None and (done % interval == 0 or done == self.num_iterations)
+    def is_due(self, iteration: int, interval: int | None) -> bool:
+        """Whether what happens every `interval` iterations is due; at the end everything is."""
+        return interval is not None and (
+            iteration % interval == 0 or iteration == self.num_iterations
+        )
 
 
 def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
-    """The plan of a settled configuration on so many training and held-out images.
+    """The plan of a resolved configuration for these numbers of images.
 
-    An interval left open depends on the length of the run: a short one gets enough points for a
-    curve, a long one a row every 100 iterations, an evaluation every 1,000 (or every epoch, where
-    that is longer), and a checkpoint every 1,000. Evaluations are spaced so as to take no more
-    than about a fifth of the time.
+    Intervals that are null depend on the length of the run: a short run gets enough points for a
+    curve; a long one a row every 100 iterations, an evaluation every 1,000 (or every epoch, if that
+    is longer), and a checkpoint every 1,000. Evaluations take at most about a fifth of the time.
 
-    Raises ConfigError if there are fewer training images than a batch has.
+    Raises ConfigError if a batch has more images than the training set.
     """
     batch_size, runtime = config.recipe.batch_size, config.runtime
 

@@ -1,7 +1,8 @@
-"""One run, from its first iteration or its last checkpoint to its end."""
+"""One run from its lock to its summary: resume, train, finish, and what errors become."""
 
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -26,32 +27,34 @@ from resnet_degradation.system.errors import (
 from resnet_degradation.system.os_signals import catch_signals
 from resnet_degradation.system.process import cpu_contention
 from resnet_degradation.training.build import prepare
-from resnet_degradation.training.loop import iterate, stop_if_asked
+from resnet_degradation.training.describe import describe, summary
+from resnet_degradation.training.loop import iterate
 from resnet_degradation.training.memory import restore_settings
-from resnet_degradation.training.recorder import Recorder, Rows, describe, summary
-from resnet_degradation.training.state import Run, last_good
+from resnet_degradation.training.recorder import Recorder
+from resnet_degradation.training.saving import last_checkpoint_of, raise_if_stopped
+from resnet_degradation.training.state import Run
 
 
 @restore_settings()
 def train(config: Config, progress: Progress) -> Path:
-    """Run a settled configuration to its end and return its run folder.
+    """Train a resolved configuration to its end and return its run folder.
 
-    A finished run is left as it is; an interrupted one goes on from its last checkpoint as if it
-    had never stopped. Where torchrun or Slurm started several processes, each calls this, and rank
-    0 alone reports progress and owns the folder. Raises UserError for whatever the user can fix.
+    A finished run is left alone; an interrupted one resumes from its last checkpoint, bit for bit.
+    Where torchrun or Slurm started several processes, each calls this, and rank 0 alone reports
+    progress and owns the folder. Raises UserError for whatever the user can fix.
     """
     folder = run_folder(config)
     with process_group(folder.name, config.runtime.timeout) as world:
         if not world.is_main:
             progress = NullProgress()
         if world.broadcast(lambda: is_finished(folder)):
-            progress.say(f"{run_name(config)} is finished already:\n{folder}")
+            progress.say(f"{run_name(config)} is already finished:\n{folder}")
             return folder
         if world.is_main:
             require_folder(config.output_dir)
         lock = run_lock(folder, config.output_dir, config.runtime.lock)
         with lock if world.is_main else nullcontext():
-            # Another process may have finished it just now.
+            # Another process may have finished it while this one waited.
             if not world.broadcast(lambda: is_finished(folder)):
                 try:
                     run = prepare(config, world, progress.prepare)
@@ -63,58 +66,62 @@ def train(config: Config, progress: Progress) -> Path:
 
 
 def run_training(run: Run, progress: Progress) -> None:
-    """The iterations that are left of a run, and what is measured at its end.
+    """Train and finish a run.
 
-    Raises Stopped, once the run is saved, when a signal asks for that; RecordError when files
-    cannot be written.
+    Raises Stopped when a signal asks for it, once the run is saved; RecordError when files cannot
+    be written.
     """
-    with catch_signals(alone=run.world.size == 1) as wishes:
+    with catch_signals(alone=run.world.size == 1) as request:
         try:
-            iterate_and_finish(run, progress, StopAgreement(run.world, wishes))
+            train_and_finish(run, progress, StopAgreement(run.world, request))
         except (UserError, OSError) as error:
+            failure: Exception = error
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 error.filename = error.filename or str(run.folder)
-                failure: Exception = RecordError(
-                    f"{run.name} cannot go on ({describe_os_error(error)}). "
-                    f"{last_good(run)}: fix that, and the same command goes on"
+                failure = RecordError(
+                    f"{run.name} cannot continue ({describe_os_error(error)}). "
+                    f"{last_checkpoint_of(run)}: fix that, and the same command resumes it"
                 )
-            else:
-                failure = error
-            if wishes.stop_signal is not None:
-                saved = "saved" if wishes.saved else f"not saved: {failure}"
-                raise Stopped(wishes.stop_signal, f"{run.name} stopped, {saved}") from error
+            if request.stop_signal is not None:
+                saved = "saved" if request.saved else f"not saved: {failure}"
+                raise Stopped(request.stop_signal, f"{run.name} stopped, {saved}") from error
             raise failure from None
-    if wishes.stop_signal is not None:
-        raise Stopped(wishes.stop_signal, f"{run.name} was finished before it was stopped")
+    if request.stop_signal is not None:
+        raise Stopped(request.stop_signal, f"{run.name} was finished before it was stopped")
 
 
-def iterate_and_finish(run: Run, progress: Progress, wishes: StopAgreement) -> None:
-    """The iterations that are left, and the files that say: finished."""
-    is_main = run.world.is_main
-    rows = Recorder(run.folder, run.config, run.rows) if is_main else Rows(run.rows)
-    with closing(rows) as recorder:
-        recorder.write_image_notes(run.classes, run.skipped)
-        if run.extension is not None:
-            recorder.write_json("extension.json", run.extension.format_text())
+def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
+    """Train the remaining iterations, then write the files that mark the run as finished."""
+    with (
+        closing(Recorder(run.folder, run.config, run.rows))
+        if run.world.is_main
+        else nullcontext() as recorder
+    ):
+        if recorder is not None:
+            recorder.write_images(run.classes, run.skipped)
+            if run.extension is not None:
+                recorder.write_json("extension.json", asdict(run.extension))
         alone_on_cpu = run.device.type == "cpu" and run.world.size == 1
         if alone_on_cpu and (note := cpu_contention(torch.get_num_threads())):
             progress.say(note)
         progress.begin(run.start, run.plan.num_iterations, describe(run))
         try:
-            iterate(run, recorder, progress, wishes)
+            iterate(run, recorder, progress, stop)
             final = final_errors(run)
-            responses = final_responses(run, wishes)
+            responses = final_responses(run, stop)
         finally:
             progress.end()
-        recorder.finish(final, responses, summary(run, final))
-        wishes.finish()
+        facts = summary(run, final)
+        if recorder is not None:
+            recorder.finish(final, responses, facts)
+        stop.finish()
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
-    if (pace := run.throughput.overall()) is not None:
-        progress.say(str(pace))
+    if (throughput := run.throughput.overall()) is not None:
+        progress.say(str(throughput))
 
 
 def require_folder(output_dir: str) -> None:
-    """Raise ConfigError, before any work is done, if there can be no folder of this name."""
+    """Create the folder; raise ConfigError if that is impossible."""
     try:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,19 +131,19 @@ def require_folder(output_dir: str) -> None:
 
 
 def final_errors(run: Run) -> FinalErrors:
-    """The errors at the end of a run whose iterations are done."""
+    """The errors of a run after its last iteration."""
     seen, last = run.meter.read("final"), run.rows[-1]
     return FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
 
 
-def final_responses(run: Run, wishes: StopAgreement) -> list[Response]:
-    """The layer responses at the end of a run, on all images of its first held-out split."""
+def final_responses(run: Run, stop: StopAgreement) -> list[Response]:
+    """The layer responses after the last iteration, on the whole first held-out split."""
 
     def held_out_images() -> Iterator[Tensor]:
         with closing(run.batches.held_out(next(iter(run.batches.splits)))) as held_out:
             for images, _ in held_out:
-                wishes.refresh()
-                stop_if_asked(run, wishes, run.plan.num_iterations)
+                stop.refresh()
+                raise_if_stopped(run, stop, run.plan.num_iterations)
                 yield images
 
     with run.statistics.averaged():

@@ -1,4 +1,4 @@
-"""Everything that a run consists of, built from its configuration or from its checkpoint."""
+"""The parts of a run, saved to and restored from a checkpoint."""
 
 import warnings
 from contextlib import closing
@@ -20,7 +20,6 @@ from resnet_degradation.records.checkpoint import (
     save_checkpoint,
 )
 from resnet_degradation.records.metrics import COLUMNS, Row, format_row, parse_row
-from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.system.errors import CheckpointError
 from resnet_degradation.training.plan import Plan
 from resnet_degradation.training.running_error import Meter
@@ -32,7 +31,7 @@ from resnet_degradation.training.warm_start import Extension
 
 @dataclass
 class Run:
-    """One run after `start` updates."""
+    """One run that has trained `start` iterations."""
 
     config: Config
     name: str
@@ -54,17 +53,17 @@ class Run:
     throughput: ThroughputMonitor
     start: int
     rows: list[Row]  # the record so far
-    identity: dict[str, Any]  # what has to be the same to go on from a checkpoint
-    environment: dict[str, Any]  # where the run was begun
-    first_batch: Batch | None = None  # once it was looked at
-    extension: Extension | None = None  # if it just began as a shallower net that was extended
-    layout: str | None = None  # of the file whose weights it just began with
+    identity: dict[str, Any]  # must equal the checkpoint's for a run to resume
+    environment: dict[str, Any]  # hardware and versions under which the run started
+    first_batch: Batch | None = None  # kept if it is needed again
+    extension: Extension | None = None  # if it starts from a shallower net
+    layout: str | None = None  # of the weights file it starts from
 
     def parts(self) -> dict[str, Any]:
-        """What has a state that continuing exactly needs; the data needs only the iteration."""
+        """What a checkpoint saves. The data needs no state but the iteration."""
         return {
             "net": self.net,
-            "statistics": self.statistics,  # after those of the net, which they replace
+            "statistics": self.statistics,  # after the net, whose statistics they replace
             "optimizer": self.optimizer,
             "scaler": self.scaler,
             "schedule": self.schedule,
@@ -73,34 +72,35 @@ class Run:
         }
 
     def probe(self) -> Batch:
-        """This process's part of the run's first batch, to look at the net by."""
+        """This process's part of the run's first batch, on which layer statistics are measured."""
         if self.first_batch is not None:
             return self.first_batch
         with closing(self.batches.training(0, 1)) as batches:
             batch = next(batches)
-        if self.plan.signals_every is not None:  # or it is not looked at again
+        if self.plan.signals_every is not None:
             self.first_batch = batch
         return batch
 
-    def save(self, done: int) -> None:
-        """Write a checkpoint after `done` updates, of which nothing is measured yet."""
+    def save(self, iteration: int) -> None:
+        """Write a checkpoint after an update and before anything is measured of it."""
         with self.statistics.averaged():
             states = {name: part.state_dict() for name, part in self.parts().items()}
             rows = [format_row(row) for row in self.rows]
             if self.world.is_main:
                 save_checkpoint(
-                    self.folder, Checkpoint(done, self.identity, states, rows, self.environment)
+                    self.folder,
+                    Checkpoint(iteration, self.identity, states, rows, self.environment),
                 )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Be as the checkpoint's run was.
+        """Take over the state of a checkpoint.
 
-        Raises CheckpointError if it is of another run, or another version wrote it.
+        Raises CheckpointError if it belongs to another run or was written by another version.
         """
         problem = first_difference(checkpoint.fingerprint, self.identity)
         if problem is None:
             parts = self.parts()
-            if checkpoint.parts.keys() != parts.keys():  # each holds something that counts
+            if checkpoint.parts.keys() != parts.keys():
                 raise other_version(self.folder)
             try:
                 for name, part in parts.items():
@@ -114,24 +114,16 @@ class Run:
                 raise other_version(self.folder) from error
         if problem is not None:
             raise CheckpointError(
-                f"the checkpoints in {self.folder} are of another run: {problem}. "
+                f"the checkpoints in {self.folder} belong to another run: {problem}. "
                 f"Restore what was changed, or move {self.folder} away to start anew"
             )
         if difference := first_difference(
             checkpoint.environment, self.environment, default="unknown"
         ):
             warnings.warn(
-                f"{self.name} goes on under other conditions than it was begun under, so results "
-                f"will differ a little: {difference}",
+                f"{self.name} resumes under other conditions than it started under, so results "
+                f"will differ slightly: {difference}",
                 stacklevel=2,
             )
         self.environment = checkpoint.environment
         self.start = checkpoint.iteration
-
-
-def last_good(run: Run) -> str:
-    """Which checkpoint a run can be continued from, in words."""
-    files = checkpoint_files(run.folder)
-    if not files:
-        return "It has no checkpoint yet"
-    return f"Its last good checkpoint is {files[0].name}, in {run.folder}"

@@ -1,10 +1,10 @@
-"""A deep plain net that begins with a shallow one's solution: its added layers are identities.
+"""Starts a deep plain net from a trained shallower one: the added layers are identities.
 
-This carries out the paper's argument (section 1) that a deeper net need not train worse.
+This is the construction of section 1, by which a deeper net need not train worse.
 """
 
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -24,14 +24,13 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import CheckpointError
 
-# Batches of training images over which the statistics of the added layers are measured, and both
-# nets are compared; an epoch, if that is shorter.
+# At most this many batches measure the statistics of the added layers and compare both nets.
 MOST_BATCHES = 100
 
 
 @dataclass(frozen=True)
-class ErrorsOfNet:
-    """Errors in percent of a net in evaluation mode: on training images, and held-out ones."""
+class NetErrors:
+    """Errors of a net in evaluation mode, in percent."""
 
     train_error: float
     held_out_errors: dict[str, float]
@@ -39,27 +38,23 @@ class ErrorsOfNet:
 
 @dataclass(frozen=True)
 class Extension:
-    """A shallow net and the deep one that was made of it, before the deep one is trained on."""
+    """A shallow net and its extension, before the deep net is trained."""
 
     shallow_net: str
     deep_net: str
-    shallow: ErrorsOfNet
-    deep: ErrorsOfNet
-    largest_difference: float  # between scores of both, over the training images
-    largest_score: float
+    shallow: NetErrors
+    deep: NetErrors
+    largest_difference: float  # between the logits of both nets
+    largest_score: float  # absolute value of a logit
     num_train_images: int
 
     def __str__(self) -> str:
         return (
-            f"{self.deep_net} begins with the solution of {self.shallow_net}: training error "
+            f"{self.deep_net} starts from the solution of {self.shallow_net}: training error "
             f"{self.deep.train_error:.2f} % and {self.shallow.train_error:.2f} % on the same "
-            f"{self.num_train_images:,} images, scores that differ by at most "
+            f"{self.num_train_images:,} images, logits that differ by at most "
             f"{self.largest_difference:.1e} (the largest is {self.largest_score:.1f})"
         )
-
-    def format_text(self) -> dict[str, Any]:
-        """All of it by names, for a JSON file."""
-        return asdict(self)
 
 
 def extend_shallow(
@@ -70,10 +65,9 @@ def extend_shallow(
     world: World,
     report: ReportProgress,
 ) -> Extension:
-    """Give a run's net the solution of the shallower one that its configuration names.
+    """Initialize a run's net from the shallower one that its configuration names.
 
-    num_batches: of training images in an epoch. Raises CheckpointError if the shallower net is not
-    trained yet.
+    num_batches: in an epoch. Raises CheckpointError if the shallower net is not trained yet.
     """
     num_batches = min(num_batches, MOST_BATCHES)
     shallower = shallow_config(config)
@@ -83,7 +77,7 @@ def extend_shallow(
     shallow.to(next(deep.parameters()).device).to(memory_format=torch.channels_last)
     with closing(batches.training(0, num_batches)) as training:
         extend(shallow, deep, (images for images, _ in training))
-    # Each process measured the statistics of its own part of the batches: there is to be one net.
+    # Each process measured the statistics of its own part of the batches: use those of rank 0.
     deep.load_state_dict(
         world.broadcast(lambda: {k: v.cpu() for k, v in deep.state_dict().items()})
     )
@@ -97,13 +91,13 @@ def _solution(config: Config, shallow: Config) -> dict[str, Any]:
     if checkpoint is None:
         warmup = shallow.recipe.warmup
         usual = default_warmup(shallow.depth, cast(Family, shallow.family))
-        # A deep net that has a warm-up begins with a shallow one that had it, too.
+        # A deep net with a warm-up starts from a shallow one with a warm-up.
         given = "" if warmup == usual else f" recipe.warmup={warmup}"
         study = "" if given else " (resnet-study study=constructed does both)"
         raise CheckpointError(
-            f"{net_name(config)} begins with the finished run {folder}, which is not there with "
-            f"its checkpoint: give the same command with depth={shallow.depth}{given} and without "
-            f"extends first{study}; where only the checkpoint is missing, delete that folder's "
+            f"{net_name(config)} starts from the finished run {folder}, which is missing or "
+            f"has no checkpoint: first give the same command with depth={shallow.depth}{given} and "
+            f"without extends{study}; if only the checkpoint is missing, delete that folder's "
             "summary.json before"
         )
     net: dict[str, Any] = checkpoint.parts["net"]
@@ -119,24 +113,23 @@ def _compare(
     world: World,
     report: ReportProgress,
 ) -> Extension:
-    """Both nets in evaluation mode on the same images; they are left in training mode."""
+    """Compare both nets in evaluation mode on the same images; leave them in training mode."""
     wrong, num_images, difference, largest = [0, 0], 0, 0.0, 0.0
     for net in nets:
         net.eval()
     with closing(batches.training(0, num_batches)) as training:
-        for done, (images, labels) in enumerate(training, 1):
-            scores = [net(images) for net in nets]
-            for i, of_net in enumerate(scores):
+        for number, (images, labels) in enumerate(training, 1):
+            logits = [net(images) for net in nets]
+            for i, of_net in enumerate(logits):
                 wrong[i] += int((of_net.argmax(dim=1) != labels).sum())
             num_images += len(labels)
-            difference = max(difference, float((scores[0] - scores[1]).abs().max()))
-            largest = max(largest, float(scores[0].abs().max()))
-            report("comparing with the shallower net", done, num_batches)
-    counts = world.sum(torch.tensor([*wrong, num_images])).tolist()
-    *wrong, num_images = counts
+            difference = max(difference, float((logits[0] - logits[1]).abs().max()))
+            largest = max(largest, float(logits[0].abs().max()))
+            report("comparing with the shallower net", number, num_batches)
+    *wrong, num_images = world.sum(torch.tensor([*wrong, num_images])).tolist()
     difference, largest = (-world.all_reduce_min(torch.tensor([-difference, -largest]))).tolist()
     compared = [
-        ErrorsOfNet(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
+        NetErrors(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
         for i, net in enumerate(nets)
     ]
     for net in nets:

@@ -1,0 +1,67 @@
+"""What a run is, in a few lines at its start and as a summary at its end."""
+
+from typing import Any
+
+import torch
+
+from resnet_degradation.config.identity import data_name, net_name
+from resnet_degradation.nets.build import num_parameters
+from resnet_degradation.records.summary import FinalErrors
+from resnet_degradation.system.process import describe_threads
+from resnet_degradation.training.environment import environment
+from resnet_degradation.training.state import Run
+
+
+def describe(run: Run) -> str:
+    """The net, the data, the schedule and the device, in a few lines."""
+    config, plan, size = run.config, run.plan, run.config.data.image_size
+    held_out = ", ".join(f"{count:,} {split}" for split, count in run.batches.splits.items())
+    on = describe_threads(torch.get_num_threads()) if run.device.type == "cpu" else run.device.type
+    if run.world.size > 1:
+        on = f"{run.world.size} processes, each on {on}"
+    epochs = plan.num_iterations / plan.iterations_per_epoch
+    lines = [
+        f"{run.name}, {config.family} family: {num_parameters(run.net):,} parameters, "
+        f"{run.multiply_adds / 1e6:,.1f} M multiply-adds",
+        f"{data_name(config)} {size}x{size}: {run.batches.num_train:,} train, {held_out}",
+        f"{plan.num_iterations:,} iterations of {config.recipe.batch_size} "
+        f"({epochs:.1f} epochs) on {on}",
+        f"in {run.folder}",
+    ]
+    if config.weights is not None:
+        lines.append(f"initialized with the weights in {config.weights}")
+    if run.layout is not None:
+        lines.append(run.layout)
+    if run.extension is not None:
+        lines.append(str(run.extension))
+    if run.skipped:
+        lines.append(f"without {len(run.skipped):,} unreadable images: see skipped.csv")
+    if run.start > 0:
+        lines.append(f"resumed after {run.start:,} iterations")
+    return "\n".join(lines)
+
+
+def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
+    """The content of summary.json; errors in percent, times in seconds."""
+    config, plan = run.config, run.plan
+    return {
+        "net": net_name(config),
+        "seed": config.seed,
+        "data": data_name(config),
+        "num_classes": run.batches.num_classes,
+        "num_train_images": run.batches.num_train,
+        "num_held_out_images": run.batches.splits,
+        "num_skipped_images": len(run.skipped),
+        "iterations": plan.num_iterations,
+        "epochs": plan.num_iterations / plan.iterations_per_epoch,
+        "final_errors_percent": final.in_percent(),
+        "final_train_images": final.num_train_images,
+        "still_warming_up": run.schedule.state.warming_up,
+        "num_parameters": num_parameters(run.net),
+        "multiply_adds": run.multiply_adds,
+        "seconds": run.clock.seconds(),
+        "data_supply": run.throughput.summary(),
+        "num_processes": run.world.size,
+        "batch_normalization": run.environment["batch normalization"],
+        **environment(run.device),
+    }
