@@ -26,7 +26,7 @@ RUNS = {
 
 
 def untimed(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as stream:
+    with file.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     return [
         {k: v for k, v in row.items() if k not in ("images_per_second", "seconds")} for row in rows
