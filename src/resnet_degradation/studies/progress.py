@@ -10,7 +10,13 @@ from rich.progress import Progress as ProgressBar
 
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.progress import BETWEEN_LINES, Errors, Throttle, TimeLeft
+from resnet_degradation.console.progress import (
+    BETWEEN_LINES,
+    Errors,
+    Progress,
+    Throttle,
+    TimeLeft,
+)
 from resnet_degradation.records.metrics import Row, read_whole_rows
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import read_final_errors, read_summary
@@ -133,7 +139,7 @@ class StudyProgress:
         return ", ".join(filter(None, [self.count(), self.time_left()]))
 
 
-class StudyRunProgress:
+class StudyRunProgress(Progress):
     """Shows one run within its study; see console.progress.Progress."""
 
     def __init__(self, study: StudyProgress, run: Config) -> None:
