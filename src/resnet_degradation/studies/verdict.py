@@ -17,8 +17,8 @@ RULE = (
     "Welch's degrees of freedom."
 )
 
-# What a verdict says by the outcome of a comparison. The second net is the deep one, the residual
-# one, or the one that began with another's solution.
+# The text of a verdict by the outcome of a comparison. The second net is the deep one, the
+# residual one, or the one that extends another.
 Wording = Mapping[str, str]
 ALIKE = {"alike": "there is no difference beyond the noise"}
 DEPTH = {
@@ -38,7 +38,7 @@ EXTENSION = ALIKE | {
 
 
 def twin_wording(twin: str) -> Wording:
-    """What a verdict says of a net and its twin, such as the one with shortcut option A."""
+    """The texts of a verdict on a net and its twin, such as the one with shortcut option A."""
     return ALIKE | {
         "worse": f"it trains worse than {twin}",
         "better": f"it trains better than {twin}",
@@ -110,7 +110,7 @@ class Comparison:
 
     @property
     def outcome(self) -> str:
-        """Whether `second` trains "worse", "better", or "alike" as far as the noise can tell."""
+        """Whether `second` trains "worse", "better", or "alike" within the noise."""
         if abs(self.mean) <= self.threshold:
             return "alike"
         return "worse" if self.mean > 0 else "better"
