@@ -69,7 +69,8 @@ def _execute(
     require_folder(pending[0].output_dir)
     costs = {study.name_of(run): run_cost(run) for run in pending}
     failed = []
-    with StudyProgress(console, costs, len(study.runs) - len(pending), study.name_of) as view:
+    view = StudyProgress(console, costs, len(study.runs) - len(pending), study.name_of)
+    with view.bar:
         runtime = pending[0].runtime
         on_cpu = runtime.device == "cpu" or not torch.cuda.is_available()
         in_turn = not launched and jobs == runtime.devices == 1

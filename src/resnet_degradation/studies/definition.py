@@ -102,25 +102,10 @@ def _drawing(study: StudyConfig) -> Drawing:
 
 
 def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
-    study = config.study
-    if Path(study.name).name != study.name or study.name in ("", ".."):
-        raise ConfigError(f"study.name={study.name} is not valid: give the name of a folder")
-    _check_figures(study.figures)
-    for panel in study.panels:
-        if panel.errors not in ERRORS:
-            raise ConfigError(
-                f"study.panels: errors={panel.errors} is not valid: choose {', '.join(ERRORS)}"
-            )
-    if not study.figures or not study.panels:
-        raise ConfigError("study.figures and study.panels need at least one entry each")
-    for run in runs:
-        if not any(shows(panel, run) for panel in study.panels):
-            raise ConfigError(
-                f"study.panels show no {net_name(run)}: widen residual, min_depth or max_depth "
-                "of one, or leave that net out of study.nets"
-            )
-    if study.y_max is not None and not 0 < study.y_max <= 100:
-        raise ConfigError(f"study.y_max={study.y_max} is not valid: give an error in percent")
+    name = config.study.name
+    if Path(name).name != name or name in ("", ".."):
+        raise ConfigError(f"study.name={name} is not valid: give the name of a folder")
+    _check_drawing(config.study, runs)
     if config.jobs < 1:
         raise ConfigError(f"jobs={config.jobs} is not valid: give at least 1")
     if config.part is not None and not 1 <= config.part <= len(runs):
@@ -130,17 +115,32 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
         )
 
 
-def _check_figures(figures: list[str]) -> None:
-    for figure in figures:
+def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
+    if not study.figures or not study.panels:
+        raise ConfigError("study.figures and study.panels need at least one entry each")
+    for figure in study.figures:
         if is_custom(figure):
             check_custom_name(figure, "study.figures")
         elif figure not in FIGURES:
             raise ConfigError(
-                f"study.figures={figures} is not valid: choose {', '.join(FIGURES)}, or a custom "
-                "function, as in my_code:draw"
+                f"study.figures={study.figures} is not valid: choose {', '.join(FIGURES)}, or a "
+                "custom function, as in my_code:draw"
             )
-    if len(set(map(attribute_of, figures))) < len(figures):
-        raise ConfigError(f"study.figures={figures}: two of them have the same name")
+    if len(set(map(attribute_of, study.figures))) < len(study.figures):
+        raise ConfigError(f"study.figures={study.figures}: two of them have the same name")
+    for panel in study.panels:
+        if panel.errors not in ERRORS:
+            raise ConfigError(
+                f"study.panels: errors={panel.errors} is not valid: choose {', '.join(ERRORS)}"
+            )
+    for run in runs:
+        if not any(shows(panel, run) for panel in study.panels):
+            raise ConfigError(
+                f"study.panels show no {net_name(run)}: widen residual, min_depth or max_depth "
+                "of one, or leave that net out of study.nets"
+            )
+    if study.y_max is not None and not 0 < study.y_max <= 100:
+        raise ConfigError(f"study.y_max={study.y_max} is not valid: give an error in percent")
 
 
 def _digest(study: StudyConfig, runs: list[Config]) -> str:

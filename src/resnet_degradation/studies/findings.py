@@ -43,11 +43,11 @@ Kinds = dict[Kind, dict[int, Net]]  # by kind and depth
 
 
 def find_verdicts(results: list[Result]) -> list[str]:
-    """The verdicts on every kind of net, wherever two nets have seeds in common.
+    """The verdicts on pairs of nets that have seeds in common.
 
     First the deepest net against the shallowest of its kind, then the deepest residual net against
     the plain net of the same depth, then each kind against its twin (shortcut option A, basic
-    blocks), and last the nets that began with another's solution against those that did not.
+    blocks), and last the nets that extend a shallow one against those trained from scratch.
     """
     nets = by_net(results)
     kinds: Kinds = {}
@@ -141,7 +141,7 @@ def _num_blocks(depth: int) -> tuple[int, ...]:
 
 
 def extension_verdict(facts: dict[str, Any], seed: int) -> str:
-    """What a run's extension.json shows: a deep net can do what a shallow one does."""
+    """The text on a run's extension.json: that a deep net can do what a shallow one does."""
     deep, shallow = facts["deep"], facts["shallow"]
     held_out = ", ".join(
         f"{name} error {deep['held_out_errors'][name]:.2f} % and {error:.2f} %"
@@ -166,7 +166,7 @@ def response_verdict(results: list[Result]) -> str:
 
 
 def find_cautions(results: list[Result]) -> list[str]:
-    """The reasons why a verdict may not mean what it seems to."""
+    """Reasons why a verdict may be misleading."""
     nets = by_net(results)
     configs, net_names = [net.config for net in nets], [net.name for net in nets]
     cautions = [_extension_caution(net, nets) for net in nets if net.config.extends is not None]

@@ -21,17 +21,16 @@ from resnet_degradation.records.metrics import Row, read_whole_rows
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import read_final_errors, read_summary
 
-# Seconds between updates of the study's own bar.
+# Seconds between updates of the study's bar.
 TICK = 1.0
 
 
 @dataclass
 class Share:
-    """The fractions of a run that earlier calls and this call of the study have trained."""
+    """The fractions of a run that this call of the study trains in all, and has trained so far."""
 
-    before: float = 0.0
+    planned: float = 1.0
     done: float = 0.0
-    failed: bool = False
 
 
 class StudyProgress:
@@ -67,13 +66,6 @@ class StudyProgress:
         self._ticked = 0.0
         self.tick(force=True)
 
-    def __enter__(self) -> "StudyProgress":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_details: object) -> None:
-        self.bar.stop()
-
     def say(self, text: str) -> None:
         """Print a line, above the bars if there are any."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -92,22 +84,19 @@ class StudyProgress:
             self.bar.remove_task(self.running.pop(name).bar)
         share = self.shares[name]
         if failure is None:
-            share.done = 1 - share.before
+            share.done = share.planned
             self.num_finished += 1
             seconds = read_summary(run_folder(run))["seconds"]
             self.say(f"{name}: {read_final_errors(run_folder(run))} ({seconds:.0f} s)")
         else:
-            share.failed = True
+            share.planned = share.done
             self.say(f"{name} failed: {failure}")
         self.tick(force=True)
 
     def work(self) -> tuple[float, float]:
         """The costs that this call has spent, and those that it will have spent at the end."""
         done = sum(self.costs[name] * share.done for name, share in self.shares.items())
-        total = sum(
-            self.costs[name] * (share.done if share.failed else 1 - share.before)
-            for name, share in self.shares.items()
-        )
+        total = sum(self.costs[name] * share.planned for name, share in self.shares.items())
         return done, total
 
     def tick(self, force: bool = False) -> None:
@@ -160,7 +149,7 @@ class StudyRunProgress(NullProgress):
 
     def _resume(self, start: int, total: int) -> None:
         self._total = total
-        self.study.shares[self.name].before = start / total
+        self.study.shares[self.name].planned = 1 - start / total
         if start > 0:
             self.study.say(f"{self.name}: resumed after {start:,} iterations")
         self.study.bar.update(self.bar, total=total, measured="")
@@ -169,7 +158,7 @@ class StudyRunProgress(NullProgress):
     def advance(self, done: int) -> None:
         """Show that `done` iterations are done."""
         share = self.study.shares[self.name]
-        share.done = done / self._total - share.before
+        share.done = share.planned - (1 - done / self._total)
         self._left.update(done)
         count, left = f"{done}/{self._total}", self._left.describe(self._total)
         self.study.bar.update(self.bar, completed=done, count=count, left=left)
