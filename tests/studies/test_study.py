@@ -103,9 +103,9 @@ def test_a_study_that_is_given_a_name_keeps_it() -> None:
     [
         ("seeds=[]", "seeds"),
         ("seeds=[0,0]", "the same run twice: plain-8"),
-        ("study.name=../elsewhere", "no name for a folder"),
-        ("study.name=..", "no name for a folder"),
-        ("study.name=", "no name for a folder"),
+        ("study.name=../elsewhere", "give the name of a folder"),
+        ("study.name=..", "give the name of a folder"),
+        ("study.name=", "give the name of a folder"),
         ("study.figures=[pictures]", "choose curves, responses"),
         ("study.panels=[]", "at least one"),
         ("study.panels=[{errors: all}]", "choose both, training, held-out"),
