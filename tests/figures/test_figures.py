@@ -31,7 +31,8 @@ from resnet_degradation.figures.drawing import Drawing, read_drawing
 from resnet_degradation.figures.labels import spread_out
 from resnet_degradation.figures.responses import load_responses
 from resnet_degradation.figures.style import COLOURS, colours, save_figure
-from resnet_degradation.nets.build import build_net, initialize
+from resnet_degradation.nets.build import initialize
+from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.metrics import Row, read_metrics, write_metrics
@@ -427,7 +428,7 @@ def by_hand(net: nn.Module, images: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_layer_responses_are_what_a_hand_written_forward_gives(residual: bool) -> None:
-    net = build_net(14, residual, family="cifar", width=0.5)
+    net = ResNet(14, residual, family="cifar", width=0.5)
     initialize(net, 0)
     images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     net(images * 3)  # so that running statistics are not the initial ones
@@ -447,7 +448,7 @@ def test_layer_responses_are_what_a_hand_written_forward_gives(residual: bool) -
 
 
 def test_a_bottleneck_has_one_3x3_layer_a_block() -> None:
-    net = build_net(50, True, family="imagenet", shortcut="B", width=0.0625)
+    net = ResNet(50, True, family="imagenet", shortcut="B", width=0.0625)
     responses = layer_responses(net, [torch.rand(2, 3, 32, 32)])
     assert len(responses) == 16  # the first layer is 7x7
     assert all(response.name.endswith("conv2") for response in responses)

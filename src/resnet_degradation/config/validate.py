@@ -271,3 +271,11 @@ def _check_intervals(runtime: RuntimeConfig) -> None:
     for key in ("log_every", "eval_every", "checkpoint_every", "signals_every"):
         if (interval := getattr(runtime, key)) is not None:
             parse_duration(interval, f"runtime.{key}")
+
+
+def check_measuring_runtime(command: str, runtime: RuntimeConfig) -> None:
+    """Raise ConfigError for settings of `runtime` that have no effect on measuring a net."""
+    if runtime.devices not in (1, "auto"):
+        raise ConfigError(f"{command} runs in one process: omit runtime.devices")
+    if runtime.precision != "fp32":
+        raise ConfigError(f"{command} computes in fp32: omit runtime.precision")
