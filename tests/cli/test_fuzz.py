@@ -17,10 +17,10 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.data.sources.folder import scan_folder
 from resnet_degradation.data.views import read_image
+from resnet_degradation.records.csv_tables import format_row, parse_row
 from resnet_degradation.records.metrics import (
     COLUMNS,
-    format_row,
-    parse_row,
+    Row,
     read_metrics,
     read_whole_rows,
     write_metrics,
@@ -93,7 +93,7 @@ def test_rows_come_back_as_they_were_recorded(
     cells = [
         [str(i), *("" if n is None else f"{n:.6f}" for n in row)] for i, row in enumerate(numbers)
     ]
-    rows = [parse_row(dict(zip(COLUMNS, row, strict=True))) for row in cells]
+    rows = [parse_row(dict(zip(COLUMNS, row, strict=True)), Row) for row in cells]
     write_metrics(folder, rows)
     again = read_metrics(folder)
     assert [format_row(row) for row in again] == [format_row(row) for row in rows]

@@ -87,7 +87,7 @@ def test_code_in_a_checkpoint_is_not_executed(
     trap = {"iteration": 10, "belongs_to": {}, "parts": Malicious(victim), "rows": [], "begun": {}}
     pickle.dump(trap, buffer) if how == "pickle" else torch.save(trap, buffer)
     with_its_checksum(checkpoint_files(run_folder(config))[0], buffer.getvalue())
-    with pytest.warns(UserWarning, match="holds something else than tensors and numbers; going on"):
+    with pytest.warns(UserWarning, match="more than tensors and numbers; resuming"):
         train_run(config)
     assert not victim.exists()
     # The trap does work on those who load without care.

@@ -1,6 +1,6 @@
-"""The two families of nets in the paper, as tables: which depths exist and what they stack.
+"""The two families of nets in the paper: their depths, and how many blocks each depth has.
 
-This module knows no torch, so a configuration can be checked before anything heavy is loaded.
+This module does not import torch, so that a configuration is checked before torch is loaded.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Family = Literal["cifar", "imagenet"]
 BlockKind = Literal["basic", "bottleneck"]
 FAMILIES: tuple[Family, ...] = ("cifar", "imagenet")
 
-# Of the CIFAR family: what takes minutes to build is a slip of the finger.
+# A deeper net of the CIFAR family takes minutes to build: probably a typo.
 DEEPEST = 9998
 
 # Table 1: depth -> kind of block and number of blocks in conv2_x .. conv5_x.
@@ -27,7 +27,7 @@ IMAGENET_DEPTHS: dict[int, tuple[BlockKind, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a net of one family and depth stacks.
+    """The stages of a net.
 
     `channels` are the 3x3 filters of each stage; a bottleneck's output has four times as many.
     """
@@ -40,17 +40,10 @@ class Architecture:
 
 
 def fits(depth: int, family: Family) -> bool:
-    """Whether `family` has a net of this depth: 6n+2 for CIFAR (section 4.2), Table 1 else."""
+    """Whether `family` has a net of this depth: 6n+2 for CIFAR (section 4.2), else Table 1."""
     if family == "cifar":
         return 8 <= depth <= DEEPEST and (depth - 2) % 6 == 0
     return depth in IMAGENET_DEPTHS
-
-
-def valid_depths(family: Family) -> str:
-    """The depths of `family`, for an error message."""
-    if family == "cifar":
-        return f"6n+2, such as 20, 32, 44, 56, 110 or 1202 (at most {DEEPEST})"
-    return ", ".join(str(depth) for depth in IMAGENET_DEPTHS)
 
 
 def choose_family(depth: int, candidates: tuple[Family, ...]) -> Family:
@@ -61,9 +54,13 @@ def choose_family(depth: int, candidates: tuple[Family, ...]) -> Family:
     for family in candidates:
         if fits(depth, family):
             return family
-    choices = "; ".join(f"{family} family: {valid_depths(family)}" for family in candidates)
+    valid = {
+        "cifar": f"6n+2, such as 20, 32, 44, 56, 110 or 1202 (at most {DEEPEST})",
+        "imagenet": ", ".join(map(str, IMAGENET_DEPTHS)),
+    }
+    choices = "; ".join(f"{family} family: {valid[family]}" for family in candidates)
     hint = "" if len(candidates) == len(FAMILIES) else " (another family: family=cifar|imagenet)"
-    raise ConfigError(f"depth={depth} is the depth of no net here. Valid: {choices}{hint}")
+    raise ConfigError(f"there is no net with depth={depth}. Valid: {choices}{hint}")
 
 
 def architecture(depth: int, family: Family) -> Architecture:

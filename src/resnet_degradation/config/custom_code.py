@@ -1,4 +1,4 @@
-"""Code of the user's own, which a setting names as module:attribute."""
+"""Custom code, which a setting names as module:attribute."""
 
 import importlib
 import os
@@ -18,7 +18,7 @@ FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def is_custom(name: str) -> bool:
-    """Whether a setting names code of the user's own, rather than one of ours."""
+    """Whether a setting names custom code."""
     return ":" in name
 
 
@@ -34,10 +34,10 @@ def attribute_of(name: str) -> str:
 
 
 def load_custom(name: str, key: str) -> Any:
-    """What module:attribute names. Modules are looked for in the current folder too.
+    """Import module:attribute, also from the current folder.
 
-    Raises ConfigError if there is no such module or it has no such attribute; what goes wrong
-    inside the module keeps its traceback.
+    Raises ConfigError if there is no such module or attribute; errors inside the module keep
+    their traceback.
     """
     check_custom_name(name, key)
     module_name, _, attribute = name.partition(":")
@@ -47,7 +47,7 @@ def load_custom(name: str, key: str) -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and lacks something that it needs
+            raise  # the module exists, and something that it imports does not
         raise ConfigError(
             f"{key}={name}: there is no module {error.name}, neither installed nor in {here}"
         ) from error

@@ -24,12 +24,12 @@ def parse_duration(duration: Duration, key: str) -> tuple[float, bool]:
 
 
 def is_fraction(milestone: object) -> bool:
-    """Whether a milestone is a share of the run, and not a duration."""
+    """Whether a milestone is a fraction of the run, and not a duration."""
     return isinstance(milestone, float) and 0 < milestone < 1
 
 
 def normal_duration(duration: Duration, key: str) -> Duration:
-    """The one way to write this duration: 300 for "300" and 3e2, "2ep" for "2 epochs".
+    """The duration in its normal form: 300 for "300" and 3e2, "2ep" for "2 epochs".
 
     It has all digits of the number, and no exponent.
     """
@@ -38,6 +38,6 @@ def normal_duration(duration: Duration, key: str) -> Duration:
 
 
 def to_iterations(duration: Duration, images: int, batch_size: int, key: str) -> int:
-    """`duration` in iterations, at least one, where an epoch is `images` / `batch_size` of them."""
+    """`duration` in iterations, at least one; an epoch has `images` / `batch_size` iterations."""
     number, in_epochs = parse_duration(duration, key)
     return max(1, round(number * images / batch_size)) if in_epochs else int(number)

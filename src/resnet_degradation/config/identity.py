@@ -1,9 +1,4 @@
-"""The schema of the configuration, its cross-field rules, and the identity of a run.
-
-The YAML files in `conf/` are merged into these dataclasses by Hydra, so an unknown key or a
-wrong type fails while the command line is read. `resolve` then checks what no single field can
-tell and settles what was left open, before anything is built. Nothing here imports torch.
-"""
+"""The identity of a run, and the names and the run folder that follow from it."""
 
 import dataclasses
 import hashlib
@@ -17,36 +12,23 @@ from resnet_degradation.config.architectures import Family, architecture, defaul
 from resnet_degradation.config.custom_code import attribute_of
 from resnet_degradation.config.schema import USER_DATA, Config, RecipeConfig
 from resnet_degradation.system.encoding import as_text
-from resnet_degradation.system.errors import ConfigError
-
-
-def file_digest(file: Path) -> str:
-    """16 hexadecimal digits that name a file's content; raises ConfigError if there is none."""
-    content = hashlib.sha256()
-    try:
-        with file.open("rb") as stream:
-            while part := stream.read(1 << 20):
-                content.update(part)
-    except OSError as error:
-        raise ConfigError(f"weights={file} cannot be read ({error.strerror})") from error
-    return content.hexdigest()[:16]
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Every setting that a run's results are to depend on (RuntimeConfig says what else does).
+    """Every setting that is meant to change a run's results (RuntimeConfig names the others).
 
-    Devices, workers and intervals of logging do not belong to it. A setting at the schema's
-    default is left out, so that a later version can add one without renaming earlier runs.
+    A setting at the schema's default is left out, so that a later version can add one without
+    renaming earlier runs.
     """
     kept = dataclasses.asdict(config)
     runtime, _ = kept.pop("runtime"), kept.pop("output_dir")
     kept["runtime"] = {"precision": runtime["precision"]}
-    # on_error: a run that there would be no other way is told by its images, which it checks.
+    # on_error: checkpoints identify the images, so a run never resumes with others skipped.
     for key in ("families", "download", "on_error"):
         kept["data"].pop(key)
     if config.data.name not in USER_DATA and config.data.loader is None:
-        kept["data"].pop("root")  # the same checksummed images, wherever they are
-    kept.pop("weights")  # their digest tells which they are, wherever they are
+        kept["data"].pop("root")  # the images are checksummed, so their folder does not matter
+    kept.pop("weights")  # weights_digest identifies them
     if architecture(config.depth, cast(Family, config.family)).block == "basic":
         kept.pop("bottleneck_stride")
     for key in _without_effect(config.recipe):
@@ -55,7 +37,7 @@ def identity(config: Config) -> dict[str, Any]:
 
 
 def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
-    """The keys of the recipe that its other keys put out of use."""
+    """The keys of the recipe that do nothing because of its other settings."""
     if recipe.schedule == "plateau":
         yield "milestones"
     else:
@@ -68,6 +50,14 @@ def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
         yield "mirror"
 
 
+def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _changed(value, defaults[key]) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if isinstance(value, dict) or value != defaults[key]
+    }
+
+
 def identity_settings(config: Config) -> dict[str, Any]:
     """The settings in the identity by their dotted keys."""
     return dotted(identity(config))
@@ -77,25 +67,14 @@ def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= dotted(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
+        flat |= (
+            dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
     return flat
 
 
-def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    changed: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            changed[key] = _changed(value, defaults[key])
-        elif value != defaults[key]:
-            changed[key] = value
-    return changed
-
-
 def literal(value: Any) -> Any:
-    """A text, or nested ones, as OmegaConf has to be given them to find no interpolation there."""
+    """A text, or nested ones, escaped so that OmegaConf finds no interpolation in it."""
     if isinstance(value, dict):
         return {key: literal(each) for key, each in value.items()}
     if isinstance(value, str):
@@ -104,21 +83,19 @@ def literal(value: Any) -> Any:
 
 
 def digest(config: Config) -> str:
-    """Eight hexadecimal digits that name the identity of a settled configuration."""
+    """Eight hexadecimal digits that identify a resolved configuration."""
     return short_hash(json.dumps(identity(config), sort_keys=True))
 
 
 def short_hash(text: str) -> str:
-    """Eight hexadecimal digits that name a text."""
+    """Eight hexadecimal digits that identify a text."""
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
 def net_name(config: Config) -> str:
     """The net as the paper writes it: plain-34, ResNet-56, ResNet-34-B."""
-    if not config.residual:
-        name = f"plain-{config.depth}"
-    else:
-        name = f"ResNet-{config.depth}"
+    name = f"{'ResNet' if config.residual else 'plain'}-{config.depth}"
+    if config.residual:
         if config.shortcut != default_shortcut(config.depth, cast(Family, config.family)):
             name += f"-{config.shortcut}"
         if config.shortcut_padding == "around":
@@ -131,23 +108,24 @@ def net_name(config: Config) -> str:
 
 
 def shallow_config(config: Config) -> Config:
-    """The run whose solution a run with `extends` begins with."""
+    """The run whose solution a run with `extends` starts from."""
     assert config.extends is not None
     return dataclasses.replace(config, depth=config.extends, extends=None)
 
 
 def run_name(config: Config) -> str:
-    """The net and the seed, for people."""
+    """The net and the seed."""
     return f"{net_name(config)} seed {config.seed}"
 
 
 def data_name(config: Config) -> str:
-    """The data for people: the data set, or the folder where the images are the user's own."""
-    own = config.data.name in USER_DATA and config.data.root is not None
-    return (as_text(Path(str(config.data.root)).name) if own else "") or config.data.name
+    """The name of the data set, or of the folder where the images are the user's."""
+    if config.data.name in USER_DATA and config.data.root is not None:
+        return as_text(Path(config.data.root).name) or config.data.name
+    return config.data.name
 
 
 def run_folder(config: Config) -> Path:
-    """Where a settled configuration's run lives: the same command, the same folder."""
+    """The run folder of a resolved configuration: the same settings, the same folder."""
     name = f"{net_name(config)}-seed{config.seed}-{digest(config)}"
     return Path(config.output_dir) / data_name(config) / name

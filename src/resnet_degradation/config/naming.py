@@ -1,7 +1,7 @@
-"""Which runs are seeds of one net, and names that tell nets apart.
+"""Groups runs that are seeds of one net, and gives nets names that differ.
 
-A display name such as ResNet-34-B does not identify a net: two custom blocks can have the same
-class name, and two runs of one name other recipes. The identity of a run does.
+The name of a net, such as ResNet-34-B, does not identify it: two custom blocks can have the same
+class name, and two runs with the same name can have other recipes. The identity of a run does.
 """
 
 import json
@@ -16,12 +16,12 @@ Item = TypeVar("Item")
 
 
 def net_key(config: Config) -> str:
-    """What identifies a net and its training: equal for runs that differ in the seed alone."""
+    """Identifies a net and its training: equal for runs that differ in the seed alone."""
     return key_without(config, {"seed"})
 
 
 def key_without(config: Config, keys: Collection[str]) -> str:
-    """What identifies a run, apart from the settings with these dotted keys."""
+    """Identifies a run by its settings except those with these dotted keys."""
     settings = identity_settings(config)
     return json.dumps({key: settings[key] for key in settings if key not in keys}, sort_keys=True)
 
@@ -52,21 +52,18 @@ def distinct_names(
     names: Sequence[str] | None = None,
     alike: Collection[str] = ("seed",),
 ) -> list[str]:
-    """A name for each configuration; where several have the same, with the settings that differ.
+    """A name for each configuration; equal names are completed by the settings that differ.
 
-    names: those of the nets by default. alike: settings that tell nothing apart.
+    names: those of the nets by default. alike: settings that do not distinguish.
     """
-    names = names or [net_name(config) for config in configs]
-    rivals: dict[str, list[Config]] = {}
-    for name, config in zip(names, configs, strict=True):
-        rivals.setdefault(name, []).append(config)
-    differing = {
-        name: [key for key in differing_settings(members) if key not in alike]
-        for name, members in rivals.items()
+    named = list(zip(names or [net_name(config) for config in configs], configs, strict=True))
+    keys = {
+        name: differing_settings([config for other, config in named if other == name])
+        for name in {name for name, _ in named}
     }
     return [
-        _with_settings(name, config, differing[name])
-        for name, config in zip(names, configs, strict=True)
+        _with_settings(name, config, [key for key in keys[name] if key not in alike])
+        for name, config in named
     ]
 
 
@@ -76,15 +73,15 @@ def _with_settings(name: str, config: Config, keys: list[str]) -> str:
     return f"{name} ({listed})" if listed else name
 
 
+def distinct_run_names(configs: Sequence[Config]) -> list[str]:
+    """A name for each run: its net's among the nets of these runs, and the seed."""
+    names = distinct_names(configs)
+    return [f"{name} seed {config.seed}" for name, config in zip(names, configs, strict=True)]
+
+
 def values_of(what: str, values: Sequence[Any], names: Sequence[str]) -> str:
     """Which value each name has, as "recipe.warmup is never for plain-20 and always for ..."."""
     groups: dict[str, dict[str, None]] = {}
     for value, name in zip(values, names, strict=True):
         groups.setdefault(str(value), {})[name] = None
     return f"{what} is " + " and ".join(f"{v} for {', '.join(of)}" for v, of in groups.items())
-
-
-def distinct_run_names(configs: Sequence[Config]) -> list[str]:
-    """A name for each run: its net's among the nets of these runs, and the seed."""
-    names = distinct_names(configs)
-    return [f"{name} seed {config.seed}" for name, config in zip(names, configs, strict=True)]

@@ -1,29 +1,18 @@
-"""The schema of the configuration, its cross-field rules, and the identity of a run.
+"""Resolves a configuration: checks it and fills in what was left open, before torch is loaded."""
 
-The YAML files in `conf/` are merged into these dataclasses by Hydra, so an unknown key or a
-wrong type fails while the command line is read. `resolve` then checks what no single field can
-tell and settles what was left open, before anything is built. Nothing here imports torch.
-"""
-
-import dataclasses
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from resnet_degradation.config.architectures import Family, choose_family, default_shortcut
 from resnet_degradation.config.durations import is_fraction, normal_duration
-from resnet_degradation.config.identity import file_digest
 from resnet_degradation.config.schema import Config, DataConfig
-from resnet_degradation.config.validate import (
-    _candidate_families,
-    _check_choices,
-    _check_custom_code,
-    _check_extends,
-    _check_ranges,
-)
+from resnet_degradation.config.validate import check_custom_code, check_extends, check_values
 from resnet_degradation.system.errors import ConfigError
 
-# Depths from which section 4.2 begins with the smaller rate.
+# Section 4.2 trains nets of this depth first with a smaller learning rate.
 WARMUP_FROM_DEPTH = 110
 
 # Section 3.4 samples the shorter side in [256, 480] for crops of 224.
@@ -31,56 +20,48 @@ SCALE_OF_CROP = (256 / 224, 480 / 224)
 
 
 def resolve(config: Config) -> Config:
-    """Check every rule between fields and fill in what was left open.
+    """Check every rule between settings and fill in what was left open.
 
-    Raises ConfigError, naming the key and what is valid, for whatever cannot be run.
+    Raises ConfigError, naming the key and what is valid, for a configuration that cannot be run.
     """
-    config = dataclasses.replace(
+    data, recipe = config.data, config.recipe
+    config = replace(
         config,
         family=config.family or None,
         shortcut=config.shortcut or None,
         shortcut_padding=config.shortcut_padding or "behind",
         block=config.block or None,
-        data=dataclasses.replace(
-            config.data, root=config.data.root or None, loader=config.data.loader or None
-        ),
+        data=replace(data, root=data.root or None, loader=data.loader or None),
     )
-    _check_choices(config)
-    _check_ranges(config)
+    check_values(config)
+    candidates = data.families if config.family is None else [config.family]
+    family = choose_family(config.depth, cast(tuple[Family, ...], tuple(candidates)))
+    check_extends(config, family)
+    check_custom_code(config, family)
     weights, weights_digest = _weights(config)
-    _check_extends(config)
-    _check_custom_code(config)
-    family = choose_family(config.depth, _candidate_families(config))
-    shortcut = config.shortcut or default_shortcut(config.depth, family)
-    return dataclasses.replace(
+    shortcut = (config.shortcut or default_shortcut(config.depth, family)) * config.residual or None
+    warmup = default_warmup(config.depth, family) if recipe.warmup == "auto" else recipe.warmup
+    return replace(
         config,
         family=family,
-        shortcut=shortcut if config.residual else None,
-        # Only option A has zeros to put somewhere.
-        shortcut_padding=(
-            config.shortcut_padding if config.residual and shortcut == "A" else "behind"
-        ),
+        shortcut=shortcut,
+        shortcut_padding=config.shortcut_padding if shortcut == "A" else "behind",
         weights=weights,
         weights_digest=weights_digest,
-        data=dataclasses.replace(config.data, root=_data_root(config.data)),
-        recipe=dataclasses.replace(
-            config.recipe,
-            iterations=normal_duration(config.recipe.iterations, "recipe.iterations"),
-            plateau_every=normal_duration(config.recipe.plateau_every, "recipe.plateau_every"),
-            milestones=[_normal_milestone(m) for m in config.recipe.milestones],
-            warmup=_warmup(config, family),
+        data=replace(config.data, root=_data_root(config.data)),
+        recipe=replace(
+            recipe,
+            iterations=normal_duration(recipe.iterations, "recipe.iterations"),
+            plateau_every=normal_duration(recipe.plateau_every, "recipe.plateau_every"),
+            milestones=[_normal_milestone(milestone) for milestone in recipe.milestones],
+            warmup=warmup,
             scale=_scale(config),
         ),
     )
 
 
-def _warmup(config: Config, family: Family) -> str:
-    given = config.recipe.warmup
-    return default_warmup(config.depth, family) if given == "auto" else given
-
-
 def default_warmup(depth: int, family: Family) -> str:
-    """What warmup=auto comes to: section 4.2 begins with the smaller rate from some depth on."""
+    """The meaning of warmup=auto (section 4.2)."""
     return "always" if family == "cifar" and depth >= WARMUP_FROM_DEPTH else "never"
 
 
@@ -91,16 +72,12 @@ def _normal_milestone(milestone: Any) -> Any:
 def _scale(config: Config) -> list[int] | None:
     if config.recipe.augmentation != "scale-jitter":
         return None
-    if config.recipe.scale is not None:
-        return config.recipe.scale
-    return [round(config.data.image_size * ratio) for ratio in SCALE_OF_CROP]
+    default = [round(config.data.image_size * ratio) for ratio in SCALE_OF_CROP]
+    return default if config.recipe.scale is None else config.recipe.scale
 
 
 def _data_root(data: DataConfig) -> str | None:
-    """Where the images are: `data.root`, or by default RESNET_DATA, or else ./data.
-
-    A loader of the user's own is told what was given, and nothing by default.
-    """
+    """The folder of the images: `data.root`, or else RESNET_DATA, or else ./data."""
     if data.name == "digits":
         return None
     if data.root is not None:
@@ -122,13 +99,16 @@ def expand_home(path: str) -> str:
 
 
 def _weights(config: Config) -> tuple[str | None, str | None]:
-    """The file of a net's initial weights as an absolute path, and the digest of its content."""
+    """The absolute path of the file of initial weights, and 16 digits of its checksum."""
     if not config.weights:
         if config.weights_digest:
             raise ConfigError("weights_digest is the digest of a file: name that with weights=")
         return None, None
     path = _normal_path(config.weights)
-    digest = file_digest(Path(path))
+    try:
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ConfigError(f"weights={path} cannot be read ({error.strerror})") from error
     if config.weights_digest not in (None, digest):
         raise ConfigError(
             f"weights={path} is another file than expected: its digest is {digest}, not "

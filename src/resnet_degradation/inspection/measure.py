@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict
 
 import torch
 
@@ -24,7 +23,12 @@ from resnet_degradation.probes.residual_norms import block_sizes
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.csv_tables import write_table
 from resnet_degradation.records.inspection import FOLDER, BlockSizes, LayerStatsRow, LesionRow
-from resnet_degradation.records.layers import LayerStatsLog, Response, read_layer_stats
+from resnet_degradation.records.layers import (
+    LayerStatsLog,
+    Response,
+    layer_stats_rows,
+    read_layer_stats,
+)
 from resnet_degradation.system.errors import ConfigError, RecordError
 from resnet_degradation.training.load_run import Trained
 
@@ -51,11 +55,7 @@ def measure(trained: Trained, options: InspectionConfig, report: ReportProgress)
     if "responses" in what:
         write_table(folder / "responses.csv", layer_responses(net, images), Response)
     if "signals" in what:
-        rows = [
-            LayerStatsRow(iteration, **asdict(layer))
-            for iteration, layers in sorted(_signals(trained).items())
-            for layer in layers
-        ]
+        rows = layer_stats_rows(dict(sorted(_signals(trained).items())))
         write_table(folder / "signals.csv", rows, LayerStatsRow)
     if "residuals" in what:
         write_table(folder / "residuals.csv", block_sizes(net, images), BlockSizes)

@@ -1,4 +1,4 @@
-"""Checkpoints: written so that the newest complete one always survives, two generations kept."""
+"""Checkpoints: the newest complete one always survives, and two generations are kept."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,32 +12,36 @@ from resnet_degradation.system.errors import CheckpointError
 
 KEPT = 2
 
-# Fields that files name as version 0.1.0 did.
-IN_FILE = {"fingerprint": "belongs_to", "environment": "begun"}
-
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after `iteration` updates, and before anything that is then due is measured of it."""
+    """A run after `iteration` iterations, before anything that is then due is measured."""
 
     iteration: int
-    fingerprint: dict[str, Any]  # what tells its run from others, by name
-    parts: dict[str, Any]  # the state of each part of the run, by name
+    fingerprint: dict[str, Any]  # what identifies its run
+    parts: dict[str, Any]  # the state of each part of the run
     rows: list[list[str]]  # the record so far, as cells
-    environment: dict[str, Any]  # where it was begun: what may change the rounding of results
+    environment: dict[str, Any]  # hardware and versions, which may change the rounding of results
+
+
+# The names of the fields in a file, which are those of version 0.1.0.
+NAMES_IN_FILE = {name: name for name in ("iteration", "parts", "rows")} | {
+    "fingerprint": "belongs_to",
+    "environment": "begun",
+}
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint of the run in `folder`, and drop all but it and the one before.
+    """Write a checkpoint of the run in `folder`, and delete all but it and the one before.
 
-    Returns its file. Raises OSError, and leaves the others as they are, if it cannot be written.
+    Returns its file. Raises OSError, and keeps the others, if it cannot be written.
     """
     directory = folder / "checkpoints"
-    directory.mkdir(exist_ok=True)  # but not the run's own folder, if that was taken away
+    directory.mkdir(exist_ok=True)  # but not the run's own folder, if that was deleted
     stem = f"iteration-{checkpoint.iteration:09d}"
-    values = {IN_FILE.get(name, name): value for name, value in vars(checkpoint).items()}
+    values = {NAMES_IN_FILE[name]: value for name, value in vars(checkpoint).items()}
     file = save_checksummed(directory, stem, values)
-    # Others of this iteration or a later one were passed over as damaged.
+    # Others of this or a later iteration are damaged: this run did not resume from them.
     others = [old for old in checkpoint_files(folder) if old != file]
     before = [old for old in others if checkpoint_iteration(old) < checkpoint.iteration]
     for old in set(others) - set(before[: KEPT - 1]):
@@ -46,17 +50,16 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None if there is none at all.
+    """The newest undamaged checkpoint, or None if there is none at all.
 
-    A damaged one is passed over with a warning. Raises CheckpointError if all are damaged, or one
-    is of another version.
+    Warns of damaged ones. Raises CheckpointError if all are damaged, or one is of another version.
     """
     files = checkpoint_files(folder)
     for number, file in enumerate(files):
         try:
             return _read(file)
         except DamagedError as error:
-            then = "going on from the one before" if number + 1 < len(files) else "none is left"
+            then = "resuming from the one before" if number + 1 < len(files) else "none is left"
             warnings.warn(f"damaged checkpoint {file}: {error}; {then}", stacklevel=2)
     if files:
         raise CheckpointError(
@@ -66,28 +69,18 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def _read(file: Path) -> Checkpoint:
-    loaded = load_checksummed(file)
-    kinds = {
-        "iteration": int,
-        "fingerprint": dict,
-        "parts": dict,
-        "rows": list,
-        "environment": dict,
-    }
-    if not isinstance(loaded, dict) or "iteration" not in loaded:
+    values = load_checksummed(file)
+    if not isinstance(values, dict) or "iteration" not in values:
         raise DamagedError("it is no checkpoint")
-    if loaded.keys() != {IN_FILE.get(name, name) for name in kinds}:
+    if values.keys() != set(NAMES_IN_FILE.values()):
         raise other_version(file.parents[1])
-    checkpoint = Checkpoint(**{name: loaded[IN_FILE.get(name, name)] for name in kinds})
-    if not all(isinstance(getattr(checkpoint, n), kind) for n, kind in kinds.items()):
-        raise DamagedError("it is no checkpoint")
-    if checkpoint.iteration != checkpoint_iteration(file):
-        raise DamagedError(f"it is of iteration {checkpoint.iteration}")
-    return checkpoint
+    if values["iteration"] != checkpoint_iteration(file):
+        raise DamagedError(f"it is of iteration {values['iteration']}")
+    return Checkpoint(**{name: values[in_file] for name, in_file in NAMES_IN_FILE.items()})
 
 
 def other_version(folder: Path) -> CheckpointError:
-    """The error of checkpoints in a run folder that hold other things than this version's."""
+    """The error of checkpoints in a run folder that another version wrote."""
     return CheckpointError(
         f"the checkpoints in {folder} were written by another version of resnet-degradation than "
         f"this one, {__version__}: use the version that made the run{made_by(folder)}, or move "
@@ -98,9 +91,9 @@ def other_version(folder: Path) -> CheckpointError:
 def first_difference(
     there: dict[str, Any], here: dict[str, Any], default: str = "its default"
 ) -> str | None:
-    """In what one run first differs from another, in words, or None if it does not.
+    """The first key by which two runs differ, with both values; None if they are equal.
 
-    default: what is said of something that only one of them knows.
+    default: the word for a value that only one of them has.
     """
     for key in here | there:
         one, other = there.get(key, default), here.get(key, default)

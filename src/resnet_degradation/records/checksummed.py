@@ -1,6 +1,6 @@
-"""Tensors in files that carry the checksum of their content in their name, as torch.hub's do.
+"""Tensors in files whose names end with the checksum of their content, as torch.hub's do.
 
-So a file cannot be complete without its checksum, and one bit that differs is noticed.
+A file is never complete without its checksum, and a single changed bit is noticed.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from resnet_degradation.system.atomic_files import atomic_write
 
 
 class DamagedError(Exception):
-    """A file whose content is not what its name says, or is nothing that may be loaded."""
+    """A file whose content does not match its name, or may not be loaded."""
 
 
 def save_checksummed(folder: Path, stem: str, value: Any) -> Path:
-    """Write what torch.save makes of `value` to <folder>/<stem>-<checksum>.pt, whole or not at all.
+    """Save `value` with torch.save, atomically, as <folder>/<stem>-<checksum>.pt.
 
     Returns the file. Raises OSError.
     """
@@ -32,7 +32,7 @@ def save_checksummed(folder: Path, stem: str, value: Any) -> Path:
 
 
 def load_checksummed(file: Path) -> Any:
-    """The value in a file that `save_checksummed` wrote, on the CPU; code in it is never executed.
+    """The value that `save_checksummed` saved, on the CPU; code in a file is never executed.
 
     Raises DamagedError for any other file, PermissionError for one that may not be read.
     """
@@ -49,9 +49,8 @@ def load_checksummed(file: Path) -> Any:
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DamagedError("it holds something else than tensors and numbers") from error
+        raise DamagedError("it contains more than tensors and numbers") from error
 
 
 def _checksum(content: bytes | memoryview) -> str:
-    """The first 64 bits of the SHA-256, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Dataclasses as rows of CSV files: a column for each field, of type int, float, str or bool."""
+"""Dataclasses as rows of CSV files, with a column for each field."""
 
 import csv
 from collections.abc import Sequence
@@ -10,36 +10,55 @@ from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import UserError
 
 Kind = TypeVar("Kind")
-PARSERS = {"int": int, "float": float, "str": str, "bool": lambda text: text == "True"}
+PARSERS: dict[Any, Any] = {
+    int: int,
+    float: float,
+    str: str,
+    bool: lambda text: text == "True",
+    float | None: lambda text: float(text) if text else None,
+}
+
+
+def column_names(kind: type[Any]) -> list[str]:
+    """The header of a table."""
+    return [column.name for column in fields(kind)]
+
+
+def format_row(row: Any) -> list[str]:
+    """The cells of a row: floats have six digits, or the field's "format"; None is empty."""
+    cells = []
+    for column in fields(row):
+        value = getattr(row, column.name)
+        digits = column.metadata.get("format", ".6g" if isinstance(value, float) else "")
+        cells.append("" if value is None else format(value, digits))
+    return cells
+
+
+def parse_row(cells: dict[str, str], kind: type[Kind]) -> Kind:
+    """The row with these cells by column; raises ValueError or KeyError if they are not one."""
+    if None in cells or None in cells.values():
+        raise ValueError("the numbers of cells and columns differ")
+    columns: Any = fields(kind)  # type: ignore[arg-type]
+    return kind(**{column.name: PARSERS[column.type](cells[column.name]) for column in columns})
 
 
 def write_table(file: Path, rows: Sequence[Kind], kind: type[Kind]) -> None:
-    """Write the whole of a table, at once or not at all; floats with six digits."""
-    names = [column.name for column in fields(kind)]  # type: ignore[arg-type]
+    """Write a whole table atomically."""
     with atomic_write(file) as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(names)
-        for row in rows:
-            values = (getattr(row, name) for name in names)
-            writer.writerow([f"{v:.6g}" if isinstance(v, float) else v for v in values])
+        writer.writerow(column_names(kind))
+        writer.writerows(map(format_row, rows))
 
 
 def read_table(file: Path, kind: type[Kind], remedy: str) -> list[Kind]:
     """The rows of a table.
 
-    Raises UserError if there is none, or it is damaged, with what to do then: `remedy`.
+    Raises UserError with the remedy if the file is missing or damaged.
     """
-    types: dict[str, Any] = {
-        column.name: PARSERS[getattr(column.type, "__name__", str(column.type))]
-        for column in fields(kind)  # type: ignore[arg-type]
-    }
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            return [
-                kind(**{name: parse(row[name]) for name, parse in types.items()})
-                for row in csv.DictReader(stream)
-            ]
+            return [parse_row(cells, kind) for cells in csv.DictReader(stream)]
     except OSError as error:
         raise UserError(f"{file} is not there: {remedy}") from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except (KeyError, ValueError, csv.Error) as error:
         raise UserError(f"{file} is damaged ({error}): {remedy}") from error

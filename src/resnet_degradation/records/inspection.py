@@ -1,10 +1,10 @@
-"""What is measured of a net, as CSV files: one a kind of measurement, in a run's inspection/."""
+"""The tables of measurements in a run's inspection/ folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from resnet_degradation.records import csv_tables as tables
+from resnet_degradation.records import csv_tables
 
 FOLDER = "inspection"
 Kind = TypeVar("Kind")
@@ -12,7 +12,7 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class LayerStatsRow:
-    """What passes through one layer after `iteration` updates; see signals.py."""
+    """What passes through one layer after `iteration` iterations; see `LayerStats`."""
 
     iteration: int
     layer: int
@@ -24,15 +24,15 @@ class LayerStatsRow:
 
 @dataclass(frozen=True)
 class BlockSizes:
-    """Euclidean norms of what a block adds up, averaged over images; see residuals.py.
+    """Euclidean norms of what a block adds up, averaged over images.
 
-    `ratio` is the mean over images of the one norm divided by the other.
+    `ratio` is the mean over images of the branch's norm divided by the shortcut's.
     """
 
     block: int  # counted from 1
     name: str
-    branch: float  # of F(x)
-    shortcut: float  # of x, or of what stands for it
+    branch: float  # F(x)
+    shortcut: float  # x, or its projection
     ratio: float
     is_identity: bool  # whether the shortcut is x itself
 
@@ -53,5 +53,5 @@ class LesionRow:
 
 
 def read_table(file: Path, kind: type[Kind]) -> list[Kind]:
-    """The rows of a table in inspection/; raises UserError if there is none, or it is damaged."""
-    return tables.read_table(file, kind, "inspect the run again")
+    """The rows of a table in inspection/; raises UserError if it is missing or damaged."""
+    return csv_tables.read_table(file, kind, "inspect the run again")

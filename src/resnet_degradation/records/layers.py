@@ -1,20 +1,13 @@
-"""Runs as files: what a run folder holds, and how to read it. Nothing here needs a trainer.
-
-A run folder holds `config.yaml`, `classes.json`, `metrics.csv` (the record), TensorBoard's events
-(a view of the record), `checkpoints/`, `skipped.csv` if unreadable images were left out,
-`signals.csv` if signals were recorded, `extension.json` if it began as a shallower net, and, once
-the run is finished, `responses.csv` and `summary.json`. What is measured of it later is in
-`evaluations/` and `inspection/`.
-"""
+"""Statistics of a net's layers: signals.csv while it trains, responses.csv of a finished run."""
 
 import csv
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from resnet_degradation.records.csv_tables import read_table, write_table
+from resnet_degradation.records.csv_tables import parse_row, read_table, write_table
+from resnet_degradation.records.inspection import LayerStatsRow
 from resnet_degradation.records.metrics import RESTORE
-from resnet_degradation.system.atomic_files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -31,9 +24,9 @@ class Response:
 
 @dataclass(frozen=True)
 class LayerStats:
-    """What passes through a layer with weights, forward and backward (see inspect/signals.py).
+    """What passes through a layer with weights, forward and backward.
 
-    `layer` counts the layers on the main path from 1; `name` is the layer's.
+    `layer` counts the layers on the main path from 1.
     """
 
     layer: int
@@ -43,60 +36,40 @@ class LayerStats:
     weight_norm: float
 
 
-LAYER_STATS_COLUMNS = ["iteration", *(column.name for column in fields(LayerStats))]
 LayerStatsLog = dict[int, list[LayerStats]]  # by the iteration after which they were measured
 
 
-def format_layer_stats(iteration: int, signals: Iterable[LayerStats]) -> list[list[str]]:
-    """The rows of signals.csv for one iteration."""
+def layer_stats_rows(log: LayerStatsLog) -> list[LayerStatsRow]:
+    """The rows of signals.csv."""
     return [
-        [
-            str(iteration),
-            str(signal.layer),
-            signal.name,
-            *(f"{v:.6g}" for v in (signal.signal_std, signal.gradient_norm, signal.weight_norm)),
-        ]
-        for signal in signals
+        LayerStatsRow(iteration, **asdict(layer)) for iteration in log for layer in log[iteration]
     ]
 
 
-def write_layer_stats(folder: Path, signals: LayerStatsLog) -> None:
-    """Replace a run's signals.csv, at once or not at all."""
-    with atomic_write(folder / "signals.csv") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(LAYER_STATS_COLUMNS)
-        for iteration, of_layers in signals.items():
-            writer.writerows(format_layer_stats(iteration, of_layers))
+def write_layer_stats(folder: Path, log: LayerStatsLog) -> None:
+    """Write a run's signals.csv."""
+    write_table(folder / "signals.csv", layer_stats_rows(log), LayerStatsRow)
 
 
 def read_layer_stats(folder: Path) -> LayerStatsLog:
-    """What signals.csv holds, up to the first row that is cut off; nothing if there is none."""
-    signals: LayerStatsLog = {}
-    file = folder / "signals.csv"
-    if not file.is_file():
-        return signals
-    with file.open(newline="", encoding="utf-8", errors="replace") as stream:
-        for row in csv.DictReader(stream):
-            try:
-                signal = LayerStats(
-                    int(row["layer"]),
-                    row["name"],
-                    float(row["signal_std"]),
-                    float(row["gradient_norm"]),
-                    float(row["weight_norm"]),
-                )
-                signals.setdefault(int(row["iteration"]), []).append(signal)
-            except (KeyError, TypeError, ValueError):
-                break
-    return signals
+    """What signals.csv holds, up to the first row that is cut off; empty without that file."""
+    log: LayerStatsLog = {}
+    with (
+        suppress(FileNotFoundError, KeyError, ValueError),
+        (folder / "signals.csv").open(newline="", encoding="utf-8", errors="replace") as stream,
+    ):
+        for cells in csv.DictReader(stream):
+            stats = vars(parse_row(cells, LayerStatsRow)).copy()
+            log.setdefault(stats.pop("iteration"), []).append(LayerStats(**stats))
+    return log
 
 
 def write_responses(folder: Path, responses: list[Response]) -> None:
-    """Write the whole of a run's responses.csv."""
+    """Write a run's responses.csv."""
     write_table(folder / "responses.csv", responses, Response)
 
 
 def read_responses(folder: Path) -> list[Response]:
-    """The layer responses of a finished run; raises UserError if they are not there."""
+    """The layer responses of a finished run; raises UserError if they are missing."""
     remedy = f"it is written when a run is finished. If this one is, {RESTORE}"
     return read_table(folder / "responses.csv", Response, remedy)

@@ -1,4 +1,4 @@
-"""One process at a time on a run."""
+"""Locks that keep two processes from training the same run at once."""
 
 import errno
 import os
@@ -22,21 +22,21 @@ else:
     import fcntl
 
 
-# What a killed process started holds its lock until it notices, within some seconds.
+# A child of a killed process keeps its lock until it notices, within some seconds.
 GRACE = 20.0
 
-# How file systems say that they have no locks, as some network file systems do.
+# The errors of file systems without locks, as some network file systems are.
 NO_LOCKS = {errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextmanager
 def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]:
-    """Hold the run in `folder` against other processes; the system releases it when this one ends.
+    """Lock the run in `folder`; the operating system releases the lock when this process ends.
 
-    What a dead process held is taken over. where: runtime.lock; if off, nothing is held.
+    where: runtime.lock; "off" locks nothing.
 
-    Raises UserError, naming host and process of the owner, if another process has the run;
-    ConfigError where there can be no lock.
+    Raises UserError, naming the host and process of the owner, if another process has the lock;
+    ConfigError where locks are impossible.
     """
     if where == "off":
         warnings.warn(
@@ -46,14 +46,14 @@ def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]
         )
         yield
         return
-    lock, holder = _files(folder, output_dir, where)
+    lock, owner = _files(folder, output_dir, where)
     with ExitStack() as held:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
             stream = held.enter_context(lock.open("ab"))
-            _acquire(stream, folder, holder)
+            _acquire(stream, folder, owner)
             held.callback(_release, stream)
-            with atomic_write(holder) as text:
+            with atomic_write(owner) as text:
                 text.write(f"{os.getpid()} {socket.gethostname()}")
         except OSError as error:
             raise ConfigError(_cannot_lock(lock.parent, output_dir, where, error)) from error
@@ -61,16 +61,16 @@ def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]
 
 
 def lock_owner(folder: Path, output_dir: str, where: str = "on") -> int | None:
-    """The process on this machine that holds the run in `folder`, or None if none is known to."""
-    lock, holder = _files(folder, output_dir, where)
-    if where == "off" or not holder.is_file():
+    """The process on this machine that has locked the run in `folder`, or None."""
+    lock, owner = _files(folder, output_dir, where)
+    if where == "off" or not owner.is_file():
         return None
     with lock.open("ab") as stream:
-        if _lock(stream):
+        if _try_lock(stream):
             _release(stream)
             return None
-    number, host = _read(holder)
-    return int(number) if host == socket.gethostname() and not _is_dead(number, host) else None
+    process, host = _read_owner(owner)
+    return int(process) if host == socket.gethostname() and not _is_dead(process, host) else None
 
 
 def signal_runs(runs: list[Config], number: int) -> None:
@@ -82,18 +82,17 @@ def signal_runs(runs: list[Config], number: int) -> None:
 
 
 def _files(folder: Path, output_dir: str, where: str) -> tuple[Path, Path]:
-    """The lock of a run, and the file that names who holds it."""
+    """The lock file of a run, and the file that names the owner of the lock."""
     name = f"{folder.parent.name}-{folder.name}"
     if where in ("on", "off"):
         locks = Path(output_dir) / ".locks"
-    else:  # which may serve several output folders
+    else:  # one folder of locks may serve several output folders
         locks = Path(where)
         name = f"{short_hash(str(Path(output_dir).resolve()))}-{name}"
     return locks / f"{name}.lock", locks / f"{name}.holder"
 
 
 def _cannot_lock(locks: Path, output_dir: str, where: str, error: OSError) -> str:
-    """Why a run cannot be held, and how to train it all the same."""
     if error.errno in NO_LOCKS and error.filename is None:
         return (
             f"{locks} is on a file system without locks ({describe_os_error(error)}), which "
@@ -105,8 +104,8 @@ def _cannot_lock(locks: Path, output_dir: str, where: str, error: OSError) -> st
     return f"{setting} cannot be written in ({describe_os_error(error)}): fix that, or name another"
 
 
-def _lock(stream: IO[bytes]) -> bool:
-    """Lock an open file, if no other process has; raises OSError where there are no locks."""
+def _try_lock(stream: IO[bytes]) -> bool:
+    """Lock an open file unless another process has; raises OSError where there are no locks."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
@@ -115,49 +114,48 @@ def _lock(stream: IO[bytes]) -> bool:
     except BlockingIOError:
         return False
     except PermissionError:
-        if sys.platform == "win32":  # which has no other word for it
+        if sys.platform == "win32":  # its error for a locked file
             return False
         raise
     return True
 
 
 def _release(stream: IO[bytes]) -> None:
-    """Release the lock of a file, also where a child process has it open still."""
+    """Unlock a file. Closing it is not enough while a child process has it open."""
     if sys.platform == "win32":
         msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
     else:
         fcntl.flock(stream, fcntl.LOCK_UN)
 
 
-def _read(holder: Path) -> tuple[str, str]:
-    """The number and the host of the process that a file names; empty if it names none."""
-    try:
-        number, _, host = holder.read_text("utf-8").partition(" ")
-    except FileNotFoundError:
-        return "", ""
-    return number, host
+def _read_owner(owner: Path) -> tuple[str, str]:
+    """The process and the host in a file; empty if it does not exist."""
+    with suppress(FileNotFoundError):
+        process, _, host = owner.read_text("utf-8").partition(" ")
+        return process, host
+    return "", ""
 
 
-def _acquire(stream: IO[bytes], folder: Path, holder: Path) -> None:
+def _acquire(stream: IO[bytes], folder: Path, owner: Path) -> None:
     deadline = time.monotonic() + GRACE
-    while not _lock(stream):
-        number, host = _read(holder)
-        if not _is_dead(number, host) or time.monotonic() > deadline:
-            known = f"process {number} on {host}" if number else "another process"
+    while not _try_lock(stream):
+        process, host = _read_owner(owner)
+        if not _is_dead(process, host) or time.monotonic() > deadline:
+            known = f"process {process} on {host}" if process else "another process"
             raise UserError(
                 f"{folder} is being trained by {known}: wait for it, or end it, and repeat"
             )
         time.sleep(0.2)
 
 
-def _is_dead(number: str, host: str) -> bool:
-    """Whether the process of this number is known to have ended."""
-    if host != socket.gethostname() or not number.isdigit() or os.name != "posix":
+def _is_dead(process: str, host: str) -> bool:
+    """Whether the process is known to have ended."""
+    if host != socket.gethostname() or not process.isdigit() or os.name != "posix":
         return False
     try:
-        os.kill(int(number), 0)
+        os.kill(int(process), 0)
     except ProcessLookupError:
         return True
     except OSError:
-        pass  # it is another user's
+        pass  # another user's
     return False

@@ -1,19 +1,13 @@
-"""Runs as files: what a run folder holds, and how to read it. Nothing here needs a trainer.
-
-A run folder holds `config.yaml`, `classes.json`, `metrics.csv` (the record), TensorBoard's events
-(a view of the record), `checkpoints/`, `skipped.csv` if unreadable images were left out,
-`signals.csv` if signals were recorded, `extension.json` if it began as a shallower net, and, once
-the run is finished, `responses.csv` and `summary.json`. What is measured of it later is in
-`evaluations/` and `inspection/`.
-"""
+"""Finds run folders, and reads what has no module of its own. Nothing here needs a trainer."""
 
 import csv
 import json
 import os
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
@@ -26,13 +20,14 @@ from resnet_degradation.records.metrics import read_whole_rows
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import UserError
 
+Kind = TypeVar("Kind")
 _CHECKPOINT = re.compile(r"iteration-(\d{1,12})\b.*\.pt$")
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """Every run folder at or below `folder`, sorted; those that a study names, if it is a study's.
+    """The run folders at or below `folder`, sorted; of a study's folder, the runs of the study.
 
-    Links to folders are followed. Raises UserError if there is none.
+    Links to folders are followed. Raises UserError if there is no run.
     """
     if (index := folder / "study.json").is_file():
         try:
@@ -52,35 +47,34 @@ def find_runs(folder: Path) -> list[Path]:
 
 
 def without_copies(folders: list[Path]) -> list[Path]:
-    """These run folders, and of several that hold the same run the one that got furthest.
+    """These run folders; of several copies of one run, the one with the most iterations.
 
     A copy of a run folder, such as a backup, is not another seed. Warns of each that is left out.
     """
-    furthest: dict[str, Path] = {}
+    longest: dict[str, Path] = {}
     for folder in folders:
         config = read_config(folder)
-        kept = furthest.setdefault(digest(config), folder)
+        run = digest(config)
+        kept = longest.setdefault(run, folder)
         if folder.resolve() == kept.resolve():
             continue
-        left_out = min(folder, kept, key=_progress)
-        if left_out is kept:
-            furthest[digest(config)] = folder
+        left_out = min(folder, kept, key=_last_recorded)
+        longest[run] = folder if left_out is kept else kept
         warnings.warn(
-            f"{left_out} is left out: {furthest[digest(config)]} holds the same run, "
-            f"{run_name(config)} with the same settings",
+            f"{left_out} is left out: {longest[run]} holds the same run, {run_name(config)} with "
+            "the same settings",
             stacklevel=2,
         )
-    return [folder for folder in dict.fromkeys(folders) if folder in furthest.values()]
+    return [folder for folder in dict.fromkeys(folders) if folder in longest.values()]
 
 
-def _progress(folder: Path) -> int:
-    """How far a run got: the iteration of the last row of its record."""
+def _last_recorded(folder: Path) -> int:
     rows = read_whole_rows(folder)
     return rows[-1].iteration if rows else 0
 
 
 def read_config(folder: Path) -> Config:
-    """The settled configuration of a run; raises UserError if there is none that can be read."""
+    """The resolved configuration of a run; raises UserError if it is missing or damaged."""
     file = folder / "config.yaml"
     if not file.is_file():
         raise UserError(f"{folder} is no run folder: it has no config.yaml")
@@ -110,20 +104,29 @@ def made_by(folder: Path) -> str:
 
 
 def write_classes(folder: Path, classes: list[str]) -> None:
-    """Write the names of the classes that a run tells apart, in the order of its scores."""
+    """Write the names of a run's classes, in the order of its logits."""
     with atomic_write(folder / "classes.json") as stream:
         json.dump(classes, stream, indent=2)
         stream.write("\n")
 
 
 def read_classes(folder: Path) -> list[str] | None:
-    """The classes of a run in the order of its scores, or None if it did not write them down."""
+    """The classes of a run in the order of its logits, or None if they were not recorded."""
+    return _read_json(folder / "classes.json", list)
+
+
+def read_extension(folder: Path) -> dict[str, Any] | None:
+    """How a run started from a shallower net; None if it did not."""
+    return _read_json(folder / "extension.json", dict)
+
+
+def _read_json(file: Path, kind: Callable[[Any], Kind]) -> Kind | None:
     try:
-        return [str(name) for name in json.loads((folder / "classes.json").read_bytes())]
+        return kind(json.loads(file.read_bytes()))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise UserError(f"{folder / 'classes.json'} is damaged: {error}") from error
+        raise UserError(f"{file} is damaged: {error}") from error
 
 
 def num_skipped_images(folder: Path) -> int:
@@ -135,21 +138,10 @@ def num_skipped_images(folder: Path) -> int:
         return sum(1 for _ in csv.DictReader(stream))
 
 
-def read_extension(folder: Path) -> dict[str, Any] | None:
-    """What a run that began with a shallower net's solution was then like, or None if none did."""
-    file = folder / "extension.json"
-    if not file.is_file():
-        return None
-    try:
-        return dict(json.loads(file.read_bytes()))
-    except ValueError as error:
-        raise UserError(f"{file} is damaged: {error}") from error
-
-
 def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints in a run folder, newest first.
 
-    Raises OSError if they cannot be listed, so that nobody takes them to be none.
+    Raises OSError if an existing folder cannot be listed, because a run would start anew.
     """
     try:
         files = list((folder / "checkpoints").iterdir())
@@ -160,7 +152,7 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def checkpoint_iteration(file: Path) -> int:
-    """The iteration that a checkpoint's name tells."""
+    """The iteration in a checkpoint's name."""
     match = _CHECKPOINT.match(file.name)
     assert match is not None
     return int(match[1])
@@ -168,5 +160,4 @@ def checkpoint_iteration(file: Path) -> int:
 
 def last_checkpoint(folder: Path) -> int:
     """The iteration of the newest checkpoint in a run folder, 0 if there is none."""
-    files = checkpoint_files(folder)
-    return checkpoint_iteration(files[0]) if files else 0
+    return next(map(checkpoint_iteration, checkpoint_files(folder)), 0)

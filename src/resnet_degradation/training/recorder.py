@@ -18,6 +18,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from resnet_degradation.config.identity import data_name, identity_settings, literal, net_name
 from resnet_degradation.config.schema import Config
+from resnet_degradation.records.csv_tables import format_row
 from resnet_degradation.records.layers import (
     LayerStats,
     LayerStatsLog,
@@ -26,7 +27,7 @@ from resnet_degradation.records.layers import (
     write_layer_stats,
     write_responses,
 )
-from resnet_degradation.records.metrics import Row, format_row, write_metrics
+from resnet_degradation.records.metrics import Row, write_metrics
 from resnet_degradation.records.run_folder import write_classes
 from resnet_degradation.records.summary import FinalErrors
 from resnet_degradation.system.atomic_files import atomic_write

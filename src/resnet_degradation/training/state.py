@@ -19,7 +19,8 @@ from resnet_degradation.records.checkpoint import (
     other_version,
     save_checkpoint,
 )
-from resnet_degradation.records.metrics import COLUMNS, Row, format_row, parse_row
+from resnet_degradation.records.csv_tables import format_row, parse_row
+from resnet_degradation.records.metrics import COLUMNS, Row
 from resnet_degradation.system.errors import CheckpointError
 from resnet_degradation.training.plan import Plan
 from resnet_degradation.training.running_error import Meter
@@ -106,7 +107,8 @@ class Run:
                 for name, part in parts.items():
                     part.load_state_dict(checkpoint.parts[name])
                 self.rows = [
-                    parse_row(dict(zip(COLUMNS, cells, strict=True))) for cells in checkpoint.rows
+                    parse_row(dict(zip(COLUMNS, cells, strict=True)), Row)
+                    for cells in checkpoint.rows
                 ]
             except RuntimeError as error:  # the code of a custom block was changed
                 problem = str(error).strip().splitlines()[-1].strip()
