@@ -521,5 +521,5 @@ def test_a_loader_is_told_the_settings_and_a_validation_set_is_split_off(here: P
 def test_two_figures_need_two_names(here: Path) -> None:
     with pytest.raises(ConfigError, match="the same name"):
         composed_study("study.figures=[my_figures:losses,other:losses]", f"output_dir={here}")
-    with pytest.raises(ConfigError, match="or a function of your own"):
+    with pytest.raises(ConfigError, match="or a custom function"):
         composed_study("study.figures=[nothing]", f"output_dir={here}")

@@ -397,7 +397,7 @@ def test_an_extension_needs_its_shallow_run(tmp_path: Path) -> None:
             output_dir=str(tmp_path / "elsewhere"),
         )
     )
-    with pytest.raises(UserError, match=r"begins with the finished run .*plain-8.*is not there"):
+    with pytest.raises(UserError, match=r"starts from the finished run .*plain-8.*is missing"):
         session.train(run, NullProgress())
 
 

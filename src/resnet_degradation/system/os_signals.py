@@ -67,7 +67,7 @@ def ignore_signals() -> None:
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """Signals that end or save wait meanwhile, and in processes begun then until `unblock_signals`.
+    """Signals that end or save wait meanwhile, and in processes started meanwhile until `unblock_signals`.
 
     So one that reaches a process before it said what it wants to do on signals does not end it.
     """
@@ -82,7 +82,7 @@ def block_signals() -> Iterator[None]:
 
 
 def unblock_signals() -> None:
-    """In a process that was begun while signals were held back: hear them from here on."""
+    """Unblock them in a process that was started while they were blocked."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _caught_signals())
 
