@@ -293,7 +293,7 @@ def test_a_study_saves_every_run_under_way_and_leaves_no_process(tmp_path: Path,
     os.killpg(process.pid, signal.SIGINT)  # as from a terminal
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in said.splitlines()[-1]
+    assert "the same command resumes" in said.splitlines()[-1]
     assert "Traceback" not in said
     wait_until(lambda: not group_members(process.pid))
     assert len(run_folders(tmp_path)) == jobs

@@ -72,11 +72,11 @@ class RecipeConfig:
 
 @dataclass
 class RuntimeConfig:
-    """How a run is carried out.
+    """How a run is computed.
 
-    Of all this, only the precision is part of a run's identity. The number of threads, `compile`
-    and, without `sync_batchnorm`, the number of `devices` change results too, by rounding or a
-    little more: so that a run can go on elsewhere, they are recorded and warned of instead.
+    Only the precision is part of a run's identity. The number of threads, `compile` and, without
+    `sync_batchnorm`, the number of `devices` change results slightly too. They are not, so that a
+    run can resume elsewhere: they are recorded, and resuming under others warns.
     """
 
     device: str = "auto"

@@ -146,11 +146,11 @@ def _lost_contact(error: Exception, rank: int, timeout: float) -> LostContactErr
     if SILENT.search(str(error)):
         return LostContactError(
             f"rank {rank} waited in vain for another process for {timeout:g} s (runtime.timeout); "
-            "the same command goes on from the last checkpoint"
+            "the same command resumes from the last checkpoint"
         )
     if isinstance(error, dist.DistError) or GONE.search(str(error)):
         return LostContactError(
-            f"rank {rank} lost contact with another process; the same command goes on from the "
+            f"rank {rank} lost contact with another process; the same command resumes from the "
             "last checkpoint"
         )
     return None
