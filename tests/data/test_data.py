@@ -413,7 +413,7 @@ def test_a_class_of_which_no_image_can_be_read_is_named(
 # --- how fast images come ---
 
 
-def test_the_stats_counts_images_and_the_time_they_take(
+def test_decode_stats_count_images_and_the_time_they_take(
     settled: Settled, digits_folder: Folder
 ) -> None:
     batches = streamed(settled, digits_folder(size=24))
@@ -568,6 +568,15 @@ def test_colour_augmentation_shifts_whole_images_along_the_principal_components(
     # Digits are grey, so their only component is grey, and so is the shift.
     assert float(difference.std(dim=1).max()) < 1e-6
     assert float(difference.abs().max()) > 0
+
+
+def test_a_given_mean_is_subtracted_with_colour_augmentation_too(
+    settled: Settled, digits_folder: Folder
+) -> None:
+    given = ("data.mean=[0.4,0.5,0.6]", "data.std=[0.2,0.2,0.2]")
+    batches = streamed(settled, digits_folder(size=24), *given)
+    assert batches.config.recipe.colour_std > 0
+    assert torch.equal(batches.mean.flatten(), torch.tensor([0.4, 0.5, 0.6]))
 
 
 def test_arrays_have_no_scale_to_jitter(settled: Settled) -> None:

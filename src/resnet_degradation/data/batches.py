@@ -32,17 +32,20 @@ class Batches(ABC):
         device: torch.device,
         world: World,
     ) -> None:
-        """mean_image: (C, H, W) in [0, 1], of the training images; None if the mean is given."""
+        """mean_image: (C, H, W) in [0, 1], of the training images; unused if data.mean is given."""
         data = config.data
         self.config, self.device, self.world = config, device, world
         self.num_train = len(source.train)
         self.splits = {name: len(images) for name, images in source.held_out.items()}
         self.num_classes = len(source.classes)
-        if mean_image is None:
-            mean_image = torch.tensor(data.mean)[:, None, None]
-        elif data.mean == "channel":
-            mean_image = mean_image.mean(dim=(1, 2), keepdim=True)
-        self.mean = mean_image.float().to(device)  # (C, H, W) or (C, 1, 1), in [0, 1]; subtracted
+        if isinstance(data.mean, str):
+            assert mean_image is not None
+            mean = (
+                mean_image.mean(dim=(1, 2), keepdim=True) if data.mean == "channel" else mean_image
+            )
+        else:
+            mean = torch.tensor(data.mean)[:, None, None]
+        self.mean = mean.float().to(device)  # (C, H, W) or (C, 1, 1), in [0, 1]; subtracted
         # (C, 1, 1); the images without the mean are divided by it
         self.std = (
             None if data.std is None else torch.tensor(data.std, device=device)[:, None, None]
