@@ -67,7 +67,9 @@ def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= (
+            dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
     return flat
 
 

@@ -111,9 +111,7 @@ def check_values(config: Config) -> None:
             raise ConfigError(f"{key}={value} is not valid: give {expected}")
     recipe, runtime, size = config.recipe, config.runtime, config.data.image_size
     if not 0 <= recipe.pad <= size:
-        raise ConfigError(
-            f"recipe.pad={recipe.pad} is not valid: give 0 to data.image_size={size}"
-        )
+        raise ConfigError(f"recipe.pad={recipe.pad} is not valid: give 0 to data.image_size={size}")
     scale = recipe.scale
     if scale is not None and not (len(scale) == 2 and size <= scale[0] <= scale[1]):
         raise ConfigError(
