@@ -47,7 +47,7 @@ lint: $(INSTALLED_DEV) ## Check style, types and imports (ruff, mypy, import-lin
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(INSTALLED_DEV) ## Format the code and mend what ruff can mend
+format: $(INSTALLED_DEV) ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 

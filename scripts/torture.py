@@ -208,7 +208,7 @@ def kill_runs(seconds: float, num_kills: int, seed: int, work: Path) -> Tally:
             overrides = (*case.overrides, f"seed={number}")
             whole, killed = work / f"{number}-whole", work / f"{number}-killed"
             _, said = (reference := start(overrides, whole)).communicate(timeout=seconds)
-            problem, kills = (f"not begun: {said}" if reference.returncode else None), 0
+            problem, kills = (f"not started: {said}" if reference.returncode else None), 0
             while problem is None and not ((run := the_run(killed)) and is_finished(run)):
                 process = start(overrides, killed)
                 if kills < 6 and live_until_killed(process, killed, rng):

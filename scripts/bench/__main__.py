@@ -1,6 +1,6 @@
 """How fast the trainer is, beside a textbook loop and the convolutions alone: `make bench`.
 
-Each net's variants are timed in turn, step by step, in one process; what is told are medians.
+Each net's variants are timed in turn, step by step, in one process; reported are medians.
 """
 
 import argparse
@@ -136,7 +136,7 @@ def interleaved(variants: dict[str, Iterator[None]], rounds: int) -> dict[str, f
     """The median seconds of a step of each variant, which take turns.
 
     In each turn two steps count. Before them, the textbook loop uses up what its workers have
-    prepared while it was waiting; after them, they come to rest before others are timed.
+    prepared while it was waiting; after them, they become idle before others are timed.
     """
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):

@@ -50,7 +50,7 @@ MISTAKES = [
     (["recipe.lr=fast"], "recipe.lr: Value 'fast' of type 'str' could not be converted to Float"),
     (["data=cifar"], "there is no data=cifar, the nearest is data=cifar10; valid: cifar10"),
     (["recipe=slow"], "there is no recipe=slow"),
-    (["depth=21"], "depth=21 is the depth of no net here"),
+    (["depth=21"], "there is no net with depth=21"),
     (["depth"], "'depth' lacks a value: settings are given as key=VALUE"),
     (["depth=[1"], "[1"),
     (["depth=20,56"], "'depth=20,56' names several values: add -m to run each"),
@@ -65,7 +65,7 @@ MISTAKES = [
     (["data.root=${nope}", "data=folder"], "nope"),
     (["output_dir=/dev/null"], "/dev/null"),
     (["recipe.batch_size=100000000000"], "recipe.batch_size"),
-    (["depth=34", "data=cifar10"], "depth=34 is the depth of no net here"),
+    (["depth=34", "data=cifar10"], "there is no net with depth=34"),
 ]
 
 

@@ -14,9 +14,9 @@ from support.training import Tiny, TrainRun, interrupt
 
 from resnet_degradation.cli.messages import valid_keys
 from resnet_degradation.config.schema import Config
-from resnet_degradation.data.decode import read_image
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.data.sources.folder import scan_folder
+from resnet_degradation.data.views import read_image
 from resnet_degradation.records.csv_tables import format_row, parse_row
 from resnet_degradation.records.metrics import (
     COLUMNS,
@@ -146,7 +146,7 @@ def test_a_pipe_named_like_an_image_is_refused(
     os.mkfifo(pipe)
     if linked:
         (root / "train/digit0/pipe.png").symlink_to(pipe)
-    with pytest.raises(DataError, match=r"pipe\.png is named like an image and is no file"):
+    with pytest.raises(DataError, match=r"pipe\.png is named like an image but is not a file"):
         scan_folder(root)
 
 

@@ -3,6 +3,7 @@
 import pickle
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.schema import Config
-from resnet_degradation.data.augment import draw_crops
-from resnet_degradation.data.batches import Batches, mean_image
+from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.channel_statistics import channel_statistics
 from resnet_degradation.data.dataset import Arrays, evenly_spaced
-from resnet_degradation.data.decode import JitteredView, DecodeStats, read_image
+from resnet_degradation.data.decode import DecodeStats
 from resnet_degradation.data.in_memory import MemoryBatches
-from resnet_degradation.data.order import batch_indices
+from resnet_degradation.data.sampling import batch_indices, draw_crops
 from resnet_degradation.data.sources.digits import digits_table, load_digits
 from resnet_degradation.data.sources.folder import scan_folder
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.data.streaming import StreamBatches
+from resnet_degradation.data.views import jittered_view, read_image
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.training.throughput import ThroughputMonitor
 
@@ -59,22 +61,12 @@ def test_order_is_a_pure_function_of_seed_and_iteration() -> None:
     assert not torch.equal(batch_indices(6, 40, 32, 100), late)
 
 
-def memory_batches(pad: int = 2, mirror: bool = True, **changes: Any) -> MemoryBatches:
-    source = load_digits(8)
-    assert isinstance(source.train, Arrays)
-    arguments: dict[str, Any] = {
-        "num_classes": 10,
-        "batch_size": 16,
-        "seed": 1,
-        "pad": pad,
-        "mirror": mirror,
-        "mean": mean_image(source.train.images).float(),
-        "eval_batch_size": 100,
-        "device": CPU,
-    }
-    val = source.held_out["val"]
-    assert isinstance(val, Arrays)
-    return MemoryBatches(source.train, {"val": val}, **(arguments | changes))
+def memory_batches() -> MemoryBatches:
+    config = compose_config(
+        "depth=8", "data.image_size=8", "recipe.batch_size=16", "seed=1", "recipe.pad=2",
+        "recipe.mirror=true", "runtime.eval_batch_size=100",
+    )  # fmt: skip
+    return MemoryBatches(load_source(config.data), config, CPU)
 
 
 def test_batches_equal_subtracting_the_mean_padding_cropping_and_mirroring_one_by_one() -> None:
@@ -83,7 +75,7 @@ def test_batches_equal_subtracting_the_mean_padding_cropping_and_mirroring_one_b
     assert isinstance(train, Arrays)
     mean = train.images.double().mean(dim=0) / 255
     for iteration in (0, 7, 123):
-        images, labels = batches.training_batch(iteration)
+        images, labels = next(batches.training(iteration, iteration + 1))
         indices = batch_indices(1, iteration, 16, len(train))
         crops = draw_crops(1, iteration, 16, pad=2, mirror=True)
         for i, index in enumerate(indices.tolist()):
@@ -120,7 +112,7 @@ def test_batches_do_not_depend_on_where_the_run_started() -> None:
 
 
 def test_images_are_channels_last_for_the_convolutions() -> None:
-    images, _ = memory_batches().training_batch(0)
+    images, _ = next(memory_batches().training(0, 1))
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -262,7 +254,7 @@ def write_floats(file: Path) -> None:
     [
         (write_elongated, "6000x100 is too elongated"),
         (write_absurdly_large, "exceeds limit"),
-        (write_floats, "pixels are no bytes"),
+        (write_floats, "pixels are not bytes"),
     ],
 )
 def test_images_that_cannot_be_converted_are_named(
@@ -351,12 +343,12 @@ def test_skipping_what_cannot_be_read_is_as_if_it_were_not_there(
         "recipe.batch_size=10", f"output_dir={tmp_path}", "runtime.num_workers=0",
         "data.on_error=skip",
     )  # fmt: skip
-    told: list[tuple[str, int, int]] = []
-    source = find_images(config, lambda *work: told.append(work))
+    reported: list[tuple[str, int, int]] = []
+    source = find_images(config, lambda *work: reported.append(work))
     assert [(split, reason.partition(" (")[0]) for split, reason in source.skipped] == [
         (path.partition("/")[0], str(root / path)) for path in SPOILT
     ]
-    assert told == [("checking images", 24, 24), ("checking images", 9, 9)]
+    assert reported == [("checking images", 24, 24), ("checking images", 9, 9)]
     found = make_batches(source, config, CPU)
     for path in SPOILT:
         (root / path).unlink()
@@ -395,13 +387,13 @@ def test_files_are_checked_once(settled: Settled, digits_folder: Folder, tmp_pat
         "data.on_error=skip",
     )  # fmt: skip
     first = find_images(config)
-    told: list[tuple[str, int, int]] = []
-    assert find_images(config, lambda *work: told.append(work)).skipped == first.skipped
-    assert told == []
+    reported: list[tuple[str, int, int]] = []
+    assert find_images(config, lambda *work: reported.append(work)).skipped == first.skipped
+    assert reported == []
     shutil.copy(root / "train/digit1/003.png", root / "train/digit1/002.png")
-    mended = find_images(config, lambda *work: told.append(work))
-    assert len(mended.skipped) == 2
-    assert told == [("checking images", 24, 24)]  # the others are as they were
+    fixed = find_images(config, lambda *work: reported.append(work))
+    assert len(fixed.skipped) == 2
+    assert reported == [("checking images", 24, 24)]  # the others are as they were
 
 
 def test_a_class_of_which_no_image_can_be_read_is_named(
@@ -421,47 +413,47 @@ def test_a_class_of_which_no_image_can_be_read_is_named(
 # --- how fast images come ---
 
 
-def test_the_supply_counts_images_and_the_time_they_take(
+def test_the_stats_counts_images_and_the_time_they_take(
     settled: Settled, digits_folder: Folder
 ) -> None:
     batches = streamed(settled, digits_folder(size=24))
     list(batches.training(0, 3))
-    supply = batches.decode_stats
-    assert supply is not None
-    assert supply.num_images == 30
+    stats = batches.decode_stats
+    assert stats is not None
+    assert stats.num_images == 30
     # Without worker processes, all that is decoded is waited for.
-    assert 0 < supply.decoding <= supply.waiting
+    assert 0 < stats.decoding <= stats.waiting
     list(batches.held_out("val"))
-    assert supply.num_images == 30  # of training, not of evaluations
+    assert stats.num_images == 30  # of training, not of evaluations
 
 
 def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorder) -> None:
-    supply = DecodeStats()
-    feed = ThroughputMonitor("plain-18", supply, num_workers=2)
+    stats = DecodeStats()
+    monitor = ThroughputMonitor("plain-18", stats, num_workers=2)
     for _ in range(4):
-        supply.num_images += 100
-        supply.decoding += 0.5
-        supply.waiting += 6.0
-        pace = feed.look(10.0)
-        assert pace is not None
-        assert (pace.decoded_per_second, pace.waiting_percent) == (200.0, 60.0)
+        stats.num_images += 100
+        stats.decoding += 0.5
+        stats.waiting += 6.0
+        throughput = monitor.since_last(10.0)
+        assert throughput is not None
+        assert (throughput.decoded_per_second, throughput.waiting_percent) == (200.0, 60.0)
     (warning,) = recwarn
     assert "60 % of the time is spent waiting" in str(warning.message)
     assert "5 ms of a core" in str(warning.message)
     assert "at most 400 a second" in str(warning.message)
-    overall = feed.summary()
+    overall = monitor.summary()
     assert overall == {"num_workers": 2, "decoded_per_second": 200.0, "waiting_percent": 60.0}
 
 
 def test_data_that_keeps_up_and_data_in_memory_are_not_complained_of(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
-    supply = DecodeStats()
-    feed, none = ThroughputMonitor("plain-18", supply, 2), ThroughputMonitor("plain-18", None, 2)
+    stats = DecodeStats()
+    monitor, none = ThroughputMonitor("plain-18", stats, 2), ThroughputMonitor("plain-18", None, 2)
     for _ in range(4):
-        supply.waiting += 0.1
-        feed.look(10.0)
-        assert none.look(10.0) is None
+        stats.waiting += 0.1
+        monitor.since_last(10.0)
+        assert none.since_last(10.0) is None
     assert none.summary() is None
     assert len(recwarn) == 0
 
@@ -497,7 +489,7 @@ def test_training_views_are_crops_of_resized_images_or_of_their_mirrors(tmp_path
     rows, columns = np.mgrid[0:200, 0:200]
     pixels = np.stack([rows, columns, 0 * rows], axis=2).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "places.png")
-    view = JitteredView(seed=0, image_size=50, scale=(60, 100), mirror=True)
+    view = partial(jittered_view, seed=0, image_size=50, scale=(60, 100), mirror=True)
     shorter_sides, tops, mirrored = [], [], []
     for number in range(300):
         image = view(str(tmp_path / "places.png"), number, 0).float()

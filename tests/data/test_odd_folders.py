@@ -17,8 +17,8 @@ from scipy.io import savemat
 from resnet_degradation.config.schema import Config
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.dataset import Files, Source
-from resnet_degradation.data.decode import read_image
 from resnet_degradation.data.sources.folder import scan_folder
+from resnet_degradation.data.views import read_image
 from resnet_degradation.system.errors import DataError
 
 CPU = torch.device("cpu")
@@ -196,19 +196,21 @@ def test_images_without_class_folders_or_list_are_refused_with_what_to_do(
 # --- little shared memory, as containers have ---
 
 DECODE = """
-import sys, warnings
+import sys
+from functools import partial
 from pathlib import Path
 import torch
-from resnet_degradation.data.sources import scan_folder
-from resnet_degradation.data.views import CentreView, decoded, one_view_each
-from resnet_degradation.errors import UserError, one_line_warnings
+from resnet_degradation.data.decode import decode_views, request_all
+from resnet_degradation.data.sources.folder import scan_folder
+from resnet_degradation.data.views import centre_view
+from resnet_degradation.system.errors import UserError, one_line_warnings
 
 one_line_warnings()
-files, view = scan_folder(Path(sys.argv[1])).train, CentreView(224, 224)
+files = scan_folder(Path(sys.argv[1])).train
+view = partial(centre_view, image_size=224, shorter_side=224)
 try:
     alone, helped = (
-        list(decoded(files, view, one_view_each(len(files), 12), workers, join=torch.stack))
-        for workers in (0, 2)
+        list(decode_views(files, view, request_all(len(files), 12), workers)) for workers in (0, 2)
     )
     assert all(map(torch.equal, alone, helped)), "images differ"
 except UserError as error:
@@ -292,7 +294,7 @@ def test_photographs_that_are_stored_turned_are_pointed_out(
         find_images(config)
     said = [str(warning.message) for warning in caught]
     if turned == 8:
-        assert said[0].startswith(f"8 of 24 images in {root}/train are stored turned or mirrored")
+        assert said[0].startswith(f"8 of 24 images in {root}/train are stored rotated or mirrored")
     assert len(said) == (turned == 8)
 
 
@@ -318,7 +320,7 @@ def test_a_cache_that_cannot_be_written_does_not_end_the_run(
         "recipe.batch_size=8", "runtime.num_workers=0", f"output_dir={tmp_path / 'out'}",
         "data.on_error=skip",
     )  # fmt: skip
-    with pytest.warns(UserWarning, match=r"cannot keep .*\(File exists: .*/.cache\): the next run"):
+    with pytest.warns(UserWarning, match=r"cannot cache .*\(File exists: .*/.cache\): the next"):
         batches = make_batches(find_images(config), config, CPU)
     images, _ = next(batches.training(0, 1))
     assert images.shape == (8, 3, 12, 12)

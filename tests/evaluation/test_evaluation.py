@@ -26,7 +26,7 @@ from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.data.test_views import EvalProtocol
 from resnet_degradation.evaluation.command import SplitErrors, evaluate, near_chance
-from resnet_degradation.nets.build import build_net, initialize
+from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import read_weights
 from resnet_degradation.probes.errors import (
@@ -54,7 +54,7 @@ CPU = torch.device("cpu")
 
 def used_net(family: Any = "imagenet", depth: int = 18, num_classes: int = 7) -> ResNet:
     """A net whose normalizations do something in evaluation mode."""
-    net = build_net(depth, True, family=family, num_classes=num_classes, width=0.25)
+    net = ResNet(depth, True, family=family, num_classes=num_classes, width=0.25)
     initialize(net, 0)
     net.train()
     with torch.no_grad():

@@ -25,13 +25,14 @@ from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig, PanelConfig, RecipeConfig
 from resnet_degradation.figures.curve_data import Curve, NetCurves, load_curves
-from resnet_degradation.figures.curves import caption, plot_curves
+from resnet_degradation.figures.curves import plot_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
 from resnet_degradation.figures.drawing import Drawing, read_drawing
 from resnet_degradation.figures.labels import spread_out
 from resnet_degradation.figures.responses import load_responses
 from resnet_degradation.figures.style import COLOURS, colours, save_figure
-from resnet_degradation.nets.build import build_net, initialize
+from resnet_degradation.nets.build import initialize
+from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.metrics import Row, read_metrics, write_metrics
@@ -105,9 +106,10 @@ def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path:
     assert plain.train.spread[-1] == pytest.approx(np.std(errors, ddof=1))
     assert plain.train.x.tolist() == [2, 4, 6]
     assert plain.held_out_name == "validation"
-    told = caption(nets)
+    (caption,) = (text.get_text() for text in plot_curves(nets).texts)
+    caption = " ".join(caption.split())
     for part in ("digits 8x8", "6 iterations of 32 images", "rate 0.01", "50% and 75%", "3 seeds"):
-        assert part in told
+        assert part in caption
     (smoothed, *_) = load_curves(find_runs(study.folder), x="epoch", smooth=2)
     last_two = [[row.train_error for row in rows[-2:]] for rows in runs]
     assert smoothed.train.mean[-1] == pytest.approx(np.mean(last_two))
@@ -133,7 +135,7 @@ def test_series_over_depth_that_differ_in_more_tell_in_what(tmp_path: Path) -> N
     nets = "[{depth: 8, residual: true, shortcut: B}, {depth: 8, residual: false, width: 1}]"
     run_study(study_of(tmp_path, f"study.nets={nets}"), quiet())
     series = load_depths(find_runs(tmp_path / "outputs"))
-    assert {one.name: one.depths.tolist() for one in series} == {
+    assert {one.name: one.curve().x.tolist() for one in series} == {
         "plain nets (width 0.5)": [8, 14],
         "plain nets (width 1.0)": [8],
         "residual nets (shortcut A)": [8, 14],
@@ -164,11 +166,11 @@ def test_a_warm_up_from_110_layers_on_splits_no_series_and_is_mentioned(tmp_path
         for residual in (False, True)
     ]
     series = load_depths(folders)
-    assert {one.name: one.depths.tolist() for one in series} == {
+    assert {one.name: one.curve().x.tolist() for one in series} == {
         "plain nets": [20, 56, 110],
         "residual nets": [20, 56, 110],
     }
-    assert series[0].mean().tolist() == [10, 28, 55]
+    assert series[0].curve().mean.tolist() == [10, 28, 55]
     (caption,) = (text.get_text() for text in plot_depths(series).texts)
     said = " ".join(caption.split())
     assert said.endswith("recipe.warmup is never for 20, 56 and always for 110 layers")
@@ -181,7 +183,7 @@ def test_series_of_other_warm_ups_are_kept_apart_where_they_share_a_depth(tmp_pa
             finished_run(folder / str(i), 10 + i, depth=depth, recipe=warm_up(when))
             for i, (depth, when) in enumerate(runs)
         ]
-        return {one.name: one.depths.tolist() for one in load_depths(folders)}
+        return {one.name: one.curve().x.tolist() for one in load_depths(folders)}
 
     assert series((20, "always"), (56, "always"), (110, "always")) == {
         "residual nets": [20, 56, 110]
@@ -200,13 +202,13 @@ def test_nets_of_the_imagenet_family_are_one_series_with_their_usual_shortcuts(
         finished_run(tmp_path / str(depth), 30, cifar=False, depth=depth) for depth in (18, 34, 50)
     ]
     (one,) = load_depths(usual)
-    assert (one.name, one.depths.tolist()) == ("residual nets", [18, 34, 50])
+    assert (one.name, one.curve().x.tolist()) == ("residual nets", [18, 34, 50])
     (caption,) = (text.get_text() for text in plot_depths([one]).texts)
     said = " ".join(caption.split())
     assert "shortcut is A for 18, 34 and B for 50 layers" in said
     assert "the block is basic for 18, 34 and bottleneck for 50 layers" in said
     other = finished_run(tmp_path / "B", 20, cifar=False, depth=34, shortcut="B")
-    assert {tuple(one.depths) for one in load_depths([*usual, other])} == {(18, 34), (34, 50)}
+    assert {tuple(one.curve().x) for one in load_depths([*usual, other])} == {(18, 34), (34, 50)}
 
 
 def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -
         for stride, error in nets.items()
     ]
     series = load_depths(folders)
-    assert {one.name: one.mean().tolist() for one in series} == {
+    assert {one.name: one.curve().mean.tolist() for one in series} == {
         f"residual nets (bottleneck_stride {stride})": [error] for stride, error in nets.items()
     }
 
@@ -426,7 +428,7 @@ def by_hand(net: nn.Module, images: Tensor) -> list[float]:
 
 @pytest.mark.parametrize("residual", [False, True])
 def test_layer_responses_are_what_a_hand_written_forward_gives(residual: bool) -> None:
-    net = build_net(14, residual, family="cifar", width=0.5)
+    net = ResNet(14, residual, family="cifar", width=0.5)
     initialize(net, 0)
     images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     net(images * 3)  # so that running statistics are not the initial ones
@@ -446,7 +448,7 @@ def test_layer_responses_are_what_a_hand_written_forward_gives(residual: bool) -
 
 
 def test_a_bottleneck_has_one_3x3_layer_a_block() -> None:
-    net = build_net(50, True, family="imagenet", shortcut="B", width=0.0625)
+    net = ResNet(50, True, family="imagenet", shortcut="B", width=0.0625)
     responses = layer_responses(net, [torch.rand(2, 3, 32, 32)])
     assert len(responses) == 16  # the first layer is 7x7
     assert all(response.name.endswith("conv2") for response in responses)
@@ -456,7 +458,7 @@ def test_responses_are_recorded_and_drawn_over_seeds(tmp_path: Path) -> None:
     study = study_of(tmp_path, "seeds=[0,1]", "study.figures=[responses]")
     run_study(study, quiet())
     nets = load_responses([run_folder(run) for run in study.runs])
-    assert [net.stds.shape for net in nets] == [(2, 7), (2, 13)] * 2
+    assert [[len(rows) for rows in net.seeds] for net in nets] == [[7, 7], [13, 13]] * 2
     with (run_folder(study.runs[0]) / "responses.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 7
     assert (study.folder / "responses.png").read_bytes().startswith(b"\x89PNG")

@@ -52,22 +52,23 @@ DRAW = """
 import json, locale, sys
 from pathlib import Path
 locale._override_localeconv = {"decimal_point": ","}
-from resnet_degradation import figures
 from resnet_degradation.figures import inspection
 from resnet_degradation.figures.drawing import Drawing
-from resnet_degradation.inspect.tables import BlockSizes, LesionRow, SignalRow
+from resnet_degradation.figures.registry import FIGURES
+from resnet_degradation.figures.style import save_figure
+from resnet_degradation.records.inspection import BlockSizes, LayerStatsRow, LesionRow
 runs, out = [Path(run) for run in json.loads(sys.argv[1])], Path(sys.argv[2])
 load = inspection.load_inspected
-drawn = {name: make(runs, Drawing(title=name), False) for name, make in figures.FIGURES.items()}
-drawn["log"] = figures.FIGURES["curves"](runs, Drawing(log=True, x="epoch"), True)
+drawn = {name: make(runs, Drawing(title=name), False) for name, make in FIGURES.items()}
+drawn["log"] = FIGURES["curves"](runs, Drawing(log=True, x="epoch"), True)
 for name, kind, plot in (
-    ("signals", SignalRow, inspection.plot_signals),
+    ("signals", LayerStatsRow, inspection.plot_signals),
     ("residuals", BlockSizes, inspection.plot_sizes),
     ("lesions", LesionRow, inspection.plot_lesions),
 ):
     drawn[name] = plot(load(runs, name, kind), name)
 for name, figure in drawn.items():
-    figures.save_figure(figure, out / name, ("png",), dark=name == "log")
+    save_figure(figure, out / name, ("png",), dark=name == "log")
 """
 # matplotlib finds no folder for its cache.
 HOMELESS = {"HOME": "/dev/null", "MPLCONFIGDIR": "", "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": ""}

@@ -19,12 +19,11 @@ from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
 from resnet_degradation.inspection.command import inspect
 from resnet_degradation.inspection.findings import find, gradient_outcome
-from resnet_degradation.nets.build import build_net, initialize
+from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.identity_extension import extend, stage_statistics
-from resnet_degradation.nets.overrides import named_blocks
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weights
-from resnet_degradation.probes.lesions import random_lesions, removable, single_lesion, without
+from resnet_degradation.probes.lesions import error_without, random_blocks, removable, without
 from resnet_degradation.probes.residual_norms import block_sizes
 from resnet_degradation.records.csv_tables import write_table
 from resnet_degradation.records.inspection import BlockSizes, LayerStatsRow, LesionRow, read_table
@@ -40,7 +39,7 @@ def digits(count: int, first: int = 0) -> tuple[Tensor, Tensor]:
 
 def trained_net(depth: int, residual: bool, **options: Any) -> ResNet:
     """A small net after some steps, so that nothing in it is at its initial value."""
-    net = build_net(depth, residual, family="cifar", width=0.5, **options)
+    net = ResNet(depth, residual, family="cifar", width=0.5, **options)
     initialize(net, 0)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
     for step in range(8):
@@ -92,7 +91,7 @@ def test_signals_are_those_of_a_forward_written_by_hand(residual: bool, training
         return outputs[name]
 
     x = F.relu(batch_norm(conv("conv1", net.conv1, images), net.bn1))
-    for name, block in named_blocks(net).items():
+    for name, block in net.blocks().items():
         b: Any = block
         out = F.relu(batch_norm(conv(f"{name}.conv1", b.conv1, x), b.bn1))
         out = batch_norm(conv(f"{name}.conv2", b.conv2, out), b.bn2)
@@ -137,7 +136,7 @@ def test_sizes_are_those_of_both_summands() -> None:
     net.eval()
     with torch.no_grad():
         x = F.relu(net.bn1(net.conv1(images)))
-        for size, (name, block) in zip(sizes, named_blocks(net).items(), strict=True):
+        for size, (name, block) in zip(sizes, net.blocks().items(), strict=True):
             b: Any = block
             branch = b.bn2(b.conv2(F.relu(b.bn1(b.conv1(x)))))
             shortcut = x if b.downsample is None else b.downsample(x)
@@ -166,13 +165,13 @@ def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
     whole = net(images)
     for name in removable(net):
         maps = F.relu(net.bn1(net.conv1(images)))
-        for other, block in named_blocks(net).items():
+        for other, block in net.blocks().items():
             if other != name:
                 maps = block(maps)
             elif residual:
                 maps = F.relu(block.shortcut(maps))  # nothing is added to it
         literal = net.fc(maps.mean(dim=(2, 3)))
-        with without([named_blocks(net)[name]]):
+        with without([net.blocks()[name]]):
             assert torch.equal(net(images), literal)
         assert not torch.equal(literal, whole)
     assert torch.equal(net(images), whole)
@@ -181,7 +180,7 @@ def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
 
 def test_plain_blocks_that_change_the_shape_cannot_be_left_out() -> None:
     plain, residual = trained_net(14, False), trained_net(14, True)
-    assert list(removable(residual)) == list(named_blocks(residual))
+    assert list(removable(residual)) == list(residual.blocks())
     assert list(removable(plain)) == ["layer1.0", "layer1.1", "layer2.1", "layer3.1"]
 
 
@@ -192,28 +191,25 @@ def test_lesions_measure_the_net_that_is_left() -> None:
     def error() -> float:
         return 100 * float((net(images).argmax(dim=1) != labels).float().mean())
 
-    single = single_lesion(net, "layer2.0", error)
-    assert single.blocks == ("layer2.0",)
-    with without([named_blocks(net)["layer2.0"]]):
-        assert single.error == error()
-    assert random_lesions(net, error, 2, 5, seed=1) != random_lesions(net, error, 2, 5, seed=0)
-    several = random_lesions(net, error, count=2, draws=5, seed=0)
-    assert several == random_lesions(net, error, count=2, draws=5, seed=0)
-    assert len({lesion.blocks for lesion in several}) > 1
-    for lesion in several:
-        assert len(set(lesion.blocks)) == 2
-        with without(named_blocks(net)[name] for name in lesion.blocks):
-            assert lesion.error == error()
+    with without([net.blocks()["layer2.0"]]):
+        literal = error()
+    assert error_without(net, ["layer2.0"], error) == literal != error()
+    assert random_blocks(net, 2, 5, seed=1) != random_blocks(net, 2, 5, seed=0)
+    several = random_blocks(net, count=2, draws=5, seed=0)
+    assert several == random_blocks(net, count=2, draws=5, seed=0)
+    assert len(set(map(tuple, several))) > 1
+    for names in several:
+        assert len(set(names)) == 2
+        with without(net.blocks()[name] for name in names):
+            literal = error()
+        assert error_without(net, names, error) == literal
     with pytest.raises(ValueError, match="5 blocks cannot be removed of 4"):
-        random_lesions(net, error, count=5, draws=1, seed=0)
+        random_blocks(net, count=5, draws=1, seed=0)
 
 
 def test_plain_and_residual_nets_lose_the_same_blocks_at_random() -> None:
-    lost = [
-        [lesion.blocks for lesion in random_lesions(trained_net(14, r), lambda: 0.0, 2, 6, 0)]
-        for r in (False, True)
-    ]
-    assert lost[0] == lost[1]
+    plain, residual = (random_blocks(trained_net(14, r), 2, 6, 0) for r in (False, True))
+    assert plain == residual
 
 
 # --- the constructed solution ---
@@ -221,7 +217,7 @@ def test_plain_and_residual_nets_lose_the_same_blocks_at_random() -> None:
 
 def test_a_deeper_net_can_compute_what_a_shallower_one_does() -> None:
     shallow = trained_net(8, False)
-    deep = build_net(20, False, family="cifar", width=0.5)
+    deep = ResNet(20, False, family="cifar", width=0.5)
     initialize(deep, 1)
     batches = [digits(64, 64 * i)[0] for i in range(20)]
     before = state(shallow)
@@ -251,8 +247,8 @@ def test_stage_statistics_are_those_of_the_maps_in_training_mode() -> None:
         (lambda: trained_net(14, False), lambda: trained_net(8, False), "does not extend one of"),
         (lambda: trained_net(8, True), lambda: trained_net(14, True), "residual=false"),
         (
-            lambda: build_net(34, False, family="imagenet", width=0.1),
-            lambda: build_net(50, False, family="imagenet", width=0.1),
+            lambda: ResNet(34, False, family="imagenet", width=0.1),
+            lambda: ResNet(50, False, family="imagenet", width=0.1),
             "no bottlenecks",
         ),
     ],
@@ -371,7 +367,7 @@ def test_only_what_is_asked_for_is_read_and_told_once(
 def dead_net(bias: float) -> ResNet:
     """A plain net whose last ReLU gives the same for every image: `bias`, or 0 if it is below."""
     net = trained_net(8, False)
-    last: Any = list(named_blocks(net).values())[-1]
+    last: Any = list(net.blocks().values())[-1]
     nn.init.zeros_(last.bn2.weight)
     nn.init.constant_(last.bn2.bias, bias)
     return net
@@ -390,7 +386,7 @@ def rescaled_net(first: int, end: int) -> ResNet:
 
 def untrained_net(depth: int) -> ResNet:
     """A plain net with its initial weights."""
-    net = build_net(depth, False, family="cifar", width=0.25)
+    net = ResNet(depth, False, family="cifar", width=0.25)
     initialize(net, 0)
     return net
 
@@ -470,7 +466,7 @@ def test_a_dead_seed_among_others_is_named(
     write_table(file, rows, LayerStatsRow)
     finding = find("signals", runs)
     assert finding is not None
-    assert "as it is now (1 of 2 seeds): no gradient reaches" in finding.sentence
+    assert "at the end (1 of 2 seeds): no gradient reaches" in finding.sentence
 
 
 def test_a_layer_without_a_gradient_is_said_to_vanish(

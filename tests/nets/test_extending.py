@@ -169,15 +169,15 @@ def test_a_module_that_is_broken_keeps_its_traceback(here: Path) -> None:
     ("gives", "says"),
     [
         ("None", "a NoneType, not a Source"),
-        ("Source(Arrays(i, l), {}, ['a'])", "held-out splits none, where val, test or both"),
-        ("Source(Arrays(i, l), {'dev': Arrays(i, l)}, ['a'])", "held-out splits dev, where val"),
+        ("Source(Arrays(i, l), {}, ['a'])", "held-out splits none: expected val, test or both"),
+        ("Source(Arrays(i, l), {'dev': Arrays(i, l)}, ['a'])", "held-out splits dev: expected val"),
         ("Source(Arrays(i, l + 1), {'val': Arrays(i, l)}, ['a'])", "labels from 1 to 1 for train"),
         ("Source(Arrays(i, l), {'val': Arrays(i, l - 1)}, ['a'])", "labels from -1 to -1 for val"),
         ("Source(Arrays(i.float(), l), {'val': Arrays(i, l)}, ['a'])", "torch.float32"),
         ("Source(Arrays(i, l), {'val': Arrays(i[:, :1], l)}, ['a'])", r"shape \(2, 1, 16, 16\)"),
         ("Source(Arrays(i, l[:1]), {'val': Arrays(i, l)}, ['a'])", r"shape \(1, 3, 16, 16\)"),
         ("Source(Arrays(i, l.int()), {'val': Arrays(i, l)}, ['a'])", "labels of torch.int32"),
-        ("Source(Arrays(i[:0], l[:0]), {'val': Arrays(i, l)}, ['a'])", "without images"),
+        ("Source(Arrays(i[:0], l[:0]), {'val': Arrays(i, l)}, ['a'])", "no train images"),
     ],
 )
 def test_what_a_loader_gives_is_checked(here: Path, gives: str, says: str) -> None:
@@ -521,5 +521,5 @@ def test_a_loader_is_told_the_settings_and_a_validation_set_is_split_off(here: P
 def test_two_figures_need_two_names(here: Path) -> None:
     with pytest.raises(ConfigError, match="the same name"):
         composed_study("study.figures=[my_figures:losses,other:losses]", f"output_dir={here}")
-    with pytest.raises(ConfigError, match="or a function of your own"):
+    with pytest.raises(ConfigError, match="or a custom function"):
         composed_study("study.figures=[nothing]", f"output_dir={here}")

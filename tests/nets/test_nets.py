@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from resnet_degradation.config.architectures import IMAGENET_DEPTHS, fits
 from resnet_degradation.nets.blocks import BasicBlock, Bottleneck, ZeroPaddedIdentity
-from resnet_degradation.nets.build import build_net, initialize, num_parameters
+from resnet_degradation.nets.build import initialize, num_parameters
 from resnet_degradation.nets.cost import layer_costs, multiply_adds
+from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.errors import ConfigError
 
 PARAMETERS = {
@@ -33,13 +34,13 @@ MULTIPLY_ADDS = {18: 1.8, 34: 3.6, 50: 3.8, 101: 7.6, 152: 11.3}
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("depth", PARAMETERS)
 def test_cifar_nets_have_the_papers_parameters(depth: int, residual: bool) -> None:
-    assert num_parameters(build_net(depth, residual, family="cifar")) == PARAMETERS[depth]
+    assert num_parameters(ResNet(depth, residual, family="cifar")) == PARAMETERS[depth]
 
 
 @pytest.mark.parametrize("depth", MULTIPLY_ADDS)
 def test_imagenet_nets_have_the_multiply_adds_of_table_1(depth: int) -> None:
     shortcut = "A" if depth < 50 else "B"
-    net = build_net(depth, True, family="imagenet", shortcut=shortcut, num_classes=1000)
+    net = ResNet(depth, True, family="imagenet", shortcut=shortcut, num_classes=1000)
     # The paper prints one decimal, and 3.8 where counting gives 3.86: it seems to have cut.
     assert abs(multiply_adds(net, 224) / 1e9 - MULTIPLY_ADDS[depth]) < 0.06
 
@@ -47,7 +48,7 @@ def test_imagenet_nets_have_the_multiply_adds_of_table_1(depth: int) -> None:
 @given(n=st.integers(1, 12), residual=st.booleans())
 @settings(max_examples=15, deadline=None)
 def test_cifar_depth_counts_the_layers_with_weights(n: int, residual: bool) -> None:
-    net = build_net(6 * n + 2, residual, family="cifar")
+    net = ResNet(6 * n + 2, residual, family="cifar")
     costs = layer_costs(net, 32)
     assert len(costs) == 6 * n + 2
     maps = [cost.output_shape for cost in costs[:-1]]
@@ -57,7 +58,7 @@ def test_cifar_depth_counts_the_layers_with_weights(n: int, residual: bool) -> N
 
 @pytest.mark.parametrize("depth", IMAGENET_DEPTHS)
 def test_imagenet_depth_counts_the_layers_with_weights(depth: int) -> None:
-    net = build_net(depth, False, family="imagenet")
+    net = ResNet(depth, False, family="imagenet")
     costs = layer_costs(net, 224)
     assert len(costs) == depth
     assert next(cost.output_shape[1] for cost in costs if "conv2" in cost.name) == 56
@@ -67,7 +68,7 @@ def test_imagenet_depth_counts_the_layers_with_weights(depth: int) -> None:
 @pytest.mark.parametrize("depth", IMAGENET_DEPTHS)
 def test_outputs_equal_torchvisions_with_the_same_weights(depth: int) -> None:
     oracle = getattr(torchvision.models, f"resnet{depth}")(num_classes=10)
-    ours = build_net(
+    ours = ResNet(
         depth, True, family="imagenet", shortcut="B", bottleneck_stride="3x3", num_classes=10
     )
     ours.load_state_dict(oracle.state_dict())
@@ -79,7 +80,7 @@ def test_outputs_equal_torchvisions_with_the_same_weights(depth: int) -> None:
 
 @pytest.mark.parametrize(("family", "depth"), [("cifar", 20), ("imagenet", 34), ("imagenet", 50)])
 def test_plain_net_and_its_residual_twin_begin_alike(family: str, depth: int) -> None:
-    plain, residual = (build_net(depth, r, family=family, shortcut="A") for r in (False, True))  # type: ignore[arg-type]
+    plain, residual = (ResNet(depth, r, family=family, shortcut="A") for r in (False, True))  # type: ignore[arg-type]
     for net in (plain, residual):
         initialize(net, seed=3)
     ours, theirs = plain.state_dict(), residual.state_dict()
@@ -88,7 +89,7 @@ def test_plain_net_and_its_residual_twin_begin_alike(family: str, depth: int) ->
 
 
 def test_projections_leave_the_other_layers_initial_weights_alone() -> None:
-    with_a, with_c = (build_net(20, True, family="cifar", shortcut=s) for s in ("A", "C"))  # type: ignore[arg-type]
+    with_a, with_c = (ResNet(20, True, family="cifar", shortcut=s) for s in ("A", "C"))  # type: ignore[arg-type]
     for net in (with_a, with_c):
         initialize(net, seed=0)
     values = with_c.state_dict()
@@ -97,14 +98,14 @@ def test_projections_leave_the_other_layers_initial_weights_alone() -> None:
 
 
 def test_seeds_give_different_weights() -> None:
-    first, second = (build_net(8, True, family="cifar") for _ in range(2))
+    first, second = (ResNet(8, True, family="cifar") for _ in range(2))
     initialize(first, 0)
     initialize(second, 1)
     assert not torch.equal(first.conv1.weight, second.conv1.weight)
 
 
 def test_initialisation_is_he_fan_in() -> None:
-    net = build_net(34, True, family="imagenet", num_classes=1000)
+    net = ResNet(34, True, family="imagenet", num_classes=1000)
     initialize(net, 0)
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -129,10 +130,10 @@ def test_option_a_may_put_half_of_its_zeros_before_the_channels(in_channels: int
     x = torch.randn(2, in_channels, 6, 6)
     literal = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, channels // 4, channels // 4))
     assert torch.equal(ZeroPaddedIdentity(in_channels, channels, 2, "around")(x), literal)
-    net = build_net(20, True, family="cifar", shortcut_padding="around")
+    net = ResNet(20, True, family="cifar", shortcut_padding="around")
     padded = [m for m in net.modules() if isinstance(m, ZeroPaddedIdentity)]
     assert [module.padding for module in padded] == ["around", "around"]
-    twin = build_net(20, True, family="cifar")
+    twin = ResNet(20, True, family="cifar")
     assert [m.padding for m in twin.modules() if isinstance(m, ZeroPaddedIdentity)] == 2 * [
         "behind"
     ]
@@ -142,7 +143,7 @@ def test_option_a_may_put_half_of_its_zeros_before_the_channels(in_channels: int
 
 
 def count_projections(shortcut: str, depth: int, family: str) -> int:
-    net = build_net(depth, True, family=family, shortcut=shortcut)  # type: ignore[arg-type]
+    net = ResNet(depth, True, family=family, shortcut=shortcut)  # type: ignore[arg-type]
     return sum(isinstance(module, nn.Sequential) and "downsample" in name
                for name, module in net.named_modules())  # fmt: skip
 
@@ -190,7 +191,7 @@ def test_bottleneck_stride_is_on_the_layer_asked_for() -> None:
 
 
 def test_depth_1202_runs_forward_and_backward() -> None:
-    net = build_net(1202, True, family="cifar")
+    net = ResNet(1202, True, family="cifar")
     initialize(net, 0)
     scores = net(torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     scores.sum().backward()
@@ -206,11 +207,11 @@ def test_impossible_depths_are_refused_with_the_valid_ones(depth: int) -> None:
     for family, example in (("cifar", "20, 32, 44, 56"), ("imagenet", "18, 34, 50, 101, 152")):
         if not fits(depth, family):  # type: ignore[arg-type]
             with pytest.raises(ConfigError, match=example):
-                build_net(depth, True, family=family)  # type: ignore[arg-type]
+                ResNet(depth, True, family=family)  # type: ignore[arg-type]
 
 
 def test_width_multiplies_the_channels() -> None:
-    wide = build_net(20, True, family="cifar", width=2)
+    wide = ResNet(20, True, family="cifar", width=2)
     assert wide.conv1.out_channels == 32
     assert wide.fc.in_features == 128
 
@@ -219,7 +220,7 @@ def test_width_multiplies_the_channels() -> None:
 def test_loss_and_gradients_equal_torchvisions_on_real_images(depth: int) -> None:
     """By the same operations: others round differently, and through ReLU's corner float32 differs
     from float64 by up to 2 % of a gradient here, torchvision's nets no less than ours."""
-    ours = build_net(
+    ours = ResNet(
         depth, True, family="imagenet", shortcut="B", num_classes=5, bottleneck_stride="3x3"
     )
     initialize(ours, 0)

@@ -80,7 +80,7 @@ def test_jobs_are_timed_together_each_in_its_precision_and_with_its_threads(tmp_
     share = max(1, processes.num_cpus() // 2)
     assert len({probe.process for probe in probed}) == 2
     assert {probe[1:] for probe in probed} == {(32, share, True)}
-    assert f"2 runs at once, each on {processes.on_cpu(share)}, bf16" in told
+    assert f"2 runs at once, each on {processes.describe_threads(share)}, bf16" in told
 
 
 def test_each_device_is_timed_on_its_share_of_a_batch(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_sample_keeps_the_settings_that_cost_time(
     assert sample.runtime.checkpoint_activations == "off"
     assert sample.recipe.batch_size == 32
     # A batch that is too large to be timed is made smaller, but activations are treated as in it.
-    monkeypatch.setattr(timing, "recomputes", lambda config, *_: config.recipe.batch_size == 32)
+    monkeypatch.setattr(timing, "_recomputes", lambda config, *_: config.recipe.batch_size == 32)
     monkeypatch.setitem(timing.MAX_MULTIPLY_ADDS, "cpu", 3 * 5 * image_cost(run))
     sample = timing.sample_of(run, image_cost(run), num_at_once=1)
     assert (sample.recipe.batch_size, sample.runtime.checkpoint_activations) == (5, "on")

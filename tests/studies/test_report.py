@@ -22,8 +22,9 @@ from resnet_degradation.evaluation.options import Evaluation, usual_scales, usua
 from resnet_degradation.records.summary import FinalErrors, read_final_errors
 from resnet_degradation.reference import paper
 from resnet_degradation.studies.command import run_study
-from resnet_degradation.studies.report import net_rows, print_report, write_report
-from resnet_degradation.studies.results import Result, find_cautions, read_result
+from resnet_degradation.studies.findings import find_cautions
+from resnet_degradation.studies.report import net_table, print_report, write_report
+from resnet_degradation.studies.results import Result, by_net, read_result
 
 
 def only(name: str, *overrides: str) -> dict[str, Config]:
@@ -127,30 +128,36 @@ def result(config: Config, error: float) -> Result:
     )
 
 
+def paper_column(results: list[Result]) -> tuple[dict[str, str], list[str]]:
+    """The paper's value as the report prints it beside each net, and the notes on it."""
+    table, notes = net_table(by_net(results), "test")
+    return {
+        row[0].text: row[table.columns.index("the paper (%)")].text for row in table.rows
+    }, notes
+
+
 def test_the_papers_value_is_never_beside_other_conditions_without_saying_so() -> None:
-    same = [result(run, 8.0) for run in only("fig6").values()]
-    rows, notes = net_rows(same)
+    values, notes = paper_column([result(run, 8.0) for run in only("fig6").values()])
     assert not notes
-    assert {row.name: row.paper for row in rows}["ResNet-20"] == "8.75 (Table 6)"
-    assert {row.name: row.paper for row in rows}["plain-20"] == "-"
+    assert values["ResNet-20"] == "8.75 (Table 6)"
+    assert values["plain-20"] == "-"
     other = [result(run, 8.0) for run in only("fig6", "data=folder", "data.root=/jpeg").values()]
-    rows, notes = net_rows(other)
-    assert {row.name: row.paper for row in rows}["ResNet-20"] == "8.75 (Table 6)†"
+    values, notes = paper_column(other)
+    assert values["ResNet-20"] == "8.75 (Table 6)†"
     assert notes == [
         "† Not comparable: the paper's error is on CIFAR-10's test images by its own recipe; here: "
         "data jpeg."
     ]
     # A single view is not the ten of the paper's Tables 2 and 3.
-    rows, notes = net_rows([result(run, 30.0) for run in only("fig4").values()])
-    assert all(row.paper.endswith("†") for row in rows)
+    values, notes = paper_column([result(run, 30.0) for run in only("fig4").values()])
+    assert all(value.endswith("†") for value in values.values())
     assert "ten-crop" in notes[0]
 
 
 def test_the_papers_value_is_marked_for_a_net_that_began_as_another() -> None:
     nets = "study.nets=[{depth: 34, residual: false, extends: 18}, {depth: 34, residual: false}]"
-    extended, usual = net_rows([result(run, 30.0) for run in only("fig4", nets).values()])[0]
-    assert (extended.paper, usual.paper) == ("28.54 (Table 2)†", "28.54 (Table 2)††")
-    notes = net_rows([result(run, 30.0) for run in only("fig4", nets).values()])[1]
+    values, notes = paper_column([result(run, 30.0) for run in only("fig4", nets).values()])
+    assert [*values.values()] == ["28.54 (Table 2)†", "28.54 (Table 2)††"]
     assert "initialized with the solution of plain-18" in notes[0]
     assert "initialized with" not in notes[1]
 
@@ -165,7 +172,7 @@ def test_the_papers_value_is_marked_where_images_were_skipped(
         f"data.root={root}", "data.on_error=skip", "recipe.batch_size=8", "recipe.iterations=2",
     )  # fmt: skip
     run_study(study, quiet())
-    (note,) = net_rows([read_result(run) for run in study.runs])[1]
+    (note,) = paper_column([read_result(run) for run in study.runs])[1]
     assert note.endswith("unreadable images left out: 1.")
     console = Console(width=80)
     with console.capture() as printed:
@@ -179,8 +186,8 @@ def test_the_papers_value_is_marked_where_images_were_skipped(
 def test_nets_of_one_name_are_told_apart_by_the_settings_that_differ() -> None:
     run = only("fig6")["ResNet-20"]
     nets = [replace(run, width=width, seed=seed) for width in (0.5, 0.5000001) for seed in (0, 1)]
-    rows, _ = net_rows([result(net, 8.0) for net in nets])
-    assert [(row.name, row.seeds) for row in rows] == [
+    table, _ = net_table(by_net([result(net, 8.0) for net in nets]), "test")
+    assert [(row[0].text, row[6].text) for row in table.rows] == [
         ("ResNet-20-width0.5 (width 0.5)", "0, 1"),
         ("ResNet-20-width0.5 (width 0.5000001)", "0, 1"),
     ]
@@ -223,7 +230,9 @@ def test_a_report_shows_what_all_runs_share_and_in_what_they_differ(tmp_path: Pa
     assert (settings["recipe.iterations"], settings["width"]) == (6, 0.5)
     assert not {"depth", "residual", "shortcut", "seed", "runtime.log_every"} & {*settings}
     page = (study.folder / "report.html").read_text()
-    assert "<td>plain-8-width0.5</td><td>0</td><td>8</td><td>False</td><td>-</td><td>3</td>" in page
+    (section,) = re.findall(r'<table id="differing">(.*?)</table>', page, re.DOTALL)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", section)
+    assert cells[:6] == ["plain-8-width0.5", "0", "8", "False", "-", "3"]
 
 
 def test_a_report_has_numbers_verdicts_conditions_and_the_command(

@@ -103,9 +103,9 @@ def test_a_study_that_is_given_a_name_keeps_it() -> None:
     [
         ("seeds=[]", "seeds"),
         ("seeds=[0,0]", "the same run twice: plain-8"),
-        ("study.name=../elsewhere", "no name for a folder"),
-        ("study.name=..", "no name for a folder"),
-        ("study.name=", "no name for a folder"),
+        ("study.name=../elsewhere", "give the name of a folder"),
+        ("study.name=..", "give the name of a folder"),
+        ("study.name=", "give the name of a folder"),
         ("study.figures=[pictures]", "choose curves, responses"),
         ("study.panels=[]", "at least one"),
         ("study.panels=[{errors: all}]", "choose both, training, held-out"),
@@ -397,7 +397,7 @@ def test_an_extension_needs_its_shallow_run(tmp_path: Path) -> None:
             output_dir=str(tmp_path / "elsewhere"),
         )
     )
-    with pytest.raises(UserError, match=r"begins with the finished run .*plain-8.*is not there"):
+    with pytest.raises(UserError, match=r"starts from the finished run .*plain-8.*is missing"):
         session.train(run, NullProgress())
 
 
@@ -411,8 +411,8 @@ def test_final_errors_are_drawn_against_depth(tmp_path: Path) -> None:
     assert (study.folder / "depths.png").is_file()
     plain, residual = load_depths([run_folder(run) for run in study.runs])
     assert (plain.name, residual.name) == ("plain nets", "residual nets")
-    assert plain.depths.tolist() == [8, 14]
-    assert residual.depths.tolist() == [8]
+    assert plain.curve().x.tolist() == [8, 14]
+    assert residual.curve().x.tolist() == [8]
     for depth, errors in zip((8, 14), plain.errors, strict=True):
         recorded = [
             read_final_errors(run_folder(run)).train_error
@@ -421,7 +421,7 @@ def test_final_errors_are_drawn_against_depth(tmp_path: Path) -> None:
         ]
         assert errors.tolist() == recorded
     drawn = plot_depths([plain, residual]).axes[0].get_lines()
-    assert drawn[0].get_ydata().tolist() == plain.mean().tolist()
+    assert drawn[0].get_ydata().tolist() == plain.curve().mean.tolist()
 
 
 BLOCKS = {

@@ -1,4 +1,4 @@
-"""Verdicts are computed from final training errors, and say what came out, whatever it is."""
+"""Verdicts are computed from final training errors, whatever the outcome."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig
 from resnet_degradation.records.summary import FinalErrors
-from resnet_degradation.studies.results import Result, find_cautions, find_verdicts
+from resnet_degradation.studies.findings import find_cautions, find_verdicts
+from resnet_degradation.studies.results import Result
 from resnet_degradation.studies.verdict import (
+    DEPTH,
+    RESIDUAL,
     compare,
     counting_noise,
-    depth_verdict,
     pooled_spread,
-    shortcut_verdict,
-    twin_verdict,
+    twin_wording,
 )
 
 ERRORS = st.floats(0, 100)
@@ -31,7 +32,7 @@ def test_the_verdict_is_the_difference_of_means() -> None:
     assert comparison.mean == pytest.approx(58.333, abs=1e-3)
     # 3.884, of 2.244 degrees of freedom, times sqrt((1 + 16.333) / 3)
     assert comparison.threshold == pytest.approx(9.336, abs=1e-3)
-    said = depth_verdict(comparison)
+    said = comparison.verdict(DEPTH)
     assert said.startswith("plain-56 minus plain-20: +58.33 ± 5.03 points")
     assert "3 seeds" in said
     assert said.endswith("degradation")
@@ -116,9 +117,9 @@ def test_a_verdict_over_one_seed_says_that_it_is_of_one_run() -> None:
         (20.0, "the deeper net trains better: no degradation"),
         (40.5, "there is no difference beyond the noise: no degradation seen"),
     ):
-        sentence = depth_verdict(compare("a", "b", [40.0], [error], 1000)).rpartition(")")[2]
+        sentence = compare("a", "b", [40.0], [error], 1000).verdict(DEPTH).rpartition(")")[2]
         assert sentence == f": in this one run, with an unknown spread over seeds, {ending}"
-    two = twin_verdict(compare("a", "b", [40.0, 40.1], [60.0, 60.2], 1000), "option A")
+    two = compare("a", "b", [40.0, 40.1], [60.0, 60.2], 1000).verdict(twin_wording("option A"))
     assert "in this one run" not in two
 
 
@@ -141,9 +142,9 @@ def test_a_comparison_over_one_seed_takes_the_spread_of_the_studys_other_nets() 
 
 def test_a_verdict_contradicts_the_paper_when_the_runs_do() -> None:
     better = compare("plain-20", "plain-56", [40.0], [20.0], 1000)
-    assert "the deeper net trains better" in depth_verdict(better)
+    assert "the deeper net trains better" in better.verdict(DEPTH)
     worse = compare("plain-56", "ResNet-56", [20.0], [40.0], 1000)
-    assert "the residual net trains worse" in shortcut_verdict(worse, cured=False)
+    assert "the residual net trains worse" in worse.verdict(RESIDUAL)
 
 
 def finished(
@@ -248,7 +249,7 @@ def test_bottlenecks_are_compared_with_as_many_basic_blocks_and_are_no_deeper_ki
     assert told[1].endswith("it trains worse than basic blocks")
 
 
-def test_blocks_of_ones_own_are_compared_with_basic_ones() -> None:
+def test_custom_blocks_are_compared_with_basic_ones() -> None:
     own = {"block": "code:Other"}
     results = [
         *(finished(20, True, 20.0), finished(56, True, 25.0)),

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.nets.activation_checkpointing import activation_bytes, segment_lengths
-from resnet_degradation.nets.build import build_net, initialize
+from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.cost import layer_costs
+from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.training import memory as tuning
@@ -38,7 +39,7 @@ def test_gradients_and_statistics_are_the_same_to_the_bit_when_activations_are_r
     depth_and_family: tuple[int, str], residual: bool, shortcut: str, lengths: list[int]
 ) -> None:
     depth, family = depth_and_family
-    net = build_net(
+    net = ResNet(
         depth, residual, family=family, shortcut=shortcut, width=0.25  # type: ignore[arg-type]
     )  # fmt: skip
     initialize(net, 0)
@@ -55,7 +56,7 @@ def test_gradients_and_statistics_are_the_same_to_the_bit_when_activations_are_r
 
 
 def test_a_bottleneck_net_is_recomputed_to_the_bit() -> None:
-    net = build_net(50, True, family="imagenet", shortcut="B", width=0.125)
+    net = ResNet(50, True, family="imagenet", shortcut="B", width=0.125)
     initialize(net, 0)
     other = copy.deepcopy(net)
     other.segment_lengths = segment_lengths(activation_bytes(layer_costs(net, 32)))
@@ -68,7 +69,7 @@ def test_a_bottleneck_net_is_recomputed_to_the_bit() -> None:
 
 
 def test_recomputation_is_in_the_precision_of_the_forward_pass() -> None:
-    net = build_net(8, True, family="cifar")
+    net = ResNet(8, True, family="cifar")
     initialize(net, 0)
     other = copy.deepcopy(net)
     other.segment_lengths = [1, 1, 1]
@@ -83,7 +84,7 @@ def test_recomputation_is_in_the_precision_of_the_forward_pass() -> None:
 
 
 def test_recomputation_leaves_out_what_is_not_trained_and_the_last_segment() -> None:
-    net = build_net(14, True, family="cifar")
+    net = ResNet(14, True, family="cifar")
     initialize(net, 0)
     net.requires_grad_(False)
     trained = net.get_submodule("layer3.1.conv2")
@@ -134,7 +135,7 @@ def test_a_run_comes_to_the_same_whether_activations_are_kept_or_not(
 
 @pytest.mark.parametrize(("depth", "residual"), [(20, True), (56, False), (110, True)])
 def test_segments_are_nearly_the_best_there_are(depth: int, residual: bool) -> None:
-    net = build_net(depth, residual, family="cifar")
+    net = ResNet(depth, residual, family="cifar")
     stages = activation_bytes(layer_costs(net, 32))
 
     def peak(lengths: tuple[int, ...]) -> float:
@@ -152,7 +153,7 @@ def test_segments_are_nearly_the_best_there_are(depth: int, residual: bool) -> N
 
 def test_activations_are_counted_as_they_are_kept() -> None:
     """Against what autograd saves in a plain net, where nothing else is kept."""
-    net = build_net(20, False, family="cifar")
+    net = ResNet(20, False, family="cifar")
     saved: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:

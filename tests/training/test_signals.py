@@ -192,7 +192,7 @@ def test_a_reader_who_leaves_ends_the_run_which_is_saved(tmp_path: Path) -> None
     assert process.wait(timeout=60) == 141  # as of what SIGPIPE ends
     (line,) = said.splitlines()
     assert "all saved: the same command resumes it" in line
-    assert line.endswith("(the reader of the output went away)")
+    assert line.endswith("(the reader of the output closed it)")
     assert last_checkpoint(run_folders(tmp_path)[0]) > 0
 
 
@@ -207,7 +207,7 @@ def test_a_study_says_that_the_reader_of_its_plan_went_away(tmp_path: Path) -> N
     (line,) = process.stderr.read().splitlines()
     assert process.wait(timeout=60) == 141
     assert line.startswith("stopped: ")
-    assert line.endswith("(the reader of the output went away)")
+    assert line.endswith("(the reader of the output closed it)")
 
 
 def test_a_stop_is_not_forgotten_when_saving_fails(
@@ -293,7 +293,7 @@ def test_a_study_saves_every_run_under_way_and_leaves_no_process(tmp_path: Path,
     os.killpg(process.pid, signal.SIGINT)  # as from a terminal
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on" in said.splitlines()[-1]
+    assert "the same command resumes" in said.splitlines()[-1]
     assert "Traceback" not in said
     wait_until(lambda: not group_members(process.pid))
     assert len(run_folders(tmp_path)) == jobs

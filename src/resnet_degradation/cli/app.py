@@ -112,7 +112,8 @@ def job_overrides() -> list[str]:
 @contextmanager
 def shown_progress() -> Iterator["RunProgress"]:
     """Progress on standard output, whose bars are removed at the end."""
-    from resnet_degradation.console.progress import RunProgress, Terminal  # needs time to load
+    from resnet_degradation.console.progress import RunProgress  # slow to import
+    from resnet_degradation.console.terminal import Terminal
 
     progress = RunProgress(Terminal())
     try:

@@ -28,7 +28,8 @@ def _study(composed: DictConfig) -> None:
         chosen = HydraConfig.get().runtime.choices["study"]
         study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
 
-    from resnet_degradation.console.progress import RunProgress, Terminal
+    from resnet_degradation.console.progress import RunProgress
+    from resnet_degradation.console.terminal import Terminal
 
     if composed.part is None and process_info() is not None:
         raise ConfigError(

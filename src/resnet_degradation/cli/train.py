@@ -19,7 +19,8 @@ def _train(composed: DictConfig) -> None:
     config = resolve_composed(composed)
 
     # Imported here, so that --help does not load torch.
-    from resnet_degradation.console.progress import RunProgress, Terminal
+    from resnet_degradation.console.progress import RunProgress
+    from resnet_degradation.console.terminal import Terminal
     from resnet_degradation.training.launch import train_on_devices
 
     progress = RunProgress(Terminal())

@@ -60,7 +60,7 @@ def choose_family(depth: int, candidates: tuple[Family, ...]) -> Family:
     }
     choices = "; ".join(f"{family} family: {valid[family]}" for family in candidates)
     hint = "" if len(candidates) == len(FAMILIES) else " (another family: family=cifar|imagenet)"
-    raise ConfigError(f"depth={depth} is not valid here. Valid: {choices}{hint}")
+    raise ConfigError(f"there is no net with depth={depth}. Valid: {choices}{hint}")
 
 
 def architecture(depth: int, family: Family) -> Architecture:

@@ -70,11 +70,11 @@ class RecipeConfig:
 
 @dataclass
 class RuntimeConfig:
-    """How a run is executed.
+    """How a run is computed.
 
     Only the precision is part of a run's identity. The number of threads, `compile` and, without
-    `sync_batchnorm`, the number of `devices` change results slightly too. A run can resume with
-    other values of these, with a warning.
+    `sync_batchnorm`, the number of `devices` change results slightly too. They are not, so that a
+    run can resume elsewhere: they are recorded, and resuming under others warns.
     """
 
     device: str = "auto"

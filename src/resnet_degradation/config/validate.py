@@ -9,7 +9,7 @@ from typing import Any
 from resnet_degradation.config.architectures import FAMILIES, Family, architecture
 from resnet_degradation.config.custom_code import check_custom_name
 from resnet_degradation.config.durations import parse_duration
-from resnet_degradation.config.schema import DATA_NAMES, PRECISIONS, Config
+from resnet_degradation.config.schema import DATA_NAMES, PRECISIONS, Config, RuntimeConfig
 from resnet_degradation.system.encoding import as_text
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import process_info
@@ -203,3 +203,11 @@ def check_custom_code(config: Config, family: Family) -> None:
                 "block replaces the basic block, of two 3x3 layers: choose a depth without "
                 "bottlenecks, and omit extends"
             )
+
+
+def check_measuring_runtime(command: str, runtime: RuntimeConfig) -> None:
+    """Raise ConfigError for settings of `runtime` that have no effect on measuring a net."""
+    if runtime.devices not in (1, "auto"):
+        raise ConfigError(f"{command} runs in one process: omit runtime.devices")
+    if runtime.precision != "fp32":
+        raise ConfigError(f"{command} computes in fp32: omit runtime.precision")

@@ -1,34 +1,58 @@
-"""What is kept of what was computed about images, for the runs that follow."""
+"""Results computed from images, cached in the output folder for later runs."""
 
+import hashlib
+import json
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
+from resnet_degradation.config.schema import Config
+from resnet_degradation.records.checksummed import DamagedError, load_checksummed, save_checksummed
 from resnet_degradation.system.errors import describe_os_error
 
 
-def fingerprints(paths: list[str]) -> list[tuple[str, int, int]]:
-    """What tells whether files are still the same: their paths, sizes and times."""
+def cache_folder(config: Config) -> Path:
+    """Where results about images are cached."""
+    return Path(config.output_dir) / ".cache"
 
-    def fingerprint(path: str) -> tuple[str, int, int]:
+
+def cache_key(paths: list[str], *options: int) -> str:
+    """A digest of options and of the paths, sizes and modification times of files."""
+
+    def describe(path: str) -> tuple[str, int, int]:
         try:
             status = os.stat(path)  # noqa: PTH116
         except OSError:
-            return path, -1, -1  # a link that leads nowhere: reading it will say so
+            return path, -1, -1  # a broken link: reading it will fail
         return path, status.st_size, status.st_mtime_ns
 
-    return [fingerprint(path) for path in paths]
+    facts = json.dumps([*options, *map(describe, paths)])
+    return hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
 
 
-@contextmanager
-def write_if_possible() -> Iterator[None]:
-    """Warn if what is to be kept cannot be written: the disk is full or read-only."""
+def cached(folder: Path, name: str, compute: Callable[[], Any]) -> Any:
+    """The result of `compute`, read from `folder` if it was cached there under this name.
+
+    Results consist of tensors, numbers, strings, lists and dictionaries. Warns if the result
+    cannot be written.
+    """
+    for file in folder.glob(f"{name}-*.pt"):
+        try:
+            return load_checksummed(file)
+        except (DamagedError, PermissionError):
+            with suppress(OSError):
+                file.unlink()
+    result = compute()
     try:
-        yield
+        folder.mkdir(parents=True, exist_ok=True)
+        save_checksummed(folder, name, result)
     except OSError as error:
         warnings.warn(
-            f"cannot keep what was computed about the images ({describe_os_error(error)}): the "
+            f"cannot cache what was computed from the images ({describe_os_error(error)}): the "
             "next run computes it again",
             stacklevel=3,
         )
+    return result

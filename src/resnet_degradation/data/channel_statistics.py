@@ -1,19 +1,17 @@
-"""The colours of training images: what section 3.4 subtracts from them, and adds to them."""
+"""The mean and the principal components of the training images' colours (section 3.4)."""
 
-import hashlib
-import json
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
-from resnet_degradation.data.cache import fingerprints, write_if_possible
+from resnet_degradation.data.cache import cache_key, cached
 from resnet_degradation.data.dataset import Files, evenly_spaced
-from resnet_degradation.data.decode import CentreView, every_view
-from resnet_degradation.records.checksummed import DamagedError, load_checksummed, save_checksummed
+from resnet_degradation.data.decode import decode_all
+from resnet_degradation.data.views import centre_view
 
 # Enough for the mean and the three principal components to be stable to well under 1 %.
 MAX_STATISTICS_IMAGES = 10_000
@@ -21,7 +19,7 @@ MAX_STATISTICS_IMAGES = 10_000
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """What is known of the training images' colours, in [0, 1]."""
+    """Statistics of the training images' pixels in [0, 1]."""
 
     mean: Tensor  # (3, H, W)
     eigenvalues: Tensor  # (3,) of the covariance of RGB values
@@ -38,40 +36,29 @@ def channel_statistics(
     shorter_side: int,
     num_workers: int,
     cache: Path,
-    report: ReportProgress = ignore_progress,
+    progress: ReportProgress = ignore_progress,
 ) -> ChannelStatistics:
-    """The mean image and the principal components of RGB over (at most 10,000) training images.
-
-    Computed from centre views, once, and kept in `cache` for the runs that follow.
-    """
+    """The statistics of centre views of at most 10,000 training images; cached."""
     sampled = files.subset(evenly_spaced(len(files), MAX_STATISTICS_IMAGES))
-    key = [image_size, shorter_side, *fingerprints(sampled.paths)]
-    name = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).hexdigest()
-    stem = f"colours-{name}"
-    for file in cache.glob(f"{stem}-*.pt"):
-        try:
-            return ChannelStatistics(**load_checksummed(file))
-        except (DamagedError, TypeError, PermissionError):
-            with suppress(OSError):
-                file.unlink()
-    total = torch.zeros(3, image_size, image_size, dtype=torch.int64)
-    products = torch.zeros(3, 3, dtype=torch.float64)
-    view = CentreView(image_size, shorter_side)
-    for views in every_view(sampled, view, 64, num_workers, "mean and colours", report):
-        total += views.sum(dim=0)
-        pixels = views.permute(1, 0, 2, 3).reshape(3, -1).double() / 255
-        products += pixels @ pixels.T
-    num_pixels = len(sampled) * image_size**2
-    mean = total.double() / (255 * len(sampled))
-    channel_mean = mean.mean(dim=(1, 2))
-    covariance = products / num_pixels - torch.outer(channel_mean, channel_mean)
-    eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
-    statistics = {
-        "mean": mean.float(),
-        "eigenvalues": eigenvalues.clamp(min=0).float(),
-        "eigenvectors": eigenvectors.float(),
-    }
-    with write_if_possible():
-        cache.mkdir(parents=True, exist_ok=True)
-        save_checksummed(cache, stem, statistics)
-    return ChannelStatistics(**statistics)
+    view = partial(centre_view, image_size=image_size, shorter_side=shorter_side)
+
+    def compute() -> dict[str, Tensor]:
+        total = torch.zeros(3, image_size, image_size, dtype=torch.int64)
+        products = torch.zeros(3, 3, dtype=torch.float64)
+        for views in decode_all(sampled, view, num_workers, "mean and colours", progress):
+            total += views.sum(dim=0)
+            pixels = views.permute(1, 0, 2, 3).reshape(3, -1).double() / 255
+            products += pixels @ pixels.T
+        mean = total.double() / (255 * len(sampled))
+        channel_mean = mean.mean(dim=(1, 2))
+        covariance = products / (len(sampled) * image_size**2)
+        covariance -= torch.outer(channel_mean, channel_mean)
+        eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
+        return {
+            "mean": mean.float(),
+            "eigenvalues": eigenvalues.clamp(min=0).float(),
+            "eigenvectors": eigenvectors.float(),
+        }
+
+    name = f"colours-{cache_key(sampled.paths, image_size, shorter_side)}"
+    return ChannelStatistics(**cached(cache, name, compute))

@@ -1,7 +1,4 @@
-"""Where images come from: the embedded digits, CIFAR, and folders of image files.
-
-A source is either arrays, when every image has one small size, or paths, when they have not.
-"""
+"""A data set: images in memory or paths of image files, split for training and testing."""
 
 import hashlib
 import os
@@ -17,7 +14,7 @@ from resnet_degradation.system.rng import generator
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images of one size, in memory."""
+    """Images of one size in memory."""
 
     images: Tensor  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64
@@ -34,7 +31,7 @@ class Arrays:
 class Files:
     """Image files of any size."""
 
-    root: str  # the folder that they are in, at any depth
+    root: str  # the folder that holds them, at any depth
     paths: list[str]  # plain strings: there may be millions
     labels: Tensor  # (N,) int64
 
@@ -51,15 +48,12 @@ Images = Arrays | Files
 
 @dataclass(frozen=True)
 class Source:
-    """The images of a data set: those to train on, and those held out, by split name.
-
-    `held_out` has "val", "test" or both. Training never sees them.
-    """
+    """The images of a data set. `held_out` has "val", "test" or both; training never sees them."""
 
     train: Images
     held_out: dict[str, Images]
     classes: list[str]
-    # Files that cannot be read and are therefore left out: the split they were in, and the reason.
+    # Unreadable files that were left out: the split of each, and the reason.
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def splits(self) -> dict[str, Images]:
@@ -67,11 +61,10 @@ class Source:
         return {"train": self.train, **self.held_out}
 
     def contents(self) -> dict[str, Any]:
-        """Facts that tell, when a run is continued, whether its images are still the same."""
+        """Facts about the images, by which a resumed run checks that they are still the same."""
         splits = {"training": self.train, **self.held_out}
         facts: dict[str, Any] = {"the number of classes": len(self.classes)}
-        for name, images in splits.items():
-            facts[f"the number of {name} images"] = len(images)
+        facts |= {f"the number of {name} images": len(images) for name, images in splits.items()}
         for name, images in splits.items():
             if isinstance(images, Files):
                 digest = hashlib.blake2b(digest_size=8)
@@ -82,16 +75,16 @@ class Source:
 
 
 def split_validation(source: Source, fraction: float) -> Source:
-    """Keep `fraction` of the training images back as "val", as section 4.2's 45k/5k split does.
+    """Hold out `fraction` of the training images as "val", as section 4.2's 45k/5k split does.
 
-    What the data set itself holds out is then the test set. The split does not depend on the
-    run's seed, so that runs with different seeds are compared on the same images.
+    The data set's own held-out images become the test set. The split does not depend on the run's
+    seed, so runs with different seeds are compared on the same images.
     """
     if fraction == 0:
         return source
     if len(source.held_out) > 1:
         raise DataError(
-            "data.validation_fraction is set, but this data has a validation set of its own: "
+            "data.validation_fraction is set, but this data has its own validation set: "
             "leave data.validation_fraction at 0"
         )
     (held_out,) = source.held_out.values()
@@ -110,6 +103,6 @@ def split_validation(source: Source, fraction: float) -> Source:
 
 
 def evenly_spaced(num_images: int, at_most: int) -> Tensor:
-    """Indices of so many images or fewer, spread over all of them: files are sorted by class."""
+    """Indices of at most `at_most` images, spread evenly: files are sorted by class."""
     count = min(num_images, at_most)
     return torch.arange(count) * num_images // count

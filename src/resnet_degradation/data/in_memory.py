@@ -1,126 +1,112 @@
-"""Batches of images ready for a net: shuffled, augmented, with the mean subtracted.
-
-Small images of one size live in memory, on the training device (`MemoryBatches`); others are
-decoded by worker processes as they are needed (`StreamBatches`, in stream.py).
-"""
+"""Batches from small images of one size that stay in memory, on the training device."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from resnet_degradation.data.augment import Crops, crop, draw_crops, pad_images
-from resnet_degradation.data.batches import Batch, BatchGenerator, shard
-from resnet_degradation.data.dataset import Arrays
-from resnet_degradation.data.decode import DecodeStats
-from resnet_degradation.data.order import batch_indices
+from resnet_degradation.config.schema import Config
+from resnet_degradation.console.progress import ReportProgress, ignore_progress
+from resnet_degradation.data.batches import Batches, BatchGenerator
+from resnet_degradation.data.dataset import Arrays, Images, Source
+from resnet_degradation.data.decode import load_arrays
+from resnet_degradation.data.sampling import Crops, crop_images, draw_crops, pad_images
 from resnet_degradation.data.test_views import (
     EvalProtocol,
     ViewedBatch,
     ViewedBatches,
     ViewsOfSize,
-    five_crops,
-    resized,
-    with_mirrors,
+    add_mirrors,
+    resize_images,
 )
 from resnet_degradation.distributed.world import ALONE, World
 
 
-class MemoryBatches:
-    """Batches cut from uint8 images that stay on `device`; see section 4.2 for the recipe."""
+def compute_mean_image(images: Tensor) -> Tensor:
+    """The mean (C, H, W) float64 of uint8 images (N, C, H, W), in [0, 1].
+
+    Sums are of integers, so the mean does not depend on the order of the images.
+    """
+    total = torch.zeros(images.shape[1:], dtype=torch.int64)
+    for part in images.split(4096):
+        total += part.sum(dim=0, dtype=torch.int64).cpu()
+    return total.double() / (255 * len(images))
+
+
+class MemoryBatches(Batches):
+    """Batches of uint8 images on the device, padded and cropped as in section 4.2."""
 
     def __init__(
         self,
-        train: Arrays,
-        held_out: dict[str, Arrays],
-        *,
-        num_classes: int,
-        batch_size: int,
-        seed: int,
-        pad: int,
-        mirror: bool,
-        mean: Tensor,
-        std: Tensor | None = None,
-        eval_batch_size: int,
+        source: Source,
+        config: Config,
         device: torch.device,
         world: World = ALONE,
+        progress: ReportProgress = ignore_progress,
     ) -> None:
-        """mean: (C, H, W) or (C, 1, 1) of pixels in [0, 1], subtracted; std: divided by, if given.
+        def load(images: Images) -> Arrays:
+            if isinstance(images, Arrays):
+                return images
+            return load_arrays(images, config.data.image_size, config.runtime.num_workers, progress)
 
-        The other arguments are the configuration's.
-        """
-        self.num_train = len(train)
-        self.splits = {name: len(images) for name, images in held_out.items()}
-        self.num_classes = num_classes
-        self.batch_size = batch_size
-        self.seed = seed
-        self.pad = pad
-        self.mirror = mirror
-        self.eval_batch_size = eval_batch_size
-        self.device = device
-        self.world = world
-        self.decode_stats: DecodeStats | None = None
-        self.image_size = train.images.shape[-1]
-        self.mean = mean.to(device)
-        self.std = None if std is None else std.to(device)
+        train = load(source.train)
+        mean_image = (
+            compute_mean_image(train.images) if config.data.mean in ("pixel", "channel") else None
+        )
+        super().__init__(source, config, mean_image, device, world)
+        augmented = config.recipe.augmentation == "pad-crop"
+        self._pad = config.recipe.pad if augmented else 0
+        self._mirror = config.recipe.mirror and augmented
+        self._image_size = train.images.shape[-1]
         self._labels = train.labels.to(device)
-        # The border is the mean's, that is zero after the subtraction: so both are padded.
-        self._padded = pad_images(train.images, pad).to(device)
+        # Padding must be zero after the mean is subtracted: so both are padded.
+        self._padded = pad_images(train.images, self._pad).to(device)
         full_mean = self.mean.expand(train.images.shape[1:])[None]
-        self._padded_mean = pad_images(full_mean * 255, pad)
+        self._padded_mean = pad_images(full_mean * 255, self._pad)
         self._held_out = {
-            name: Arrays(images.images.to(device), images.labels.to(device))
-            for name, images in held_out.items()
+            name: Arrays(arrays.images.to(device), arrays.labels.to(device))
+            for name, arrays in ((name, load(images)) for name, images in source.held_out.items())
         }
 
     def training(self, start: int, stop: int) -> BatchGenerator:
         """See `Batches.training`."""
+        seed, size = self.config.seed, self.config.recipe.batch_size
+        share = self.world.share(size)
         for iteration in range(start, stop):
-            yield self.training_batch(iteration)
-
-    def training_batch(self, iteration: int) -> Batch:
-        """The augmented batch of one iteration; this process's part of it."""
-        share = self.world.share(self.batch_size)
-        indices = batch_indices(self.seed, iteration, self.batch_size, self.num_train)[share]
-        crops = draw_crops(self.seed, iteration, self.batch_size, self.pad, self.mirror)
-        indices = indices.to(self.device, non_blocking=True)
-        crops = Crops(
-            *(
-                part[share].to(self.device, non_blocking=True)
-                for part in (crops.top, crops.left, crops.mirrored)
-            )
-        )
-        pixels = crop(self._padded, indices, crops, self.image_size)
-        means = crop(self._padded_mean, torch.zeros_like(indices), crops, self.image_size)
-        return shard((pixels - means) / 255, self.std), self._labels[indices]
+            indices = self._indices(iteration).to(self.device, non_blocking=True)
+            drawn = draw_crops(seed, iteration, size, self._pad, self._mirror)
+            crops = Crops(*(part[share].to(self.device, non_blocking=True) for part in drawn))
+            pixels = crop_images(self._padded, indices, crops, self._image_size)
+            zeros = torch.zeros_like(indices)
+            means = crop_images(self._padded_mean, zeros, crops, self._image_size)
+            yield self._divide_by_std((pixels - means) / 255), self._labels[indices]
 
     def held_out(self, split: str) -> BatchGenerator:
         """See `Batches.held_out`."""
-        data = self._held_out[split]
-        for images, labels in zip(
-            data.images.split(self.eval_batch_size),
-            data.labels.split(self.eval_batch_size),
-            strict=True,
-        ):
+        data, size = self._held_out[split], self.config.runtime.eval_batch_size
+        for images, labels in zip(data.images.split(size), data.labels.split(size), strict=True):
             share = self.world.share(len(labels))
-            centred = shard(images[share] / 255 - self.mean, self.std)
+            centred = self._divide_by_std(images[share] / 255 - self.mean)
             yield centred.contiguous(memory_format=torch.channels_last), labels[share]
 
     def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
-        """See `Batches.viewed`. Crops are cut out of the image with its border, as in training."""
-        data, count = self._held_out[split], protocol.images_per_batch(self.eval_batch_size)
+        """See `Batches.viewed`. Crops are taken from the padded image, as in training."""
+        from torchvision.transforms.v2.functional import five_crop
+
+        data = self._held_out[split]
+        count = protocol.images_per_batch(self.config.runtime.eval_batch_size)
         for images, labels in zip(data.images.split(count), data.labels.split(count), strict=True):
+            pixels = images / 255
             if protocol.name == "ten-crop":
-                centred = shard(images / 255 - self.mean, self.std)
-                bordered = F.pad(centred, (self.pad, self.pad, self.pad, self.pad))
-                views = [five_crops(bordered, self.image_size)]
+                padded = F.pad(self._divide_by_std(pixels - self.mean), (self._pad,) * 4)
+                views = [torch.stack(five_crop(padded, [self._image_size] * 2), dim=1)]
             else:
                 views = [
-                    shard(
-                        resized(images / 255, side, side) - resized(self.mean, side, side), self.std
+                    self._divide_by_std(
+                        resize_images(pixels, side, side) - resize_images(self.mean, side, side)
                     )[:, None]
                     for side in protocol.scales
                 ]
             rows = torch.arange(len(labels), device=self.device)
             # As in training, the mean image is mirrored with the image.
-            views = [with_mirrors(of_size, protocol.mirror) for of_size in views]
+            views = [add_mirrors(of_size) for of_size in views] if protocol.mirror else views
             yield ViewedBatch([ViewsOfSize(rows, of_size) for of_size in views], labels)

@@ -1,159 +1,143 @@
 """Batches decoded from image files by worker processes, as section 3.4 trains on ImageNet.
 
-The view of an image is drawn from (seed, iteration, position in the batch), so it does not
-depend on the number of workers nor on which of them decodes it. Workers decode, resize and crop;
-what can be done for a whole batch (colours, mean) is done on the training device.
+Workers decode, resize and crop; colours and the mean are changed on the training device. A view is
+drawn from (seed, iteration, position in the batch), so it does not depend on the workers.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from resnet_degradation.data.batches import BatchGenerator, shard
-from resnet_degradation.data.dataset import Files
-from resnet_degradation.data.decode import (
-    CentreView,
-    DecodeStats,
-    JitteredView,
-    View,
-    ViewRequest,
-    decoded,
-    one_view_each,
-)
-from resnet_degradation.data.order import batch_indices
+from resnet_degradation.config.schema import Config
+from resnet_degradation.console.progress import ReportProgress, ignore_progress
+from resnet_degradation.data.batches import Batches, BatchGenerator
+from resnet_degradation.data.cache import cache_folder
+from resnet_degradation.data.channel_statistics import channel_statistics
+from resnet_degradation.data.dataset import Files, Images, Source
+from resnet_degradation.data.decode import DecodeStats, ViewRequest, decode_views, request_all
 from resnet_degradation.data.test_views import (
     EvalProtocol,
-    FileViews,
     ViewedBatch,
     ViewedBatches,
     ViewsOfSize,
-    by_size,
-    packed,
-    resized,
-    with_mirrors,
+    add_mirrors,
+    file_views,
+    group_by_size,
+    resize_images,
 )
+from resnet_degradation.data.views import centre_view, jittered_view
 from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.rng import generator
 
 
-class StreamBatches:
-    """Batches decoded from files; see `Batches` for what each method gives."""
+class StreamBatches(Batches):
+    """Batches decoded from files while they are needed."""
 
     def __init__(
         self,
-        train: Files,
-        held_out: dict[str, Files],
-        *,
-        num_classes: int,
-        batch_size: int,
-        seed: int,
-        image_size: int,
-        scale: tuple[int, int],
-        mirror: bool,
-        mean: Tensor,
-        std: Tensor | None = None,
-        colours: Tensor | None = None,
-        colour_std: float = 0.0,
-        eval_batch_size: int,
-        num_workers: int,
+        source: Source,
+        config: Config,
         device: torch.device,
         world: World = ALONE,
+        progress: ReportProgress = ignore_progress,
     ) -> None:
-        """mean, std: as for `MemoryBatches`.
+        def require_files(images: Images) -> Files:
+            if isinstance(images, Files):
+                return images
+            raise ConfigError(
+                f"recipe.augmentation=scale-jitter needs image files, and data={config.data.name} "
+                "has none: choose recipe.augmentation=pad-crop, or data=folder, imagenet or "
+                "imagenette"
+            )
 
-        colours (3, 3): the principal components of RGB, one a column, of which so much is added to
-        an image as is drawn from a normal distribution with deviation `colour_std`.
-        """
-        self.num_train = len(train)
-        self.splits = {name: len(files) for name, files in held_out.items()}
-        self.num_classes = num_classes
-        self.batch_size = batch_size
-        self.seed = seed
-        self.eval_batch_size = eval_batch_size
-        self.num_workers = num_workers
-        self.device = device
-        self.world = world
-        self.decode_stats: DecodeStats | None = DecodeStats()
-        self._share = self.world.share(batch_size)
-        self._train = train
-        self._labels = train.labels
-        self._files = held_out
-        self._training_view = JitteredView(seed, image_size, scale, mirror)
-        # Testing's single view is as large, in proportion, as the smallest of training.
-        self._centre_view = CentreView(image_size, scale[0])
-        self.mean = mean.to(device)
-        self.std = None if std is None else std.to(device)
-        self._colours = colours
-        self._colour_std = colour_std
+        size, workers = config.data.image_size, config.runtime.num_workers
+        smallest, largest = config.recipe.scale or (0, 0)
+        self._train = require_files(source.train)
+        self._held_out = {name: require_files(images) for name, images in source.held_out.items()}
+        self._colour_axes = mean_image = None
+        if isinstance(config.data.mean, str) or config.recipe.colour_std > 0:
+            cache = cache_folder(config)
+            statistics = world.broadcast(
+                lambda: channel_statistics(self._train, size, smallest, workers, cache, progress)
+            )
+            self._colour_axes = statistics.axes()
+            mean_image = statistics.mean
+        super().__init__(source, config, mean_image, device, world)
+        self.decode_stats = DecodeStats()
+        self._training_view = partial(
+            jittered_view,
+            seed=config.seed,
+            image_size=size,
+            scale=(smallest, largest),
+            mirror=config.recipe.mirror,
+        )
+        # The centre view is as large, in proportion, as the smallest of training.
+        self._centre_view = partial(centre_view, image_size=size, shorter_side=smallest)
+        self._decode = partial(decode_views, num_workers=workers, device=device)
 
     def training(self, start: int, stop: int) -> BatchGenerator:
         """See `Batches.training`."""
+        size = self.config.recipe.batch_size
+        positions = range(size)[self.world.share(size)]
 
         def requests() -> Iterator[list[ViewRequest]]:
             for iteration in range(start, stop):
-                indices = list(enumerate(self._indices(iteration).tolist()))
-                yield [(index, iteration, i) for i, index in indices[self._share]]
+                indices = self._indices(iteration).tolist()
+                yield [
+                    (i, iteration, position) for i, position in zip(indices, positions, strict=True)
+                ]
 
-        views = self._decode(self._train, self._training_view, requests(), self.decode_stats)
-        for iteration, pixels in zip(range(start, stop), views, strict=True):
-            images = self._on_device(pixels) - self.mean
-            if self._colours is not None:
-                images = images + self._colour_shift(iteration, self._colours)
-            images = shard(images, self.std)
-            labels = self._labels[self._indices(iteration)[self._share]]
-            labels = labels.to(self.device, non_blocking=True)
-            yield images.contiguous(memory_format=torch.channels_last), labels
+        batches = self._decode(
+            self._train, self._training_view, requests(), stats=self.decode_stats
+        )
+        for iteration, pixels in zip(range(start, stop), batches, strict=True):
+            images = self._to_device(pixels) - self.mean
+            if self._colour_axes is not None:
+                images = images + self._colour_shift(iteration, self._colour_axes)
+            images = self._divide_by_std(images).contiguous(memory_format=torch.channels_last)
+            labels = self._train.labels[self._indices(iteration)]
+            yield images, labels.to(self.device, non_blocking=True)
 
     def held_out(self, split: str) -> BatchGenerator:
         """See `Batches.held_out`."""
-        files = self._files[split]
-        batches = one_view_each(len(files), self.eval_batch_size)
-        # Where there is nothing to decode for this process, it decodes one image for nothing.
+        files, size = self._held_out[split], self.config.runtime.eval_batch_size
+        batches = request_all(len(files), size)
+        # A process without a part of a batch decodes one image and drops it.
         requests = [batch[self.world.share(len(batch))] or batch[:1] for batch in batches]
         views = self._decode(files, self._centre_view, requests)
-        labels = files.labels.split(self.eval_batch_size)
-        for pixels, part in zip(views, labels, strict=True):
-            own = part[self.world.share(len(part))].to(self.device)
-            images = shard(self._on_device(pixels[: len(own)]) - self.mean, self.std)
+        for pixels, labels in zip(views, files.labels.split(size), strict=True):
+            own = labels[self.world.share(len(labels))].to(self.device)
+            images = self._divide_by_std(self._to_device(pixels[: len(own)]) - self.mean)
             yield images.contiguous(memory_format=torch.channels_last), own
 
     def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
         """See `Batches.viewed`."""
-        files, view = self._files[split], FileViews(protocol)
-        count = protocol.images_per_batch(self.eval_batch_size)
-        requests = one_view_each(len(files), count)
-        found = decoded(files, view, requests, self.num_workers, self.device, join=packed)
-        for images, labels in zip(found, files.labels.split(count), strict=True):
+        files = self._held_out[split]
+        count = protocol.images_per_batch(self.config.runtime.eval_batch_size)
+        view = partial(file_views, protocol=protocol)
+        batches = self._decode(files, view, request_all(len(files), count), collate=group_by_size)
+        for groups, labels in zip(batches, files.labels.split(count), strict=True):
             sizes = []
-            for rows, pixels in by_size(images.unpacked()):
-                mean = resized(self.mean, *pixels.shape[-2:])
-                views = self._on_device(pixels)
-                if protocol.name == "multi-scale":
-                    # As in training, the mean is that of images as they are, not mirrored.
-                    views = with_mirrors(views, protocol.mirror)
-                views = shard(views - mean, self.std)
-                sizes.append(ViewsOfSize(torch.tensor(rows, device=self.device), views))
+            for rows, pixels in groups:
+                views = self._to_device(torch.from_numpy(pixels))
+                if protocol.name == "multi-scale" and protocol.mirror:
+                    # As in training, the mean image is not mirrored.
+                    views = add_mirrors(views)
+                views = views - resize_images(self.mean, *pixels.shape[-2:])
+                positions = torch.tensor(rows, device=self.device)
+                sizes.append(ViewsOfSize(positions, self._divide_by_std(views)))
             yield ViewedBatch(sizes, labels.to(self.device))
 
-    def _decode(
-        self,
-        files: Files,
-        view: View[Tensor],
-        requests: Iterable[list[ViewRequest]],
-        supply: DecodeStats | None = None,
-    ) -> Generator[Tensor, None, None]:
-        workers, device = self.num_workers, self.device
-        return decoded(files, view, requests, workers, device, supply, join=torch.stack)
-
-    def _indices(self, iteration: int) -> Tensor:
-        return batch_indices(self.seed, iteration, self.batch_size, self.num_train)
-
-    def _on_device(self, pixels: Tensor) -> Tensor:
+    def _to_device(self, pixels: Tensor) -> Tensor:
         return pixels.to(self.device, non_blocking=True) / 255
 
-    def _colour_shift(self, iteration: int, colours: Tensor) -> Tensor:
+    def _colour_shift(self, iteration: int, axes: Tensor) -> Tensor:
         """What the colour augmentation adds to every pixel of an image: (B, 3, 1, 1)."""
-        rng = generator("colours", self.seed, iteration)
-        alpha = torch.randn(self.batch_size, 3, generator=rng)[self._share] * self._colour_std
-        return (alpha @ colours.T)[:, :, None, None].to(self.device, non_blocking=True)
+        recipe = self.config.recipe
+        rng = generator("colours", self.config.seed, iteration)
+        alpha = torch.randn(recipe.batch_size, 3, generator=rng) * recipe.colour_std
+        shift = alpha[self.world.share(recipe.batch_size)] @ axes.T
+        return shift[:, :, None, None].to(self.device, non_blocking=True)

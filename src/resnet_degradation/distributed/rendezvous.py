@@ -25,20 +25,20 @@ from resnet_degradation.system.errors import (
 )
 from resnet_degradation.system.process import ProcessInfo, process_info, rendezvous_problem
 
-# Stores that this process may serve, for as long as it lives: others learn there what failed.
+# Stores that this process may serve. They stay open, because others read there what failed.
 _KEPT: list[Store] = []
 
-# Keys under which the first process to fail, or to find that another is gone, leaves its rank.
+# Keys under which the first process that fails, or loses contact, leaves its rank.
 FAILED, LOST = "failed", "lost"
 
 
 @contextmanager
 def process_group(name: str, timeout: float) -> Iterator[World]:
-    """The world of this process, which waits for the others to join it under the same name.
+    """The world of this process, once all processes of the run have joined under `name`.
 
-    A process waits for the others for `timeout` seconds at most. If one fails, it alone says so:
-    in the others PeerFailedError is raised. Raises LostContactError if the others are gone or do
-    not answer.
+    timeout: seconds to wait for others, here and in every collective operation. If a process
+    fails, the others raise PeerFailedError, so that only one prints the error. Raises
+    LostContactError if other processes have died or do not answer.
     """
     where = process_info()
     if where is None:
@@ -48,7 +48,7 @@ def process_group(name: str, timeout: float) -> Iterator[World]:
     store = _join(name, where, timedelta(seconds=timeout))
     try:
         yield world
-        world.barrier()  # until then, nobody hangs up
+        world.barrier()  # no process leaves before
     except Exception as error:
         contact = _lost_contact(error, world.rank, timeout)
         if contact is None and explain(error) is None:
@@ -57,7 +57,7 @@ def process_group(name: str, timeout: float) -> Iterator[World]:
         if first not in {None, world.rank}:
             raise PeerFailedError(first) from None
         failure = contact or error
-        if contact is not None:  # others lost it too, and one saying so is enough
+        if contact is not None:  # others lost contact too; one prints it
             first = _first(store, LOST, world.rank, claim=True)
         failure.rank = world.rank if first is None else first  # type: ignore[attr-defined]
         raise failure from None
@@ -90,7 +90,7 @@ def _join(name: str, where: ProcessInfo, timeout: timedelta) -> Store:
             f"process {where.rank} of {where.size} cannot join the others at "
             f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
             f"({str(error).splitlines()[0]}). To train in a single process, unset WORLD_SIZE or "
-            "SLURM_STEP_NUM_TASKS, which say that there are more"
+            "SLURM_STEP_NUM_TASKS, which say that there are several"
         )
         failure.rank = where.rank
         raise failure from error
@@ -98,18 +98,18 @@ def _join(name: str, where: ProcessInfo, timeout: timedelta) -> Store:
 
 
 def _attempt() -> str:
-    """Which start of the processes this is, where they meet in a store that outlives them.
+    """The number of the restart, if the store outlives the processes; else empty.
 
-    There, those that are started again would find each other by what the dead ones left.
+    Restarted processes must not read what dead ones left in the store.
     """
     outlives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
 
 
 def _meet_in_slurm(where: ProcessInfo) -> None:
-    """Let the processes of a Slurm job step find each other: on the first of its machines.
+    """Let the processes of a Slurm job step meet on the first of its machines.
 
-    Nothing of Slurm is called, which is not there in a container.
+    No command of Slurm is called, because a container has none.
     """
     nodes = os.environ.get("SLURM_STEP_NODELIST", "localhost")  # as gpu[03-05,9]-ib,cpu1
     first = re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes).partition(",")[0]
@@ -125,8 +125,8 @@ def _meet_in_slurm(where: ProcessInfo) -> None:
 
 
 def _first(store: Store, key: str, rank: int, claim: bool) -> int | None:
-    """The rank that said something first, this one if it claims to; None if none did."""
-    with suppress(RuntimeError):  # who keeps the store may be gone
+    """The rank that wrote a key first (this one, if it claims to); None if none did."""
+    with suppress(RuntimeError):  # the process that serves the store may have died
         if claim:
             return int(store.compare_set(key, "", str(rank)))
         if store.check([key]):
@@ -134,23 +134,23 @@ def _first(store: Store, key: str, rank: int, claim: bool) -> int | None:
     return None
 
 
-# What Gloo and NCCL say of a process that does not answer, and of one that is gone.
+# Messages of Gloo and NCCL about a process that does not answer, and about one that has died.
 SILENT = re.compile(r"time(d |-)?out", re.IGNORECASE)
 GONE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|pair clos", re.I)
 
 
 def _lost_contact(error: Exception, rank: int, timeout: float) -> LostContactError | None:
-    """What to say if an error is that another process is gone or silent."""
+    """The error to raise if another process has died or does not answer."""
     if not isinstance(error, RuntimeError) or isinstance(error, NotImplementedError):
         return None
     if SILENT.search(str(error)):
         return LostContactError(
             f"rank {rank} waited in vain for another process for {timeout:g} s (runtime.timeout); "
-            "the same command goes on from the last checkpoint"
+            "the same command resumes from the last checkpoint"
         )
     if isinstance(error, dist.DistError) or GONE.search(str(error)):
         return LostContactError(
-            f"rank {rank} lost contact with another process; the same command goes on from the "
+            f"rank {rank} lost contact with another process; the same command resumes from the "
             "last checkpoint"
         )
     return None

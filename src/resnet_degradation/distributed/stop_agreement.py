@@ -1,8 +1,4 @@
-"""The processes that train one run together, and what they tell each other.
-
-Every process makes the same calls in the same order; a process on its own makes them for nothing.
-NCCL carries what is on a GPU, Gloo what is on the CPU.
-"""
+"""How the processes of a run agree on when to stop or save."""
 
 import torch
 import torch.distributed as dist
@@ -11,14 +7,14 @@ from torch import Tensor
 from resnet_degradation.distributed.world import World
 from resnet_degradation.system.os_signals import REQUEUING, StopRequest
 
-FIRST = 1000  # what is added to the number of a signal that comes before others
+FIRST = 1000  # added to the number of a signal that takes precedence
 
 
 class StopAgreement:
-    """What signals asked of any process, known to all of them after the same iteration.
+    """The signals that any process received, known to all processes after the same iteration.
 
-    Each time, a process posts what it heard, and waits for what all had posted the time before,
-    which is there already: so nothing waits for the network, nor for a GPU.
+    Each `refresh` starts an all-reduce and reads the result of the previous one, which has arrived
+    by then. So no process waits for the network or a GPU.
     """
 
     def __init__(self, world: World, heard: StopRequest) -> None:
@@ -30,7 +26,7 @@ class StopAgreement:
         self._work: dist.Work | None = None
 
     def refresh(self) -> None:
-        """Learn what all asked for; called by all processes equally often."""
+        """Update `stop_signal` and `save_requested`; all processes call it equally often."""
         heard = self.heard
         stop = heard.stop_signal or 0
         save, heard.save_requested = heard.save_requested, False
@@ -45,7 +41,7 @@ class StopAgreement:
         self._work = dist.all_reduce(mine, dist.ReduceOp.MAX, async_op=True)
 
     def finish(self) -> None:
-        """Wait for what is still on its way, when nothing more is to be asked."""
+        """Wait for the last all-reduce."""
         if self._work is not None:
             self._work.wait()
 

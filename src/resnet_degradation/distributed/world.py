@@ -1,7 +1,7 @@
-"""The processes that train one run together, and what they tell each other.
+"""Collective operations of the processes that train one run together.
 
-Every process makes the same calls in the same order; a process on its own makes them for nothing.
-NCCL carries what is on a GPU, Gloo what is on the CPU.
+All processes make the same calls in the same order. NCCL transfers tensors on GPUs, Gloo those on
+CPUs; a single process transfers nothing.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World(ProcessInfo):
-    """All processes of a run as one of them sees them. Rank 0 alone owns the run folder."""
+    """This process among all processes of a run. Only rank 0 owns the run folder."""
 
     @property
     def is_main(self) -> bool:
@@ -27,7 +27,7 @@ class World(ProcessInfo):
         return self.rank == 0
 
     def share(self, count: int) -> slice:
-        """This process's part of `count` things in a row; the parts differ by one at most."""
+        """This process's slice of `count` items; the slices' lengths differ by at most one."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def sum(self, values: Tensor) -> Tensor:
@@ -37,17 +37,17 @@ class World(ProcessInfo):
         return values
 
     def all_reduce_min(self, values: Tensor) -> Tensor:
-        """Replace values by the least that any process has."""
+        """Replace values by their minimum over all processes."""
         if self.size > 1:
             dist.all_reduce(values, dist.ReduceOp.MIN)
         return values
 
     def barrier(self) -> None:
-        """Go on when all processes have come to this point."""
+        """Wait until all processes have reached this point."""
         self.sum(torch.zeros(1))
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """What rank 0 makes, for all."""
+        """The result of `make` on rank 0, in all processes."""
         if self.size == 1:
             return make()
         box: list[T | None] = [make() if self.is_main else None]
@@ -55,11 +55,11 @@ class World(ProcessInfo):
         return box[0]  # type: ignore[return-value]
 
     def any(self, holds: bool) -> bool:
-        """Whether something holds in any process."""
+        """Whether `holds` is true in any process."""
         return bool(self.sum(torch.tensor(int(holds))))
 
     def local_rank_zero_first(self, make: Callable[[], T]) -> T:
-        """What each process makes, the first of a machine before the others."""
+        """The result of `make`, called first by one process of each machine, then by the others."""
         if self.local_rank > 0:
             self.barrier()
             return make()

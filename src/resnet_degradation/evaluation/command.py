@@ -1,6 +1,7 @@
-"""Carrying out an evaluation: its numbers in a table and in a JSON file."""
+"""`resnet-eval`: tests a net, prints a table, writes a JSON file and exports weights."""
 
 import json
+import os
 import time
 import warnings
 from dataclasses import dataclass
@@ -34,14 +35,14 @@ from resnet_degradation.records.run_folder import num_skipped_images, read_class
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.reference import paper
 from resnet_degradation.system.atomic_files import atomic_write
-from resnet_degradation.system.errors import ConfigError, DataError
+from resnet_degradation.system.errors import ConfigError, DataError, RecordError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.environment import environment
 from resnet_degradation.training.load_run import inspection_batches, last_state
 from resnet_degradation.training.memory import restore_settings, set_precision
 
-# Of imported weights, an error that closes less of the distance from guessing to none is reported.
-LEAST_OF_A_NET = 0.25
+# An error of imported weights is near chance unless it is this share below that of guessing.
+SHARE_BELOW_CHANCE = 0.25
 
 
 @dataclass(frozen=True)
@@ -55,56 +56,57 @@ class SplitErrors:
 
 
 @restore_settings()
-def evaluate(evaluation: Evaluation, console: Console, view: Progress) -> list[SplitErrors]:
-    """Test a net as asked, print a table, write the JSON file and the exported weights.
+def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> list[SplitErrors]:
+    """Test a net, print a table, write the JSON file and the exported weights.
 
     Raises UserError for whatever the user can fix.
     """
-    config = evaluation.config
+    config, run = evaluation.config, evaluation.run
     if evaluation.export is not None:
         check_export(evaluation.export)
-    checkpoint = None if evaluation.run is None else last_state(evaluation.run)
+    checkpoint = None if run is None else last_state(run)
     device = choose_device(config)
     set_precision("fp32")
-    began = time.monotonic()
-    record = evaluation.record()
+    start = time.monotonic()
+    tested: list[SplitErrors] = []
     if evaluation.protocol == "none":
-        net = _net(evaluation, checkpoint, _num_classes(evaluation, checkpoint), view)
-        classes = [] if evaluation.run is None else read_classes(evaluation.run) or []
-        tested: list[SplitErrors] = []
+        classes = [] if run is None else read_classes(run) or []
+        if checkpoint is None:
+            num_outputs = num_classes(Path(str(config.weights)))
+        else:
+            num_outputs = len(checkpoint.parts["net"]["fc.bias"])
+        net = _load_net(evaluation, checkpoint, num_outputs, progress)
     else:
-        source = find_images(config, view.prepare)
+        source = find_images(config, progress.prepare)
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
-        net = _net(evaluation, checkpoint, len(classes), view).to(device)
-        batches = inspection_batches(config, source, device, view.prepare)
-        evaluation.make_folder()  # before the work, which would be lost
-        tested = _test(net.to(memory_format=torch.channels_last), batches, evaluation, view)
-        seconds = time.monotonic() - began
-        told = (
-            _format_errors(evaluation, tested, checkpoint)
-            | {"seconds": seconds}
-            | environment(device)
-        )
-        _show(evaluation, tested, checkpoint, console)
-        if checkpoint is None and (note := near_chance(config, tested, len(classes))):
+        net = _load_net(evaluation, checkpoint, len(classes), progress).to(device)
+        net.to(memory_format=torch.channels_last)
+        batches = inspection_batches(config, source, device, progress.prepare)
+        _make_folder(evaluation.record().parent)  # before the work, which would be lost
+        tested = _test(net, batches, evaluation, progress)
+        iteration = None if checkpoint is None else checkpoint.iteration
+        record = _to_dict(evaluation, tested, iteration)
+        record |= {"seconds": time.monotonic() - start} | environment(device)
+        _show(evaluation, tested, iteration, console)
+        if run is None and (note := near_chance(config, tested, len(classes))):
             console.print(note, highlight=False, markup=False)
-        with atomic_write(record) as stream:
-            json.dump(told, stream, indent=2)
+        with atomic_write(evaluation.record()) as stream:
+            json.dump(record, stream, indent=2)
             stream.write("\n")
-        view.say(f"record: {record}")
+        progress.say(f"record: {evaluation.record()}")
     if evaluation.export is not None:
         about = {"net": net_name(config), "data": data_name(config), "classes": json.dumps(classes)}
         write_weights(net, evaluation.export, about)
-        view.say(f"weights: {evaluation.export}")
+        progress.say(f"weights: {evaluation.export}")
     return tested
 
 
 def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> str | None:
-    """What is usually wrong, if weights from a file do hardly better than guessing; else None."""
+    """The usual causes, if weights from a file are hardly better than guessing; else None."""
     guessing = 100 * (1 - 1 / num_classes)
-    worst = max(one.errors[1] for one in tested)
-    if worst <= (1 - LEAST_OF_A_NET) * guessing:
+    worst = max(split.errors[1] for split in tested)
+    if worst <= (1 - SHARE_BELOW_CHANCE) * guessing:
         return None
     causes = [
         f"other mean and std of the images (here data.mean={config.data.mean}, "
@@ -121,22 +123,29 @@ def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> 
     )
 
 
-def _net(
-    evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int, view: Progress
+def _load_net(
+    evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int, progress: Progress
 ) -> ResNet:
     net = make_net(evaluation.config, num_classes, initialised=False)
     if checkpoint is None:
-        view.say(load_weights(net, Path(str(evaluation.config.weights))))
+        progress.say(load_weights(net, Path(str(evaluation.config.weights))))
     else:
         assign(net, checkpoint.parts["net"], f"the checkpoint of {evaluation.run}")
     return net
 
 
-def _num_classes(evaluation: Evaluation, checkpoint: Checkpoint | None) -> int:
-    """The number of classes that weights tell apart."""
-    if checkpoint is not None:
-        return len(checkpoint.parts["net"]["fc.bias"])
-    return num_classes(Path(str(evaluation.config.weights)))
+def _make_folder(folder: Path) -> None:
+    """Make the folder of the record; raises RecordError if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        problem = None if os.access(folder, os.W_OK) else "it is read-only"
+    except OSError as error:
+        problem = error.strerror
+    if problem is not None:
+        raise RecordError(
+            f"the record of this evaluation cannot be written to {folder} ({problem}): name "
+            "another folder with output_dir=FOLDER"
+        )
 
 
 def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint | None) -> None:
@@ -162,7 +171,7 @@ def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint
 
 
 def _test(
-    net: ResNet, batches: Batches, evaluation: Evaluation, view: Progress
+    net: ResNet, batches: Batches, evaluation: Evaluation, progress: Progress
 ) -> list[SplitErrors]:
     config = evaluation.config
     protocol = EvalProtocol(
@@ -172,32 +181,27 @@ def _test(
         scales=evaluation.scales,
         mirror=config.recipe.mirror and config.recipe.augmentation != "none",
     )
-    splits = batches.splits if evaluation.split is None else [evaluation.split]
-    at_once = config.runtime.eval_batch_size
+    num_views, at_once = protocol.views_per_image(), config.runtime.eval_batch_size
+    tested = []
     try:
-        return [
-            SplitErrors(
-                split,
-                batches.splits[split],
-                protocol.views_per_image(),
-                errors_over_views(net, batches, split, protocol, at_once, view.prepare),
-            )
-            for split in splits
-        ]
+        for split in [evaluation.split] if evaluation.split else batches.splits:
+            errors = errors_over_views(net, batches, split, protocol, at_once, progress.prepare)
+            tested.append(SplitErrors(split, batches.splits[split], num_views, errors))
     finally:
-        view.end()
+        progress.end()
+    return tested
 
 
-def _format_errors(
-    evaluation: Evaluation, tested: list[SplitErrors], checkpoint: Checkpoint | None
+def _to_dict(
+    evaluation: Evaluation, tested: list[SplitErrors], iteration: int | None
 ) -> dict[str, Any]:
-    """What the JSON file says; errors in percent."""
+    """The content of the JSON file; errors in percent."""
     config, protocol = evaluation.config, evaluation.protocol
     return {
         "net": net_name(config),
         "data": data_name(config),
         "run": None if evaluation.run is None else str(evaluation.run),
-        "iteration": None if checkpoint is None else checkpoint.iteration,
+        "iteration": iteration,
         "weights": config.weights if evaluation.run is None else None,
         "weights_digest": config.weights_digest if evaluation.run is None else None,
         "protocol": protocol,
@@ -206,36 +210,32 @@ def _format_errors(
         "scales": list(evaluation.scales) if protocol == "multi-scale" else None,
         "views_per_image": tested[0].views_per_image,
         "splits": {
-            one.split: {
-                "num_images": one.num_images,
-                **{f"top{k}_error": error for k, error in one.errors.items()},
+            split.split: {
+                "num_images": split.num_images,
+                **{f"top{k}_error": error for k, error in split.errors.items()},
             }
-            for one in tested
+            for split in tested
         },
     }
 
 
 def _show(
-    evaluation: Evaluation,
-    tested: list[SplitErrors],
-    checkpoint: Checkpoint | None,
-    console: Console,
+    evaluation: Evaluation, tested: list[SplitErrors], iteration: int | None, console: Console
 ) -> None:
     """Print the errors as a table, with the paper's where it has one."""
     config = evaluation.config
-    of = "" if checkpoint is None else f" after {checkpoint.iteration:,} iterations"
+    after = "" if iteration is None else f" after {iteration:,} iterations"
     count = tested[0].views_per_image
     views = "1 view" if count == 1 else f"{count} views"
-    heading = f"{net_name(config)}{of}, {data_name(config)}: {evaluation.protocol} ({views})"
+    heading = f"{net_name(config)}{after}, {data_name(config)}: {evaluation.protocol} ({views})"
     console.print(heading, highlight=False, markup=False)
     ks = list(tested[0].errors)
     table = Table("split")
     for name in ["images", *(f"top-{k} error (%)" for k in ks)]:
         table.add_column(name, justify="right")
-    for one in tested:
-        table.add_row(
-            one.split, f"{one.num_images:,}", *(f"{error:.2f}" for error in one.errors.values())
-        )
+    for split in tested:
+        errors = [f"{error:.2f}" for error in split.errors.values()]
+        table.add_row(split.split, f"{split.num_images:,}", *errors)
     reference = paper.reference_by(config, evaluation.protocol)
     if reference is not None:
         top5 = "" if reference.top5 is None else f"{reference.top5:.2f}"
@@ -247,11 +247,10 @@ def _show(
 
 
 def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]:
-    """In what these errors were made differently from the paper's."""
+    """How the net, its training or this test differ from the paper's."""
     config = evaluation.config
-    # Of weights from elsewhere it is not known how they were trained.
     if evaluation.run is None:
-        different = ["weights from a file"]
+        different = ["weights from a file"]  # nobody knows how they were trained
     else:
         different = paper.differences(config, num_skipped_images(evaluation.run))
         if not is_finished(evaluation.run):
@@ -259,6 +258,6 @@ def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]
     if evaluation.is_unusual():
         different.append("other sizes of views")
     count = paper.NUM_TEST_IMAGES[str(config.family)]
-    if all(one.num_images != count for one in tested):
+    if all(split.num_images != count for split in tested):
         different.insert(0, f"not the paper's {count:,} images")
     return different

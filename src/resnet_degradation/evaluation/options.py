@@ -1,10 +1,8 @@
-"""What `resnet-eval` is asked for: which net, which images, which views of them."""
+"""The options of `resnet-eval`: which net, which images, which views of them."""
 
-import dataclasses
 import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from resnet_degradation.config.identity import digest, dotted
 from resnet_degradation.config.resolve import expand_home, resolve
 from resnet_degradation.config.schema import Config, EvaluationConfig
-from resnet_degradation.config.validate import LARGEST_IMAGE, check_padding
+from resnet_degradation.config.validate import (
+    LARGEST_IMAGE,
+    check_measuring_runtime,
+    check_padding,
+)
 from resnet_degradation.nets.build import with_shortcuts_of_weights
 from resnet_degradation.records.run_folder import find_runs
-from resnet_degradation.system.errors import ConfigError, RecordError
+from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import one_of_several, process_info
 from resnet_degradation.training.load_run import config_of_run
 
@@ -27,8 +29,8 @@ PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
 SCALES = (224, 256, 384, 480, 640)
 SCALES_CROP = 224
 
-# What is the evaluation's own, whatever run is evaluated.
-OF_EVALUATION = (
+# Keys that do not have to agree with those of the run.
+FREE_KEYS = (
     *("run", "weights", "protocol", "split", "shorter_side", "scales", "export", "output_dir"),
     *("data.root", "runtime"),
 )
@@ -36,21 +38,21 @@ OF_EVALUATION = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A net, by its run or by a file of weights, and how it is tested."""
+    """A net, from a run or a file of weights, and how it is tested."""
 
-    config: Config  # settled: the net, its data, what it was trained by
-    run: Path | None  # the folder of the run, unless weights are given
+    config: Config  # resolved: the net, its data, its recipe
+    run: Path | None  # the run folder; None with a file of weights
     protocol: str  # one of PROTOCOLS
-    split: str | None  # of the held-out images; None: all
+    split: str | None  # one of the held-out splits; None: all
     shorter_side: int
     scales: tuple[int, ...]
     export: Path | None
-    output_dir: Path | None = None  # where the record of a run goes, if not into its folder
+    output_dir: Path | None = None  # for the record of a run; None: in its folder
 
     def record(self) -> Path:
-        """The JSON file that the result is written to."""
-        own = [self.shorter_side, *self.scales] if self.is_unusual() else []
-        name = "-".join([self.protocol, *([self.split] if self.split else []), *map(str, own)])
+        """The JSON file of the result."""
+        sizes = [self.shorter_side, *self.scales] if self.is_unusual() else []
+        parts = [self.protocol, *([self.split] if self.split else []), *map(str, sizes)]
         if self.run is None:
             net = f"{Path(str(self.config.weights)).stem}-{digest(self.config)}"
             folder = Path(self.config.output_dir) / "evaluations" / net
@@ -58,30 +60,16 @@ class Evaluation:
             folder = self.run / "evaluations"
         else:
             folder = self.output_dir / "evaluations" / self.run.resolve().name
-        return folder / f"{name}.json"
-
-    def make_folder(self) -> None:
-        """Make the folder of the record; raises RecordError if nothing can be written there."""
-        folder = self.record().parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            problem = None if os.access(folder, os.W_OK) else "it is read-only"
-        except OSError as error:
-            problem = error.strerror
-        if problem is not None:
-            raise RecordError(
-                f"the record of this evaluation cannot be written to {folder} ({problem}): name "
-                "another folder with output_dir=FOLDER"
-            )
+        return folder / f"{'-'.join(parts)}.json"
 
     def is_unusual(self) -> bool:
-        """Whether sizes were given that are not the protocol's."""
+        """Whether the sizes of views are not the protocol's."""
         usual = (usual_shorter_side(self.config), usual_scales(self.config))
         return (self.shorter_side, self.scales) != usual
 
 
 def usual_shorter_side(config: Config) -> int:
-    """The shorter side that images are brought to before crops are cut: 256 for crops of 224."""
+    """The shorter side of images before crops are cut: 256 for crops of 224."""
     return config.recipe.scale[0] if config.recipe.scale else config.data.image_size
 
 
@@ -91,65 +79,63 @@ def usual_scales(config: Config) -> tuple[int, ...]:
 
 
 def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evaluation:
-    """The evaluation that a composed configuration asks for.
+    """The evaluation of a composed configuration and the overrides of the command line.
 
-    overrides: those of the command line. Where a run is named, its own configuration says what the
-    net and its data are, and an override that contradicts it is refused.
-
-    Raises ConfigError, or UserError for a folder that holds no run.
+    A run's net and data are those of its own configuration; an override must not contradict it.
+    Raises ConfigError, or UserError for a folder without a run.
     """
-    asked = OmegaConf.to_object(composed)
-    assert isinstance(asked, EvaluationConfig)
-    if asked.protocol not in PROTOCOLS:
-        raise ConfigError(f"protocol={asked.protocol} is not valid: choose {', '.join(PROTOCOLS)}")
-    if asked.protocol == "none" and asked.export is None:
+    options = OmegaConf.to_object(composed)
+    assert isinstance(options, EvaluationConfig)
+    _check_options(options)
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    given = [override.key_or_group for override in parsed]
+    if options.run is not None:
+        config = _config_of_run(options, Path(options.run), given)
+    else:
+        settings = {field.name: getattr(options, field.name) for field in fields(Config)}
+        unresolved = with_shortcuts_of_weights(Config(**settings))
+        config = resolve(unresolved)
+        check_padding(unresolved, config)
+    evaluation = Evaluation(
+        config=config,
+        run=None if options.run is None else Path(options.run),
+        protocol=options.protocol,
+        split=options.split,
+        shorter_side=(
+            usual_shorter_side(config) if options.shorter_side is None else options.shorter_side
+        ),
+        scales=usual_scales(config) if options.scales is None else tuple(options.scales),
+        export=None if options.export is None else Path(expand_home(options.export)),
+        output_dir=Path(options.output_dir) if "output_dir" in given else None,
+    )
+    _check_sizes(options, evaluation)
+    return evaluation
+
+
+def _check_options(options: EvaluationConfig) -> None:
+    if options.protocol not in PROTOCOLS:
+        raise ConfigError(
+            f"protocol={options.protocol} is not valid: choose {', '.join(PROTOCOLS)}"
+        )
+    if options.protocol == "none" and options.export is None:
         raise ConfigError("protocol=none tests nothing: it is for export=FILE")
-    if asked.runtime.devices not in (1, "auto"):
-        raise ConfigError("resnet-eval runs in one process: omit runtime.devices")
+    check_measuring_runtime("resnet-eval", options.runtime)
     if process_info() is not None:
         raise ConfigError(
             "resnet-eval runs in one process: start it without torchrun and srun, or unset what "
             f"they set ({one_of_several()})"
         )
-    if asked.runtime.precision != "fp32":
-        raise ConfigError("resnet-eval computes in fp32: omit runtime.precision")
-    if asked.run is not None and asked.weights is not None:
+    if options.run is not None and options.weights is not None:
         raise ConfigError("run and weights both name a net: give one of them")
-    if asked.run is None and asked.weights is None:
+    if options.run is None and options.weights is None:
         raise ConfigError(
             "name what to evaluate: run=FOLDER of a run, or weights=FILE with the net that they "
             "are of (depth, residual, shortcut) and data="
         )
-    given = given_keys(overrides)
-    if asked.run is not None:
-        config = _of_run(asked, Path(asked.run), given)
-    else:
-        own = {field.name: getattr(asked, field.name) for field in dataclasses.fields(Config)}
-        with_shortcuts = with_shortcuts_of_weights(Config(**own))
-        config = resolve(with_shortcuts)
-        check_padding(with_shortcuts, config)
-    shorter_side = usual_shorter_side(config) if asked.shorter_side is None else asked.shorter_side
-    scales = usual_scales(config) if asked.scales is None else tuple(asked.scales)
-    _check_sizes(asked, config, shorter_side, scales)
-    return Evaluation(
-        config=config,
-        run=None if asked.run is None else Path(asked.run),
-        protocol=asked.protocol,
-        split=asked.split,
-        shorter_side=shorter_side,
-        scales=scales,
-        export=None if asked.export is None else Path(expand_home(asked.export)),
-        output_dir=Path(asked.output_dir) if "output_dir" in given else None,
-    )
 
 
-def given_keys(overrides: Sequence[str]) -> list[str]:
-    """The keys and groups that overrides set."""
-    parser = OverridesParser.create()
-    return [override.key_or_group for override in parser.parse_overrides(list(overrides))]
-
-
-def _of_run(asked: EvaluationConfig, folder: Path, given: list[str]) -> Config:
+def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) -> Config:
+    """The configuration of a run; raises ConfigError if a given key or group contradicts it."""
     runs = find_runs(folder)
     if folder.resolve() not in [run.resolve() for run in runs]:
         names = ", ".join(str(run) for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
@@ -157,33 +143,30 @@ def _of_run(asked: EvaluationConfig, folder: Path, given: list[str]) -> Config:
         raise ConfigError(
             f"run={folder} holds {count} {names}: name one, or several with -m run=FOLDER,FOLDER"
         )
-    root = asked.data.root if "data.root" in given else None
-    config = config_of_run(folder, asked.runtime, root)
-    _check_agreement(asked, config, folder, given)
+    root = options.data.root if "data.root" in given else None
+    config = config_of_run(folder, options.runtime, root)
+    trained, asked = dotted(asdict(config)), dotted(asdict(options))
+    for override in given:
+        for key in asked:
+            if not _is_in(key, override) or any(_is_in(key, free) for free in FREE_KEYS):
+                continue
+            if trained[key] != asked[key] and not _is_equivalent(config, key, asked[key]):
+                group = "" if override == key else f"{override}= sets "
+                raise ConfigError(
+                    f"{group}{key}={_format_value(asked[key])}, but run={folder} was trained with "
+                    f"{key}={_format_value(trained[key])}: omit {override}, or give weights=FILE "
+                    "instead of run"
+                )
     return config
 
 
-def _check_agreement(
-    asked: EvaluationConfig, config: Config, folder: Path, given: list[str]
-) -> None:
-    """Raise ConfigError if a given setting, or one of a given group, is not that of the run."""
-    own, wanted = dotted(dataclasses.asdict(config)), dotted(dataclasses.asdict(asked))
-    for by in given:
-        for key in (key for key in wanted if f"{key}.".startswith(f"{by}.")):
-            if any(f"{key}.".startswith(f"{free}.") for free in OF_EVALUATION):
-                continue
-            if not _agrees(config, key, wanted[key]):
-                group = "" if by == key else f"{by}= sets "
-                raise ConfigError(
-                    f"{group}{key}={_written(wanted[key])}, but run={folder} was trained with "
-                    f"{key}={_written(own[key])}: omit {by}, or give weights=FILE instead of run"
-                )
+def _is_in(key: str, group: str) -> bool:
+    """Whether a dotted key is this key, or in this group."""
+    return f"{key}.".startswith(f"{group}.")
 
 
-def _agrees(config: Config, key: str, value: Any) -> bool:
-    """Whether a run has this setting, perhaps written in another way."""
-    if dotted(dataclasses.asdict(config))[key] == value:
-        return True
+def _is_equivalent(config: Config, key: str, value: Any) -> bool:
+    """Whether a run has this setting when it is resolved, such as a number of epochs."""
     bare = replace(config, weights=None, weights_digest=None)  # the file may be gone
     group, _, name = key.rpartition(".")
     changed: Any = {name: value}
@@ -195,28 +178,27 @@ def _agrees(config: Config, key: str, value: Any) -> bool:
         return False
 
 
-def _written(value: Any) -> str:
-    """A value as it is given on the command line."""
+def _format_value(value: Any) -> str:
+    """A value as on the command line."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _check_sizes(
-    asked: EvaluationConfig, config: Config, shorter_side: int, scales: tuple[int, ...]
-) -> None:
-    size = config.data.image_size
+def _check_sizes(options: EvaluationConfig, evaluation: Evaluation) -> None:
+    config, size = evaluation.config, evaluation.config.data.image_size
     for key, protocol in (("shorter_side", "ten-crop"), ("scales", "multi-scale")):
-        if getattr(asked, key) is not None and asked.protocol != protocol:
+        if getattr(options, key) is not None and options.protocol != protocol:
             raise ConfigError(f"{key} belongs to protocol={protocol}: omit it")
-    if asked.shorter_side is not None and config.recipe.augmentation != "scale-jitter":
+    if options.shorter_side is not None and config.recipe.augmentation != "scale-jitter":
         raise ConfigError(
             "shorter_side belongs to images that are streamed from files "
             "(recipe.augmentation=scale-jitter): omit it"
         )
-    if not size <= shorter_side <= LARGEST_IMAGE:
+    if not size <= evaluation.shorter_side <= LARGEST_IMAGE:
         raise ConfigError(
-            f"shorter_side={shorter_side} is not valid: give {size}, as the crops, to "
+            f"shorter_side={evaluation.shorter_side} is not valid: give {size}, as the crops, to "
             f"{LARGEST_IMAGE}"
         )
+    scales = evaluation.scales
     if not scales or min(scales) < size or max(scales) > LARGEST_IMAGE:
         raise ConfigError(
             f"scales={list(scales)} is not valid: give shorter sides, none below the {size} that "

@@ -1,4 +1,4 @@
-"""What a figure shows and how, as data: a study's file says it, its index keeps it."""
+"""What a figure of curves shows, as data: from a study's configuration, or from its study.json."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 from resnet_degradation.config.schema import Config, PanelConfig, StudyConfig
 from resnet_degradation.system.errors import UserError
 
-# What the horizontal axis may be: columns of the record.
+# Columns of metrics.csv that the horizontal axis can show.
 HORIZONTAL = ("iteration", "epoch", "seconds")
 
 
@@ -15,10 +15,10 @@ HORIZONTAL = ("iteration", "epoch", "seconds")
 class Drawing:
     """Titles, panels and axes of a figure of curves.
 
-    y_max: upper end of the error axis in percent, used where most curves end below it, or
-    always if `y_forced`.
+    y_max: upper end of the error axis in percent, used if most curves end below it, or always if
+    `y_forced`.
     dashed: training error dashed, as in figure 6, and not thin, as in figure 4.
-    smooth: number of rows of the record that a point of a training curve averages.
+    smooth: number of rows of metrics.csv that a point of a training curve averages.
     """
 
     title: str = ""
@@ -38,16 +38,16 @@ def shows(panel: PanelConfig, config: Config) -> bool:
 
 
 def read_drawing(folder: Path) -> Drawing:
-    """How the study in this folder is drawn, or the usual way if it is no study's folder.
+    """The drawing of the study in this folder; the default if the folder holds no study.json.
 
-    Raises UserError if its index is damaged.
+    Raises UserError if study.json is damaged.
     """
     index = folder / "study.json"
     if not index.is_file():
         return Drawing()
     try:
-        kept = json.loads(index.read_bytes())["drawing"]
-        panels = [PanelConfig(**panel) for panel in kept.pop("panels")]
-        return Drawing(panels=panels, **kept)
+        settings = json.loads(index.read_bytes())["drawing"]
+        panels = [PanelConfig(**panel) for panel in settings.pop("panels")]
+        return Drawing(panels=panels, **settings)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is no index of a study: {error}") from error

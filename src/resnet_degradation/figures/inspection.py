@@ -1,17 +1,19 @@
-"""What `resnet-inspect` measured, drawn from the tables that it left in run folders."""
+"""The tables that `resnet-inspect` writes into run folders, drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
+from matplotlib import rc_context, rcParams
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.captions import caption_text, write_caption
-from resnet_degradation.figures.curve_data import by_net
-from resnet_degradation.figures.legend import head
-from resnet_degradation.figures.style import muted, rc, twin_colours
+from resnet_degradation.figures.captions import write_caption
+from resnet_degradation.figures.labels import add_header
+from resnet_degradation.figures.seeds import NetRows, Row, average, load_nets
+from resnet_degradation.figures.style import line_style, muted, rc, twin_colours
 from resnet_degradation.records.inspection import (
     FOLDER,
     BlockSizes,
@@ -19,78 +21,38 @@ from resnet_degradation.records.inspection import (
     LesionRow,
     read_table,
 )
-from resnet_degradation.records.layers import Response
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
-Kind = TypeVar("Kind", LayerStatsRow, Response, BlockSizes, LesionRow)
-
-
-@dataclass(frozen=True)
-class Inspected(Generic[Kind]):
-    """One net's rows of one table: a list for each of its seeds."""
-
-    name: str
-    config: Config
-    seeds: list[Sequence[Kind]]
-
-
-def load_inspected(folders: list[Path], table: str, kind: type[Kind]) -> list[Inspected[Kind]]:
+def load_inspected(folders: list[Path], table: str, kind: type[Row]) -> list[NetRows[Row]]:
     """A table of the runs in these folders, by net; runs whose table is empty are left out."""
-    nets = by_net(folders, lambda folder: read_table(folder / FOLDER / f"{table}.csv", kind))
-    return [Inspected(name, config, seeds) for name, config, seeds in nets]
+    return load_nets(folders, lambda folder: read_table(folder / FOLDER / f"{table}.csv", kind))
 
 
-def _line(config: Config) -> str:
-    return "-" if config.residual else "--"
+def plot_signals(nets: list[NetRows[LayerStatsRow]], title: str = "", dark: bool = False) -> Figure:
+    """Gradient norms (above) and the spread of outputs (below) of all layers.
 
-
-def _finish(
-    figure: "Figure", nets: Sequence[Inspected[Any]], title: str, dark: bool, band: str = ""
-) -> None:
-    """What all figures have: title and legend above, a caption below; `band` ends that."""
-    head(figure, title)
-    configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
-    write_caption(figure, caption_text(configs, num_seeds, " (their mean)") + band, dark)
-
-
-def _at(rows: Sequence[LayerStatsRow], iteration: int) -> list[LayerStatsRow]:
-    return [row for row in rows if row.iteration == iteration]
-
-
-def plot_signals(
-    nets: list[Inspected[LayerStatsRow]], title: str = "", dark: bool = False
-) -> "Figure":
-    """Gradient norms (above) and forward signals (below) of all layers.
-
-    With the initial weights (left), where any net's are known, and as the runs were left.
+    With the last weights (right), and with the initial ones (left) of the nets that recorded them.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     shades = twin_colours([net.config for net in nets], dark)
-    began = [all(min(row.iteration for row in rows) == 0 for rows in net.seeds) for net in nets]
-    columns = [(min, "with the initial weights")] if any(began) else []
-    columns.append((max, f"after {_iterations(nets)} iterations"))
-    with mpl.rc_context(rc(dark)):
+    from_start = [all(min(r.iteration for r in rows) == 0 for rows in net.seeds) for net in nets]
+    columns = [(min, "with the initial weights")] if any(from_start) else []
+    columns.append((max, f"after {_last_iterations(nets)} iterations"))
+    with rc_context(rc(dark)):
         figure = Figure(figsize=(7.6 if len(columns) > 1 else 4.8, 5.6))
         panels = figure.subplots(2, len(columns), sharey="row", squeeze=False)
-        for net, known, shade in zip(nets, began, shades, strict=True):
-            for column, (pick, _) in enumerate(columns):
-                if pick is min and not known:
+        for net, initial, shade in zip(nets, from_start, shades, strict=True):
+            for (gradients, stds), (pick, _) in zip(panels.T, columns, strict=True):
+                if pick is min and not initial:
                     continue
-                rows_at = [_at(rows, pick(row.iteration for row in rows)) for rows in net.seeds]
-                layers = [row.layer for row in rows_at[0]]
-                for line, quantity in enumerate(("gradient_norm", "signal_std")):
-                    values = np.array([[getattr(r, quantity) for r in rows] for rows in rows_at])
-                    panels[line][column].plot(
-                        layers, values.mean(axis=0), _line(net.config), color=shade,
-                        linewidth=1.3, label=net.name,
-                    )  # fmt: skip
+                seeds = []
+                for rows in net.seeds:
+                    iteration = pick(row.iteration for row in rows)
+                    seeds.append([row for row in rows if row.iteration == iteration])
+                layers = [row.layer for row in seeds[0]]
+                line: Any = {"linestyle": line_style(net.config), "color": shade, "linewidth": 1.3}
+                for axes, quantity in ((gradients, "gradient_norm"), (stds, "signal_std")):
+                    values = [[getattr(row, quantity) for row in rows] for rows in seeds]
+                    axes.plot(layers, np.mean(values, axis=0), label=net.name, **line)
         for axes in panels.flat:
             axes.set_yscale("log")
             axes.set_xlim(left=1)
@@ -103,48 +65,40 @@ def plot_signals(
         panels[1][0].set_ylabel("std of outputs, before BN")
         for axes in panels[1]:
             axes.set_xlabel("layers, from the images on")
+        left = 0.09 if len(columns) > 1 else 0.15
         figure.subplots_adjust(
-            left=0.09 if len(columns) > 1 else 0.15, right=0.98, top=0.83, bottom=0.14,
-            hspace=0.16, wspace=0.06,
-        )  # fmt: skip
+            left=left, right=0.98, top=0.83, bottom=0.14, hspace=0.16, wspace=0.06
+        )
         _finish(figure, nets, title, dark)
     return figure
 
 
-def _label_logs(axes: "Axes") -> None:
-    """Label a logarithmic axis with plain numbers, more of them where it spans little."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+def _last_iterations(nets: list[NetRows[LayerStatsRow]]) -> str:
+    last = {max(row.iteration for row in rows) for net in nets for rows in net.seeds}
+    return f"{min(last):,}" if len(last) == 1 else f"{min(last):,} to {max(last):,}"
 
-    least, most = axes.get_ylim()
-    subs = (1.0,) if most > 300 * least else (1.0, 2.0, 5.0)
+
+def _label_logs(axes: Axes) -> None:
+    """Label a logarithmic axis with plain numbers, more of them where it spans little."""
+    low, high = axes.get_ylim()
+    subs = (1.0,) if high > 300 * low else (1.0, 2.0, 5.0)
     axes.yaxis.set_major_locator(LogLocator(subs=subs))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _iterations(nets: list[Inspected[LayerStatsRow]]) -> str:
-    """The iterations after which the runs were looked into."""
-    last = {max(row.iteration for row in rows) for net in nets for rows in net.seeds}
-    return f"{min(last):,}" if len(last) == 1 else f"{min(last):,} to {max(last):,}"
-
-
-def plot_sizes(nets: list[Inspected[BlockSizes]], title: str = "", dark: bool = False) -> "Figure":
+def plot_sizes(nets: list[NetRows[BlockSizes]], title: str = "", dark: bool = False) -> Figure:
     """The ratio of F(x) to x of every block; hollow where the shortcut is no identity."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     shades = twin_colours([net.config for net in nets], dark)
-    with mpl.rc_context(rc(dark)):
+    with rc_context(rc(dark)):
         figure = Figure(figsize=(6.4, 3.9))
         axes = figure.subplots()
-        paper = str(mpl.rcParams["axes.facecolor"])
         for net, shade in zip(nets, shades, strict=True):
-            ratios = np.array([[row.ratio for row in rows] for rows in net.seeds]).mean(axis=0)
-            count = len(ratios)
-            places = (np.arange(count) + 0.5) / count
+            ratios = np.mean([[row.ratio for row in rows] for rows in net.seeds], axis=0)
+            places = (np.arange(len(ratios)) + 0.5) / len(ratios)
             axes.plot(places, ratios, color=shade, linewidth=1.1, label=net.name)
             for place, ratio, row in zip(places, ratios, net.seeds[0], strict=True):
-                face = shade if row.is_identity else paper
+                face = shade if row.is_identity else rcParams["axes.facecolor"]
                 axes.plot(place, ratio, "o", color=shade, markerfacecolor=face, markersize=4)
         axes.axhline(1, color=muted(dark), linewidth=0.8, linestyle=":")
         axes.set_xlim(0, 1)
@@ -156,48 +110,52 @@ def plot_sizes(nets: list[Inspected[BlockSizes]], title: str = "", dark: bool = 
     return figure
 
 
-def plot_lesions(nets: list[Inspected[LesionRow]], title: str = "", dark: bool = False) -> "Figure":
+def plot_lesions(nets: list[NetRows[LesionRow]], title: str = "", dark: bool = False) -> Figure:
     """The error without one block (left), and without several at random (right)."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     shades = twin_colours([net.config for net in nets], dark)
-    with mpl.rc_context(rc(dark)):
+    with rc_context(rc(dark)):
         figure = Figure(figsize=(7.8, 3.9))
-        one, many = figure.subplots(1, 2, sharey=True)
+        one, several = figure.subplots(1, 2, sharey=True)
         for net, shade in zip(nets, shades, strict=True):
-            singles = [row for row in net.seeds[0] if row.position > 0]
-            of_seeds = np.array([[r.error for r in rows if r.position > 0] for rows in net.seeds])
-            whole = np.mean([row.error for rows in net.seeds for row in rows if row.count == 0])
-            places = [(row.position - 0.5) / row.of for row in singles]
-            one.plot(
-                places, of_seeds.mean(axis=0), _line(net.config), color=shade, marker="o",
-                markersize=3, linewidth=1.1, label=net.name,
-            )  # fmt: skip
-            one.axhline(float(whole), color=shade, linewidth=0.6, linestyle=_line(net.config))
-            drawn = [row for rows in net.seeds for row in rows if row.position == 0]
-            counts = sorted({row.count for row in drawn})
-            errors = [np.array([row.error for row in drawn if row.count == c]) for c in counts]
-            mean = np.array([e.mean() for e in errors])
-            spread = np.array([e.std(ddof=1) if len(e) > 1 else 0.0 for e in errors])
-            many.plot(counts, mean, _line(net.config), color=shade, marker="o", markersize=3)
-            many.fill_between(
-                counts, np.maximum(0, mean - spread), np.minimum(100, mean + spread), color=shade,
-                alpha=0.15, linewidth=0,
-            )  # fmt: skip
+            line: Any = {"linestyle": line_style(net.config), "color": shade}
+            dots = line | {"marker": "o", "markersize": 3}
+            singles = [[row for row in rows if row.position > 0] for rows in net.seeds]
+            places = [(row.position - 0.5) / row.of for row in singles[0]]
+            errors = np.mean([[row.error for row in rows] for rows in singles], axis=0)
+            one.plot(places, errors, linewidth=1.1, label=net.name, **dots)
+            rows = [row for rows in net.seeds for row in rows]
+            whole_net = np.mean([row.error for row in rows if row.count == 0])
+            one.axhline(float(whole_net), linewidth=0.6, **line)
+            by_count: dict[int, list[float]] = {}
+            for row in sorted(rows, key=lambda row: row.count):
+                if row.position == 0:
+                    by_count.setdefault(row.count, []).append(row.error)
+            values = [np.array(errors) for errors in by_count.values()]
+            curve = average(np.array([*by_count]), values)
+            several.plot(curve.x, curve.mean, **dots)
+            low, high = np.clip([curve.mean - curve.spread, curve.mean + curve.spread], 0, 100)
+            several.fill_between(curve.x, low, high, color=shade, alpha=0.15, linewidth=0)
         one.set_xlabel("the block left out: from the images (0) to the scores (1)")
         one.set_xlim(0, 1)
         one.set_ylabel("held-out error (%)")
         one.set_ylim(bottom=0)
-        many.set_xscale("symlog", base=2, linthresh=1)
-        many.xaxis.set_major_formatter("{x:g}")
-        many.set_xlabel("how many are left out, at random")
+        several.set_xscale("symlog", base=2, linthresh=1)
+        several.xaxis.set_major_formatter("{x:g}")
+        several.set_xlabel("how many are left out, at random")
         figure.subplots_adjust(left=0.08, right=0.98, top=0.85, bottom=0.22, wspace=0.06)
-        _finish(
-            figure,
-            nets,
-            title,
-            dark,
-            "; level lines: the whole net; band: one deviation over draws and seeds",
-        )
+        notes = ["level lines: the whole net", "band: one deviation over draws and seeds"]
+        _finish(figure, nets, title, dark, notes)
     return figure
+
+
+def _finish(
+    figure: Figure,
+    nets: Sequence[NetRows[Any]],
+    title: str,
+    dark: bool,
+    notes: list[str] | None = None,
+) -> None:
+    """Add the title and the legend above the panels and the caption below them."""
+    add_header(figure, title)
+    configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
+    write_caption(figure, configs, num_seeds, dark, drawn_as="their mean", notes=notes)

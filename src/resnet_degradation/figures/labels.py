@@ -1,14 +1,19 @@
-"""Names of curves, written where the curves end, as the paper does."""
+"""Names of curves: where the curves end, as in the paper, or in a legend above the figure."""
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
+FONT_SIZE = 7.5  # points, of captions and of names where curves end
+LINE = 1.25 * FONT_SIZE
+LEGEND_FONT_SIZE = 9.0  # points; font.size in style.rc
 
-SIZE = 7.5  # points
-LINE = 1.25 * SIZE
+# Inches, in a legend: a line's sample with the space around it, the height of a row, the height of
+# the figure's title, the margin above and below.
+SAMPLE, ROW, TITLE, MARGIN = 0.55, 0.19, 0.28, 0.06
 
 
 @dataclass(frozen=True)
@@ -20,40 +25,38 @@ class Label:
     end: float
 
     def text(self, top: float) -> str:
-        """The name; that of a curve which ends above `top` tells where."""
+        """The name, and the value of a curve that ends above the top of the axes."""
         return f"{self.name}\n(ends at {self.end:.0f} %)" if self.end > top else self.name
 
 
-def text_width(texts: list[str], size: float = SIZE) -> float:
+def text_width(texts: list[str], size: float = FONT_SIZE) -> float:
     """The width in inches of the longest line of these texts; 0 if there is none."""
-    from matplotlib.textpath import TextPath
-
     lines = [line for text in texts for line in text.splitlines()]
     widths = [float(TextPath((0, 0), line, size=size).get_extents().width) for line in lines]
     return max(widths, default=0.0) / 72
 
 
-def label_ends(axes: "Axes", labels: list[Label]) -> None:
-    """Write each name beside the axes where its curve ends, and none over another.
+def label_ends(axes: Axes, labels: list[Label]) -> None:
+    """Write each name beside the axes, near the end of its curve, without overlap.
 
-    A curve that ends above the picture is named at its top.
+    A curve that ends above the axes is named at their top.
     """
     top = axes.get_ylim()[1]
     height = axes.get_window_extent().height * 72 / axes.figure.dpi  # points
-    rising = sorted(labels, key=lambda label: label.end)
-    texts = [label.text(top) for label in rising]
+    labels = sorted(labels, key=lambda label: label.end)
+    texts = [label.text(top) for label in labels]
     places = []
-    for label in rising:
+    for label in labels:
         pixel = axes.transData.transform((0, max(label.end, 1e-9)))
         places.append(min(float(axes.transAxes.inverted().transform(pixel)[1]), 1.0))
     heights = [LINE / height * (1 + text.count("\n")) for text in texts]
-    for place, text, label in zip(spread_out(places, heights), texts, rising, strict=True):
+    for place, text, label in zip(spread_out(places, heights), texts, labels, strict=True):
         axes.annotate(
             text,
             (1.012, place),
             xycoords="axes fraction",
             color=label.colour,
-            fontsize=SIZE,
+            fontsize=FONT_SIZE,
             va="center",
             annotation_clip=False,
         )
@@ -62,7 +65,7 @@ def label_ends(axes: "Axes", labels: list[Label]) -> None:
 def spread_out(places: list[float], heights: list[float]) -> list[float]:
     """The centres of boxes of these heights, near their rising `places`, without overlap.
 
-    Places are in shares of the axes, 0 below and 1 above; boxes stay inside as far as they fit.
+    Places are shares of the axes, 0 below and 1 above; boxes stay inside as far as they fit.
     """
     centres: list[float] = []
     floor = 0.0
@@ -74,3 +77,32 @@ def spread_out(places: list[float], heights: list[float]) -> list[float]:
         centres[position] = min(centres[position], ceiling - heights[position] / 2)
         ceiling = centres[position] - heights[position] / 2
     return centres
+
+
+def add_header(figure: Figure, title: str) -> None:
+    """Write the title and a legend of all named lines above the panels.
+
+    The figure becomes taller for it; its panels keep their size.
+    """
+    lines = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
+    named = {name: line for name, line in lines.items() if not name.startswith("_")}
+    width, height = figure.get_size_inches()
+    column = text_width([*named], LEGEND_FONT_SIZE) + SAMPLE
+    columns = max(1, min(len(named), int((width - 0.2) / column)))
+    above = MARGIN + (TITLE if title else 0)
+    needed = above + ROW * math.ceil(len(named) / columns) + 2 * MARGIN
+    if any(axes.get_title() for axes in figure.axes):
+        needed += 0.2
+    parts = figure.subplotpars
+    taller = height * parts.top + needed
+    figure.set_size_inches(width, taller)
+    figure.subplots_adjust(top=1 - needed / taller, bottom=parts.bottom * height / taller)
+    if title:
+        figure.suptitle(title, y=1 - MARGIN / taller)
+    figure.legend(
+        handles=[*named.values()],
+        ncols=columns,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 1 - above / taller),
+        borderaxespad=0,
+    )

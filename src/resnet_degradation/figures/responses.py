@@ -1,97 +1,62 @@
-"""Standard deviation of layer responses, in the manner of figure 7; drawn from files alone."""
+"""Standard deviation of layer responses, as in figure 7."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
-from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.captions import caption_text, write_caption
-from resnet_degradation.figures.curve_data import Values, by_net
-from resnet_degradation.figures.legend import head
-from resnet_degradation.figures.style import rc, twin_colours
-from resnet_degradation.records.layers import read_responses
+from resnet_degradation.figures.captions import write_caption
+from resnet_degradation.figures.labels import add_header
+from resnet_degradation.figures.seeds import NetRows, average, draw_curve, load_nets
+from resnet_degradation.figures.style import line_style, rc, twin_colours
+from resnet_degradation.records.layers import Response, read_responses
 from resnet_degradation.system.errors import UserError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-class HasStd(Protocol):
-    """A layer's response."""
-
-    @property
-    def std(self) -> float:
-        """The standard deviation of the layer's output."""
-        ...
-
-
-@dataclass(frozen=True)
-class NetResponses:
-    """The responses of one net's 3x3 layers in order, over all of its seeds: (seeds, layers)."""
-
-    name: str
-    config: Config
-    stds: Values
 
 
 def load_responses(
-    folders: list[Path], read: Callable[[Path], Sequence[HasStd]] = read_responses
-) -> list[NetResponses]:
+    folders: list[Path], read: Callable[[Path], Sequence[Response]] = read_responses
+) -> list[NetRows[Response]]:
     """The responses of the finished runs in these folders, by net, in the order of the folders.
 
-    read: gives those of one run. Raises UserError if there is none, or if a folder's is damaged.
+    read: returns those of one run. Raises UserError if there are none, or if a file is damaged.
     """
-    nets = by_net(folders, read)
+    nets = load_nets(folders, read)
     if not nets:
         raise UserError("there is nothing to draw yet: no run has recorded its layer responses")
-    return [
-        NetResponses(name, config, np.array([[row.std for row in rows] for rows in records]))
-        for name, config, records in nets
-    ]
+    return nets
 
 
-def plot_responses(nets: list[NetResponses], title: str = "", dark: bool = False) -> "Figure":
+def plot_responses(nets: list[NetRows[Response]], title: str = "", dark: bool = False) -> Figure:
     """Responses in layer order (above) and in descending order (below).
 
     Plain nets dashed, residual nets solid; a band is one standard deviation over seeds.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     shades = twin_colours([net.config for net in nets], dark)
     # Residual nets are drawn over plain ones.
     shaded = sorted(zip(nets, shades, strict=True), key=lambda pair: pair[0].config.residual)
-    with mpl.rc_context(rc(dark)):
+    with rc_context(rc(dark)):
         figure = Figure(figsize=(7.2, 6.2))
-        panels = figure.subplots(2, 1)
-        for axes, in_order in zip(panels, (True, False), strict=True):
-            for net, shade in shaded:
-                stds = net.stds if in_order else -np.sort(-net.stds, axis=1)
-                layers = np.arange(1, stds.shape[1] + 1)
-                mean = stds.mean(axis=0)
-                axes.plot(
-                    layers,
-                    mean,
-                    color=shade,
+        in_order, descending = figure.subplots(2, 1)
+        for net, shade in shaded:
+            stds = np.array([[row.std for row in rows] for rows in net.seeds])  # (seeds, layers)
+            for axes, values in ((in_order, stds), (descending, -np.sort(-stds, axis=1))):
+                draw_curve(
+                    axes,
+                    average(np.arange(1, stds.shape[1] + 1), [*values.T]),
+                    shade,
                     linewidth=1.4 if net.config.residual else 1.1,
-                    linestyle="-" if net.config.residual else "--",
+                    linestyle=line_style(net.config),
                     label=net.name,
                 )
-                if len(stds) > 1:
-                    spread = stds.std(axis=0, ddof=1)
-                    low, high = mean - spread, mean + spread
-                    axes.fill_between(layers, low, high, color=shade, alpha=0.18, linewidth=0)
+        for axes in (in_order, descending):
             axes.set_ylabel("std of responses")
-            axes.set_xlim(1, max(net.stds.shape[1] for net in nets))
+            axes.set_xlim(1, max(len(rows) for net in nets for rows in net.seeds))
             axes.set_ylim(bottom=0)
-            axes.set_xlabel(
-                "3x3 layers, from the images on" if in_order else "3x3 layers, strongest first"
-            )
-        text = caption_text([net.config for net in nets], [len(net.stds) for net in nets])
-        write_caption(figure, text, dark)
+        in_order.set_xlabel("3x3 layers, from the images on")
+        descending.set_xlabel("3x3 layers, strongest first")
         figure.subplots_adjust(left=0.1, right=0.98, top=0.88, bottom=0.12, hspace=0.28)
-        head(figure, title)
+        add_header(figure, title)
+        write_caption(figure, [n.config for n in nets], [len(n.seeds) for n in nets], dark)
     return figure

@@ -1,22 +1,15 @@
 """How figures look: the same nets in the same colours everywhere, on paper and on screen."""
 
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+from matplotlib import rc_context, rcParamsDefault
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 
 from resnet_degradation.config.architectures import Family, default_shortcut
 from resnet_degradation.config.schema import Config
 from resnet_degradation.system.atomic_files import atomic_write
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, laid over the paper's
 # colours: 20 layers yellow, 56 red, 110 black (figure 6); 18 blue, 34 red (figure 4).
@@ -46,81 +39,22 @@ SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#0072B2", "C": "#009E73"}
 FORMATS = ("png", "svg", "pdf")
 
 
-def _import_matplotlib() -> None:
-    """Import matplotlib, whatever backend, settings and cache folder the user has.
-
-    An MPLBACKEND that is not installed, such as a notebook's in a shell command, would make the
-    import fail; a home folder that is not writable would print warnings of several lines. What is
-    valid of the user's settings stays in force for the user's own code.
-    """
-    if "matplotlib" in sys.modules:
-        return
-    backend = os.environ.pop("MPLBACKEND", None)
-    logger = logging.getLogger("matplotlib")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                import matplotlib.figure  # which also looks for fonts
-            except Exception:  # of a matplotlibrc with settings that cannot be had here
-                for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
-                    del sys.modules[name]  # imported in part
-                with _no_matplotlibrc():
-                    import matplotlib.figure
-    finally:
-        logger.setLevel(level)
-    if backend:
-        with suppress(ValueError):
-            matplotlib.rcParams["backend"] = backend
-            os.environ["MPLBACKEND"] = backend
-
-
-@contextmanager
-def _no_matplotlibrc() -> Iterator[None]:
-    """Let matplotlib find an empty matplotlibrc, instead of the user's."""
-    here, given = os.getcwd(), os.environ.get("MATPLOTLIBRC")  # noqa: PTH109
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "matplotlibrc"
-        file.touch()
-        os.environ["MATPLOTLIBRC"] = str(file)
-        os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(here)
-            del os.environ["MATPLOTLIBRC"]
-            if given is not None:
-                os.environ["MATPLOTLIBRC"] = given
-
-
-# Before anything else can import it, and before hours of training rather than after them.
-_import_matplotlib()
-
-
 def muted(dark: bool) -> str:
     """The colour of captions and legends."""
     return "#A8B0B8" if dark else "#555555"
 
 
 def rc(dark: bool = False) -> dict[Any, Any]:
-    """All of matplotlib's settings: its defaults, not the user's, and our style over them.
+    """All settings of matplotlib: its defaults, not those of the user, and our style over them.
 
-    dark: for pages that are read on a dark screen.
+    dark: for pages read on a dark screen.
     """
-    from matplotlib import rcParamsDefault
-
-    # A context cannot restore the backend; figures are written without one.
-    defaults = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
-    return defaults | _style(dark)
-
-
-def _style(dark: bool) -> dict[str, Any]:
     ink, paper, grid = (
         ("#E4E7EB", "#171A1E", "#33383E") if dark else ("#000000", "white", "#DDDDDD")
     )
-    return {
+    # A context cannot restore the backend; figures are written without one.
+    defaults = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
+    return defaults | {
         "font.size": 9,
         "text.color": ink,
         "axes.edgecolor": ink,
@@ -135,7 +69,7 @@ def _style(dark: bool) -> dict[str, Any]:
         "grid.color": grid,
         "grid.linewidth": 0.6,
         "legend.frameon": False,
-        "text.parse_math": False,  # names of folders and titles are what they are
+        "text.parse_math": False,  # a $ in a folder's name or a title is a $
         "figure.facecolor": paper,
         "savefig.dpi": 200,
         "pdf.fonttype": 42,  # text stays text
@@ -146,7 +80,7 @@ def _style(dark: bool) -> dict[str, Any]:
 
 
 def colours(configs: list[Config], dark: bool = False) -> list[str]:
-    """The colours of these nets in one panel: by depth and shortcut option, shaded where equal."""
+    """The colours of these nets in one panel, by depth and shortcut; equal ones are shaded."""
     base = [_base_colour(config) for config in configs]
     return [
         _shaded(on_page(colour, dark), base[:position].count(colour))
@@ -155,9 +89,9 @@ def colours(configs: list[Config], dark: bool = False) -> list[str]:
 
 
 def twin_colours(configs: list[Config], dark: bool = False) -> list[str]:
-    """Colours for one panel in which a plain net has that of its residual twin.
+    """Colours for one panel in which a plain net has the colour of its residual twin.
 
-    Something else, such as the line's style, has to tell them apart.
+    The line style distinguishes the two: see `line_style`.
     """
     shades: dict[int, str] = {}
     for kind in (False, True):
@@ -165,6 +99,11 @@ def twin_colours(configs: list[Config], dark: bool = False) -> list[str]:
         found = colours([configs[i] for i in members], dark)
         shades |= dict(zip(members, found, strict=True))
     return [shades[i] for i in range(len(configs))]
+
+
+def line_style(config: Config) -> str:
+    """Solid for residual nets, dashed for plain ones."""
+    return "-" if config.residual else "--"
 
 
 def _base_colour(config: Config) -> str:
@@ -177,49 +116,47 @@ def _base_colour(config: Config) -> str:
 
 
 def on_page(colour: str, dark: bool) -> str:
-    """The colour, if need be made visible on a dark page."""
+    """The colour, brightened where it would be hard to see on a dark page."""
     return {"#000000": "#FFFFFF", "#0072B2": "#3D9BDC"}.get(colour, colour) if dark else colour
 
 
 def _shaded(colour: str, step: int) -> str:
-    """The colour itself, and for every further step a tone farther towards grey, or from it."""
+    """The colour, at each step halfway closer to grey; greys move closer to a red instead."""
     if step == 0:
         return colour
     share = 1 - 0.5**step
     parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    towards = (150, 150, 150) if max(parts) > min(parts) else (200, 60, 120)  # grey has no hue
-    mixed = (part + share * (aim - part) for part, aim in zip(parts, towards, strict=True))
+    target = (150, 150, 150) if max(parts) > min(parts) else (200, 60, 120)
+    mixed = (part + share * (aim - part) for part, aim in zip(parts, target, strict=True))
     return "#" + "".join(f"{round(value):02X}" for value in mixed)
 
 
-def _write_logarithms_out(figure: "Figure") -> None:
-    """Let logarithmic axes say 20 where matplotlib would write LaTeX, which is not parsed here."""
-    from matplotlib.ticker import LogFormatter, LogFormatterMathtext
+class _PlainLogFormatter(LogFormatter):
+    """Writes 20 where matplotlib's own formatter writes LaTeX, which our style does not parse."""
 
-    class Plain(LogFormatter):
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
+
+def _format_log_axes(figure: Figure) -> None:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
-                axis.set_major_formatter(Plain())
+                axis.set_major_formatter(_PlainLogFormatter())
             if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
-                axis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
+                axis.set_minor_formatter(_PlainLogFormatter(minor_thresholds=(2, 0.5)))
 
 
 def save_figure(
-    figure: "Figure", stem: Path, formats: tuple[str, ...] = FORMATS, dark: bool = False
+    figure: Figure, stem: Path, formats: tuple[str, ...] = FORMATS, dark: bool = False
 ) -> list[Path]:
-    """Write the figure in each format; `stem` is the path without ending. Returns the files."""
-    import matplotlib as mpl
-
+    """Write the figure in each format; `stem` is the path without suffix. Returns the files."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     # Without a date and with fixed identifiers, the same record gives the same file.
     undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     files = [stem.with_name(f"{stem.name}.{name}") for name in formats]
-    with mpl.rc_context(rc(dark)):
-        _write_logarithms_out(figure)
+    with rc_context(rc(dark)):
+        _format_log_axes(figure)
         for name, file in zip(formats, files, strict=True):
             with atomic_write(file, "wb") as stream:
                 figure.savefig(stream, format=name, metadata=undated[name])

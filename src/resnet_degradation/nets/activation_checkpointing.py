@@ -1,8 +1,7 @@
-"""Trading time for memory: activations that the backward pass computes again.
+"""Activation checkpointing: the backward pass recomputes activations instead of keeping them.
 
-A net of 1202 layers keeps gigabytes of activations for its backward pass. In segments of blocks,
-only what enters a segment is kept, and the backward pass runs the segment forward once more. The
-gradients are the same to the bit.
+A net of 1202 layers keeps gigabytes of activations. With checkpointing only the input of each
+segment of blocks is kept. The gradients are bit-identical.
 """
 
 import math
@@ -18,99 +17,83 @@ from resnet_degradation.nets.cost import LayerCost
 
 BYTES = 4  # of a float32
 
-# For each block of each stage: the bytes that it keeps for its backward pass, and hands on.
+# For each block of each stage: the bytes of its activations, and the bytes of its output.
 Stages = list[list[tuple[int, int]]]
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """What comes out of blocks in a row, of maps (N, C, H, W)."""
+    """The output of consecutive blocks for feature maps (N, C, H, W)."""
     for block in blocks:
         x = block(x)
     return x
 
 
 def run_checkpointed(
-    blocks: list[nn.Module], x: Tensor, length: int, *, keep_last: bool, own: bool
+    blocks: list[nn.Module], x: Tensor, length: int, *, keep_last: bool, custom: bool
 ) -> Tensor:
-    """What comes out of blocks in a row; activations inside of `length` of them are not kept.
+    """`run_blocks`, keeping only the inputs (N, C, H, W) of segments of `length` blocks.
 
-    x: maps (N, C, H, W), the only thing that is kept of a segment for the backward pass.
-    keep_last: keep all of the last segment. The last one of a net is the first that the backward
-        pass needs, so nothing is spared by computing it again.
-    own: the blocks are not the paper's: they may draw at random, and then draw the same again.
+    keep_last: keep all activations of the last segment. The backward pass starts with the net's
+        last one, so recomputing that saves nothing.
+    custom: the blocks may draw random numbers, and must draw the same ones again.
     """
     for first in range(0, len(blocks), length):
         segment = blocks[first : first + length]
         if keep_last and first + length >= len(blocks):
             return run_blocks(segment, x)
         parameters = (p for block in segment for p in block.parameters() if p.requires_grad)
-        x = _Segment.apply(segment, own, x, *parameters)
+        x = _Segment.apply(segment, custom, x, *parameters)
     return x
 
 
 class _Segment(torch.autograd.Function):
-    """Blocks in a row that keep nothing but what enters them.
+    """Consecutive blocks that keep only their input.
 
-    torch.utils.checkpoint does the same by hooks on every tensor that is saved. They cost time, and
-    the nodes that they hang on are small pieces of memory which lie among the maps until the end of
-    the step, so that freed maps do not make room for others.
+    torch.utils.checkpoint does the same by hooks on every saved tensor. They cost time, and their
+    nodes are small allocations between the activations, which fragment the memory.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, blocks: list[nn.Module], own: bool, x: Tensor, *parameters: Tensor
+        ctx: Any, blocks: list[nn.Module], custom: bool, x: Tensor, *parameters: Tensor
     ) -> Tensor:
-        """(N, C, H, W) -> what the last of the blocks gives."""
-        kind = x.device.type
+        device_type = x.device.type
         ctx.blocks, ctx.parameters = blocks, parameters
         ctx.autocast = {
-            "device_type": kind,
-            "enabled": torch.is_autocast_enabled(kind),
-            "dtype": torch.get_autocast_dtype(kind),
-            # Weights that were cast without gradients would be found in the cache.
+            "device_type": device_type,
+            "enabled": torch.is_autocast_enabled(device_type),
+            "dtype": torch.get_autocast_dtype(device_type),
+            # The cache may hold weights that were cast without gradients.
             "cache_enabled": False,
         }
-        ctx.random = _random_states(x) if own else []
+        ctx.rng = torch.get_rng_state() if custom else None
+        ctx.cuda_rng = torch.cuda.get_rng_state(x.device) if custom and x.is_cuda else None
         ctx.save_for_backward(x)
         return run_blocks(blocks, x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of x and of the parameters, from a gradient of the output's shape."""
         (saved,) = ctx.saved_tensors
         x = saved.detach().requires_grad_()
         with (
             torch.enable_grad(),
             torch.autocast(**ctx.autocast),
             freeze_running_statistics(ctx.blocks),
-            _drawing_again(x, ctx.random),
+            torch.random.fork_rng([x.device] if x.is_cuda else [], enabled=ctx.rng is not None),
         ):
+            if ctx.rng is not None:
+                torch.set_rng_state(ctx.rng)
+            if ctx.cuda_rng is not None:
+                torch.cuda.set_rng_state(ctx.cuda_rng)
             out = run_blocks(ctx.blocks, x)
         inputs = (x, *ctx.parameters)
         return None, None, *torch.autograd.grad(out, inputs, grad, allow_unused=True)
 
 
-def _random_states(x: Tensor) -> list[Tensor]:
-    """The states of torch's generators that layers draw from: the CPU's and that of x's GPU."""
-    on_gpu = [torch.cuda.get_rng_state(x.device)] if x.is_cuda else []
-    return [torch.get_rng_state(), *on_gpu]
-
-
-@contextmanager
-def _drawing_again(x: Tensor, states: list[Tensor]) -> Iterator[None]:
-    """Layers draw what they drew from these states on; the generators are left as they are now."""
-    with torch.random.fork_rng([x.device] if x.is_cuda else [], enabled=bool(states)):
-        for state, put_back in zip(
-            states, (torch.set_rng_state, torch.cuda.set_rng_state), strict=False
-        ):
-            put_back(state)
-        yield
-
-
 @contextmanager
 def freeze_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
-    """Blocks in training mode that update copies of their running statistics, soon forgotten."""
+    """Make blocks in training mode update copies of their running statistics, then drop these."""
     modules = [m for block in blocks for m in block.modules() if m._buffers]
     kept = [dict(module._buffers) for module in modules]
     for module, buffers in zip(modules, kept, strict=True):
@@ -123,31 +106,29 @@ def freeze_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
 
 
 def activation_bytes(costs: list[LayerCost]) -> Stages:
-    """What each block of each stage keeps for its backward pass, and what it hands on, in bytes.
+    """The bytes of each block's activations and output, for one image in float32.
 
-    For one image in float32. Kept are the output of every convolution and the output of the
-    normalization after it; the last of those is what the block hands on.
+    The activations are the outputs of every convolution and of the normalization after it.
     """
-    values: dict[tuple[int, int], list[int]] = defaultdict(list)
+    stages: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for cost in costs:
         stage, *rest = cost.name.removeprefix("layer").split(".")
-        is_map = len(cost.output_shape) == 3
-        if is_map and stage.isdigit() and "downsample" not in rest:
-            values[int(stage), int(rest[0])].append(math.prod(cost.output_shape))
-    stages: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for (number, _), outputs in values.items():
-        stages[number].append((2 * BYTES * sum(outputs), BYTES * outputs[-1]))
-    return list(stages.values())
+        if len(cost.output_shape) == 3 and stage.isdigit() and "downsample" not in rest:
+            stages[stage][rest[0]].append(BYTES * math.prod(cost.output_shape))
+    return [
+        [(2 * sum(outputs), outputs[-1]) for outputs in blocks.values()]
+        for blocks in stages.values()
+    ]
 
 
 def segment_lengths(stages: Stages) -> list[int]:
-    """How many blocks of each stage make a segment, for the least peak of memory.
+    """The number of blocks per segment, for each stage, that minimizes the peak memory.
 
-    A segment of a stage whose n blocks keep m bytes each and hand on b takes k m bytes while it is
-    computed again, and n / k of its inputs, b bytes each, are kept. With the same k m = p for all
-    stages, sum(n b m) / p + p is least where p is the square root of that sum. The last block of a
-    stage stands for all of them.
+    A stage has n blocks with activations of m bytes and outputs of b bytes each. In segments of k
+    blocks it recomputes k m bytes at a time and keeps n / k inputs of b bytes. With the same
+    k m = p for all stages, sum(n b m) / p + p is minimal where p is the square root of that sum.
+    Sizes are those of a stage's last block.
     """
     sizes = [(len(blocks), *blocks[-1]) for blocks in stages]
-    peak = math.sqrt(sum(n * kept * handed_on for n, kept, handed_on in sizes))
+    peak = math.sqrt(sum(n * kept * output for n, kept, output in sizes))
     return [min(n, max(1, round(peak / kept))) for n, kept, _ in sizes]

@@ -1,7 +1,7 @@
 """Building blocks (sections 3.2 and 3.3): the same code with and without the addition.
 
-Parameters carry the names torchvision gives them, so weights go from one to the other as they
-are. Batch normalization follows every convolution, which therefore has no bias (section 3.4).
+Parameters have torchvision's names, so that state dicts are interchangeable. Batch normalization
+follows every convolution, which therefore has no bias (section 3.4).
 """
 
 from typing import Literal
@@ -9,28 +9,26 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.config.architectures import BlockKind
-
 Shortcut = Literal["A", "B", "C"]
 ShortcutPadding = Literal["behind", "around"]
 BottleneckStride = Literal["1x1", "3x3"]
 
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the map's size, divided by `stride`."""
+    """A 3x3 convolution that divides the size of the feature map by `stride`."""
     return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
 
 
 def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
-    """A 1x1 convolution that keeps the map's size, divided by `stride`."""
+    """A 1x1 convolution that divides the size of the feature map by `stride`."""
     return nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
 
 class ZeroPaddedIdentity(nn.Module):
-    """Option A: the identity, subsampled by `stride`, with zeros for the channels it lacks.
+    """Option A: the identity, subsampled by `stride`, with zeros for the missing channels.
 
     The paper leaves open where the zeros go: all "behind" the existing channels, or "around" them,
-    half of them before and half behind.
+    half before and half behind.
     """
 
     def __init__(
@@ -47,8 +45,8 @@ class ZeroPaddedIdentity(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C + extra, H / stride, W / stride)."""
-        # Windows of one value: the same as x[:, :, ::stride, ::stride], but the gradient of that
-        # would lie in another memory format than all others.
+        # The same as x[:, :, ::stride, ::stride], whose gradient would be in another memory format
+        # than all others.
         x = F.avg_pool2d(x, 1, self.stride)
         before = self.extra_channels // 2 if self.padding == "around" else 0
         return F.pad(x, (0, 0, 0, 0, before, self.extra_channels - before))
@@ -67,10 +65,10 @@ def shortcut_path(
 
 
 class Block(nn.Module):
-    """ReLU(F(x) + shortcut(x)) where `residual`, ReLU(F(x)) where plain (figure 2).
+    """ReLU(F(x) + shortcut(x)) if residual, ReLU(F(x)) if plain (figure 2).
 
-    A subclass overrides `branch`, and may override `shortcut`: the forward pass, inspection and
-    lesions all use them. One that overrides `forward` decides itself what is computed.
+    A subclass overrides `branch`, and may override `shortcut` and `forward`. Inspection and lesions
+    use `branch` and `shortcut`, so a custom `forward` should call them.
     """
 
     expansion: int
@@ -87,11 +85,11 @@ class Block(nn.Module):
         )
 
     def branch(self, x: Tensor) -> Tensor:
-        """F(x): everything up to, and without, the addition and the last ReLU."""
+        """F(x): everything before the addition and the last ReLU."""
         raise NotImplementedError
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """What is added to F(x): x itself, or x brought to the dimensions of F(x)."""
+        """The other summand: x itself, or x mapped to the dimensions of F(x)."""
         out: Tensor = x if self.downsample is None else self.downsample(x)
         return out
 
@@ -100,7 +98,7 @@ class Block(nn.Module):
         out = self.branch(x)
         if self.residual:
             out = out + self.shortcut(x)
-        # Only the sum is certainly a tensor of its own: a custom branch may return its input.
+        # In place only on the sum: a custom branch may return its input.
         return F.relu(out, inplace=self.residual)
 
 
@@ -125,10 +123,10 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """1x1 that reduces, 3x3, 1x1 that restores to four times the width (figure 5, right).
+    """1x1 that reduces, 3x3, 1x1 that expands to four times the width (figure 5, right).
 
-    The paper puts the stride on the first 1x1 layer; `stride_on="3x3"` is the common variant
-    known as v1.5, which torchvision uses.
+    The paper puts the stride on the first 1x1 layer; `stride_on="3x3"` is torchvision's variant,
+    known as v1.5.
     """
 
     expansion = 4
@@ -156,18 +154,3 @@ class Bottleneck(Block):
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
         out: Tensor = self.bn3(self.conv3(x))
         return out
-
-
-def make_block(
-    kind: BlockKind,
-    in_channels: int,
-    channels: int,
-    stride: int,
-    residual: bool,
-    shortcut: Shortcut,
-    bottleneck_stride: BottleneckStride,
-) -> Block:
-    """One block of either kind; `bottleneck_stride` has no meaning for a basic one."""
-    if kind == "basic":
-        return BasicBlock(in_channels, channels, stride, residual, shortcut)
-    return Bottleneck(in_channels, channels, stride, residual, shortcut, bottleneck_stride)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from resnet_degradation.nets.hooks import hooked
+from resnet_degradation.nets.hooks import observed
 
 
 @dataclass(frozen=True)
@@ -18,40 +18,29 @@ class LayerCost:
     output_shape: tuple[int, ...]  # (C, H, W), or (features,) of a fully connected layer
 
 
-def layer_costs(net: nn.Module, image_size: int, in_channels: int = 3) -> list[LayerCost]:
+def layer_costs(net: nn.Module, image_size: int) -> list[LayerCost]:
     """The cost of every convolution and fully connected layer on square images, in order.
 
-    Counted as in Table 1: multiply-adds of convolutions and fully connected layers (batch
-    normalization, activations and additions are left out). One image passes through the net, which
-    may be on the device "meta", where nothing is computed; the net is left as it was.
+    Counted as in Table 1: batch normalization, activations and additions are left out. One image
+    passes through the net, which may be on the device "meta", where nothing is computed.
     """
+    layers = {n: m for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     costs: list[LayerCost] = []
 
-    def record(name: str, module: nn.Conv2d | nn.Linear, output: Tensor) -> None:
-        # A weight is used once for every position of the map that it writes.
-        positions = output.shape[2:].numel() if isinstance(module, nn.Conv2d) else 1
-        costs.append(
-            LayerCost(
-                name,
-                sum(parameter.numel() for parameter in module.parameters()),
-                module.weight.numel() * positions,
-                tuple(output.shape[1:]),
-            )
-        )
+    def record(name: str, _input: Tensor, output: Tensor) -> None:
+        layer = layers[name]
+        # A weight of a convolution is used once for every position of the feature map.
+        positions = output.shape[2:].numel() if isinstance(layer, nn.Conv2d) else 1
+        num_parameters = sum(parameter.numel() for parameter in layer.parameters())
+        shape = tuple(output.shape[1:])
+        costs.append(LayerCost(name, num_parameters, layer.weight.numel() * positions, shape))
 
-    hooks = [
-        module.register_forward_hook(
-            lambda module, _inputs, output, name=name: record(name, module, output)
-        )
-        for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    device = next(net.parameters()).device
-    with hooked(net, hooks, training=False), torch.no_grad():
-        net(torch.zeros(1, in_channels, image_size, image_size, device=device))
+    images = torch.zeros(1, 3, image_size, image_size, device=next(net.parameters()).device)
+    with observed(net, layers, record, training=False), torch.no_grad():
+        net(images)
     return costs
 
 
-def multiply_adds(net: nn.Module, image_size: int, in_channels: int = 3) -> int:
+def multiply_adds(net: nn.Module, image_size: int) -> int:
     """The multiply-adds of one forward pass of one image."""
-    return sum(cost.multiply_adds for cost in layer_costs(net, image_size, in_channels))
+    return sum(cost.multiply_adds for cost in layer_costs(net, image_size))

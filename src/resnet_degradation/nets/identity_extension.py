@@ -1,7 +1,6 @@
-"""The solution that exists: a deeper plain net that computes what a shallower one does.
+"""The paper's constructed solution (section 1): a deep plain net that computes a shallower one.
 
-The paper's argument that a deeper net need not train worse (section 1): its added layers are
-identities, the others are copied from the shallower net.
+Its added layers are identities; the others are copied from the shallower net.
 """
 
 from collections.abc import Iterable
@@ -11,34 +10,32 @@ from torch import Tensor, nn
 
 from resnet_degradation.nets.activation_checkpointing import freeze_running_statistics
 from resnet_degradation.nets.blocks import BasicBlock
-from resnet_degradation.nets.hooks import hooked
+from resnet_degradation.nets.hooks import observed
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.errors import ConfigError
 
 
 @torch.no_grad()
 def extend(shallow: ResNet, deep: ResNet, batches: Iterable[Tensor]) -> None:
-    """Give a deep plain net the weights with which it computes what a shallower one computes.
+    """Make a deep plain net compute what a shallower one computes, in place.
 
-    Each stage of the deep net begins with the shallow net's blocks and goes on with identities:
-    convolutions with Dirac kernels, which leave maps as they are, and normalizations that undo
-    themselves, because they scale and shift by the very deviation and mean that they normalize by.
-    ReLU changes nothing, as what comes from one is not negative. The means and deviations are
-    those of the shallow net's maps over `batches` of training images (N, C, H, W), measured as in
-    training; so added layers are identities in evaluation mode (but for rounding), and in training
-    mode as far as a batch's statistics are those of all.
+    Each stage starts with the shallow net's blocks. The added blocks have Dirac kernels, and
+    normalizations whose scale and shift are the deviation and mean that they normalize by; ReLU
+    does not change a ReLU's output. Means and deviations are those of the shallow net's feature
+    maps over `batches` of training images (N, 3, H, W). So added layers are identities in
+    evaluation mode (up to rounding), and nearly so in training mode.
 
     Raises ConfigError unless both are plain nets of basic blocks, and one extends the other.
     """
-    _check(shallow, deep)
-    own = shallow.state_dict()
-    statistics = stage_statistics(shallow, batches)
+    stages = [[list(stage.children()) for stage in net.stages()] for net in (shallow, deep)]
+    _check_extends(shallow, deep, stages)
+    weights = shallow.state_dict()
     for name, value in deep.state_dict().items():
-        if name in own:
-            value.copy_(own[name])
-    stages = zip(shallow.stages(), deep.stages(), statistics, strict=True)
-    for copied, stage, (mean, variance) in stages:
-        for block in list(stage.children())[len(list(copied.children())) :]:
+        if name in weights:
+            value.copy_(weights[name])
+    statistics = stage_statistics(shallow, batches)
+    for copied, blocks, (mean, variance) in zip(*stages, statistics, strict=True):
+        for block in blocks[len(copied) :]:
             assert isinstance(block, BasicBlock)
             for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2)):
                 nn.init.dirac_(conv.weight)
@@ -48,18 +45,16 @@ def extend(shallow: ResNet, deep: ResNet, batches: Iterable[Tensor]) -> None:
                 norm.bias.copy_(mean)
 
 
-def _check(shallow: ResNet, deep: ResNet) -> None:
-    blocks = [m for net in (shallow, deep) for s in net.stages() for m in s.children()]
-    # A subclass may compute something else, of which these weights make no identity.
+def _check_extends(shallow: ResNet, deep: ResNet, stages: list[list[list[nn.Module]]]) -> None:
+    blocks = [block for net in stages for stage in net for block in stage]
+    # A subclass of BasicBlock may compute something else.
     if not all(type(block) is BasicBlock and not block.residual for block in blocks):
         raise ConfigError(
             "only a plain net of basic blocks (no bottlenecks, no custom blocks) extends another: "
             "residual=false"
         )
-    lengths = [[len(list(stage.children())) for stage in net.stages()] for net in (shallow, deep)]
-    if len(lengths[0]) != len(lengths[1]) or any(
-        few > many for few, many in zip(*lengths, strict=True)
-    ):
+    few, many = ([len(stage) for stage in net] for net in stages)
+    if len(few) != len(many) or any(m < n for n, m in zip(few, many, strict=True)):
         raise ConfigError(
             f"a net of depth {deep.arch.depth} does not extend one of depth {shallow.arch.depth} "
             f"of the {shallow.arch.family} family: name a shallower one"
@@ -68,24 +63,20 @@ def _check(shallow: ResNet, deep: ResNet) -> None:
 
 @torch.no_grad()
 def stage_statistics(net: ResNet, batches: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Mean and variance (C,) of the maps that each stage gives, over batches of images.
+    """Mean and variance (C,) of each stage's output in training mode, averaged over batches."""
+    stages = {str(number): stage for number, stage in enumerate(net.stages())}
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in stages}
 
-    Means and variances of batches are averaged, as running statistics are. In training mode, with
-    the net's own running statistics left alone.
-    """
-    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in net.stages()]
-    hooks = [
-        stage.register_forward_hook(
-            lambda _m, _i, maps, sums=sums: sums.append(
-                (maps.mean(dim=(0, 2, 3)), maps.var(dim=(0, 2, 3), correction=0))
-            )
-        )
-        for stage, sums in zip(net.stages(), found, strict=True)
-    ]
-    with hooked(net, hooks, training=True), freeze_running_statistics([net]):
+    def observe(name: str, _input: Tensor, maps: Tensor) -> None:
+        found[name].append((maps.mean(dim=(0, 2, 3)), maps.var(dim=(0, 2, 3), correction=0)))
+
+    with (
+        observed(net, stages, observe, training=True),
+        freeze_running_statistics([net]),
+    ):
         for images in batches:
             net(images)
     return [
         (torch.stack(means).mean(dim=0), torch.stack(variances).mean(dim=0))
-        for means, variances in (zip(*sums, strict=True) for sums in found)
+        for means, variances in (zip(*batches, strict=True) for batches in found.values())
     ]

@@ -1,94 +1,112 @@
 """Plain and residual nets of both families, built from plain arguments."""
 
+from functools import partial
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.config.architectures import Architecture
+from resnet_degradation.config.architectures import Family, architecture
 from resnet_degradation.nets.activation_checkpointing import run_blocks, run_checkpointed
 from resnet_degradation.nets.blocks import (
+    BasicBlock,
     Block,
+    Bottleneck,
     BottleneckStride,
     Shortcut,
     ShortcutPadding,
     ZeroPaddedIdentity,
-    make_block,
 )
 
 
 class ResNet(nn.Module):
     """A stem, stages of blocks, global average pooling and one fully connected layer.
 
-    With `residual` false the very same layers are stacked without their shortcuts: a plain net.
+    With `residual` false, the same layers are stacked without shortcuts: a plain net. The weights
+    are torch's default ones; see `nets.build.initialize` for the paper's.
     """
 
     def __init__(
         self,
-        arch: Architecture,
+        depth: int,
         residual: bool,
-        shortcut: Shortcut,
-        num_classes: int,
-        width: float,
-        bottleneck_stride: BottleneckStride,
-        in_channels: int,
-        custom_block: type[Block] | None,
-        shortcut_padding: ShortcutPadding,
+        *,
+        family: Family,
+        shortcut: Shortcut = "A",
+        num_classes: int = 10,
+        width: float = 1.0,
+        bottleneck_stride: BottleneckStride = "1x1",
+        custom_block: type[Block] | None = None,
+        shortcut_padding: ShortcutPadding = "behind",
     ) -> None:
+        """Build the net; raises ConfigError if the family has no net of that depth.
+
+        depth: layers with weights: 6n+2 (CIFAR, section 4.2) or one of Table 1.
+        shortcut: option A, B or C (section 3.3, Table 3); a plain net has none.
+        width: factor on every number of channels; 1 is the paper's.
+        bottleneck_stride: which layer of a bottleneck block has the stride; "1x1" is the paper's.
+        custom_block: replaces the paper's blocks; its constructor is like BasicBlock's.
+        shortcut_padding: where option A puts its zero channels, see ZeroPaddedIdentity.
+        """
         super().__init__()
-        self.arch = arch
+        self.arch = arch = architecture(depth, family)
         self.has_custom_blocks = custom_block is not None
         self.run_checkpointed = run_checkpointed
+        # Number of blocks per segment, for each stage; None: no activation checkpointing.
+        self.segment_lengths: list[int] | None = None
         widths = [max(1, round(channels * width)) for channels in arch.channels]
         channels = widths[0]
-        if arch.family == "cifar":
-            self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        if family == "cifar":
+            self.conv1 = nn.Conv2d(3, channels, 3, padding=1, bias=False)
             self.maxpool: nn.Module = nn.Identity()
         else:
-            self.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
+            self.conv1 = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
             self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.bn1 = nn.BatchNorm2d(channels)
+        bottleneck = partial(Bottleneck, stride_on=bottleneck_stride)
+        make_block = custom_block or (BasicBlock if arch.block == "basic" else bottleneck)
         for stage, (num_blocks, stage_width) in enumerate(
             zip(arch.num_blocks, widths, strict=True)
         ):
-            blocks = []
+            blocks: list[Block] = []
             for index in range(num_blocks):
-                # Maps are halved by the first layer of every stage but the first.
+                # The first layer of every stage but the first halves the feature map.
                 stride = 2 if stage > 0 and index == 0 else 1
-                shape = (channels, stage_width, stride, residual, shortcut)
-                block = (
-                    custom_block(*shape)
-                    if custom_block is not None
-                    else make_block(arch.block, *shape, bottleneck_stride)
-                )
-                channels = stage_width * block.expansion
-                blocks.append(block)
+                blocks.append(make_block(channels, stage_width, stride, residual, shortcut))
+                channels = stage_width * blocks[-1].expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, num_classes)
-        for module in self.modules():  # of custom blocks too, whose constructor does not know it
+        # What the shapes of the weights leave open; None where it has no meaning.
+        self.bottleneck_stride = bottleneck_stride if arch.block == "bottleneck" else None
+        self.shortcut_padding: ShortcutPadding | None = None
+        for module in self.modules():  # also in custom blocks, whose constructor has no padding
             if isinstance(module, ZeroPaddedIdentity):
-                module.padding = shortcut_padding
-        # Blocks of each stage whose activations are computed again together; None: all are kept.
-        self.segment_lengths: list[int] | None = None
+                self.shortcut_padding = module.padding = shortcut_padding
 
     def stages(self) -> list[nn.Module]:
         """The stages in order, each a sequence of blocks."""
         return [self.get_submodule(f"layer{i + 1}") for i in range(len(self.arch.num_blocks))]
 
+    def blocks(self) -> dict[str, Block]:
+        """The blocks by their names, in order."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, Block)}
+
     def features(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to the maps (N, C', H', W') of the last stage, before the pooling."""
+        """Images (N, 3, H, W) to the last stage's feature maps (N, C, H', W')."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
-        if self.training and self.segment_lengths is not None:
-            stages = self.stages()
-            for stage, length in zip(stages, self.segment_lengths, strict=True):
-                x = self.run_checkpointed(
-                    *(list(stage.children()), x, length),
-                    keep_last=stage is stages[-1],
-                    own=self.has_custom_blocks,
-                )
-        else:
-            x = run_blocks(self.stages(), x)
+        stages = self.stages()
+        if not self.training or self.segment_lengths is None:
+            return run_blocks(stages, x)
+        for stage, length in zip(stages, self.segment_lengths, strict=True):
+            x = self.run_checkpointed(
+                list(stage.children()),
+                x,
+                length,
+                keep_last=stage is stages[-1],
+                custom=self.has_custom_blocks,
+            )
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to class scores (N, num_classes), before the softmax."""
-        scores: Tensor = self.fc(self.features(x).mean(dim=(2, 3)))
-        return scores
+        """Images (N, 3, H, W) to logits (N, num_classes)."""
+        logits: Tensor = self.fc(self.features(x).mean(dim=(2, 3)))
+        return logits

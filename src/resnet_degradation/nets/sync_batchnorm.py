@@ -1,4 +1,4 @@
-"""Batch normalization by the statistics of the whole batch, where processes have parts of it."""
+"""Batch normalization with the statistics of the whole batch, which processes share."""
 
 import torch
 import torch.distributed as dist
@@ -7,18 +7,17 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalization over all processes, on any device; torch's own needs a GPU."""
+    """Synchronised batch normalization on any device; torch's own needs a GPU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, H, W)."""
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        given, x = x.dtype, x.float()  # statistics are no matter for fewer bits
-        count = x.numel() // x.shape[1] * dist.get_world_size()  # all parts are of one size
+        dtype, x = x.dtype, x.float()  # statistics need float32
+        count = x.numel() // x.shape[1] * dist.get_world_size()  # all parts have the same size
         mean = all_reduce(x.sum(dim=(0, 2, 3))) / count
         centred = x - mean[:, None, None]
         var = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
@@ -28,14 +27,14 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             self.running_var.lerp_(var * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(var + self.eps)
         out: Tensor = centred * scale[:, None, None] + self.bias[:, None, None]
-        return out.to(given)
+        return out.to(dtype)
 
 
 def convert_sync_batchnorm(net: nn.Module, device: torch.device) -> None:
-    """Let every batch normalization of a net go over all processes; names of values stay."""
+    """Synchronise every batch normalization of a net, in place; state dict keys do not change."""
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(net)  # in place, as the net is no normalization
         return
     for module in net.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = SyncBatchNorm2d  # the same values, used in another way
+            module.__class__ = SyncBatchNorm2d

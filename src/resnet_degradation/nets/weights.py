@@ -1,15 +1,13 @@
-"""Weights from files and into files: this project's, torchvision's, and those of others.
+"""Weights from files and into files: this project's, torchvision's, and other public ones.
 
-Our layers carry torchvision's names, so that weights go from one to the other as they are. Names of
-other public layouts are translated (see layouts). Weights under unknown names are taken if they
-come in the same order and have the same shapes.
+Our layers have torchvision's names. Names of other public layouts are translated (see
+weight_layouts). Unknown names are accepted if order and shapes are the net's.
 """
 
 import io
 import pickle
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from resnet_degradation.nets.blocks import Bottleneck, ZeroPaddedIdentity
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weight_layouts import (
     Layout,
-    depth_of,
+    blocks_per_stage,
     foreign_net,
     recognize_layout,
     standard_names,
@@ -30,14 +27,10 @@ from resnet_degradation.nets.weight_layouts import (
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import WeightsError
 
-# Under which names others keep the weights beside other things.
-WITHIN = ("state_dict", "model_state_dict", "model_state", "model", "net")
+# Keys under which public files keep a state dict beside other things.
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 
-# How many batches a layer has seen is no weight, and old files do not tell it.
-COUNTER = "num_batches_tracked"
-
-# What shapes do not tell of a net: where a bottleneck block halves its map, and where option A puts
-# its zeros. Files that are written here say it beside the tensors, under these names.
+# Metadata for what the shapes of tensors leave open, with this project's defaults.
 STRIDE_KEY, PADDING_KEY = "bottleneck_stride", "shortcut_padding"
 DEFAULTS = {STRIDE_KEY: "1x1", PADDING_KEY: "behind"}
 Weights = dict[str, Tensor]
@@ -46,18 +39,16 @@ Weights = dict[str, Tensor]
 class WeightsFile(NamedTuple):
     """The content of a file of weights."""
 
-    weights: Weights  # in the file's order, under this project's names where its own are known
-    metadata: dict[str, str]  # what it says of them
+    weights: Weights  # in the file's order, under standard names where the layout is known
+    metadata: dict[str, str]
     layout: Layout
 
 
 def read_weights(file: Path) -> WeightsFile:
-    """The tensors in a file by their names, in order, and what else it says of them.
+    """The tensors in a file, in order, with its metadata. Code in the file is not executed.
 
-    It may be a checkpoint of this project, a state dict, something that holds one under a usual
-    name, or safetensors. Code in it is not executed.
-
-    Raises WeightsError if it is none of these.
+    The file is a checkpoint of this project, a state dict (perhaps in a dictionary under a usual
+    key), or safetensors. Raises WeightsError if it is none of these.
     """
     try:
         if file.suffix == ".safetensors":
@@ -82,36 +73,33 @@ def read_weights(file: Path) -> WeightsFile:
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise WeightsError(f"{file} is no state dict: {name} in it is no tensor")
-        if value.is_meta or value.layout != torch.strided or not _is_real(value):
+        is_real = value.is_floating_point() or value.dtype == torch.int64  # which counts batches
+        if value.is_meta or value.layout != torch.strided or not is_real:
             raise WeightsError(f"{file} cannot be used: {name} in it is no array of real numbers")
     names = standard_names(list(loaded))
     layout = recognize_layout(names, metadata.get(PADDING_KEY))
     return WeightsFile({names[n]: value for n, value in loaded.items()}, metadata, layout)
 
 
-def _is_real(value: Tensor) -> bool:
-    return value.is_floating_point() or value.dtype == torch.int64  # which counts batches
-
-
 def _state_dict(loaded: Any) -> tuple[Any, dict[str, str]]:
-    """The state dict in what torch.load gives, and what is said of its net."""
+    """The state dict and the metadata in what torch.load returns."""
     if not isinstance(loaded, dict):
         return None, {}
-    if isinstance(parts := loaded.get("parts"), dict):  # a checkpoint of ours
+    if isinstance(parts := loaded.get("parts"), dict):  # a checkpoint of this project
         settings = loaded.get("belongs_to", {})
-        return parts.get("net"), {k: settings.get(k, usual) for k, usual in DEFAULTS.items()}
-    for name in WITHIN:
-        if isinstance(loaded.get(name), dict):
-            return _state_dict(loaded[name])
+        return parts.get("net"), {k: settings.get(k, default) for k, default in DEFAULTS.items()}
+    for key in WRAPPERS:
+        if isinstance(loaded.get(key), dict):
+            return _state_dict(loaded[key])
     # torch keeps this attribute of a state dict, by the names of modules; "" is the whole net.
-    of_net = getattr(loaded, "_metadata", {}).get("", {})
-    return loaded, {key: of_net[key] for key in DEFAULTS if key in of_net}
+    metadata = getattr(loaded, "_metadata", {}).get("", {})
+    return loaded, {key: metadata[key] for key in DEFAULTS if key in metadata}
 
 
 def num_classes(file: Path) -> int:
-    """How many classes the weights in a file tell apart: the biases of their last layer."""
-    weights = read_weights(file).weights
-    vectors = [value for value in _without_counters(weights.items()).values() if value.dim() == 1]
+    """The number of classes of the net in a file: the biases of its last layer."""
+    weights = _without_counters(read_weights(file).weights)
+    vectors = [value for value in weights.values() if value.dim() == 1]
     bias = weights.get("fc.bias", vectors[-1] if vectors else None)
     if bias is None:
         raise WeightsError(f"{file} holds no weights of a net: there is no layer with biases")
@@ -119,43 +107,31 @@ def num_classes(file: Path) -> int:
 
 
 def load_weights(net: ResNet, file: Path) -> str:
-    """Give a net the weights and running statistics in a file; what the file was taken for.
+    """Load the weights and running statistics in a file into a net; describe the file's layout.
 
-    They go by their names, if these are the net's or known, or else by their order, which
-    safetensors do not keep. A warning says where zeros of option A go otherwise in the file's net.
+    Tensors are matched by name, or else by order, which safetensors do not keep. Warns if the file
+    implies another `shortcut_padding` than the net has.
 
-    Raises WeightsError, naming the first tensor that does not fit, unless all do; the net is then
-    as it was.
+    Raises WeightsError, naming the first tensor that does not fit; the net is then unchanged.
     """
     weights, metadata, layout = read_weights(file)
     if not net.has_custom_blocks:
         check_kind(weights, str(file))
         _check_depth(net, weights, str(file))
     _check_stride(net, file, metadata)
-    own = _without_counters(net.state_dict().items()).keys()
-    given = _without_counters(weights.items()).keys()
-    if file.suffix == ".safetensors" and own != given and not (given < own or own < given):
-        other = next(name for name in given if name not in own)
-        raise WeightsError(
-            f"the weights in {file} do not fit the net: the net has no {other}, and safetensors "
-            "keep no order by which other names could be understood: save them as .pt"
-        )
-    assign(net, weights, str(file))
-    return f"{file.name}: {layout.name}{_shortcuts(net, file, layout)}"
-
-
-def _shortcuts(net: ResNet, file: Path, layout: Layout) -> str:
-    """Which shortcuts a net has that was given the weights in a file; nothing if it is plain."""
-    padding = shortcut_padding(net)
+    assign(net, weights, str(file), ordered=file.suffix != ".safetensors")
+    description = f"{file.name}: {layout.name}"
+    padding = net.shortcut_padding
     if padding is None:
-        return f", shortcut={layout.shortcut}" if layout.shortcut in ("B", "C") else ""
+        projects = layout.shortcut in ("B", "C")
+        return f"{description}, shortcut={layout.shortcut}" if projects else description
     if layout.shortcut_padding not in (None, padding):
         warnings.warn(
             f"{file} is of a net with shortcut_padding={layout.shortcut_padding}, and "
             f"shortcut_padding={padding} is used, as given",
-            stacklevel=3,
+            stacklevel=2,
         )
-    return f", shortcut=A with shortcut_padding={padding}"
+    return f"{description}, shortcut=A with shortcut_padding={padding}"
 
 
 def check_kind(weights: Weights, source: str) -> None:
@@ -165,76 +141,99 @@ def check_kind(weights: Weights, source: str) -> None:
 
 
 def _check_depth(net: ResNet, weights: Weights, source: str) -> None:
-    there = depth_of(weights)
-    if there is not None and there[1] != net.arch.num_blocks:
-        depth, blocks = there
-        family = "imagenet" if len(blocks) > 3 else "cifar"
-        hint = "" if family == net.arch.family else f": give family={family}"
-        raise WeightsError(
-            f"the weights in {source} do not fit the net: they are of a net of depth {depth} with "
-            f"{', '.join(map(str, blocks))} blocks in its stages, and depth={net.arch.depth} has "
-            f"{', '.join(map(str, net.arch.num_blocks))}{hint}"
-        )
+    blocks = blocks_per_stage(weights)
+    if not blocks or blocks == list(net.arch.num_blocks):
+        return
+    family = "imagenet" if len(blocks) > 3 else "cifar"
+    hint = "" if family == net.arch.family else f": give family={family}"
+    there, here = (", ".join(map(str, counts)) for counts in (blocks, net.arch.num_blocks))
+    raise _misfit(
+        source,
+        f"they have {there} blocks in their stages, and depth={net.arch.depth} has {here}{hint}",
+    )
 
 
-def assign(net: nn.Module, weights: Weights, source: str) -> None:
-    """Give a net these weights; see `load_weights`."""
-    wanted = _without_counters(net.state_dict().items())
-    given = _without_counters(weights.items())
-    if missing := next((name for name in wanted if name not in given), None):
-        if given.keys() < wanted.keys():
-            raise WeightsError(_misfit(source, f"they have no {missing}", missing))
-        pairs = list(zip(wanted, given, strict=False))
-    else:
-        if extra := next((name for name in given if name not in wanted), None):
-            raise WeightsError(_misfit(source, f"the net has no {extra}", extra))
-        pairs = [(name, name) for name in wanted]
+def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = True) -> None:
+    """Load weights into a net.
+
+    ordered: tensors under other names may be matched by their order. Raises WeightsError, naming
+    the first tensor that does not fit; the net is then unchanged.
+    """
+    expected, given = _without_counters(net.state_dict()), _without_counters(weights)
+    pairs = _match_names(expected, given, source, ordered)
     for name, other in pairs:
-        if wanted[name].shape != given[other].shape or not _same_kind(name, other, wanted):
+        value, wanted = given[other], expected[name]
+        if value.shape != wanted.shape or not _is_same_kind(name, other, expected):
             label = name if name == other else f"{other}, where the net has {name}"
             hint = ""
-            if name.startswith("fc.") and len(given[other]) != len(wanted[name]):
-                hint = f" ({len(given[other])} classes there, {len(wanted[name])} in the data)"
-            elif name != other and other in wanted:
+            if name.startswith("fc.") and len(value) != len(wanted):
+                hint = f" ({len(value)} classes there, {len(wanted)} in the data)"
+            elif name != other and other in expected:
                 hint = " (another order of layers, as that of pre-activation nets)"
-            raise WeightsError(
-                f"the weights in {source} do not fit the net: the first that does not is {label}: "
-                f"it is {_shape(given[other])}, and {_shape(wanted[name])} is wanted{hint}"
+            raise _misfit(
+                source,
+                f"the first that does not is {label}: expected {_shape(wanted)}, found "
+                f"{_shape(value)}{hint}",
             )
-    if len(given) != len(wanted):
-        longer, what = (given, "one too many") if len(given) > len(wanted) else (wanted, "missing")
-        first = list(longer)[len(pairs)]
-        raise WeightsError(
-            f"the weights in {source} do not fit the net: {len(given)} tensors instead of "
-            f"{len(wanted)}; the first that is {what} is {first}"
+    if len(given) != len(expected):
+        longer, problem = (given, "extra") if len(given) > len(expected) else (expected, "missing")
+        raise _misfit(
+            source,
+            f"{len(given)} tensors instead of {len(expected)}; the first that is {problem} is "
+            f"{list(longer)[len(pairs)]}",
         )
     for name, other in pairs:
-        _check_values(given[other].to(wanted[name].dtype), name, other, source)
+        value = given[other].to(expected[name].dtype)
+        fault = None
+        if not value.isfinite().all():
+            fault = (
+                "is not finite (NaN or infinite): the training that they are from diverged, or the "
+                "file is damaged"
+            )
+        elif name.endswith("running_var") and (value < 0).any():
+            fault = "is a variance, and negative"
+        if fault:
+            raise WeightsError(f"the weights in {source} cannot be used: {other} in them {fault}")
     with torch.no_grad():
         for name, other in pairs:
-            wanted[name].copy_(given[other])
+            expected[name].copy_(given[other])
 
 
-def _check_values(values: Tensor, name: str, other: str, source: str) -> None:
-    """Raise WeightsError for values that no net has; `other` is the tensor's name in the file."""
-    if not values.isfinite().all():
-        raise WeightsError(
-            f"the weights in {source} cannot be used: {other} in them is not finite (NaN or "
-            "infinite): the training that they are from diverged, or the file is damaged"
-        )
-    if name.endswith("running_var") and (values < 0).any():
-        raise WeightsError(
-            f"the weights in {source} cannot be used: {other} in them is a variance, and negative"
-        )
+def _match_names(
+    expected: Weights, given: Weights, source: str, ordered: bool
+) -> list[tuple[str, str]]:
+    """Pairs of a name in the net and a name in the file."""
+    missing = [name for name in expected if name not in given]
+    extra = [name for name in given if name not in expected]
+    if missing and extra:
+        if not ordered:
+            raise _misfit(
+                source,
+                f"the net has no {extra[0]}, and safetensors keep no order by which other names "
+                "could be understood: save them as .pt",
+            )
+        return list(zip(expected, given, strict=False))
+    if missing or extra:
+        name = [*missing, *extra][0]
+        hint = ""
+        if "downsample" in name:
+            hint = ". Projection shortcuts are shortcut=B (torchvision's), or C; option A has none"
+        raise _misfit(source, f"{'they have' if missing else 'the net has'} no {name}{hint}")
+    return [(name, name) for name in expected]
 
 
-def _without_counters(items: Iterable[tuple[str, Tensor]]) -> Weights:
-    return {name: value for name, value in items if not name.endswith(COUNTER)}
+def _misfit(source: str, problem: str) -> WeightsError:
+    return WeightsError(f"the weights in {source} do not fit the net: {problem}")
 
 
-def _same_kind(name: str, other: str, wanted: Weights) -> bool:
-    """Whether two names can be of the same thing: a mean is no variance, whatever its shape."""
-    if other in wanted:
+def _without_counters(weights: Weights) -> Weights:
+    """Weights without the numbers of batches seen, which old files lack."""
+    return {name: v for name, v in weights.items() if not name.endswith("num_batches_tracked")}
+
+
+def _is_same_kind(name: str, other: str, expected: Weights) -> bool:
+    """Whether two tensors may correspond: a mean is no variance, whatever its shape."""
+    if other in expected:
         return name == other
     return name.rpartition(".")[2] == other.rpartition(".")[2]
 
@@ -243,55 +242,33 @@ def _shape(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a number"
 
 
-def _misfit(source: str, what: str, name: str) -> str:
-    hint = ""
-    if "downsample" in name:
-        hint = ". Projection shortcuts are shortcut=B (torchvision's), or C; option A has none"
-    return f"the weights in {source} do not fit the net: {what}{hint}"
-
-
 def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:
-    """Raise WeightsError, or warn, if bottleneck blocks may halve their maps elsewhere."""
-    own = bottleneck_stride(net)
-    if own is None:
+    """Raise WeightsError, or warn, if the file's bottleneck blocks may have another stride."""
+    stride = net.bottleneck_stride
+    if stride is None:
         return
-    there = metadata.get(STRIDE_KEY, own)
-    if there != own:
+    if (there := metadata.get(STRIDE_KEY, stride)) != stride:
         raise WeightsError(
-            f"the weights in {file} are of a net with bottleneck_stride={there}, not {own}: give "
-            f"bottleneck_stride={there}"
+            f"the weights in {file} are of a net with bottleneck_stride={there}, not {stride}: "
+            f"give bottleneck_stride={there}"
         )
-    if STRIDE_KEY not in metadata and own == "1x1":
+    if STRIDE_KEY not in metadata and stride == "1x1":
         warnings.warn(
-            f"{file} does not say which layer of its bottleneck blocks halves the map, and "
-            "bottleneck_stride=1x1 is taken, as in the paper; in torchvision's nets it is 3x3",
+            f"{file} does not say which layer of its bottleneck blocks has the stride, and "
+            "bottleneck_stride=1x1 is assumed, as in the paper; in torchvision's nets it is 3x3",
             stacklevel=3,
         )
 
 
-def bottleneck_stride(net: ResNet) -> str | None:
-    """Which layer of a net's bottleneck blocks halves the map, 1x1 or 3x3; None if it has none."""
-    blocks = [module for module in net.modules() if isinstance(module, Bottleneck)]
-    if not blocks:
-        return None
-    return "3x3" if any(block.conv2.stride != (1, 1) for block in blocks) else "1x1"
-
-
-def shortcut_padding(net: ResNet) -> str | None:
-    """Where a net's shortcuts put the zeros of option A; None if it has no such shortcuts."""
-    return next((m.padding for m in net.modules() if isinstance(m, ZeroPaddedIdentity)), None)
-
-
 def write_weights(net: ResNet, file: Path, about: dict[str, str]) -> None:
-    """Write a net's weights and running statistics under torchvision's names.
+    """Write a net's weights and running statistics to a .safetensors, .pt or .pth file.
 
-    To a .safetensors file, or to a .pt or .pth file, which torch.load reads. Beside the tensors it
-    says `about` what net they are, and what their shapes leave open. Raises WeightsError for
-    another kind of file, OSError if it cannot be written.
+    The metadata are `about` and what shapes leave open. Raises WeightsError for another suffix,
+    OSError if the file cannot be written.
     """
     check_export(file)
     weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    left_open = {STRIDE_KEY: bottleneck_stride(net), PADDING_KEY: shortcut_padding(net)}
+    left_open = {STRIDE_KEY: net.bottleneck_stride, PADDING_KEY: net.shortcut_padding}
     metadata = {**about, **{key: value for key, value in left_open.items() if value is not None}}
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix == ".safetensors":

@@ -1,7 +1,7 @@
-"""Do signals vanish on their way through the layers? Forward signal and gradient of every layer.
+"""Do signals vanish? The forward signal and the gradient of every layer.
 
-The paper's introduction and section 4.1 argue that degradation is no matter of vanishing signals:
-batch normalization keeps forward signals from vanishing, and gradients have healthy norms.
+The introduction and section 4.1 argue that vanishing signals do not cause degradation: batch
+normalization keeps forward signals from vanishing, and gradients have healthy norms.
 """
 
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.nets.activation_checkpointing import freeze_running_statistics
-from resnet_degradation.nets.hooks import hooked
+from resnet_degradation.nets.hooks import observed
 from resnet_degradation.records.layers import LayerStats
 
 
 def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The layers on the main path, by their names in order: those that a net's depth counts."""
+    """The layers that a net's depth counts, those on the main path, by their names in order."""
     return {
         name: module
         for name, module in net.named_modules()
@@ -23,38 +23,35 @@ def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
 
 
 def layer_stats(net: nn.Module, images: Tensor, labels: Tensor) -> list[LayerStats]:
-    """What passes through every layer with weights, forward and backward, for one batch.
+    """Statistics of every layer with weights, for one batch in training mode.
 
-    images: (N, C, H, W), labels: (N,). Of each layer: the standard deviation of its output, before
-    batch normalization, over all its values; the Euclidean norm of the gradient of the batch's
-    mean loss with respect to its weights; the norm of the weights. It is computed as in training,
-    with the batch's own statistics. The net is left exactly as it was, its gradients too. Layers
-    that are not trained, or do not take part, are left out.
+    images: (N, 3, H, W), labels: (N,). Of each layer: the standard deviation of its output, before
+    batch normalization; the Euclidean norms of the loss's gradient with respect to its weights, and
+    of the weights. The net and its gradients do not change. Layers that are not trained, or not
+    used, are left out.
     """
-    layers = {
-        n: layer for n, layer in layers_with_weights(net).items() if layer.weight.requires_grad
-    }
+    layers = {n: m for n, m in layers_with_weights(net).items() if m.weight.requires_grad}
     stds: dict[str, Tensor] = {}
 
-    def observe(name: str, output: Tensor) -> None:
+    def observe(name: str, _input: Tensor, output: Tensor) -> None:
         stds[name] = output.detach().float().std(correction=0)
 
-    hooks = [
-        layer.register_forward_hook(lambda _m, _i, output, name=name: observe(name, output))
-        for name, layer in layers.items()
-    ]
-    with hooked(net, hooks, training=True), freeze_running_statistics([net]), torch.enable_grad():
+    with (
+        observed(net, layers, observe, training=True),
+        freeze_running_statistics([net]),
+        torch.enable_grad(),
+    ):
         loss = F.cross_entropy(net(images), labels)
         weights = [layer.weight for layer in layers.values()]
-        found = torch.autograd.grad(loss, weights, allow_unused=True)
-    gradients = {n: g for n, g in zip(layers, found, strict=True) if g is not None and n in stds}
-    layers = {name: layers[name] for name in gradients}
-    norms = torch.stack([gradient.float().norm() for gradient in gradients.values()]).tolist()
-    weight_norms = torch.stack([layer.weight.detach().norm() for layer in layers.values()]).tolist()
-    signals = torch.stack([stds[name] for name in layers]).tolist()
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    names, columns = [], []
+    for (name, layer), gradient in zip(layers.items(), gradients, strict=True):
+        if gradient is not None and name in stds:
+            names.append(name)
+            norms = gradient.float().norm(), layer.weight.detach().norm()
+            columns.append(torch.stack([stds[name], *norms]))
+    rows = torch.stack(columns).tolist()
     return [
-        LayerStats(number, name, signal, gradient, weight)
-        for number, (name, signal, gradient, weight) in enumerate(
-            zip(layers, signals, norms, weight_norms, strict=True), 1
-        )
+        LayerStats(number, name, *row)
+        for number, (name, row) in enumerate(zip(names, rows, strict=True), 1)
     ]

@@ -1,103 +1,80 @@
-"""What does a block do for the net? The error without it, one block at a time or several."""
+"""What does a block do for the net? The error without one block, or without several."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from resnet_degradation.nets.blocks import Block
-from resnet_degradation.nets.hooks import hooked
-from resnet_degradation.nets.overrides import named_blocks, replaced_methods
+from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.overrides import replaced_methods
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.rng import generator
 
-SIZE = 64  # of an image that shows how blocks change maps: none of those is a single value
+SIZE = 64  # of an image whose feature maps are larger than one value everywhere
 
 
-@dataclass(frozen=True)
-class Lesion:
-    """The error in percent of a net without some of its blocks."""
+def removable(net: ResNet) -> list[str]:
+    """The names of the blocks that can be removed.
 
-    blocks: tuple[str, ...]
-    error: float
-
-
-def removable(net: ResNet) -> dict[str, Block]:
-    """The blocks that a net can do without: its output has a shape that the next one takes.
-
-    Of a residual block the shortcut remains, so it can always be removed. A plain block is left
-    out altogether, which only one can be that changes neither the number of channels nor the map.
+    Of a residual block the shortcut remains, so it can always be removed. A plain block is replaced
+    by the identity, so it must keep the shape of its input.
     """
     same = keeping_shape(net)
-    return {n: block for n, block in named_blocks(net).items() if block.residual or n in same}
+    return [name for name, block in net.blocks().items() if block.residual or name in same]
 
 
-def keeping_shape(net: ResNet) -> dict[str, Block]:
-    """The blocks that change neither the number of channels nor the map, seen in a pass."""
-    blocks = named_blocks(net)
+@torch.no_grad()
+def keeping_shape(net: ResNet) -> list[str]:
+    """The names of the blocks that keep the shape of their input."""
+    blocks = net.blocks()
     same: set[str] = set()
 
     def observe(name: str, before: Tensor, after: Tensor) -> None:
         if before.shape == after.shape:
             same.add(name)
 
-    hooks = [
-        block.register_forward_hook(lambda _m, i, out, name=name: observe(name, i[0], out))
-        for name, block in blocks.items()
-    ]
-    first = net.conv1.weight
-    with hooked(net, hooks, training=False), torch.no_grad():
-        net(torch.zeros(1, first.shape[1], SIZE, SIZE, device=first.device))
-    return {name: block for name, block in blocks.items() if name in same}
+    with observed(net, blocks, observe, training=False):
+        net(torch.zeros(1, 3, SIZE, SIZE, device=net.conv1.weight.device))
+    return [name for name in blocks if name in same]
 
 
 @contextmanager
 def without(blocks: Iterable[Block]) -> Iterator[None]:
-    """For a while these blocks have F(x) = 0 if they are residual, and give x if they are plain."""
+    """Temporarily set F(x) = 0 in residual blocks, and make plain blocks the identity."""
     with ExitStack() as stack:
         for block in blocks:
-            stack.enter_context(replaced_methods(block, bypass(block)))
+            stack.enter_context(replaced_methods(block, _bypass(block)))
         yield
 
 
-def bypass(block: Block) -> dict[str, Callable[..., Any]]:
-    """The methods with which a block has F(x) = 0 if it is residual, and gives x if it is plain.
-
-    A residual block with a `forward` of its own gets zeros from `branch`.
-    """
+def _bypass(block: Block) -> dict[str, Callable[..., Any]]:
     if not block.residual:
         return {"forward": lambda x: x}
     return {"branch": lambda x: torch.zeros_like(block.shortcut(x))}
 
 
-def single_lesion(net: ResNet, name: str, error: Callable[[], float]) -> Lesion:
-    """The error without one block, of those that are `removable`.
-
-    error: measures the net as it is, in percent.
-    """
-    with without([named_blocks(net)[name]]):
-        return Lesion((name,), error())
+def error_without(net: ResNet, names: Iterable[str], error: Callable[[], float]) -> float:
+    """What `error` measures without some of the `removable` blocks."""
+    blocks = net.blocks()
+    with without(blocks[name] for name in names):
+        return error()
 
 
-def random_lesions(
-    net: ResNet, error: Callable[[], float], count: int, draws: int, seed: int
-) -> list[Lesion]:
-    """The error without `count` blocks chosen at random, `draws` times.
+def random_blocks(net: ResNet, count: int, draws: int, seed: int) -> list[list[str]]:
+    """The names of `count` random blocks to remove, `draws` times.
 
     Only blocks that keep the shape of their input are chosen, so that plain and residual nets of
-    one depth lose, for one seed, the same ones. Raises ValueError if there are fewer of them.
+    the same depth lose the same ones for one seed. Raises ValueError if there are too few.
     """
     candidates = keeping_shape(net)
     if count > len(candidates):
         raise ValueError(f"{count} blocks cannot be removed of {len(candidates)}")
-    lesions = []
+    chosen = []
     for draw in range(draws):
         rng = generator("lesion", seed, count, draw)
-        chosen = torch.randperm(len(candidates), generator=rng)[:count].sort().values.tolist()
-        names = [list(candidates)[i] for i in chosen]
-        with without(candidates[name] for name in names):
-            lesions.append(Lesion(tuple(names), error()))
-    return lesions
+        indices = torch.randperm(len(candidates), generator=rng)[:count].sort().values.tolist()
+        chosen.append([candidates[i] for i in indices])
+    return chosen

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnet_degradation.distributed.world import ALONE, World
-from resnet_degradation.nets.hooks import hooked
+from resnet_degradation.nets.hooks import observed
 from resnet_degradation.records.layers import Response
 
 
@@ -15,44 +15,36 @@ from resnet_degradation.records.layers import Response
 def layer_responses(
     net: nn.Module, batches: Iterable[Tensor], world: World = ALONE
 ) -> list[Response]:
-    """The standard deviation of each 3x3 layer's output over batches of images (N, C, H, W).
+    """The standard deviation of each 3x3 layer's output over batches of images (N, 3, H, W).
 
-    The output is taken after batch normalization and before the nonlinearity, in a residual net
-    before the addition. It is measured in evaluation mode; the net is left in the mode it was in.
-    A layer whose output no batch normalization takes has no response. The processes of a world
-    measure it over all their images.
+    The output is taken after batch normalization, and before the nonlinearity and the addition, in
+    evaluation mode. A layer without a batch normalization of its output has no response. The
+    processes of a world measure it over all their images.
     """
+    modules = dict(net.named_modules())
     layers = {
         name: module
-        for name, module in net.named_modules()
+        for name, module in modules.items()
         if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
     }
+    norms = {name: module for name, module in modules.items() if isinstance(module, _BatchNorm)}
     # Number of values, their sum, the sum of their squares.
     totals = {name: torch.zeros(3, dtype=torch.float64) for name in layers}
-    unnormalized: list[tuple[Tensor, str]] = []  # outputs, with the names of their layers
+    unnormalized: list[tuple[str, Tensor]] = []  # names of layers, and their outputs
 
-    def observe(inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        for place, (taken, name) in enumerate(unnormalized):
-            if taken is inputs[0]:
-                del unnormalized[place]
+    def observe(name: str, x: Tensor, output: Tensor) -> None:
+        if name in layers:
+            unnormalized.append((name, output))
+            return
+        for index, (layer, layer_output) in enumerate(unnormalized):
+            if layer_output is x:
+                del unnormalized[index]
                 values = output.double()
                 count = torch.full_like(values.sum(), values.numel())
-                sums = torch.stack([count, values.sum(), values.square().sum()])
-                totals[name] += sums.cpu()
+                totals[layer] += torch.stack([count, values.sum(), values.square().sum()]).cpu()
                 return
 
-    hooks = [
-        layer.register_forward_hook(
-            lambda _m, _i, output, name=name: unnormalized.append((output, name))
-        )
-        for name, layer in layers.items()
-    ]
-    hooks += [
-        module.register_forward_hook(lambda _m, inputs, output: observe(inputs, output))
-        for module in net.modules()
-        if isinstance(module, _BatchNorm)
-    ]
-    with hooked(net, hooks, training=False):
+    with observed(net, {**layers, **norms}, observe, training=False):
         for images in batches:
             if len(images) > 0:
                 net(images)

@@ -24,27 +24,27 @@ def run_study(
     arguments: list[str] | None = None,
     launched: bool = False,
 ) -> None:
-    """Run what is not finished, then draw the figures and write and print the report.
+    """Train the unfinished runs, then draw the figures and write and print the report.
 
-    jobs: how many runs at once. arguments: those of the command line, for the report and, if
-    `launched`, for the Hydra launcher that they choose, which then carries out the runs.
+    jobs: how many runs train at once. arguments: those of the command line, for the report and, if
+    `launched`, for the Hydra launcher that they choose, which then starts the runs.
 
-    A run that fails does not keep the others from running; UserError is raised at the end.
+    A failed run does not stop the others; UserError is raised at the end.
     """
     arguments = arguments or []
     execute.check_jobs(study.runs[0], jobs)
     pending = study.pending()
     if len(pending) < len(study.runs):
         console.print(f"{len(study.runs) - len(pending)} of {len(study.runs)} runs are finished")
-    told = _execute(study, pending, console, jobs, arguments, launched) if pending else []
+    failed = _execute(study, pending, console, jobs, arguments, launched) if pending else []
     finished = [run for run in study.runs if is_finished(run_folder(run))]
     if finished:
         complete = dataclasses.replace(study, runs=finished)
-        print_report(write_report(complete, arguments, missing=told), console)
-    if told:
+        print_report(write_report(complete, arguments, missing=failed), console)
+    if failed:
         raise UserError(
-            f"{len(told)} of {len(study.runs)} runs failed, the report is without them. "
-            + "; ".join(told)
+            f"{len(failed)} of {len(study.runs)} runs failed and are not in the report. "
+            + "; ".join(failed)
         )
 
 
@@ -56,8 +56,8 @@ def _execute(
     arguments: list[str],
     launched: bool,
 ) -> list[str]:
-    """Carry out the runs; which of them failed, and why."""
-    import torch  # only if there is something to do
+    """Train the runs; return the names of those that failed, and why."""
+    import torch  # only if a run is left
 
     from resnet_degradation.data.sources.folder import split_folders
     from resnet_degradation.studies.plan import run_cost
@@ -65,11 +65,12 @@ def _execute(
     from resnet_degradation.training.session import require_folder
 
     if pending[0].data.name in USER_DATA:
-        split_folders(Path(str(pending[0].data.root)))  # said once, and not by every run
+        split_folders(Path(str(pending[0].data.root)))  # warns once, not in every run
     require_folder(pending[0].output_dir)
     costs = {study.name_of(run): run_cost(run) for run in pending}
     failed = []
-    with StudyProgress(console, costs, len(study.runs) - len(pending), study.name_of) as view:
+    view = StudyProgress(console, costs, len(study.runs) - len(pending), study.name_of)
+    with view.bar:
         runtime = pending[0].runtime
         on_cpu = runtime.device == "cpu" or not torch.cuda.is_available()
         in_turn = not launched and jobs == runtime.devices == 1
@@ -90,7 +91,7 @@ def _execute(
 
 
 def _paths(run: Config) -> list[str]:
-    """The paths of a study as this process sees them: elsewhere or later, they might differ."""
+    """Arguments with absolute paths, because jobs may start in another folder."""
     paths = {"output_dir": os.path.abspath(run.output_dir), "data.root": run.data.root}  # noqa: PTH100
     if run.runtime.lock not in ("on", "off"):
         paths["runtime.lock"] = os.path.abspath(run.runtime.lock)  # noqa: PTH100

@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,7 +23,7 @@ from resnet_degradation.system.errors import ConfigError
 
 @dataclass(frozen=True)
 class Study:
-    """A named set of settled runs, what is drawn of them, and the folder for that."""
+    """A named set of resolved runs, the figures to draw of them, and the folder for figures."""
 
     name: str
     runs: list[Config]
@@ -33,29 +32,29 @@ class Study:
     folder: Path
 
     def pending(self) -> list[Config]:
-        """The runs that are not finished."""
+        """The unfinished runs."""
         return [run for run in self.runs if not is_finished(run_folder(run))]
 
     @cached_property
     def run_names(self) -> dict[Path, str]:
-        """A name for each run, by its folder, that no other run of the study has."""
+        """A unique name for each run, by its folder."""
         folders = [run_folder(run) for run in self.runs]
         return dict(zip(folders, distinct_run_names(self.runs), strict=True))
 
     def name_of(self, run: Config) -> str:
-        """The name of one of its runs."""
+        """The unique name of a run."""
         return self.run_names[run_folder(run)]
 
     def is_single_seed(self) -> bool:
-        """Whether there is no spread over seeds to tell."""
+        """Whether there is no spread over seeds."""
         return len({run.seed for run in self.runs}) == 1
 
 
 def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> Study:
     """The study that a composed configuration names: every net with every seed.
 
-    as_filed: the same study as its file has it. One with other runs, or drawn otherwise, because
-    settings were overridden, gets a folder of its own, so that no figure takes another's place.
+    as_filed: the same study without overrides. If overrides change its runs or figures, the study
+    gets a separate folder, so that it does not overwrite the other's figures.
 
     Raises ConfigError for whatever cannot be run or drawn.
     """
@@ -65,11 +64,11 @@ def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> S
     name = study.name
     if as_filed is not None:
         filed = _typed(as_filed)
-        own = _digest(study, runs)
-        if filed.study.name == name and own != _digest(filed.study, _runs(filed)):
-            name = f"{name}-{data_name(runs[0])}-{own}"
+        identity = _digest(study, runs)
+        if filed.study.name == name and identity != _digest(filed.study, _runs(filed)):
+            name = f"{name}-{data_name(runs[0])}-{identity}"
         if study.nets != filed.study.nets and study.title == filed.study.title:
-            study.title = ""  # it speaks of other nets
+            study.title = ""  # it describes the nets of the file
     folder = Path(config.output_dir) / "studies" / name
     return Study(study.name, runs, study.figures, _drawing(study), folder)
 
@@ -88,15 +87,13 @@ def _runs(config: StudyRunConfig) -> list[Config]:
     runs = []
     for seed in config.seeds:
         for net in config.study.nets:
-            own: dict[str, Any] = {"depth": net.depth, "residual": net.residual, "seed": seed}
-            keys = ("shortcut", "shortcut_padding", "width", "block", "extends")
-            given = {key: getattr(net, key) for key in keys}
-            own |= {key: value for key, value in given.items() if value is not None}
-            runs.append(resolve(Config(**(shared | own))))
-    folders = [run_folder(run) for run in runs]
-    if len(set(folders)) < len(folders):
-        repeated = next(folder for folder in folders if folders.count(folder) > 1)
-        raise ConfigError(f"study.nets or seeds name the same run twice: {repeated.name}")
+            given = {key: value for key, value in vars(net).items() if value is not None}
+            runs.append(resolve(Config(**(shared | given | {"seed": seed}))))
+    folders: set[Path] = set()
+    for folder in map(run_folder, runs):
+        if folder in folders:
+            raise ConfigError(f"study.nets or seeds name the same run twice: {folder.name}")
+        folders.add(folder)
     return runs
 
 
@@ -105,25 +102,10 @@ def _drawing(study: StudyConfig) -> Drawing:
 
 
 def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
-    study = config.study
-    if Path(study.name).name != study.name or study.name in ("", ".."):
-        raise ConfigError(f"study.name={study.name} is no name for a folder")
-    _check_figures(study.figures)
-    for panel in study.panels:
-        if panel.errors not in ERRORS:
-            raise ConfigError(
-                f"study.panels: errors={panel.errors} is not valid: choose {', '.join(ERRORS)}"
-            )
-    if not study.figures or not study.panels:
-        raise ConfigError("study.figures and study.panels need at least one entry each")
-    for run in runs:
-        if not any(shows(panel, run) for panel in study.panels):
-            raise ConfigError(
-                f"study.panels show no {net_name(run)}: widen residual, min_depth or max_depth "
-                "of one, or leave that net out of study.nets"
-            )
-    if study.y_max is not None and not 0 < study.y_max <= 100:
-        raise ConfigError(f"study.y_max={study.y_max} is not valid: give an error in percent")
+    name = config.study.name
+    if Path(name).name != name or name in ("", ".."):
+        raise ConfigError(f"study.name={name} is not valid: give the name of a folder")
+    _check_drawing(config.study, runs)
     if config.jobs < 1:
         raise ConfigError(f"jobs={config.jobs} is not valid: give at least 1")
     if config.part is not None and not 1 <= config.part <= len(runs):
@@ -133,17 +115,32 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
         )
 
 
-def _check_figures(figures: list[str]) -> None:
-    for figure in figures:
+def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
+    if not study.figures or not study.panels:
+        raise ConfigError("study.figures and study.panels need at least one entry each")
+    for figure in study.figures:
         if is_custom(figure):
             check_custom_name(figure, "study.figures")
         elif figure not in FIGURES:
             raise ConfigError(
-                f"study.figures={figures} is not valid: choose {', '.join(FIGURES)}, or a function "
-                "of your own, as my_code:draw"
+                f"study.figures={study.figures} is not valid: choose {', '.join(FIGURES)}, or a "
+                "custom function, as in my_code:draw"
             )
-    if len(set(map(attribute_of, figures))) < len(figures):
-        raise ConfigError(f"study.figures={figures}: two of them have the same name")
+    if len(set(map(attribute_of, study.figures))) < len(study.figures):
+        raise ConfigError(f"study.figures={study.figures}: two of them have the same name")
+    for panel in study.panels:
+        if panel.errors not in ERRORS:
+            raise ConfigError(
+                f"study.panels: errors={panel.errors} is not valid: choose {', '.join(ERRORS)}"
+            )
+    for run in runs:
+        if not any(shows(panel, run) for panel in study.panels):
+            raise ConfigError(
+                f"study.panels show no {net_name(run)}: widen residual, min_depth or max_depth "
+                "of one, or leave that net out of study.nets"
+            )
+    if study.y_max is not None and not 0 < study.y_max <= 100:
+        raise ConfigError(f"study.y_max={study.y_max} is not valid: give an error in percent")
 
 
 def _digest(study: StudyConfig, runs: list[Config]) -> str:
@@ -153,7 +150,7 @@ def _digest(study: StudyConfig, runs: list[Config]) -> str:
 
 
 def write_index(study: Study, verdicts: list[str]) -> None:
-    """Write the study's study.json: its runs, how they are drawn, what they say."""
+    """Write study.json: the runs of a study, its figures and its verdicts."""
     index = {
         "study": study.name,
         "runs": [os.path.relpath(run_folder(run), study.folder) for run in study.runs],

@@ -1,6 +1,6 @@
-"""Carrying out the runs of a study: one after another, several at once, or by a Hydra launcher.
+"""How a study runs its runs: one after another, in worker processes, or by a Hydra launcher.
 
-A run that fails keeps no other from running. A run in another process is watched by its record.
+A failed run does not stop the others. A run in another process is watched through its record.
 """
 
 import multiprocessing
@@ -45,7 +45,7 @@ Failures = dict[int, str]  # position of a run -> why it failed
 
 
 def check_jobs(run: Config, jobs: int) -> None:
-    """Raise ConfigError unless `jobs` such runs can be carried out at once."""
+    """Raise ConfigError unless `jobs` such runs can train at once."""
     if jobs > 1 and run.runtime.devices != 1:
         raise ConfigError(
             f"jobs={jobs} with runtime.devices={run.runtime.devices}: the devices are for one run "
@@ -54,7 +54,7 @@ def check_jobs(run: Config, jobs: int) -> None:
 
 
 def waves(runs: list[Config]) -> list[list[Config]]:
-    """First the runs that need no other, then those that begin with the solution of another."""
+    """First the runs that need no other, then those that extend a finished one."""
     parts = [[run for run in runs if (run.extends is not None) == later] for later in (False, True)]
     return [part for part in parts if part]
 
@@ -75,19 +75,26 @@ def run_in_turn(runs: list[Config], view: StudyProgress) -> Failures:
 
 
 def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> Failures:
-    """Up to `jobs` runs at once, each in one of as many processes; one that dies takes one run."""
-    num_processes = min(jobs, len(runs))
-    idle: SimpleQueue[_Worker] = SimpleQueue()
-    for slot in range(num_processes):
-        idle.put(_Worker(slot))
-    threads = ThreadPoolExecutor(num_processes)
-    pending: dict[Future[str | None], int] = {
-        # Not more threads when few runs are left: then an interrupted one would end differently.
-        threads.submit(
-            _train_by_one_of, idle, with_share_of_threads(run, jobs) if jobs > 1 else run
-        ): position
-        for position, run in enumerate(runs)
-    }
+    """Up to `jobs` runs at once in as many processes; a process that dies fails only its run."""
+    num_workers = min(jobs, len(runs))
+    idle: SimpleQueue[tuple[int, ProcessPoolExecutor]] = SimpleQueue()
+    for slot in range(num_workers):
+        idle.put((slot, _new_worker(slot)))
+
+    def train_in_worker(run: Config) -> str | None:
+        slot, worker = idle.get()
+        try:
+            return worker.submit(_train_quietly, run).result()
+        except BrokenProcessPool:
+            worker = _new_worker(slot)
+            return "its process ended unexpectedly (killed by the system, if memory ran out)"
+        finally:
+            idle.put((slot, worker))
+
+    threads = ThreadPoolExecutor(num_workers)
+    # The share of threads does not grow when few runs are left: a resumed run must use as many.
+    shares = [with_share_of_threads(run, jobs) if jobs > 1 else run for run in runs]
+    pending = {threads.submit(train_in_worker, run): i for i, run in enumerate(shares)}
     try:
         with handle_signals(
             {SAVING: lambda number, _: signal_runs(runs, number)} if SAVING else {}
@@ -95,18 +102,23 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> Failures:
             failures = _watch(pending, runs, view)
     except BaseException:
         threads.shutdown(wait=False, cancel_futures=True)
-        _end_orderly(multiprocessing.active_children())
+        _terminate(multiprocessing.active_children())
         raise
     threads.shutdown()
-    for _ in range(num_processes):
-        idle.get().end()
+    for _ in range(num_workers):
+        idle.get()[1].shutdown()
     return failures
+
+
+def _new_worker(slot: int) -> ProcessPoolExecutor:
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, spawn, init_worker, (slot,))
 
 
 def _watch(
     pending: dict[Future[str | None], int], runs: list[Config], view: StudyProgress
 ) -> Failures:
-    """Show how far the runs are until the last has ended."""
+    """Show progress until the last run has ended."""
     failures = {}
     while pending:
         ended, _ = wait(pending, timeout=TICK, return_when=FIRST_COMPLETED)
@@ -121,8 +133,8 @@ def _watch(
     return failures
 
 
-def _end_orderly(processes: list[multiprocessing.process.BaseProcess]) -> None:
-    """Let processes save their runs and end; end them at once if another signal comes."""
+def _terminate(processes: list[multiprocessing.process.BaseProcess]) -> None:
+    """Let processes save their runs; kill them if another signal arrives."""
     print_from_handler(STOPPING)
     for process in processes:
         process.terminate()
@@ -138,9 +150,9 @@ def _end_orderly(processes: list[multiprocessing.process.BaseProcess]) -> None:
 def run_by_launcher(
     runs: list[Config], parts: list[int], arguments: list[str], log: Path, view: StudyProgress
 ) -> Failures:
-    """Each run as a job of the Hydra launcher that the arguments of this command choose.
+    """Each run as a job of the Hydra launcher that the command's arguments choose.
 
-    parts: the runs' numbers in the study. What the jobs print goes to `log`.
+    parts: the runs' numbers in the study. The jobs print to `log`.
     """
     command = [
         *(sys.executable, "-m", "resnet_degradation.study", "--multirun", *arguments),
@@ -164,18 +176,17 @@ def run_by_launcher(
             _end_session(launcher, runs)
     failures = {}
     for position, run in watched.items():
-        failure = None
         if not is_finished(run_folder(run)):
-            failures[position] = failure = f"its job did not finish: see {log}"
-        view.over(run, failure)
+            failures[position] = f"its job did not finish: see {log}"
+        view.over(run, failures.get(position))
     return failures
 
 
 def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> None:
-    """End a launcher and the jobs that it runs on this machine (jobs of a cluster go on).
+    """Stop a launcher and its jobs on this machine (jobs of a cluster keep running).
 
-    The jobs save their runs first. Meanwhile the launcher is held, because some, when one job
-    ends, kill the others.
+    The jobs save their runs first. The launcher is suspended meanwhile, because some launchers
+    kill all jobs when one ends.
     """
     if launcher.poll() is None:
         print_from_handler(STOPPING)
@@ -194,47 +205,15 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
 
 
 def with_share_of_threads(run: Config, jobs: int) -> Config:
-    """The run with its share of the CPU threads, unless it was given a number of them."""
+    """The run with its share of the CPU threads, unless runtime.num_threads is set."""
     if run.runtime.num_threads > 0:
         return run
     share = max(1, num_cpus() // jobs)
     return replace(run, runtime=replace(run.runtime, num_threads=share))
 
 
-class _Worker:
-    """A process that carries out one run after another, and is replaced if it dies."""
-
-    def __init__(self, slot: int) -> None:
-        self._slot = slot
-        self._process = self._new()
-
-    def train(self, run: Config) -> str | None:
-        """Why the run failed, or None."""
-        try:
-            return self._process.submit(_train_quietly, run).result()
-        except BrokenProcessPool:
-            self._process = self._new()
-            return "its process ended unexpectedly (killed by the system, if memory ran out)"
-
-    def end(self) -> None:
-        """End the process, which has nothing to do."""
-        self._process.shutdown()
-
-    def _new(self) -> ProcessPoolExecutor:
-        spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, spawn, init_worker, (self._slot,))
-
-
-def _train_by_one_of(idle: "SimpleQueue[_Worker]", run: Config) -> str | None:
-    worker = idle.get()
-    try:
-        return worker.train(run)
-    finally:
-        idle.put(worker)
-
-
 def init_worker(slot: int) -> None:
-    """End when the study's process ends, however it does; use the slot's own GPU, if any."""
+    """Set up a worker process: it exits when the study does, and uses the GPU of its slot."""
     ignore_interrupts()
     ascii_fallback()
     one_line_warnings()

@@ -1,8 +1,9 @@
-"""What a study would cost: multiply-adds, and time from a short measurement on this machine."""
+"""The cost of a study before it runs: multiply-adds, and time from a short measurement."""
 
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import median
 
 import torch
 from rich.console import Console
@@ -22,28 +23,28 @@ from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies import timing
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.execute import check_jobs, waves
-from resnet_degradation.studies.timing import FORWARDS_A_STEP, Seconds
+from resnet_degradation.studies.timing import FORWARDS_A_STEP
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.system.process import describe_threads, load_of_others
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.launch import check_devices, num_processes
 from resnet_degradation.training.plan import make_plan
 
-# Nets are measured, from the cheapest on, for about so many seconds; the costlier ones are taken
-# to be as fast, by the multiply-add.
+# Nets are measured for about so many seconds, the cheapest first; the others are assumed to take
+# as long per multiply-add.
 SECONDS_OF_MEASURING = 10.0
 
-# Steps disagree if the slowest takes more than so many times as long as the fastest.
+# Steps agree if the slowest takes at most this many times as long as the fastest.
 STEPS_AGREE = 1.2
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What is left of one run.
+    """The remaining cost of one run.
 
     state: "finished", "at 12,000" or "to do". multiply_adds: of training and evaluations.
-    seconds: by the median of the timed steps, None where nothing is left to do. between: the same
-    by the fastest and by the slowest step.
+    seconds: by the median of the timed steps, None for a finished run. between: by the fastest
+    and by the slowest step.
     """
 
     run: Config
@@ -56,7 +57,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Images:
-    """How many images the runs have; None where they are not at hand."""
+    """Numbers of images; num_train is None where they are not downloaded yet, see `problem`."""
 
     num_train: int | None
     num_held_out: int
@@ -65,22 +66,19 @@ class Images:
 
 
 def run_cost(run: Config) -> float:
-    """The multiply-adds of a run's training, to compare it with others of the same recipe."""
+    """A cost to compare runs of one recipe with: multiply-adds per image, times the length."""
     return image_cost(run) * parse_duration(run.recipe.iterations, "recipe.iterations")[0]
 
 
 def image_cost(run: Config, num_classes: int = 10) -> int:
-    """The multiply-adds of one image going forward through a run's net."""
+    """The multiply-adds of one image in a forward pass of a run's net."""
     with torch.device("meta"):
         net = make_net(run, num_classes, initialised=False)
     return multiply_adds(net, run.data.image_size)
 
 
 def count_images(run: Config) -> Images:
-    """How many images a run has, without downloading any.
-
-    Raises DataError where images of the user's own are not there.
-    """
+    """Count the images of a run without a download; DataError if custom images are missing."""
     try:
         source = load_source(replace(run.data, download=False))
     except DataError as error:
@@ -92,12 +90,12 @@ def count_images(run: Config) -> Images:
 
 
 def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], Images, str]:
-    """What is left of every run, the images it was counted for, and how time was measured.
+    """The remaining cost of every run, the numbers of images, and how time was measured.
 
-    jobs: how many runs are carried out at once, which slows each of them.
+    jobs: how many runs train at once, which slows each of them.
 
-    Raises DataError where images of the user's own are not there, or where others are not yet and
-    the length is given in epochs of them; ConfigError for devices or jobs that cannot be used.
+    Raises DataError if custom images are missing, or if others are not downloaded and the length
+    is given in epochs; ConfigError for devices or jobs that cannot be used.
     """
     images = count_images(study.runs[0])
     _, in_epochs = parse_duration(study.runs[0].recipe.iterations, "recipe.iterations")
@@ -116,14 +114,14 @@ def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], Images, str]:
         share = (iterations - done) / iterations
         work = per_image[net_key(run)] * (trained + evaluated * share)
         state = f"at {done:,}" if done else "to do"
-        seconds = speeds[net_key(run)].times(work)
-        between = (seconds.fastest, seconds.slowest)
-        costs.append(Cost(run, iterations, state, work, seconds.median, between))
+        seconds = [work * step for step in speeds[net_key(run)]]
+        between = (min(seconds), max(seconds))
+        costs.append(Cost(run, iterations, state, work, median(seconds), between))
     return costs, images, measured
 
 
 def _steps_and_evaluated(run: Config, images: Images) -> tuple[int, float]:
-    """The iterations of a run, and how many images it evaluates."""
+    """The iterations of a run, and the number of images of its evaluations."""
     if images.num_train is None:
         return int(run.recipe.iterations), 0.0
     plan = make_plan(run, images.num_train, images.num_held_out)
@@ -135,11 +133,11 @@ def _steps_and_evaluated(run: Config, images: Images) -> tuple[int, float]:
 
 def measure_speeds(
     runs: list[Config], per_image: dict[str, int], num_classes: int, jobs: int
-) -> tuple[dict[str, Seconds], str]:
-    """Seconds a multiply-add for the net of each run, and in words how that was measured.
+) -> tuple[dict[str, list[float]], str]:
+    """Seconds per multiply-add of each timed step, by net key, and a text on what was measured.
 
-    per_image, and the seconds: by the key of the net. Steps are timed with the runs' own settings,
-    in as many processes as would train at once.
+    per_image: multiply-adds, by net key. Steps are timed with the runs' own settings, in as many
+    processes as would train at once.
     """
     if not runs:
         return {}, ""
@@ -150,7 +148,7 @@ def measure_speeds(
         check_devices(runs[0], devices)
     distinct = {net_key(run): run for run in runs}
     names = dict(zip(distinct, distinct_names([*distinct.values()]), strict=True))
-    speeds: dict[str, Seconds] = {}
+    speeds: dict[str, list[float]] = {}
     measured: list[str] = []
     spent = 0.0
     num_at_once = min(jobs, len(runs)) * devices
@@ -162,28 +160,25 @@ def measure_speeds(
             sample = timing.sample_of(distinct[net], per_image[net], jobs * devices)
             batch_size = sample.recipe.batch_size
             steps = time_steps(sample, num_classes)
-            step = Seconds.of(steps)
             work = FORWARDS_A_STEP * per_image[net] * batch_size * devices
-            speeds[net] = step.times(1 / work)
-            measured.append(f"{names[net]} ({_step_time(step)} for {batch_size} images)")
+            speeds[net] = [step / work for step in steps]
+            fastest, slowest = min(steps), max(steps)
+            step = f"{median(steps):.2g}"
+            if not agree(fastest, slowest):
+                step = f"{fastest:.2g} to {slowest:.2g}"
+            measured.append(f"{names[net]} ({step} s for {batch_size} images)")
             spent += sum(steps) / num_at_once
     rest = ", the others by multiply-adds" if len(measured) < len(distinct) else ""
     return speeds, f"{', '.join(measured)}{rest}"
 
 
-def _step_time(step: Seconds) -> str:
-    if agree(step.fastest, step.slowest):
-        return f"{step.median:.2g} s"
-    return f"{step.fastest:.2g} to {step.slowest:.2g} s"
-
-
 def agree(fastest: float, slowest: float) -> bool:
-    """Whether two times are so close that their middle tells enough."""
+    """Whether two times are so close that the median is enough."""
     return slowest <= STEPS_AGREE * fastest
 
 
 def total_seconds(costs: list[Cost], jobs: int, of_run: Callable[[Cost], float]) -> float:
-    """How long the runs take, of which each idle process takes the next; see study/execute.py."""
+    """The seconds that all runs take if each idle process starts the next; see execute.py."""
     left = {run_folder(cost.run): of_run(cost) for cost in costs}
     total = 0.0
     for wave in waves([cost.run for cost in costs]):
@@ -195,25 +190,21 @@ def total_seconds(costs: list[Cost], jobs: int, of_run: Callable[[Cost], float])
 
 
 def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
-    """Print every run of a study, how far it is, and what is left of it; run nothing."""
-    busy = load_of_others()  # before there is any of our own
+    """Print every run of a study, its progress and its remaining cost; train nothing."""
+    busy = load_of_others()  # before the measurement loads the machine
     costs, images, measured = plan_costs(study, jobs)
     title = escape(study.drawing.title or study.name)
     table = Table(title=f"{title}: what would be run")
     table.add_column("part", justify="right")
     table.add_column("run", overflow="fold", min_width=9)
-    for column in ("state", "iterations", "mult-adds"):
+    for column in ("state", "iterations", "mult-adds", "time"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
     for part, cost in enumerate(costs, 1):
-        table.add_row(
-            str(part),
-            study.name_of(cost.run).replace(" (", "\n("),
-            cost.state,
-            f"{cost.iterations:,}",
-            f"{cost.multiply_adds:.1e}" if cost.seconds is not None else "-",
-            "-" if cost.seconds is None else duration(cost.seconds),
-        )
+        name = study.name_of(cost.run).replace(" (", "\n(")
+        remaining = ["-", "-"]
+        if cost.seconds is not None:
+            remaining = [f"{cost.multiply_adds:.1e}", duration(cost.seconds)]
+        table.add_row(str(part), name, cost.state, f"{cost.iterations:,}", *remaining)
     left = [cost for cost in costs if cost.seconds is not None]
     table.add_section()
     total = total_seconds(left, jobs, lambda cost: cost.seconds or 0.0)
@@ -221,13 +212,9 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     slowest = total_seconds(left, jobs, lambda cost: cost.between[1])
     disagree = not agree(fastest, slowest)
     between = f"\n({time_range(fastest, slowest)})" if disagree else ""
+    work = f"{sum(cost.multiply_adds for cost in left):.1e}" if left else "-"
     table.add_row(
-        "",
-        f"{len(left)} of {len(costs)} runs left",
-        "",
-        "",
-        f"{sum(cost.multiply_adds for cost in left):.1e}" if left else "-",
-        duration(total) + between,
+        "", f"{len(left)} of {len(costs)} runs left", "", "", work, duration(total) + between
     )
     console.print(table)
     notes = _notes_on_time(left[0].run, jobs, measured, disagree, busy) if left else []
@@ -242,7 +229,7 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
 
 
 def _notes_on_time(run: Config, jobs: int, measured: str, disagree: bool, busy: str) -> list[str]:
-    """What the times of a plan were measured on, and what they leave out."""
+    """How the times of a plan were measured, and what they leave out."""
     devices = num_processes(run)
     sample = timing.sample_of(run, image_cost(run), jobs * devices)
     device = choose_device(sample)
@@ -269,7 +256,7 @@ def _notes_on_time(run: Config, jobs: int, measured: str, disagree: bool, busy: 
 
 
 def duration(seconds: float) -> str:
-    """A time for people, in two units at most."""
+    """A time as text, as in "7 min"."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -280,6 +267,6 @@ def duration(seconds: float) -> str:
 
 
 def time_range(shortest: float, longest: float) -> str:
-    """Two times for people, as in "7 to 10 min"."""
+    """A range of times as text, as in "7 to 10 min"."""
     (first, unit), (last, last_unit) = duration(shortest).split(), duration(longest).split()
     return f"{first}{'' if unit == last_unit else f' {unit}'} to {last} {last_unit}"

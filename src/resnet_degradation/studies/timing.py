@@ -1,12 +1,11 @@
-"""Training steps, timed as the runs of a study would take them: as many at once, as precise."""
+"""Timed training steps, with the settings of a study's runs and as many processes at once."""
 
 import multiprocessing
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
@@ -29,38 +28,20 @@ from resnet_degradation.training.memory import uses_activation_checkpointing
 # A training step is a forward pass, and a backward pass that costs twice as much.
 FORWARDS_A_STEP = 3
 
-# A timed step has at most so many multiply-adds, so that it takes about a second or less and
-# little memory; the batch is made smaller for it.
+# The most multiply-adds of a timed step, so that it takes a second or less and little memory.
+# Larger batches are reduced to this.
 MAX_MULTIPLY_ADDS = {"cpu": 2e10, "cuda": 1e12}
 TIMED_STEPS = 5
 
-# Times the steps of a configuration, for so many classes, in every process.
+# (configuration, number of classes) -> seconds of each timed step in every process
 TimeSteps = Callable[[Config, int], list[float]]
 
 
-@dataclass(frozen=True)
-class Seconds:
-    """A time by the median, the fastest and the slowest of the steps that were timed."""
-
-    median: float
-    fastest: float
-    slowest: float
-
-    @staticmethod
-    def of(steps: list[float]) -> "Seconds":
-        """The seconds of one step, from those of several."""
-        return Seconds(statistics.median(steps), min(steps), max(steps))
-
-    def times(self, factor: float) -> "Seconds":
-        """So many times as long."""
-        return Seconds(self.median * factor, self.fastest * factor, self.slowest * factor)
-
-
 def sample_of(run: Config, per_image: int, num_at_once: int) -> Config:
-    """What one of `num_at_once` processes does of a run, small enough to be timed.
+    """The configuration to time for one of `num_at_once` processes of a run.
 
-    The settings are the run's own, but for lengths and for augmentation that needs image files.
-    per_image: the multiply-adds of one image going forward.
+    It differs from the run's in lengths, and in augmentation that needs image files.
+    per_image: the multiply-adds of one image in a forward pass.
     """
     device, devices = choose_device(run), num_processes(run)
     share = run.recipe.batch_size // devices
@@ -94,7 +75,7 @@ def sample_of(run: Config, per_image: int, num_at_once: int) -> Config:
 
 
 def _recomputes(run: Config, device: torch.device, devices: int) -> bool:
-    """Whether the run, with its whole batch, would compute activations again."""
+    """Whether the run, with its whole batch, uses activation checkpointing."""
     with torch.device("meta"):
         net = make_net(run, num_classes=10, initialised=False)
     stages = activation_bytes(layer_costs(net, run.data.image_size))
@@ -106,9 +87,9 @@ def _recomputes(run: Config, device: torch.device, devices: int) -> bool:
 def time_steps(
     sample: Config, num_classes: int, together: Callable[[], object] = lambda: None
 ) -> list[float]:
-    """The seconds of each of some training steps on random images.
+    """The seconds of each of TIMED_STEPS training steps on random images.
 
-    A first step, which is slower, is not timed. together: waits for the other processes.
+    The first step is slower and not timed. together: waits for the other processes.
     """
     with TemporaryDirectory() as empty:
         run = prepare(replace(sample, output_dir=empty), source=_random_images(sample, num_classes))
@@ -134,7 +115,7 @@ def _random_images(sample: Config, num_classes: int) -> Source:
 
 @contextmanager
 def step_timer(num_at_once: int) -> Iterator[TimeSteps]:
-    """A function that times steps: in this process, or in `num_at_once` processes together."""
+    """A function that times steps in this process, or in `num_at_once` processes together."""
     if num_at_once == 1:
         yield time_steps
         return
@@ -144,7 +125,7 @@ def step_timer(num_at_once: int) -> Iterator[TimeSteps]:
         slots.put(slot)
 
     def time_together(sample: Config, num_classes: int) -> list[float]:
-        # Each process takes one: none gets past the barrier before all have come to it.
+        # Each process takes one task, because all wait for each other at the barrier.
         futures = [pool.submit(_time_in_worker, sample, num_classes) for _ in range(num_at_once)]
         finished, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         if waiting:
@@ -155,7 +136,7 @@ def step_timer(num_at_once: int) -> Iterator[TimeSteps]:
         yield time_together
 
 
-_BARRIER: list[Barrier] = []  # in a worker: the one at which it waits for the others
+_BARRIER: list[Barrier] = []  # of a worker process
 
 
 def _init_worker(slots: "SimpleQueue[int]", barrier: Barrier) -> None:

@@ -11,16 +11,16 @@ IN_ASCII = {"±": "+-", "†": "*", "…": "..."}
 
 
 def accept_any_locale() -> None:
-    """At the start of a program: take file names for UTF-8, and print what each stream can take."""
+    """At the start of a program: treat file names as UTF-8, and print to any stream."""
     _ensure_utf8()
     ascii_fallback()
 
 
 def _ensure_utf8() -> None:
-    """Start this program again in Python's UTF-8 mode if it would take file names for ASCII.
+    """Restart this program in Python's UTF-8 mode if it would treat file names as ASCII.
 
-    In the C locale with PYTHONUTF8=0, a name such as fotos-ü is no text that could be recorded.
-    What standard streams take stays as it was.
+    In the C locale with PYTHONUTF8=0, a name such as fotos-ü could not be recorded. The encoding of
+    the standard streams stays.
     """
     is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
     if is_ascii and os.environ.get("PYTHONUTF8") != "1":
@@ -31,13 +31,10 @@ def _ensure_utf8() -> None:
 
 
 def ascii_fallback() -> None:
-    """From here on, write what standard streams cannot take in ASCII: +- for ±, a code for others.
-
-    So no output fails, whatever the names of files and classes.
-    """
+    """Print characters that a standard stream cannot encode as ASCII: ± as +-, others as codes."""
     codecs.register_error("resnet-degradation", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a notebook's are not
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's streams are not
             stream.reconfigure(errors="resnet-degradation")
 
 
@@ -52,5 +49,5 @@ def _code(character: str) -> str:
 
 
 def as_text(name: str) -> str:
-    """The name of a file with bytes that are no UTF-8 written as %FC, so that all can show it."""
+    """A file name in which bytes that are not UTF-8 are written as %FC."""
     return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)

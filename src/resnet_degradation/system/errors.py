@@ -1,11 +1,11 @@
-"""What ends a run. An error that a user can fix says in one line what is wrong, what to do."""
+"""Errors that a user can fix, each one line: what is wrong and what to do; and warnings."""
 
 import signal
 import warnings
 
 from resnet_degradation.system.process import rank
 
-# The number of SIGPIPE. Python ignores that signal: writing to a closed pipe is an error instead.
+# The number of SIGPIPE. Python ignores the signal and raises BrokenPipeError.
 BROKEN_PIPE = 13
 
 
@@ -13,7 +13,7 @@ class UserError(Exception):
     """Something the user can fix; printed as one line, without a traceback."""
 
     exit_code = 2
-    rank = 0  # the process it happened in, where a run has several: it says so, the others do not
+    rank = 0  # of the process that prints it, if the run has several
 
 
 class ConfigError(UserError):
@@ -25,11 +25,11 @@ class DataError(UserError):
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be continued from."""
+    """A checkpoint that cannot be resumed from."""
 
 
 class WeightsError(UserError):
-    """A file of weights that cannot be read, or does not fit the net."""
+    """A weights file that cannot be read or does not fit the net."""
 
 
 class RecordError(UserError):
@@ -43,13 +43,13 @@ class DivergenceError(UserError):
 
 
 class LostContactError(UserError):
-    """Another process of the same run is gone, or does not answer."""
+    """Another process of the same run has died or does not answer."""
 
     exit_code = 4
 
 
 class PeerFailedError(UserError):
-    """Another process of the same run failed, and says why."""
+    """Another process of the same run failed and prints why."""
 
     def __init__(self, rank: int | None) -> None:
         super().__init__(f"rank {rank} failed")
@@ -57,22 +57,22 @@ class PeerFailedError(UserError):
 
 
 class Stopped(BaseException):
-    """A signal asked for the end. Like KeyboardInterrupt, it is no Exception: no run's failure."""
+    """A signal stopped the program. Like KeyboardInterrupt it is no Exception: nothing failed."""
 
     def __init__(self, number: int, message: str) -> None:
-        super().__init__(number, message)  # all arguments, so that it passes between processes
+        super().__init__(number, message)  # all arguments, so that it can be pickled
         self.message = message
         self.exit_code = 128 + number
 
     def __str__(self) -> str:
         number = self.exit_code - 128
-        reader_left = "the reader of the output went away"
-        reason = reader_left if number == BROKEN_PIPE else signal.Signals(number).name
+        closed = "the reader of the output closed it"
+        reason = closed if number == BROKEN_PIPE else signal.Signals(number).name
         return f"{self.message} ({reason})"
 
 
 def describe_os_error(error: OSError) -> str:
-    """What the system objects to, and at which file where that is known."""
+    """The system's message, with the file if it is known."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is None and isinstance(error, FileNotFoundError):
         return f"{reason}: the current folder was deleted, so change to another"
@@ -80,17 +80,14 @@ def describe_os_error(error: OSError) -> str:
 
 
 def one_line_warnings() -> None:
-    """From here on, a warning is one line that says nothing of where in the code it arose.
-
-    Of the processes of one run, only rank 0 gives any.
-    """
+    """Print warnings as one line without their place in the code, and on rank 0 only."""
     if rank() > 0:
         warnings.simplefilter("ignore")
     warnings.formatwarning = lambda message, *_details, **_more: f"warning: {message}\n"
 
 
 def explain(error: Exception) -> str | None:
-    """What is wrong, in one line, if the user can fix it; None if it is a bug."""
+    """What is wrong, in one line, if the user can fix it; None for a bug."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):

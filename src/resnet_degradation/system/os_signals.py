@@ -1,4 +1,4 @@
-"""Signals: asking a program to end, and a run to save its state and end, or to save and go on."""
+"""Operating-system signals: stop a program, or save a run and stop or continue it."""
 
 import os
 import signal
@@ -16,15 +16,15 @@ from resnet_degradation.system.errors import BROKEN_PIPE, Stopped
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 SAVING: signal.Signals | None = getattr(signal, "SIGUSR1", None)
 
-# By these, or by the former, batch systems ask for room.
+# Batch systems preempt a job with these, or with the former.
 REQUEUING = [getattr(signal, n) for n in ("SIGUSR2",) if hasattr(signal, n)]
 
-# By default it would end a process that has nothing to save yet.
+# Its default action would kill a process that has nothing to save yet.
 _SAVING_NOTHING: dict[int, Any] = {} if SAVING is None else {SAVING: lambda *_: None}
 
-# How long a process that serves another lives on after it was asked to end.
+# Seconds that a process which serves another waits after SIGTERM.
 LAST_SECONDS = 30
-RESUMABLE = "the same command goes on from what is saved"
+RESUMABLE = "the same command resumes what is saved"
 
 
 @dataclass
@@ -33,11 +33,11 @@ class StopRequest:
 
     stop_signal: int | None = None  # the number of the signal
     save_requested: bool = False
-    saved: bool = False  # the run that is to stop is saved
+    saved: bool = False  # the run that is asked to stop is saved
 
 
 def end_on_signals() -> None:
-    """From here on, a signal that asks for the end raises Stopped, wherever the program is."""
+    """From now on, SIGINT, SIGTERM and SIGHUP raise Stopped."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise Stopped(number, f"stopped: {RESUMABLE}")
@@ -46,30 +46,30 @@ def end_on_signals() -> None:
 
 
 def stop_on_broken_pipe() -> None:
-    """Ask for the end as SIGTERM would, because whoever read the output went away."""
+    """Act as on SIGTERM, because the reader of the output has closed it."""
     handler = signal.getsignal(signal.SIGTERM)
     if callable(handler):
         handler(BROKEN_PIPE, None)
 
 
 def ignore_interrupts() -> None:
-    """In a process that trains for another: Ctrl-C reaches both, and the other one decides."""
+    """Ignore Ctrl-C in a worker process: it reaches the parent too, which decides."""
     _handle({signal.SIGINT: signal.SIG_IGN, **_SAVING_NOTHING})
 
 
 def ignore_signals() -> None:
-    """In a process that serves another: let the other one, which gets them too, save its state."""
+    """Ignore signals in a helper process: its parent gets them too and saves the run first."""
     _handle(dict.fromkeys(_caught_signals(), signal.SIG_IGN))
     if hasattr(signal, "alarm"):
-        # It may come from the other one too, as it ends. So it works, but late.
+        # The parent sends SIGTERM too when it ends, so it works, but late.
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
 
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """Signals that end or save wait meanwhile, and in processes begun then until `unblock_signals`.
+    """Delay signals here, and in processes started meanwhile until they call `unblock_signals`.
 
-    So one that reaches a process before it said what it wants to do on signals does not end it.
+    A process that has not installed its handlers yet is then not killed by a signal.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -82,7 +82,7 @@ def block_signals() -> Iterator[None]:
 
 
 def unblock_signals() -> None:
-    """In a process that was begun while signals were held back: hear them from here on."""
+    """Receive signals again, in a process that was started by `block_signals`."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _caught_signals())
 
@@ -93,39 +93,37 @@ def _caught_signals() -> set[int]:
 
 @contextmanager
 def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
-    """Turn signals into wishes; another SIGINT after one that asks for the end raises Stopped.
+    """Collect signals in a StopRequest; a second SIGINT raises Stopped.
 
-    Not where a process is not `alone`: there each hears the same Ctrl-C, and hears of it again from
-    who started it.
-    Outside the main thread, where Python hears no signals, there are no wishes; and none in
-    processes that are forked meanwhile.
+    alone: false in one of several processes, which receive the same Ctrl-C twice, from the terminal
+    and from their launcher. Outside the main thread and in forked processes, nothing is collected.
     """
-    wishes, owner = StopRequest(), os.getpid()
+    request, owner = StopRequest(), os.getpid()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != owner or wishes.saved:
+        if os.getpid() != owner or request.saved:
             return
-        again = wishes.stop_signal is not None
-        if wishes.stop_signal not in REQUEUING:  # Slurm sends others after them
-            wishes.stop_signal = number
+        again = request.stop_signal is not None
+        if request.stop_signal not in REQUEUING:  # Slurm sends others after it
+            request.stop_signal = number
         if number == signal.SIGINT and alone:
             if again:
                 raise Stopped(number, f"stopped at once: {RESUMABLE}")
             print_from_handler("stopping after this iteration (again: at once)")
 
     def save(_number: int, _frame: FrameType | None) -> None:
-        wishes.save_requested = os.getpid() == owner
+        request.save_requested = os.getpid() == owner
 
     handlers: dict[int, Any] = dict.fromkeys(ENDING, stop)
     if SAVING is not None:
         handlers[SAVING] = save
     handlers |= dict.fromkeys(requeue_signals(), stop)
     with handle_signals(handlers):
-        yield wishes
+        yield request
 
 
 def requeue_signals() -> list[int]:
-    """The signals by which a batch system asks for room, and submitit then queues a job again."""
+    """The signals on which submitit queues a preempted job again."""
     return [
         number
         for number in (*REQUEUING, *([SAVING] if SAVING is not None else []))
@@ -134,21 +132,21 @@ def requeue_signals() -> list[int]:
 
 
 def forward_signal(number: int) -> None:
-    """Let submitit have a signal that it waits for, now that the run is saved."""
+    """Pass a signal on to submitit, which waits for it, once the run is saved."""
     if number in requeue_signals():
         signal.raise_signal(number)  # it ends rank 0, and with it the job
         time.sleep(LAST_SECONDS)
 
 
 def print_from_handler(text: str) -> None:
-    """Print a line where a signal is handled: not through the console, which may be in use."""
-    with suppress(OSError):  # nobody may be left to read it
+    """Print a line in a signal handler, where the console may be in use."""
+    with suppress(OSError):  # the terminal may be gone
         os.write(2, f"\n{text}\n".encode())
 
 
 @contextmanager
 def handle_signals(handlers: dict[int, Any]) -> Iterator[None]:
-    """Handle these signals in these ways for a while; what is ignored stays ignored."""
+    """Install these handlers for a while; ignored signals stay ignored."""
     before = _handle(handlers)
     try:
         yield
@@ -158,11 +156,11 @@ def handle_signals(handlers: dict[int, Any]) -> Iterator[None]:
 
 
 def _handle(handlers: dict[int, Callable[..., None] | signal.Handlers]) -> dict[int, Any]:
-    """Set handlers, and return those that they take the place of."""
+    """Set handlers, and return those that they replace."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
-            # nohup, and the shell of a job in the background, mean signals to be ignored.
+            # nohup, or a shell that runs a job in the background, has it ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, handler)
     return before

@@ -1,18 +1,18 @@
-"""Where torchrun or Slurm put this process among those that train one run; without torch."""
+"""Rank, processes and CPU cores of this process, without loading torch."""
 
 import os
 from dataclasses import dataclass
 
-# What torchrun sets, and torch needs, for the processes of a run to find each other.
+# The variables of torchrun with which the processes of a run find each other.
 RENDEZVOUS = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
 
-# The load of a machine, by the core, from which on its cores are taken to be in use.
+# The load per core from which the cores count as busy.
 CROWDED = 1.3
 
 
 @dataclass(frozen=True)
 class ProcessInfo:
-    """A process's number among all `size` of a run, and among those on its machine."""
+    """The rank of a process among all `size` processes of a run, and on its machine."""
 
     rank: int = 0
     size: int = 1
@@ -21,10 +21,10 @@ class ProcessInfo:
 
 
 def process_info() -> ProcessInfo | None:
-    """The place of this process, by its environment; None if it trains on its own.
+    """This process among others, from environment variables; None if it is the only one.
 
-    torchrun (and our own launch) set WORLD_SIZE; srun sets SLURM_STEP_NUM_TASKS, which a batch
-    script or a shell inside an allocation does not have.
+    torchrun (and training/launch.py) set WORLD_SIZE. srun sets SLURM_STEP_NUM_TASKS, which is not
+    set in a batch script or a shell inside an allocation.
     """
     if _number("WORLD_SIZE") > 1:
         rank, size = _number("RANK", 0), _number("WORLD_SIZE")
@@ -38,15 +38,15 @@ def process_info() -> ProcessInfo | None:
 
 
 def one_of_several() -> str:
-    """The variables that say that this process is one of several, and their values."""
+    """The variables by which this process is one of several, with their values."""
     names = ("WORLD_SIZE", "RANK") if _number("WORLD_SIZE") > 1 else ("SLURM_STEP_NUM_TASKS",)
     return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
 
 
 def rendezvous_problem() -> str:
-    """Why processes that the environment speaks of cannot find each other; empty if they can.
+    """Why the processes named in the environment cannot find each other; empty if they can.
 
-    Those that srun started need no variables of torch's.
+    Processes started by srun need none of torch's variables.
     """
     size, number = _number("WORLD_SIZE"), _number("RANK", 0)
     if size > 1 and number >= size:
@@ -67,15 +67,15 @@ def rendezvous_problem() -> str:
 
 
 def rank() -> int:
-    """The rank of this process; 0 if it trains on its own."""
+    """The rank of this process; 0 if it is the only one."""
     where = process_info()
     return where.rank if where is not None else 0
 
 
 def cpu_contention(num_threads: int) -> str:
-    """What is to be said where threads would wait for cores that others use; empty if they do not.
+    """Advice for threads that share cores with other programs; empty if the cores are free.
 
-    Threads that share out a sum wait for the slowest of them, so one core that is taken slows all.
+    Threads wait for the slowest of them, so one busy core slows down all.
     """
     if num_threads < 2 or not (busy := load_of_others()):
         return ""
@@ -86,7 +86,7 @@ def cpu_contention(num_threads: int) -> str:
 
 
 def load_of_others() -> str:
-    """How busy other programs keep the cores, in words; empty if they leave room."""
+    """How busy the cores are, in words; empty if they are free."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load < CROWDED * num_cpus():
         return ""
@@ -94,7 +94,7 @@ def load_of_others() -> str:
 
 
 def describe_threads(num_threads: int) -> str:
-    """A CPU with so many threads, in words."""
+    """The CPU and the number of threads, in words."""
     return f"cpu, {num_threads} thread{'s' if num_threads > 1 else ''}"
 
 

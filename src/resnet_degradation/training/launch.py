@@ -23,7 +23,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
 from resnet_degradation.config.validate import check_processes
-from resnet_degradation.console.progress import NullProgress, Progress, RunProgress, Terminal
+from resnet_degradation.console.progress import NullProgress, Progress, RunProgress
+from resnet_degradation.console.terminal import Terminal
 from resnet_degradation.records.lock import signal_runs
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import is_finished

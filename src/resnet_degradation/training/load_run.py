@@ -62,7 +62,7 @@ def inspection_batches(
 ) -> Batches:
     """A run's images. Without colour augmentation, whose statistics would take a pass over them."""
     plain = replace(config, recipe=replace(config.recipe, colour_std=0.0))
-    return make_batches(source, plain, device, report=report)
+    return make_batches(source, plain, device, progress=report)
 
 
 def _fewer_held_out(source: Source, at_most: int) -> Source:

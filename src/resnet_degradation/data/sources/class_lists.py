@@ -1,4 +1,4 @@
-"""Lists of the classes of held-out images, which some data sets have in place of class folders."""
+"""Lists of the classes of held-out images, which some data sets have instead of class folders."""
 
 import csv
 from collections.abc import Callable
@@ -6,19 +6,19 @@ from pathlib import Path
 
 from resnet_degradation.system.errors import DataError
 
-# What to do about images whose classes are not known.
+# For images whose classes are unknown.
 ADVICE = (
-    "move each image into the folder of its class, or add the list that belongs to it: "
+    "move each image into the folder of its class, or add the data set's list: "
     "LOC_val_solution.csv (ImageNet from Kaggle), the unpacked ILSVRC2012_devkit_t12 (ImageNet "
     "from image-net.org), or val/val_annotations.txt (Tiny ImageNet)"
 )
 
 
 def read_class_list(val: Path) -> dict[str, str] | None:
-    """The class of each image in `val`, by the image's file name without its ending.
+    """The class of each image in `val`, by the image's file name without its ending; or None.
 
-    The list is looked for in `val` and in the folders above it, as far above as in Kaggle's
-    ILSVRC/Data/CLS-LOC/val. None if there is none. Raises DataError if it cannot be read.
+    Searches `val` and the folders above it, as far up as Kaggle's ILSVRC/Data/CLS-LOC/val needs.
+    Raises DataError if the list cannot be read.
     """
     for folder in [val, *val.absolute().parents[:4]]:
         for name, read in READERS.items():

@@ -1,7 +1,4 @@
-"""Where images come from: the embedded digits, CIFAR, and folders of image files.
-
-A source is either arrays, when every image has one small size, or paths, when they have not.
-"""
+"""The embedded data: scikit-learn's scanned digits."""
 
 import importlib.util
 from pathlib import Path
@@ -20,8 +17,7 @@ DIGITS_HELD_OUT = 360
 def load_digits(image_size: int) -> Source:
     """scikit-learn's 1,797 scanned 8x8 digits, enlarged bilinearly, as three equal channels.
 
-    Three, so that the nets are exactly the paper's. 360 digits, the same ones always, are held
-    out for validation.
+    Three channels, so the nets are exactly the paper's. The same 360 digits are always held out.
     """
     table = torch.from_numpy(digits_table())
     small = table[:, :64].float().reshape(-1, 1, 8, 8) / 16  # (1797, 1, 8, 8) in [0, 1]
@@ -39,13 +35,12 @@ def load_digits(image_size: int) -> Source:
 def digits_table() -> "np.ndarray[Any, Any]":
     """scikit-learn's digits (1797, 65): 64 values from 0 to 16, row by row, and the label.
 
-    Its file is read without importing scikit-learn, which takes most of a second.
+    Reads the file directly if it can: importing scikit-learn takes most of a second.
     """
     package = importlib.util.find_spec("sklearn")
-    if package is not None and package.origin is not None:
-        file = Path(package.origin).parent / "datasets/data/digits.csv.gz"
-        if file.is_file():
-            return np.loadtxt(file, delimiter=",")
+    file = Path(str(package and package.origin)).parent / "datasets/data/digits.csv.gz"
+    if file.is_file():
+        return np.loadtxt(file, delimiter=",")
     from sklearn.datasets import load_digits
 
     digits = load_digits()

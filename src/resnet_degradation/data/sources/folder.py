@@ -1,7 +1,4 @@
-"""Where images come from: the embedded digits, CIFAR, and folders of image files.
-
-A source is either arrays, when every image has one small size, or paths, when they have not.
-"""
+"""Folders of image files: train/<class>/* and val/<class>/* or test/<class>/*."""
 
 import os
 import warnings
@@ -10,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from resnet_degradation.data.dataset import Files, Source
+from resnet_degradation.data.dataset import Files, Images, Source
 from resnet_degradation.data.sources.class_lists import ADVICE, read_class_list
 from resnet_degradation.system.errors import DataError
 
-# The endings of image files, as torchvision has them. They are fixed, because a data set would
-# have more images if others were read as well; so files with those are only pointed out.
+# torchvision's list. It is fixed, because reading more endings would add images to known data sets;
+# files with other endings cause a warning.
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 UNREAD_ENDINGS = (".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".dng", ".svg")
 
@@ -35,17 +32,19 @@ def scan_folder(root: Path) -> Source:
             f"{train_root}/<class>/ of image files"
         )
     held_out = {name: _held_out(folder, classes) for name, folder in held_out_roots.items()}
-    known = {name: images for name, images in held_out.items() if isinstance(images, Files)}
+    known: dict[str, Images] = {
+        name: images for name, images in held_out.items() if isinstance(images, Files)
+    }
     problems = [problem for problem in held_out.values() if isinstance(problem, str)]
     if not known:
         raise DataError(f"{problems[0]}: {ADVICE}")
     for problem in problems:
         warnings.warn(f"{problem}: they are not used", stacklevel=2)
-    return Source(_in_class_folders(train_root, classes), {**known}, classes)
+    return Source(_in_class_folders(train_root, classes), known, classes)
 
 
 def _held_out(folder: Path, classes: list[str]) -> Files | str:
-    """The images in val or test, or a sentence that says that nothing tells their classes.
+    """The images in val or test, or a message if their classes are unknown.
 
     Raises DataError if their classes are not those of the training images.
     """
@@ -59,15 +58,15 @@ def _held_out(folder: Path, classes: list[str]) -> Files | str:
         num_images = sum(1 for _ in _image_files(folder, []))
         if num_images == 0:
             raise DataError(f"{folder} has no images: expected {folder}/<class>/<image files>")
-        return f"nothing tells the classes of the {num_images:,} images in {folder}"
+        return f"cannot find the classes of the {num_images:,} images in {folder}"
     raise DataError(_different_classes(folder, found, classes))
 
 
 def _by_list(folder: Path, classes: list[str], listed: dict[str, str]) -> Files:
-    """The image files in a folder, by class and then by name, as if in class folders."""
+    """The image files in a folder, by class and then by name, as in class folders."""
     unread: list[str] = []
     paths = list(_image_files(folder, unread))
-    _warn_of(unread)
+    _warn_about_unread(unread)
     if unknown := [path for path in paths if Path(path).stem not in listed]:
         raise DataError(f"the list of classes does not name {unknown[0]}")
     named = sorted((listed[Path(path).stem], path) for path in paths)
@@ -91,7 +90,7 @@ def _different_classes(folder: Path, found: list[str], classes: list[str]) -> st
 
 
 def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
-    """The folders of the training and of the held-out images; raises DataError if one lacks."""
+    """The folders of the training and of the held-out images; or DataError if one is missing."""
     train_root = root / "train"
     held_out_roots = {name: root / name for name in ("val", "test") if (root / name).is_dir()}
     if not train_root.is_dir() or not held_out_roots:
@@ -128,12 +127,11 @@ def _in_class_folders(folder: Path, classes: list[str]) -> Files:
             )
         paths += found
         labels += [label] * len(found)
-    _warn_of(unread)
+    _warn_about_unread(unread)
     return Files(str(folder), paths, torch.tensor(labels))
 
 
-def _warn_of(unread: list[str]) -> None:
-    """Warn if image files are not read because of their names' endings."""
+def _warn_about_unread(unread: list[str]) -> None:
     if unread:
         warnings.warn(
             f"{len(unread):,} files are not read, such as {unread[0]}: convert them to JPEG or PNG "
@@ -143,17 +141,17 @@ def _warn_of(unread: list[str]) -> None:
 
 
 def _is_debris(name: str) -> bool:
-    """Whether a file or folder is not the user's: hidden ones, and what macOS and Synology add."""
+    """Whether a file or folder is hidden, or created by macOS or Synology."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def _image_files(
     folder: Path | str, unread: list[str], seen: set[tuple[int, int]] | None = None
 ) -> Iterator[str]:
-    """The image files in a folder and in those below it, each folder once: links may make loops.
+    """The image files in a folder and below it, as strings: a million Paths are slow.
 
-    unread: images with other endings are added to it.
-    Paths are strings: a million Paths are slow. Raises OSError for a folder that cannot be read.
+    Images with other endings are added to `unread`. `seen` folders are skipped, as links may make
+    loops. Raises OSError for a folder that cannot be read.
     """
     seen = set() if seen is None else seen
     status = os.stat(folder)  # noqa: PTH116
@@ -168,7 +166,7 @@ def _image_files(
                 yield from _image_files(entry.path, unread, seen)
             elif entry.name.lower().endswith(IMAGE_ENDINGS):
                 if not entry.is_file() and Path(entry.path).exists():  # a pipe would block
-                    raise DataError(f"{entry.path} is named like an image and is no file")
+                    raise DataError(f"{entry.path} is named like an image but is not a file")
                 yield entry.path
             elif entry.name.lower().endswith(UNREAD_ENDINGS):
                 unread.append(entry.path)

@@ -1,7 +1,4 @@
-"""Where images come from: the embedded digits, CIFAR, and folders of image files.
-
-A source is either arrays, when every image has one small size, or paths, when they have not.
-"""
+"""Choosing the reader of a data set."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +12,11 @@ from resnet_degradation.data.sources.torchvision_sets import load_cifar, load_im
 
 
 def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = None) -> Source:
-    """The images that a settled configuration names.
+    """The images that a resolved configuration names.
 
-    prepare: is done with all of them before a validation set is split off.
+    prepare: changes the source before a validation set is split off.
 
-    Raises DataError, saying what was looked for and where, if they are missing or unreadable.
+    Raises DataError, naming what was looked for and where, if they are missing or unreadable.
     """
     if data.loader is not None:
         source = load_custom_source(data)
@@ -27,9 +24,10 @@ def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = N
         source = load_digits(data.image_size)
     elif data.name in ("cifar10", "cifar100"):
         source = load_cifar(data)
+    elif data.name == "imagenette":
+        source = load_imagenette(data)
     else:
-        root = Path(str(data.root))
-        source = load_imagenette(data) if data.name == "imagenette" else scan_folder(root)
+        source = scan_folder(Path(str(data.root)))
     if prepare is not None:
         source = prepare(source)
     return split_validation(source, data.validation_fraction)

@@ -160,5 +160,5 @@ def test_a_run_in_another_process_is_timed_from_when_it_began(tmp_path: Path, wa
     wait(60)
     write_metrics(folder, [row(20)])
     of_run.read()
-    assert view.progress.tasks[of_run.bar].fields["left"] == "4:00 left"
+    assert view.bar.tasks[of_run.bar].fields["left"] == "4:00 left"
     assert view.format_text() == "0/1 runs, 4:00 left"

@@ -1,0 +1,62 @@
+"""Standard output of a run that must survive a closed terminal or a full disk."""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from rich.console import Console
+
+from resnet_degradation.system.os_signals import stop_on_broken_pipe
+
+
+class Output:
+    """A stream that drops its output, with a warning, once it cannot be written.
+
+    Raises BrokenPipeError if its reader is gone.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        """Write some text."""
+        with self._drop_on_error():
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with self._drop_on_error():
+            self._stream.flush()
+
+    @contextmanager
+    def _drop_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            warnings.warn(
+                f"standard output cannot be written ({error.strerror}): going on without it",
+                stacklevel=2,
+            )
+
+
+class Terminal(Console):
+    """Standard output. When its reader goes away, the program ends."""
+
+    def __init__(self) -> None:
+        super().__init__(file=None if sys.stdout is None else cast(TextIO, Output(sys.stdout)))
+        if self.width < 1:  # COLUMNS=0, with which nothing would be shown
+            self.width = 80
+
+    def on_broken_pipe(self) -> None:
+        """Print no more, and end as on a signal: a run is saved first."""
+        self.quiet = True
+        stop_on_broken_pipe()

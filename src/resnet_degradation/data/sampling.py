@@ -1,0 +1,69 @@
+"""Which images an iteration trains on, and how they are cropped: pure functions of the seed.
+
+Everything is drawn on the CPU, so that every device sees the same batches.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resnet_degradation.system.rng import generator
+
+
+class Crops(NamedTuple):
+    """Where each image of a batch is cropped from its padded original, and whether mirrored."""
+
+    top: Tensor  # (B,) int64, rows of the padded image
+    left: Tensor  # (B,) int64
+    mirrored: Tensor  # (B,) bool
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, num_images: int) -> Tensor:
+    return torch.randperm(num_images, generator=generator("order", seed, epoch))
+
+
+def batch_indices(seed: int, iteration: int, batch_size: int, num_images: int) -> Tensor:
+    """The indices (batch_size,) int64 of the images of `iteration`, counted from 0.
+
+    Epochs follow each other without a gap: every batch is full and may span two epochs.
+    """
+    first, end = iteration * batch_size, (iteration + 1) * batch_size
+    parts = []
+    while first < end:
+        epoch, offset = divmod(first, num_images)
+        count = min(end - first, num_images - offset)
+        parts.append(_epoch_order(seed, epoch, num_images)[offset : offset + count])
+        first += count
+    return torch.cat(parts)
+
+
+def draw_crops(seed: int, iteration: int, batch_size: int, pad: int, mirror: bool) -> Crops:
+    """Uniform offsets in [0, 2 * pad] and mirroring with probability one half (section 4.2)."""
+    rng = generator("crops", seed, iteration)
+    top, left = torch.randint(0, 2 * pad + 1, (2, batch_size), generator=rng)
+    coin = torch.randint(0, 2, (batch_size,), generator=rng) == 1
+    return Crops(top, left, coin if mirror else torch.zeros_like(coin))
+
+
+def pad_images(images: Tensor, pad: int) -> Tensor:
+    """(N, C, H, W) -> (N, H + 2 pad, W + 2 pad, C), zeros around, channels last."""
+    return F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1).contiguous()
+
+
+def crop_images(padded: Tensor, indices: Tensor, crops: Crops, size: int) -> Tensor:
+    """Crop one square of `size` from each of `padded[indices]`.
+
+    padded: (N, H, W, C). Returns (B, C, size, size) in channels-last memory, of padded's dtype.
+    """
+    _, height, width, channels = padded.shape
+    window = torch.arange(size, device=padded.device)
+    rows = indices[:, None] * height + crops.top[:, None] + window  # (B, size)
+    columns = crops.left[:, None] + torch.where(crops.mirrored[:, None], window.flip(0), window)
+    # One index per pixel takes a third of the time of one index for each of three dimensions.
+    pixels = (rows[:, :, None] * width + columns[:, None, :]).flatten()
+    crop = padded.view(-1, channels).index_select(0, pixels)
+    return crop.view(len(indices), size, size, channels).permute(0, 3, 1, 2)

@@ -1,0 +1,61 @@
+"""Runs grouped into nets, and curves averaged over the seeds of a net."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from resnet_degradation.config.naming import group_by_net
+from resnet_degradation.config.schema import Config
+from resnet_degradation.records.run_folder import read_config
+
+Row = TypeVar("Row")
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class NetRows(Generic[Row]):
+    """What the runs of one net recorded: a list of rows for each seed."""
+
+    name: str
+    config: Config
+    seeds: list[Sequence[Row]]
+
+
+def load_nets(folders: list[Path], read: Callable[[Path], Sequence[Row]]) -> list[NetRows[Row]]:
+    """The nets of these run folders, in the order of the folders.
+
+    read: returns the rows of a run folder; runs without rows are left out.
+    """
+    distinct = dict.fromkeys(folder.resolve() for folder in folders)
+    runs = ((read_config(folder), read(folder)) for folder in distinct)
+    nets = group_by_net((config, rows) for config, rows in runs if rows)
+    return [NetRows(name, config, seeds) for name, config, seeds in nets]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The mean and the standard deviation over seeds at each `x`."""
+
+    x: Values
+    mean: Values
+    spread: Values  # zero where there is one seed
+
+
+def average(x: Values, values: Sequence[Values]) -> Curve:
+    """The curve through the means of `values`, which holds the values of all seeds at each x."""
+    mean = np.array([of_seeds.mean() for of_seeds in values])
+    spread = [of_seeds.std(ddof=1) if len(of_seeds) > 1 else 0.0 for of_seeds in values]
+    return Curve(x, mean, np.array(spread))
+
+
+def draw_curve(axes: Axes, curve: Curve, colour: str, **line: Any) -> None:
+    """Draw the mean as a line, and around it a band of one standard deviation."""
+    axes.plot(curve.x, curve.mean, color=colour, **line)
+    if curve.spread.any():
+        low, high = curve.mean - curve.spread, curve.mean + curve.spread
+        axes.fill_between(curve.x, low, high, color=colour, alpha=0.18, linewidth=0)

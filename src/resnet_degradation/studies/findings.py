@@ -1,0 +1,211 @@
+"""What the runs of a study show: verdicts, and cautions about them."""
+
+from dataclasses import fields
+from typing import Any, NamedTuple, cast
+
+from resnet_degradation.config.architectures import IMAGENET_DEPTHS, Family, architecture
+from resnet_degradation.config.identity import net_name, shallow_config
+from resnet_degradation.config.naming import (
+    differing_settings,
+    distinct_run_names,
+    setting,
+    values_of,
+)
+from resnet_degradation.config.schema import Config, NetConfig
+from resnet_degradation.records.run_folder import read_extension
+from resnet_degradation.studies.results import Net, Result, by_net, mean_and_spread
+from resnet_degradation.studies.verdict import (
+    CURE,
+    DEPTH,
+    EXTENSION,
+    RESIDUAL,
+    Wording,
+    compare,
+    pooled_spread,
+    twin_wording,
+)
+
+# The settings in which nets of a study may differ; other differences follow from these.
+NET_SETTINGS = (*(field.name for field in fields(NetConfig)), "bottleneck_stride")
+
+
+class Kind(NamedTuple):
+    """What nets that are compared over depth have in common."""
+
+    shortcut: str | None  # the option; None for plain nets
+    shortcut_padding: str  # of option A
+    width: float
+    block: str  # basic, bottleneck, or a custom one as module:attribute
+    family: str
+
+
+Kinds = dict[Kind, dict[int, Net]]  # by kind and depth
+
+
+def find_verdicts(results: list[Result]) -> list[str]:
+    """The verdicts on pairs of nets that have seeds in common.
+
+    First the deepest net against the shallowest of its kind, then the deepest residual net against
+    the plain net of the same depth, then each kind against its twin (shortcut option A, basic
+    blocks), and last the nets that extend a shallow one against those trained from scratch.
+    """
+    nets = by_net(results)
+    kinds: Kinds = {}
+    for net in nets:
+        if net.config.extends is None:
+            kinds.setdefault(_kind(net.config), {})[net.config.depth] = net
+    spread_of_all = pooled_spread(
+        [result.train_error for result in net.results]
+        for depths in kinds.values()
+        for net in depths.values()
+    )
+    verdicts: list[str] = []
+
+    def add_verdict(first: Net, second: Net, wording: Wording) -> str | None:
+        """Compare two nets over the seeds of both; return the outcome, None without such seeds."""
+        seeds = sorted(first.seeds.keys() & second.seeds.keys())
+        if not seeds:
+            return None
+        comparison = compare(
+            first.name,
+            second.name,
+            [first.seeds[seed].train_error for seed in seeds],
+            [second.seeds[seed].train_error for seed in seeds],
+            min(net.seeds[seeds[0]].errors.num_train_images for net in (first, second)),
+            spread_of_all,
+        )
+        verdicts.append(comparison.verdict(wording))
+        return comparison.outcome
+
+    outcomes: dict[Kind, str | None] = {}
+    for kind, depths in kinds.items():
+        if len(depths) > 1:
+            outcomes[kind] = add_verdict(depths[min(depths)], depths[max(depths)], DEPTH)
+    for kind, depths in kinds.items():
+        plain_kind = kind._replace(shortcut=None, shortcut_padding="behind")
+        plain = kinds.get(plain_kind, {})
+        if kind.shortcut is not None and (shared := depths.keys() & plain.keys()):
+            degraded = outcomes.get(plain_kind) == "worse"
+            cured = degraded and outcomes.get(kind) in ("alike", "better")
+            add_verdict(plain[max(shared)], depths[max(shared)], CURE if cured else RESIDUAL)
+    for twin, net, name in _twins(kinds):
+        add_verdict(twin, net, twin_wording(name))
+    for net in nets:
+        if net.config.extends is not None:
+            seed = min(net.seeds)
+            if (facts := read_extension(net.seeds[seed].folder)) is not None:
+                verdicts.append(extension_verdict(facts, seed))
+            if from_scratch := kinds.get(_kind(net.config), {}).get(net.config.depth):
+                add_verdict(from_scratch, net, EXTENSION)
+    return verdicts
+
+
+def _kind(config: Config) -> Kind:
+    family = cast(Family, config.family)
+    block = config.block or architecture(config.depth, family).block
+    padding = str(config.shortcut_padding)
+    return Kind(config.shortcut, padding, config.width, block, family)
+
+
+def _twins(kinds: Kinds) -> list[tuple[Net, Net, str]]:
+    """Options B and C with option A, and other blocks with as many basic ones: (twin, net, name).
+
+    Nets of equal depths are twins, and those that stack as many blocks: 34 and 50 (Table 1).
+    """
+    twins = []
+    for kind, depths in sorted(kinds.items(), key=str):
+        candidates: list[tuple[Kind, str]] = []
+        if kind.shortcut not in (None, "A"):
+            candidates.append((kind._replace(shortcut="A"), "option A"))
+        if kind.shortcut_padding != "behind":
+            padded = kind._replace(shortcut_padding="behind")
+            candidates.append((padded, "shortcut_padding=behind"))
+        if kind.block != "basic":
+            basic = kind._replace(block="basic")
+            basic = basic if basic in kinds else basic._replace(width=1.0)
+            candidates.append((basic, "basic blocks"))
+        for twin_kind, name in candidates:
+            twin_depths = kinds.get(twin_kind, {})
+            pairs = [
+                (t, d) for d in depths for t in twin_depths if _num_blocks(t) == _num_blocks(d)
+            ]
+            if pairs:
+                twin_depth, depth = max(pairs)
+                twins.append((twin_depths[twin_depth], depths[depth], name))
+    return twins
+
+
+def _num_blocks(depth: int) -> tuple[int, ...]:
+    """The blocks of each stage of an ImageNet net; of other nets, the depth."""
+    return IMAGENET_DEPTHS.get(depth, ("basic", (depth,)))[1]
+
+
+def extension_verdict(facts: dict[str, Any], seed: int) -> str:
+    """The text on a run's extension.json: that a deep net can do what a shallow one does."""
+    deep, shallow = facts["deep"], facts["shallow"]
+    held_out = ", ".join(
+        f"{name} error {deep['held_out_errors'][name]:.2f} % and {error:.2f} %"
+        for name, error in shallow["held_out_errors"].items()
+    )
+    return (
+        f"{facts['deep_net']} (seed {seed}) at its beginning, and {facts['shallow_net']}, in "
+        f"evaluation mode: training error {deep['train_error']:.2f} % and "
+        f"{shallow['train_error']:.2f} % on the same {facts['num_train_images']:,} images, "
+        f"{held_out}; their logits, of up to {facts['largest_score']:.1f}, differ by at most "
+        f"{facts['largest_difference']:.0e}"
+    )
+
+
+def response_verdict(results: list[Result]) -> str:
+    """The mean response of every net's 3x3 layers, in the order of the nets."""
+    means = []
+    for net in by_net(results):
+        responses = [r.mean_response for r in net.results if r.mean_response is not None]
+        means.append(f"{net.name} {mean_and_spread(responses)}")
+    return f"standard deviation of layer responses, mean over layers: {', '.join(means)}"
+
+
+def find_cautions(results: list[Result]) -> list[str]:
+    """Reasons why a verdict may be misleading."""
+    nets = by_net(results)
+    configs, net_names = [net.config for net in nets], [net.name for net in nets]
+    cautions = [_extension_caution(net, nets) for net in nets if net.config.extends is not None]
+    cautions += [  # what follows from the depth, as a warm-up does
+        values_of(key, [setting(config, key) for config in configs], net_names)
+        + ": a difference between these nets need not come from their architecture"
+        for key in differing_settings(configs)
+        if key not in (*NET_SETTINGS, "seed")
+    ]
+    names = distinct_run_names([result.config for result in results])
+    named = list(zip(names, results, strict=True))
+    if warming_up := [name for name, result in named if result.still_warming_up]:
+        cautions.append(
+            f"{', '.join(warming_up)} ended while still warming up, at the smaller learning rate "
+            "(recipe.warmup_lr): not comparable with the other nets; train for longer"
+        )
+    chance = max(100 * (1 - 1 / result.num_classes) for result in results)
+    near = [name for name, result in named if result.train_error > 0.9 * chance]
+    if len(near) == len(results):
+        cautions.append(
+            f"every training error is near chance ({chance:.1f} %): the runs are too short, or "
+            "the learning rate is wrong, to compare nets"
+        )
+    elif near:
+        cautions.append(
+            f"{', '.join(near)} ended near chance ({chance:.1f} %): a longer run may change that"
+        )
+    return cautions
+
+
+def _extension_caution(extended: Net, nets: list[Net]) -> str:
+    shallow = shallow_config(extended.config)
+    caution = (
+        f"{extended.name} began with the solution of {net_name(shallow)}: its iterations add to "
+        "those of that net"
+    )
+    for net in nets:
+        differing = [k for k in differing_settings([shallow, net.config]) if k != "seed"]
+        if net_name(net.config) == net_name(shallow) and differing:
+            values = " and ".join(f"{key}={setting(shallow, key)}" for key in differing)
+            caution += f", which was trained with {values}, unlike {net.name} in this study"
+    return caution
