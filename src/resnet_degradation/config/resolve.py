@@ -39,13 +39,14 @@ def resolve(config: Config) -> Config:
     check_extends(config, family)
     check_custom_code(config, family)
     weights, weights_digest = _weights(config)
-    shortcut = (config.shortcut or default_shortcut(config.depth, family)) * config.residual or None
+    shortcut = config.shortcut or default_shortcut(config.depth, family)
+    option_a = config.residual and shortcut == "A"
     warmup = default_warmup(config.depth, family) if recipe.warmup == "auto" else recipe.warmup
     return replace(
         config,
         family=family,
-        shortcut=shortcut,
-        shortcut_padding=config.shortcut_padding if shortcut == "A" else "behind",
+        shortcut=shortcut if config.residual else None,
+        shortcut_padding=config.shortcut_padding if option_a else "behind",
         weights=weights,
         weights_digest=weights_digest,
         data=replace(config.data, root=_data_root(config.data)),

@@ -1,8 +1,6 @@
-"""The schema of the configuration, its cross-field rules, and the identity of a run.
+"""The typed schema of the configuration, into which Hydra merges the YAML files in conf/.
 
-The YAML files in `conf/` are merged into these dataclasses by Hydra, so an unknown key or a
-wrong type fails while the command line is read. `resolve` then checks what no single field can
-tell and settles what was left open, before anything is built. Nothing here imports torch.
+An unknown key or a wrong type fails while the command line is read.
 """
 
 import dataclasses
@@ -17,11 +15,11 @@ from resnet_degradation.config.architectures import FAMILIES
 # OmegaConf reads `Optional` and `Union`, not `X | Y`, on every Python that it supports.
 # ruff: noqa: UP007, UP045
 
-# The fields that name paths: what has to be there, a list of that, and what is written.
+# Settings that are paths: an existing one, a list of existing ones, one that is written.
 INPUT, INPUTS, OUTPUT = {"path": "input"}, {"path": "inputs"}, {"path": "output"}
 DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette")
 
-# Data of the user's own, which only its folder identifies.
+# Custom data, which only its folder identifies.
 USER_DATA = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 INSPECTIONS = ("responses", "signals", "residuals", "lesions")
@@ -30,7 +28,7 @@ ERRORS = ("both", "training", "held-out")
 
 @dataclass
 class DataConfig:
-    """Which images, and at which size the net sees them."""
+    """Which images, and the size at which the net sees them."""
 
     name: str = MISSING
     loader: Optional[str] = None
@@ -46,7 +44,7 @@ class DataConfig:
 
 @dataclass
 class RecipeConfig:
-    """How a net is trained: everything of sections 3.4 and 4.2 that is no net and no image."""
+    """How a net is trained (sections 3.4 and 4.2)."""
 
     iterations: Union[int, float, str] = 64000
     batch_size: int = 128
@@ -99,10 +97,10 @@ class RuntimeConfig:
 
 @dataclass
 class Settings:
-    """What the runs of a study have in common."""
+    """The settings that the runs of a study share."""
 
     shortcut: Optional[str] = None
-    shortcut_padding: Optional[str] = "behind"  # in the YAML files null: what the weights say
+    shortcut_padding: Optional[str] = "behind"  # null in the YAML files: as the weights file says
     width: float = 1.0
     family: Optional[str] = None
     block: Optional[str] = None
@@ -139,7 +137,7 @@ class EvaluationConfig(Config):
 
 @dataclass
 class InspectionConfig:
-    """Which runs are looked into, and what is measured of them."""
+    """Which runs are inspected, and what is measured of them."""
 
     run: Any = field(default=None, metadata=INPUTS)
     what: list[str] = field(default_factory=lambda: list(INSPECTIONS))
@@ -152,7 +150,7 @@ class InspectionConfig:
 
 @dataclass
 class NetConfig:
-    """One net of a study; what is not given is taken from the rest of the configuration."""
+    """One net of a study; missing settings are those of the rest of the configuration."""
 
     depth: int = MISSING
     residual: bool = MISSING
@@ -176,7 +174,7 @@ class PanelConfig:
 
 @dataclass
 class StudyConfig:
-    """The runs that make a figure (every net with every seed), and what is drawn of them."""
+    """The nets of a study and its figures."""
 
     name: str = MISSING
     title: str = ""
@@ -194,7 +192,7 @@ class StudyConfig:
 
 @dataclass
 class StudyRunConfig(Settings):
-    """A study, what its runs have in common, and how they are to be run."""
+    """A study, the settings that its runs share, and how they are run."""
 
     seeds: list[int] = field(default_factory=lambda: [0])
     study: StudyConfig = field(default_factory=StudyConfig)
@@ -204,7 +202,7 @@ class StudyRunConfig(Settings):
 
 
 def schema_fields(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, "Field[Any]"]]:
-    """Every key of a schema, with dots, and its field."""
+    """Every dotted key of a schema, and its field."""
     for each in dataclasses.fields(schema):
         yield prefix + each.name, each
         factory = each.default_factory
