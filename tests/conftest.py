@@ -1,8 +1,12 @@
 """What the tests share: tiny nets, real images, and one thread a test process."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# The tests run in several processes at once, whose commands would compete for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
