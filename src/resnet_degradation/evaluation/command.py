@@ -34,7 +34,7 @@ from resnet_degradation.records.checkpoint import Checkpoint, first_difference
 from resnet_degradation.records.run_folder import num_skipped_images, read_classes
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.reference import paper
-from resnet_degradation.system.atomic_files import atomic_write
+from resnet_degradation.system.atomic_files import write_json
 from resnet_degradation.system.errors import ConfigError, DataError, RecordError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.environment import environment
@@ -91,9 +91,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         _show(evaluation, tested, iteration, console)
         if run is None and (note := near_chance(config, tested, len(classes))):
             console.print(note, highlight=False, markup=False)
-        with atomic_write(evaluation.record()) as stream:
-            json.dump(record, stream, indent=2)
-            stream.write("\n")
+        write_json(evaluation.record(), record)
         progress.say(f"record: {evaluation.record()}")
     if evaluation.export is not None:
         about = {"net": net_name(config), "data": data_name(config), "classes": json.dumps(classes)}

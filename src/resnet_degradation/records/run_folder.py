@@ -17,7 +17,7 @@ from resnet_degradation import __version__
 from resnet_degradation.config.identity import digest, run_name
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.metrics import read_whole_rows
-from resnet_degradation.system.atomic_files import atomic_write
+from resnet_degradation.system.atomic_files import write_json
 from resnet_degradation.system.errors import UserError
 
 Kind = TypeVar("Kind")
@@ -105,9 +105,7 @@ def made_by(folder: Path) -> str:
 
 def write_classes(folder: Path, classes: list[str]) -> None:
     """Write the names of a run's classes, in the order of its logits."""
-    with atomic_write(folder / "classes.json") as stream:
-        json.dump(classes, stream, indent=2)
-        stream.write("\n")
+    write_json(folder / "classes.json", classes)
 
 
 def read_classes(folder: Path) -> list[str] | None:

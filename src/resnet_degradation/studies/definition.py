@@ -17,7 +17,7 @@ from resnet_degradation.config.schema import ERRORS, Config, Settings, StudyConf
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.records.summary import is_finished
-from resnet_degradation.system.atomic_files import atomic_write
+from resnet_degradation.system.atomic_files import write_json
 from resnet_degradation.system.errors import ConfigError
 
 
@@ -159,6 +159,4 @@ def write_index(study: Study, verdicts: list[str]) -> None:
         "verdicts": verdicts,
     }
     study.folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(study.folder / "study.json") as stream:
-        json.dump(index, stream, indent=2)
-        stream.write("\n")
+    write_json(study.folder / "study.json", index)

@@ -1,6 +1,7 @@
 """Writing files so that a reader finds the old content or the new, and never a part of either."""
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,13 @@ def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
         if isinstance(error, OSError):
             error.filename = str(file)  # which is what matters; and writing does not tell any
         raise
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write a value as an indented JSON file, atomically."""
+    with atomic_write(file) as stream:
+        json.dump(value, stream, indent=2)
+        stream.write("\n")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Writes the files of a run folder while the run trains (records/ reads them)."""
 
 import csv
-import json
 import os
 import threading
 import time
@@ -30,7 +29,7 @@ from resnet_degradation.records.layers import (
 from resnet_degradation.records.metrics import Row, write_metrics
 from resnet_degradation.records.run_folder import write_classes
 from resnet_degradation.records.summary import FinalErrors
-from resnet_degradation.system.atomic_files import atomic_write
+from resnet_degradation.system.atomic_files import atomic_write, write_json
 from resnet_degradation.system.encoding import as_text
 
 # TensorBoard's names for the columns of metrics.csv that it shows.
@@ -120,12 +119,6 @@ class Recorder:
             writer.writerow(["split", "image"])
             writer.writerows(skipped)
 
-    def write_json(self, name: str, facts: dict[str, Any]) -> None:
-        """Write a JSON file into the run folder."""
-        with atomic_write(self.folder / name) as stream:
-            json.dump(facts, stream, indent=2)
-            stream.write("\n")
-
     def finish(
         self, final: FinalErrors, responses: list[Response], summary: dict[str, Any]
     ) -> None:
@@ -139,7 +132,7 @@ class Recorder:
             writer.add_summary(part)
         os.fsync(self._stream.fileno())
         self.close()
-        self.write_json("summary.json", summary)
+        write_json(self.folder / "summary.json", summary)
 
     def close(self) -> None:
         """Close the files; the run can be resumed."""

@@ -17,6 +17,7 @@ from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import Response
 from resnet_degradation.records.lock import run_lock
 from resnet_degradation.records.summary import FinalErrors, is_finished
+from resnet_degradation.system.atomic_files import write_json
 from resnet_degradation.system.errors import (
     ConfigError,
     RecordError,
@@ -100,7 +101,7 @@ def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
         if recorder is not None:
             recorder.write_images(run.classes, run.skipped)
             if run.extension is not None:
-                recorder.write_json("extension.json", asdict(run.extension))
+                write_json(run.folder / "extension.json", asdict(run.extension))
         alone_on_cpu = run.device.type == "cpu" and run.world.size == 1
         if alone_on_cpu and (note := cpu_contention(torch.get_num_threads())):
             progress.say(note)
