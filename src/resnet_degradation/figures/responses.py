@@ -1,6 +1,5 @@
 """Standard deviation of layer responses, as in figure 7."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,12 @@ from resnet_degradation.records.layers import Response, read_responses
 from resnet_degradation.system.errors import UserError
 
 
-def load_responses(
-    folders: list[Path], read: Callable[[Path], Sequence[Response]] = read_responses
-) -> list[NetRows[Response]]:
+def load_responses(folders: list[Path]) -> list[NetRows[Response]]:
     """The responses of the finished runs in these folders, by net, in the order of the folders.
 
-    read: returns those of one run. Raises UserError if there are none, or if a file is damaged.
+    Raises UserError if there are none, or if a file is damaged.
     """
-    nets = load_nets(folders, read)
+    nets = load_nets(folders, read_responses)
     if not nets:
         raise UserError("there is nothing to draw yet: no run has recorded its layer responses")
     return nets

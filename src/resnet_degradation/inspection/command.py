@@ -17,7 +17,6 @@ from resnet_degradation.records.inspection import (
     BlockSizes,
     LayerStatsRow,
     LesionRow,
-    read_table,
 )
 from resnet_degradation.records.layers import Response
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
@@ -108,14 +107,10 @@ def results_folder(folders: list[Path], output_dir: str) -> Path:
 
 def _figure(finding: Finding, folders: list[Path]) -> "Figure":
     from resnet_degradation.figures import inspection
-    from resnet_degradation.figures.responses import load_responses, plot_responses
+    from resnet_degradation.figures.responses import plot_responses
 
-    if finding.name == "responses":
-        responses = load_responses(
-            folders, lambda folder: read_table(folder / FOLDER / "responses.csv", Response)
-        )
-        return plot_responses(responses, finding.title)
     plots: dict[str, tuple[Any, Any]] = {
+        "responses": (Response, plot_responses),
         "signals": (LayerStatsRow, inspection.plot_signals),
         "residuals": (BlockSizes, inspection.plot_sizes),
         "lesions": (LesionRow, inspection.plot_lesions),
