@@ -505,12 +505,12 @@ def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(
 ) -> None:
     first = train_run(tiny("recipe.iterations=2"))
     weights = next((first / "checkpoints").iterdir())
-    begun = train_run(tiny("recipe.iterations=2", f"weights={weights}"))
+    warm = train_run(tiny("recipe.iterations=2", f"weights={weights}"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        looked_into(begun, output_dir=tmp_path, what=["signals"])
+        looked_into(warm, output_dir=tmp_path, what=["signals"])
         looked_into(first, output_dir=tmp_path, what=["signals"])
-        figure = plot_signals(load_inspected([begun], "signals", LayerStatsRow))
-        both = plot_signals(load_inspected([begun, first], "signals", LayerStatsRow))
+        figure = plot_signals(load_inspected([warm], "signals", LayerStatsRow))
+        both = plot_signals(load_inspected([warm, first], "signals", LayerStatsRow))
     assert [axes.get_title() for axes in figure.axes] == ["after 2 iterations", ""]
     assert len(both.axes) == 4

@@ -76,19 +76,19 @@ def planned(folder: Path, *overrides: str) -> tuple[str, set[Probed]]:
 
 
 def test_jobs_are_timed_together_each_in_its_precision_and_with_its_threads(tmp_path: Path) -> None:
-    told, probed = planned(tmp_path, "jobs=2", "runtime.precision=bf16")
+    text, probed = planned(tmp_path, "jobs=2", "runtime.precision=bf16")
     share = max(1, processes.num_cpus() // 2)
     assert len({probe.process for probe in probed}) == 2
     assert {probe[1:] for probe in probed} == {(32, share, True)}
-    assert f"2 runs at once, each on {processes.describe_threads(share)}, bf16" in told
+    assert f"2 runs at once, each on {processes.describe_threads(share)}, bf16" in text
 
 
 def test_each_device_is_timed_on_its_share_of_a_batch(tmp_path: Path) -> None:
-    told, probed = planned(tmp_path, "runtime.devices=2", "runtime.num_threads=1")
+    text, probed = planned(tmp_path, "runtime.devices=2", "runtime.num_threads=1")
     assert len({probe.process for probe in probed}) == 2
     assert {probe[1:] for probe in probed} == {(16, 1, False)}
-    assert "2 processes, each with its share of a batch on cpu, 1 thread, fp32" in told
-    assert "Not counted: what processes spend on averaging their gradients" in told
+    assert "2 processes, each with its share of a batch on cpu, 1 thread, fp32" in text
+    assert "Not counted: what processes spend on averaging their gradients" in text
 
 
 Timed = Callable[..., list[tuple[int, Config]]]
@@ -135,14 +135,14 @@ def test_steps_that_disagree_give_a_range_and_others_none(
 ) -> None:
     study = study_of(tmp_path, "recipe.iterations=6000", "runtime.eval_every=6000")
     timed(0.10, 0.10, 0.11, 0.11, 0.11)
-    told = printed(study, capsys)
-    assert "(0.11 s for 32 images)" in told
-    assert "fastest step" not in told
+    text = printed(study, capsys)
+    assert "(0.11 s for 32 images)" in text
+    assert "fastest step" not in text
     timed(0.10, 0.10, 0.11, 0.11, 0.20)
-    told = printed(study, capsys)
-    assert "(0.1 to 0.2 s for 32 images)" in told
-    assert "the range from the fastest to the slowest step" in told
-    assert "(40 to 80 min)" in told
+    text = printed(study, capsys)
+    assert "(0.1 to 0.2 s for 32 images)" in text
+    assert "the range from the fastest to the slowest step" in text
+    assert "(40 to 80 min)" in text
 
 
 def test_a_busy_machine_is_mentioned(
@@ -155,8 +155,8 @@ def test_a_busy_machine_is_mentioned(
     monkeypatch.setattr(processes, "num_cpus", lambda: 4)
     for load, busy in ((9.25, True), (1.0, False)):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
-        told = printed(study_of(tmp_path), capsys)
-        assert ("Other work uses the cores (load 9.2 on 4)" in told) is busy
+        text = printed(study_of(tmp_path), capsys)
+        assert ("Other work uses the cores (load 9.2 on 4)" in text) is busy
 
 
 def test_runs_at_once_share_the_time_and_wait_for_those_they_extend(tmp_path: Path) -> None:
@@ -231,11 +231,11 @@ def test_a_failure_in_one_process_ends_the_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shortest", "longest", "told"),
+    ("shortest", "longest", "text"),
     [(420, 600, "7 to 10 min"), (40, 400, "40 s to 7 min"), (7200, 9000, "2.0 to 2.5 h")],
 )
-def test_a_range_names_a_common_unit_once(shortest: float, longest: float, told: str) -> None:
-    assert time_range(shortest, longest) == told
+def test_a_range_names_a_common_unit_once(shortest: float, longest: float, text: str) -> None:
+    assert time_range(shortest, longest) == text
 
 
 def test_a_net_that_is_not_measured_is_as_fast_as_the_last_that_was(

@@ -3,12 +3,13 @@
 import csv
 from pathlib import Path
 
+import torch
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from resnet_degradation.cli.compose import config_folder, register_schemas
-from resnet_degradation.records.metrics import COLUMNS
 from resnet_degradation.studies.definition import Study, resolve_study
+from resnet_degradation.training.environment import environment
 
 TINY = (
     "study.nets=[{depth: 8, residual: false}, {depth: 14, residual: false}, "
@@ -42,8 +43,22 @@ def quiet() -> Console:
     return Console(quiet=True)
 
 
+def untimed_table(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file without the columns that contain times."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return [
+        {k: v for k, v in row.items() if k not in ("images_per_second", "seconds")} for row in rows
+    ]
+
+
 def untimed_record(folder: Path) -> list[tuple[str, ...]]:
-    """The rows of a run's metrics.csv without the columns that tell time."""
-    untimed = [name for name in COLUMNS if name not in ("images_per_second", "seconds")]
-    with (folder / "metrics.csv").open(newline="") as stream:
-        return [tuple(row[name] for name in untimed) for row in csv.DictReader(stream)]
+    """The rows of a run's metrics.csv without the columns that contain times."""
+    return [tuple(row.values()) for row in untimed_table(folder / "metrics.csv")]
+
+
+def rounds_like(torch_version: str, cpu: str) -> bool:
+    """Whether numbers are rounded here as with this version of torch (or its start) and CPU."""
+    here = environment(torch.device("cpu"))
+    same_torch = str(here["versions"]["torch"]).startswith(torch_version)
+    return same_torch and bool(here["hardware"]["cpu"] == cpu)

@@ -1,14 +1,13 @@
 """Runs give the numbers that version 0.1.0 recorded for them, digit for digit."""
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.studies import rounds_like, untimed_table
 from support.training import TrainRun
 
 from resnet_degradation.config.schema import Config
-from resnet_degradation.records.summary import read_summary
 
 RECORDED = Path(__file__).parents[1] / "support" / "data" / "golden-0.1.0"
 TORCH, CPU = "2.14.1", "AMD EPYC"  # which made the records
@@ -25,14 +24,6 @@ RUNS = {
 }
 
 
-def untimed(file: Path) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return [
-        {k: v for k, v in row.items() if k not in ("images_per_second", "seconds")} for row in rows
-    ]
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_numbers_of_0_1_0_are_repeated(
     name: str, tmp_path: Path, settled: Callable[..., Config], train_run: TrainRun
@@ -41,15 +32,16 @@ def test_numbers_of_0_1_0_are_repeated(
         settled(*RUNS[name], "runtime.num_threads=1", f"output_dir={tmp_path / 'outputs'}")
     )
     assert folder.name == name
-    made = read_summary(folder)
-    same_rounding = made["versions"]["torch"].startswith(TORCH) and made["hardware"]["cpu"] == CPU
+    same_rounding = rounds_like(TORCH, CPU)
     for file in sorted((RECORDED / name).glob("*.csv")):
-        recorded, rows = untimed(file), untimed(folder / file.name)
+        recorded, rows = untimed_table(file), untimed_table(folder / file.name)
         assert [list(row) for row in rows] == [list(row) for row in recorded]
         if same_rounding:
             assert rows == recorded, file.name
     if not same_rounding:  # rounding differs, so the runs drift apart
-        first, recorded_first = (untimed(f / "metrics.csv")[0] for f in (folder, RECORDED / name))
+        first, recorded_first = (
+            untimed_table(f / "metrics.csv")[0] for f in (folder, RECORDED / name)
+        )
         assert float(first["train_loss"]) == pytest.approx(
             float(recorded_first["train_loss"]), rel=0.02
         )
