@@ -21,6 +21,11 @@ def row(iteration: int) -> Row:
     return Row(iteration, iteration / 45, 0.1, 1.0, 50.0, None, None, 100.0, 1.0 * iteration)
 
 
+def work(view: StudyProgress) -> tuple[float, float]:
+    """The costs that this call has spent, and those that it will have spent at the end."""
+    return sum(view.spent.values()), sum(view.planned.values())
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 10)), min_size=4, max_size=4))
 def test_what_failed_or_was_done_before_is_not_to_be_done(
@@ -29,22 +34,22 @@ def test_what_failed_or_was_done_before_is_not_to_be_done(
     study = study_of(Path("nowhere"))
     costs = {run_name(run): 100.0 * (number + 1) for number, run in enumerate(study.runs)}
     view = StudyProgress(quiet(), costs, 0)
-    assert view.work() == (0, sum(costs.values()))
+    assert work(view) == (0, sum(costs.values()))
     expected = sum(costs.values())
     for run, (start, more) in zip(study.runs, steps, strict=True):
         cost = costs[run_name(run)]
-        of_run = view.of(run)
+        of_run = view.start_run(run)
         of_run.begin(start, 20, "")
         expected -= cost * start / 20
-        assert view.work()[1] == pytest.approx(expected)
+        assert work(view)[1] == pytest.approx(expected)
         of_run.advance(start + more)
-        assert view.work()[1] == pytest.approx(expected)
-        view.over(run, "it was not to be")
+        assert work(view)[1] == pytest.approx(expected)
+        view.finish_run(run, "it was not to be")
         expected -= cost * (20 - start - more) / 20
-        done, total = view.work()
+        done, total = work(view)
         assert total == pytest.approx(expected)
         assert done <= total + 1e-9
-    assert view.work()[0] == pytest.approx(view.work()[1])
+    assert work(view)[0] == pytest.approx(work(view)[1])
 
 
 def test_rows_of_an_earlier_call_are_no_progress_of_this_one(tmp_path: Path) -> None:
@@ -54,15 +59,15 @@ def test_rows_of_an_earlier_call_are_no_progress_of_this_one(tmp_path: Path) -> 
     (folder / "checkpoints/iteration-000000050.pt").touch()
     write_metrics(folder, [row(10), row(50), row(90)])
     view = StudyProgress(quiet(), {run_name(run): 10.0}, 0)
-    of_run = view.of(run)
+    of_run = view.start_run(run)
     of_run.read()
-    assert view.work()[0] == 0
+    assert work(view)[0] == 0
     write_metrics(folder, [row(10), row(50)])  # cut back to the checkpoint
     of_run.read()
-    assert view.work()[0] == 0
+    assert work(view)[0] == 0
     write_metrics(folder, [row(10), row(50), row(60)])
     of_run.read()
-    assert view.work() == (pytest.approx(1), pytest.approx(5))
+    assert work(view) == (pytest.approx(1), pytest.approx(5))
 
 
 Wait = Callable[[float], None]
@@ -134,18 +139,18 @@ def test_a_study_estimates_the_time_left_by_the_recent_speed_of_this_call(
     view = StudyProgress(
         Console(file=shown, width=100), {run_name(r): 1000.0 for r in study.runs}, 0
     )
-    first, *_ = (view.of(run) for run in study.runs)
+    first, *_ = (view.start_run(run) for run in study.runs)
     wait(100)  # what is done before the first iteration
     first.begin(500, 1000, "")
     for done in range(501, 751):
         wait(1)
         first.advance(done)
     # 3,250 units are left, and 350 s gave 250.
-    assert view.format_text() == "0/4 runs, 1:15:50 left"
+    assert view.text == "0/4 runs, 1:15:50 left"
     for done in range(751, 1001):
         wait(3)
         first.advance(done)
-    assert view.format_text() == "0/4 runs, 2:30:00 left"  # 3,000 units, each of 3 s
+    assert view.text == "0/4 runs, 2:30:00 left"  # 3,000 units, each of 3 s
 
 
 def test_a_run_in_another_process_is_timed_from_when_it_began(tmp_path: Path, wait: Wait) -> None:
@@ -156,9 +161,9 @@ def test_a_run_in_another_process_is_timed_from_when_it_began(tmp_path: Path, wa
     view = StudyProgress(
         Console(file=io.StringIO(), force_terminal=True), {run_name(run): 100.0}, 0
     )
-    of_run = view.of(run)
+    of_run = view.start_run(run)
     wait(60)
     write_metrics(folder, [row(20)])
     of_run.read()
     assert view.bar.tasks[of_run.bar].fields["left"] == "4:00 left"
-    assert view.format_text() == "0/1 runs, 4:00 left"
+    assert view.text == "0/1 runs, 4:00 left"
