@@ -298,7 +298,7 @@ def test_a_study_killed_at_any_moment_ends_as_one_never_interrupted(
     run_study(killed, quiet(), jobs=jobs)
     for one, other in zip(whole.runs, killed.runs, strict=True):
         assert untimed_record(run_folder(one)) == untimed_record(run_folder(other))
-        assert read_result(one).train_error == read_result(other).train_error
+        assert read_result(one).errors == read_result(other).errors
         responses = [(run_folder(run) / "responses.csv").read_bytes() for run in (one, other)]
         assert responses[0] == responses[1]
     for name in ("curves.png", "curves.svg", "curves.pdf", "study.json"):
@@ -347,7 +347,7 @@ def test_the_quick_figure_shows_degradation_and_its_cure(
     study = composed_study(f"output_dir={tmp_path}")
     run_study(study, Console(width=100))
     results = [read_result(run) for run in study.runs]
-    errors = {(r.config.depth, r.config.residual): r.train_error for r in results}
+    errors = {(r.config.depth, r.config.residual): r.errors.train_error for r in results}
     assert errors[56, False] > errors[20, False] + 20
     assert errors[56, True] < 0.5 * errors[56, False]
     assert errors[56, True] < 10

@@ -38,7 +38,7 @@ def run_study(
     finished = [run for run in study.runs if is_finished(run_folder(run))]
     if finished:
         complete = dataclasses.replace(study, runs=finished)
-        print_report(write_report(complete, arguments, missing=failed), console)
+        print_report(complete, write_report(complete, arguments, failed), console)
     if failed:
         raise UserError(
             f"{len(failed)} of {len(study.runs)} runs failed and are not in the report. "

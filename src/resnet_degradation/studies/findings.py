@@ -55,7 +55,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
         if net.config.extends is None:
             kinds.setdefault(_kind(net.config), {})[net.config.depth] = net
     spread_of_all = pooled_spread(
-        [result.train_error for result in net.results]
+        [result.errors.train_error for result in net.results]
         for depths in kinds.values()
         for net in depths.values()
     )
@@ -63,15 +63,20 @@ def find_verdicts(results: list[Result]) -> list[str]:
 
     def add_verdict(first: Net, second: Net, wording: Wording) -> str | None:
         """Compare two nets over the seeds of both; return the outcome, None without such seeds."""
-        seeds = sorted(first.seeds.keys() & second.seeds.keys())
-        if not seeds:
+        pairs = [
+            (one, other)
+            for one in first.results
+            for other in second.results
+            if one.config.seed == other.config.seed
+        ]
+        if not pairs:
             return None
         comparison = compare(
             first.name,
             second.name,
-            [first.seeds[seed].train_error for seed in seeds],
-            [second.seeds[seed].train_error for seed in seeds],
-            min(net.seeds[seeds[0]].errors.num_train_images for net in (first, second)),
+            [one.errors.train_error for one, _ in pairs],
+            [other.errors.train_error for _, other in pairs],
+            min(result.errors.num_train_images for result in pairs[0]),
             spread_of_all,
         )
         verdicts.append(comparison.verdict(wording))
@@ -92,9 +97,9 @@ def find_verdicts(results: list[Result]) -> list[str]:
         add_verdict(twin, net, twin_wording(name))
     for net in nets:
         if net.config.extends is not None:
-            seed = min(net.seeds)
-            if (facts := read_extension(net.seeds[seed].folder)) is not None:
-                verdicts.append(extension_verdict(facts, seed))
+            first = min(net.results, key=lambda result: result.config.seed)
+            if (facts := read_extension(first.folder)) is not None:
+                verdicts.append(extension_verdict(facts, first.config.seed))
             if from_scratch := kinds.get(_kind(net.config), {}).get(net.config.depth):
                 add_verdict(from_scratch, net, EXTENSION)
     return verdicts
@@ -158,10 +163,10 @@ def extension_verdict(facts: dict[str, Any], seed: int) -> str:
 
 def response_verdict(results: list[Result]) -> str:
     """The mean response of every net's 3x3 layers, in the order of the nets."""
-    means = []
-    for net in by_net(results):
-        responses = [r.mean_response for r in net.results if r.mean_response is not None]
-        means.append(f"{net.name} {mean_and_spread(responses)}")
+    means = [
+        f"{net.name} {mean_and_spread(result.mean_response for result in net.results)}"
+        for net in by_net(results)
+    ]
     return f"standard deviation of layer responses, mean over layers: {', '.join(means)}"
 
 
@@ -184,7 +189,7 @@ def find_cautions(results: list[Result]) -> list[str]:
             "(recipe.warmup_lr): not comparable with the other nets; train for longer"
         )
     chance = max(100 * (1 - 1 / result.num_classes) for result in results)
-    near = [name for name, result in named if result.train_error > 0.9 * chance]
+    near = [name for name, result in named if result.errors.train_error > 0.9 * chance]
     if len(near) == len(results):
         cautions.append(
             f"every training error is near chance ({chance:.1f} %): the runs are too short, or "
