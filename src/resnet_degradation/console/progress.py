@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as ProgressBar
 
 from resnet_degradation.records.metrics import Row
@@ -119,67 +119,56 @@ class RunProgress(Progress):
         self.console = console
         self._throttle = Throttle(BETWEEN_LINES)
         self._bar: ProgressBar | None = None  # of the work before the run, then of the run
-        self._task = TaskID(0)
         self._total = 0
         self._errors = Errors()
         self._left = TimeLeft(0)
 
     def say(self, text: str) -> None:
-        """Print some text, above the bar if there is one."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def prepare(self, what: str, done: int, total: int) -> None:
-        """Show work before the run."""
-        if not self.console.is_terminal:
-            if self._throttle.is_due():
-                self.say(f"{what}: {done:,}/{total:,}")
-            return
-        if self._bar is None:
-            self._bar = ProgressBar(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
-                console=self.console,
-                expand=True,
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(what, total=total)
-        self._bar.update(self._task, completed=done)
-        if done == total:
-            self.end()
+        if self.console.is_terminal:
+            if self._bar is None:
+                self._start(done, total, what, transient=True)
+            self.advance(done)
+            if done == total:
+                self.end()
+        elif self._throttle.is_due():
+            self.say(f"{what}: {done:,}/{total:,}")
 
     def begin(self, start: int, total: int, about: str) -> None:
-        """Show a run after `start` of `total` iterations; `about` describes it."""
         self.end()
         self.say(about)
-        self._total = total
         self._errors = Errors()
+        self._start(start, total)
+
+    def _start(self, start: int, total: int, measured: str = "", transient: bool = False) -> None:
+        self._total = total
         self._left = TimeLeft(start)
-        if self.console.is_terminal:
-            # Without a label, the numbers fit into 80 columns.
-            self._bar = ProgressBar(
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[measured]}"),
-                TextColumn("{task.fields[left]}", style="progress.remaining"),
-                console=self.console,
-                expand=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("", total=total, completed=start, measured="", left="")
+        if not self.console.is_terminal:
+            return
+        # Without a label, the numbers fit into 80 columns.
+        self._bar = ProgressBar(
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[measured]}"),
+            TextColumn("{task.fields[left]}", style="progress.remaining"),
+            console=self.console,
+            expand=True,
+            transient=transient,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(
+            "", total=total, completed=start, measured=measured, left=""
+        )
 
     def advance(self, done: int) -> None:
-        """Show the iteration that the run has reached."""
         self._left.update(done)
         if self._bar is not None:
             left = self._left.describe(self._total)
             self._bar.update(self._task, completed=done, left=left)
 
     def row(self, row: Row) -> None:
-        """Show a new row of metrics.csv."""
         errors = self._errors.format_text(row, in_place=self._bar is not None)
         measured = f"{errors} lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
         if self._bar is not None:
@@ -189,7 +178,6 @@ class RunProgress(Progress):
         self.say(f"{row.iteration:>7}/{self._total} {measured} {left}".rstrip())
 
     def end(self) -> None:
-        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
