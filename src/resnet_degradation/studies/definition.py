@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -58,12 +60,12 @@ def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> S
 
     Raises ConfigError for whatever cannot be run or drawn.
     """
-    config = _typed(composed)
+    config = cast(StudyRunConfig, OmegaConf.to_object(composed))
     study, runs = config.study, _runs(config)
     _check_study(config, runs)
     name = study.name
     if as_filed is not None:
-        filed = _typed(as_filed)
+        filed = cast(StudyRunConfig, OmegaConf.to_object(as_filed))
         identity = _digest(study, runs)
         if filed.study.name == name and identity != _digest(filed.study, _runs(filed)):
             name = f"{name}-{data_name(runs[0])}-{identity}"
@@ -71,12 +73,6 @@ def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> S
             study.title = ""  # it describes the nets of the file
     folder = Path(config.output_dir) / "studies" / name
     return Study(study.name, runs, study.figures, _drawing(study), folder)
-
-
-def _typed(composed: DictConfig) -> StudyRunConfig:
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, StudyRunConfig)
-    return config
 
 
 def _runs(config: StudyRunConfig) -> list[Config]:
@@ -89,11 +85,9 @@ def _runs(config: StudyRunConfig) -> list[Config]:
         for net in config.study.nets:
             given = {key: value for key, value in vars(net).items() if value is not None}
             runs.append(resolve(Config(**(shared | given | {"seed": seed}))))
-    folders: set[Path] = set()
-    for folder in map(run_folder, runs):
-        if folder in folders:
-            raise ConfigError(f"study.nets or seeds name the same run twice: {folder.name}")
-        folders.add(folder)
+    folder, count = Counter(map(run_folder, runs)).most_common(1)[0]
+    if count > 1:
+        raise ConfigError(f"study.nets or seeds name the same run twice: {folder.name}")
     return runs
 
 

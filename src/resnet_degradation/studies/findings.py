@@ -1,5 +1,6 @@
 """What the runs of a study show: verdicts, and cautions about them."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, NamedTuple, cast
 
@@ -39,6 +40,12 @@ class Kind(NamedTuple):
     family: str
 
 
+# A setting that distinguishes a net from its twin, the twin's value, and its name in verdicts.
+TWINS = (
+    ("shortcut", "A", "option A"),
+    ("shortcut_padding", "behind", "shortcut_padding=behind"),
+    ("block", "basic", "basic blocks"),
+)
 Kinds = dict[Kind, dict[int, Net]]  # by kind and depth
 
 
@@ -112,32 +119,23 @@ def _kind(config: Config) -> Kind:
     return Kind(config.shortcut, padding, config.width, block, family)
 
 
-def _twins(kinds: Kinds) -> list[tuple[Net, Net, str]]:
+def _twins(kinds: Kinds) -> Iterator[tuple[Net, Net, str]]:
     """Options B and C with option A, and other blocks with as many basic ones: (twin, net, name).
 
     Nets of equal depths are twins, and those that stack as many blocks: 34 and 50 (Table 1).
     """
-    twins = []
     for kind, depths in sorted(kinds.items(), key=str):
-        candidates: list[tuple[Kind, str]] = []
-        if kind.shortcut not in (None, "A"):
-            candidates.append((kind._replace(shortcut="A"), "option A"))
-        if kind.shortcut_padding != "behind":
-            padded = kind._replace(shortcut_padding="behind")
-            candidates.append((padded, "shortcut_padding=behind"))
-        if kind.block != "basic":
-            basic = kind._replace(block="basic")
-            basic = basic if basic in kinds else basic._replace(width=1.0)
-            candidates.append((basic, "basic blocks"))
-        for twin_kind, name in candidates:
-            twin_depths = kinds.get(twin_kind, {})
-            pairs = [
-                (t, d) for d in depths for t in twin_depths if _num_blocks(t) == _num_blocks(d)
-            ]
+        for field, usual, name in TWINS:
+            if getattr(kind, field) in (None, usual):
+                continue
+            twin_kind = kind._replace(**{field: usual})
+            if field == "block" and twin_kind not in kinds:
+                twin_kind = twin_kind._replace(width=1.0)
+            twins = kinds.get(twin_kind, {})
+            pairs = [(t, d) for d in depths for t in twins if _num_blocks(t) == _num_blocks(d)]
             if pairs:
                 twin_depth, depth = max(pairs)
-                twins.append((twin_depths[twin_depth], depths[depth], name))
-    return twins
+                yield twins[twin_depth], depths[depth], name
 
 
 def _num_blocks(depth: int) -> tuple[int, ...]:
@@ -174,7 +172,12 @@ def find_cautions(results: list[Result]) -> list[str]:
     """Reasons why a verdict may be misleading."""
     nets = by_net(results)
     configs, net_names = [net.config for net in nets], [net.name for net in nets]
-    cautions = [_extension_caution(net, nets) for net in nets if net.config.extends is not None]
+    cautions = [
+        f"{net.name} began with the solution of {net_name(shallow_config(net.config))}: its "
+        "iterations add to those of that net"
+        for net in nets
+        if net.config.extends is not None
+    ]
     cautions += [  # what follows from the depth, as a warm-up does
         values_of(key, [setting(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
@@ -200,17 +203,3 @@ def find_cautions(results: list[Result]) -> list[str]:
             f"{', '.join(near)} ended near chance ({chance:.1f} %): a longer run may change that"
         )
     return cautions
-
-
-def _extension_caution(extended: Net, nets: list[Net]) -> str:
-    shallow = shallow_config(extended.config)
-    caution = (
-        f"{extended.name} began with the solution of {net_name(shallow)}: its iterations add to "
-        "those of that net"
-    )
-    for net in nets:
-        differing = [k for k in differing_settings([shallow, net.config]) if k != "seed"]
-        if net_name(net.config) == net_name(shallow) and differing:
-            values = " and ".join(f"{key}={setting(shallow, key)}" for key in differing)
-            caution += f", which was trained with {values}, unlike {net.name} in this study"
-    return caution
