@@ -41,7 +41,7 @@ class Kind(NamedTuple):
 
 
 # A setting that distinguishes a net from its twin, the twin's value, and its name in verdicts.
-TWINS = (
+TWINS: tuple[tuple[str, Any, str], ...] = (
     ("shortcut", "A", "option A"),
     ("shortcut_padding", "behind", "shortcut_padding=behind"),
     ("block", "basic", "basic blocks"),

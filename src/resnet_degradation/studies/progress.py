@@ -10,11 +10,14 @@ from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import (
-    BETWEEN_LINES,
+    RECENT,
+    SECONDS_BETWEEN_LINES,
+    SECONDS_BETWEEN_UPDATES,
+    TIME_LEFT,
     Errors,
     Progress,
     Throttle,
-    TimeLeft,
+    time_left,
 )
 from resnet_degradation.records.metrics import Row, read_whole_rows
 from resnet_degradation.records.run_folder import last_checkpoint
@@ -46,13 +49,13 @@ class StudyProgress:
             BarColumn(bar_width=None),
             TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[measured]}"),
-            TextColumn("{task.fields[left]}", style="progress.remaining"),
+            TIME_LEFT,
             console=console,
             expand=True,
             disable=not console.is_terminal,
+            speed_estimate_period=RECENT,
         )
-        self._bar = self.bar.add_task("", count="", measured="", left="")
-        self._left = TimeLeft(0)
+        self.bar.add_task("", count="", measured="")
         self.update()
 
     def say(self, text: str) -> None:
@@ -83,12 +86,11 @@ class StudyProgress:
         self.update()
 
     def update(self) -> None:
-        """Update the study's bar, and the text for lines, as "2/4 runs, 1:05 left"."""
-        spent, planned = sum(self.spent.values()), sum(self.planned.values())
-        self._left.update(spent)
-        left, count = self._left.describe(planned), f"{self.num_finished}/{self.num_runs} runs"
-        self.bar.update(self._bar, completed=spent, total=planned, description=count, left=left)
-        self.text = ", ".join(filter(None, (count, left)))
+        """Update the study's bar, and the text for lines, as "2/4 runs, 01:05 left"."""
+        task, count = self.bar.tasks[0], f"{self.num_finished}/{self.num_runs} runs"
+        task.total = sum(self.planned.values())  # update(total=...) would forget the speed
+        self.bar.update(task.id, completed=sum(self.spent.values()), description=count)
+        self.text = ", ".join(filter(None, (count, time_left(task))))
 
 
 class StudyRunProgress(Progress):
@@ -103,39 +105,34 @@ class StudyRunProgress(Progress):
         self._shown = last_checkpoint(run_folder(run))  # the last iteration shown
         self._total = 0
         self._errors = Errors()
-        self._left = TimeLeft(self._shown)
-        self._throttle = Throttle(BETWEEN_LINES)
-        self.bar = study.bar.add_task(self.name, total=None, count="", measured="", left="")
+        self._lines = Throttle(SECONDS_BETWEEN_LINES)
+        self._updates = Throttle(SECONDS_BETWEEN_UPDATES)
+        self.bar = study.bar.add_task(self.name, total=None, count="", measured="")
 
     def prepare(self, what: str, done: int, total: int) -> None:
         progress, count = self.study.bar, f"{done:,}/{total:,}"
         progress.update(self.bar, completed=done, total=total, count=count, measured=what)
-        if progress.disable and self._throttle.is_due():
+        if progress.disable and self._lines.is_due():
             self.study.say(f"{self.name:<18} {what} {count}")
 
-    def begin(self, start: int, total: int, about: str) -> None:
+    def begin(self, start: int, total: int, about: str = "") -> None:
         del about
-        self._left = TimeLeft(start)
-        self._resume(start, total)
-
-    def _resume(self, start: int, total: int) -> None:
         self._total = total
         self.study.planned[self.name] = self.study.costs[self.name] * (1 - start / total)
         if start > 0:
             self.study.say(f"{self.name}: resumed after {start:,} iterations")
-        self.study.bar.update(self.bar, total=total, measured="")
-        self.advance(start)
+        self.study.bar.reset(self.bar, total=total, completed=start, count="", measured="")
 
     def advance(self, done: int) -> None:
         remaining = self.study.costs[self.name] * (1 - done / self._total)
         self.study.spent[self.name] = self.study.planned[self.name] - remaining
-        self._left.update(done)
-        count, left = f"{done}/{self._total}", self._left.describe(self._total)
-        self.study.bar.update(self.bar, completed=done, count=count, left=left)
-        self.study.update()
+        if self._updates.is_due():
+            self.study.bar.update(self.bar, completed=done, count=f"{done}/{self._total}")
+            self.study.update()
 
     def row(self, row: Row) -> None:
         self._shown = row.iteration
+        self.advance(row.iteration)
         measured = self._errors.format_text(row, in_place=not self.study.bar.disable)
         self.study.bar.update(self.bar, measured=measured)
         if self.study.bar.disable:
@@ -152,11 +149,9 @@ class StudyRunProgress(Progress):
             return
         last = rows[-1]
         if self._total == 0:
-            # It began before this row: its speed counts from the first look at its record.
             length, in_epochs = parse_duration(self.run.recipe.iterations, "recipe.iterations")
             total = round(length * last.iteration / last.epoch) if in_epochs else int(length)
-            self._resume(self._shown, max(1, total))
-        self.advance(last.iteration)
+            self.begin(self._shown, max(1, total))
         self.row(last)
 
 
