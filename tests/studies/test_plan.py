@@ -17,7 +17,6 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.studies import cost as cost_module
 from resnet_degradation.studies.cost import (
     TIMED_STEPS,
-    Cost,
     image_cost,
     plan_costs,
     sample_of,
@@ -25,7 +24,7 @@ from resnet_degradation.studies.cost import (
     time_steps,
 )
 from resnet_degradation.studies.definition import Study
-from resnet_degradation.studies.plan import print_plan, total_seconds
+from resnet_degradation.studies.plan import print_plan
 from resnet_degradation.system import process as processes
 from resnet_degradation.system.errors import ConfigError
 
@@ -157,20 +156,6 @@ def test_a_busy_machine_is_mentioned(
         assert ("Other work uses the cores (load 9.2 on 4)" in text) is busy
 
 
-def test_runs_at_once_share_the_time_and_wait_for_those_they_extend(tmp_path: Path) -> None:
-    runs = study_of(
-        tmp_path,
-        "study.nets=[{depth: 8, residual: false}, {depth: 14, residual: false, extends: 8}, "
-        "{depth: 8, residual: true}, {depth: 14, residual: true}]",
-    ).runs
-    seconds = (5.0, 7.0, 2.0, 3.0)
-    costs = [
-        Cost(run, 1, "to do", 1.0, (s, s, 2 * s)) for run, s in zip(runs, seconds, strict=True)
-    ]
-    for jobs, total in ((1, 17.0), (2, 12.0), (3, 12.0)):
-        assert total_seconds(costs, jobs) == [total, total, 2 * total]
-
-
 def test_processes_are_as_many_as_the_runs_that_are_left(tmp_path: Path, timed: Timed) -> None:
     samples = timed(1.0)
     costs, _ = plan_costs(study_of(tmp_path), jobs=8)
@@ -178,13 +163,6 @@ def test_processes_are_as_many_as_the_runs_that_are_left(tmp_path: Path, timed: 
     samples.clear()
     plan_costs(study_of(tmp_path, "runtime.devices=4"))
     assert {(number, sample.recipe.batch_size) for number, sample in samples} == {(4, 8)}
-
-
-def test_what_cannot_be_run_is_refused_as_by_the_run(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"jobs=2 with runtime\.devices=2"):
-        plan_costs(study_of(tmp_path, "runtime.devices=2"), jobs=2)
-    with pytest.raises(ConfigError, match="cannot be divided among 3 processes"):
-        plan_costs(study_of(tmp_path, "runtime.devices=3"))
 
 
 def test_a_sample_keeps_the_settings_that_cost_time(

@@ -113,13 +113,17 @@ def test_a_study_that_is_given_a_name_keeps_it() -> None:
         ("study.panels=[{residual: true}]", "show no plain-8"),
         ("study.y_max=-1", "study.y_max"),
         ("jobs=0", "jobs=0"),
+        (("jobs=2", "runtime.devices=2"), r"jobs=2 with runtime\.devices=2"),
         ("part=5", "the parts 1 .. 4"),
         ("part=0", "the parts 1 .. 4"),
     ],
 )
-def test_what_cannot_be_a_study_is_refused(tmp_path: Path, override: str, said: str) -> None:
+def test_what_cannot_be_a_study_is_refused(
+    tmp_path: Path, override: str | tuple[str, ...], said: str
+) -> None:
+    overrides = (override,) if isinstance(override, str) else override
     with pytest.raises(ConfigError, match=said):
-        study_of(tmp_path, override)
+        study_of(tmp_path, *overrides)
 
 
 def test_a_study_leaves_figures_tables_report_and_index(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from resnet_degradation.studies import execute
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.report import print_report, write_report
 from resnet_degradation.system.errors import UserError
-from resnet_degradation.system.process import cpu_contention, num_cpus
 
 
 def run_study(
@@ -30,7 +29,6 @@ def run_study(
     A failed run does not stop the others; UserError is raised at the end.
     """
     arguments = arguments or []
-    execute.check_jobs(study.runs[0], jobs)
     pending = study.pending()
     if len(pending) < len(study.runs):
         console.print(f"{len(study.runs) - len(pending)} of {len(study.runs)} runs are finished")
@@ -55,24 +53,18 @@ def _train(
     """
     if not runs:
         return []
-    import torch
-
+    # Imported here, because what they load is slow, and not needed to draw finished runs.
     from resnet_degradation.data.sources.folder import split_folders
     from resnet_degradation.studies.cost import run_cost
     from resnet_degradation.studies.progress import StudyProgress
     from resnet_degradation.training.session import require_folder
 
-    data, runtime = runs[0].data, runs[0].runtime
-    if data.name in USER_DATA:
-        split_folders(Path(str(data.root)))  # warns once, not in every run
+    if runs[0].data.name in USER_DATA:
+        split_folders(Path(str(runs[0].data.root)))  # warns once, not in every run
     require_folder(runs[0].output_dir)
-    in_turn = launcher is None and jobs == runtime.devices == 1
     costs = {study.name_of(run): run_cost(run) for run in runs}
     view = StudyProgress(console, costs, len(study.runs) - len(runs), study.name_of)
     with view.bar:
-        on_cpu = runtime.device == "cpu" or not torch.cuda.is_available()
-        if on_cpu and in_turn and (note := cpu_contention(runtime.num_threads or num_cpus())):
-            view.say(note)
         # Runs that extend another start when all others have ended.
         for extending in (False, True):
             wave = [run for run in runs if (run.extends is not None) == extending]
@@ -80,7 +72,7 @@ def _train(
                 continue
             if launcher is not None:
                 execute.run_by_launcher(study, wave, launcher, view)
-            elif in_turn:
+            elif jobs == runs[0].runtime.devices == 1:
                 execute.run_in_turn(wave, view)
             else:
                 execute.run_at_once(wave, jobs, view)

@@ -19,7 +19,6 @@ from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.identity import data_name, run_folder
 from resnet_degradation.config.naming import distinct_names, net_key
 from resnet_degradation.config.schema import USER_DATA, Config
-from resnet_degradation.config.validate import check_processes
 from resnet_degradation.data.dataset import Arrays, Source
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.distributed.world import World
@@ -29,11 +28,11 @@ from resnet_degradation.nets.cost import LayerCost, layer_costs
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.definition import Study
-from resnet_degradation.studies.execute import check_jobs, init_worker, with_share_of_threads
+from resnet_degradation.studies.execute import init_worker, with_share_of_threads
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.system.process import describe_threads
 from resnet_degradation.training.build import choose_device, forward_function, prepare
-from resnet_degradation.training.launch import check_devices, num_processes
+from resnet_degradation.training.launch import num_processes
 from resnet_degradation.training.loop import update
 from resnet_degradation.training.memory import uses_activation_checkpointing
 from resnet_degradation.training.plan import make_plan
@@ -91,7 +90,7 @@ def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], list[str]]:
     jobs: how many runs train at once, which slows each of them.
 
     Raises DataError if custom images are missing, or if others are not downloaded and the length
-    is given in epochs; ConfigError for devices or jobs that cannot be used.
+    is given in epochs.
     """
     first, source, notes = study.runs[0], None, []
     try:
@@ -142,11 +141,7 @@ def measure_speeds(
     per_image: multiply-adds, by net key. Steps are timed with the runs' own settings, in as many
     processes as would train at once.
     """
-    check_jobs(runs[0], jobs)
     devices = num_processes(runs[0])
-    if devices > 1:
-        check_processes(runs[0], devices)
-        check_devices(runs[0], devices)
     distinct = {net_key(run): run for run in runs}
     names = dict(zip(distinct, distinct_names([*distinct.values()]), strict=True))
     speeds: dict[str, list[float]] = {}

@@ -47,10 +47,6 @@ class Study:
         """The unique name of a run."""
         return self.run_names[run_folder(run)]
 
-    def is_single_seed(self) -> bool:
-        """Whether there is no spread over seeds."""
-        return len({run.seed for run in self.runs}) == 1
-
 
 def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> Study:
     """The study that a composed configuration names: every net with every seed.
@@ -102,6 +98,11 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
     _check_drawing(config.study, runs)
     if config.jobs < 1:
         raise ConfigError(f"jobs={config.jobs} is not valid: give at least 1")
+    if config.jobs > 1 and config.runtime.devices != 1:
+        raise ConfigError(
+            f"jobs={config.jobs} with runtime.devices={config.runtime.devices}: the devices are "
+            "for one run at a time, so give one of them"
+        )
     if config.part is not None and not 1 <= config.part <= len(runs):
         raise ConfigError(
             f"part={config.part} is not valid: this study has the parts 1 .. {len(runs)} "

@@ -32,7 +32,7 @@ from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.progress import StudyProgress
 from resnet_degradation.system.encoding import ascii_fallback
-from resnet_degradation.system.errors import ConfigError, Stopped, explain, one_line_warnings
+from resnet_degradation.system.errors import Stopped, explain, one_line_warnings
 from resnet_degradation.system.os_signals import (
     SAVING,
     handle_signals,
@@ -43,15 +43,6 @@ from resnet_degradation.system.process import num_cpus
 
 STOPPING = "stopping after the iterations under way (again: at once)"
 TICK = 1.0  # seconds between looks at the records of runs in other processes
-
-
-def check_jobs(run: Config, jobs: int) -> None:
-    """Raise ConfigError unless `jobs` such runs can train at once."""
-    if jobs > 1 and run.runtime.devices != 1:
-        raise ConfigError(
-            f"jobs={jobs} with runtime.devices={run.runtime.devices}: the devices are for one run "
-            "at a time, so give one of them"
-        )
 
 
 def run_in_turn(runs: list[Config], view: StudyProgress) -> None:

@@ -1,12 +1,10 @@
 """Prints what a study would train, and how long it would take."""
 
-import heapq
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from resnet_degradation.studies.cost import Cost, plan_costs
+from resnet_degradation.studies.cost import plan_costs
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.system.process import load_of_others
 
@@ -30,7 +28,11 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
         remaining = (f"{work:.1e}", duration(seconds)) if work else ("-", "-")
         table.add_row(str(part), name, cost.state, f"{cost.iterations:,}", *remaining)
     table.add_section()
-    fastest, usual, slowest = total_seconds(costs, jobs)
+    # Runs at once share the time, but none is faster than alone.
+    fastest, usual, slowest = (
+        max(sum(seconds) / jobs, *seconds)
+        for seconds in zip(*(cost.seconds for cost in costs), strict=True)
+    )
     time = duration(usual)
     if slowest > STEPS_AGREE * fastest:
         time += f"\n({duration(fastest)} to {duration(slowest)})"
@@ -44,22 +46,6 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     notes.append(f"Figures, table and report will be in {study.folder}")
     for note in notes:
         console.print(note, highlight=False, markup=False)
-
-
-def total_seconds(costs: list[Cost], jobs: int) -> list[float]:
-    """The seconds of all runs if each idle process starts the next, by each speed of `Cost`.
-
-    Runs that extend another start when all others have ended.
-    """
-    totals = [0.0] * 3
-    for extending in (False, True):
-        wave = [cost.seconds for cost in costs if (cost.run.extends is not None) == extending]
-        for speed in range(3):
-            idle_at = [0.0] * jobs
-            for seconds in wave:
-                heapq.heapreplace(idle_at, idle_at[0] + seconds[speed])
-            totals[speed] += max(idle_at)
-    return totals
 
 
 def duration(seconds: float) -> str:

@@ -65,6 +65,7 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
     held_out = f"{' / '.join(sorted(kinds))} error (%)"
     nets, notes = net_table(by_net(results), held_out)
     shared, differing = _settings(results)
+    single_seed = len({run.seed for run in study.runs}) == 1
     content = {
         "title": study.drawing.title or study.name,
         "conditions": conditions(study.runs),
@@ -72,11 +73,11 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
         "missing": missing,
         "verdicts": verdicts,
         "cautions": find_cautions(results),
-        "single_seed": study.is_single_seed(),
+        "single_seed": single_seed,
         "rule": RULE,
         "nets": nets,
         "notes": notes,
-        "explanation": _explanation(study, results),
+        "explanation": _explanation(results, single_seed),
         "runs": [
             {
                 "run": name,
@@ -178,18 +179,19 @@ def _settings(results: list[Result]) -> tuple[str, Table]:
     return OmegaConf.to_yaml(shared).strip(), table
 
 
-def _explanation(study: Study, results: list[Result]) -> str:
+def _explanation(results: list[Result], single_seed: bool) -> str:
     """What the errors in the tables mean."""
     numbers = sorted({result.errors.num_train_images for result in results})
     images = " or ".join(f"{number:,}" for number in numbers)
-    deviation = "" if study.is_single_seed() else " ± standard deviation over the seeds"
+    deviation = "" if single_seed else " ± standard deviation over the seeds"
     text = (
         f"Mean{deviation}, of the last iterate. Training error is counted in training mode on "
         f"the last {images} augmented images of a run; parameters and multiply-adds (of one "
         "image) are counted from the net itself."
     )
-    if any(paper.reference(run) for run in study.runs):
-        top1 = any(run.family == "imagenet" for run in study.runs)
+    configs = [result.config for result in results]
+    if any(map(paper.reference, configs)):
+        top1 = any(config.family == "imagenet" for config in configs)
         text += f" The paper's are {'top-1' if top1 else 'test'} errors."
     return text
 
