@@ -65,15 +65,18 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
     held_out = f"{' / '.join(sorted(kinds))} error (%)"
     nets, notes = net_table(by_net(results), held_out)
     shared, differing = _settings(results)
+    cautions = [f"Caution: {caution}" for caution in find_cautions(results)]
     single_seed = len({run.seed for run in study.runs}) == 1
+    if single_seed:
+        cautions.append(
+            "One seed: the spread over seeds is not known. 'seeds=[0,1,2]' trains three"
+        )
     content = {
         "title": study.drawing.title or study.name,
         "conditions": conditions(study.runs),
         "figures": draw_figures(study),
         "missing": missing,
-        "verdicts": verdicts,
-        "cautions": find_cautions(results),
-        "single_seed": single_seed,
+        "verdicts": [*verdicts, *cautions],
         "rule": RULE,
         "nets": nets,
         "notes": notes,
@@ -214,11 +217,8 @@ def print_report(study: Study, content: dict[str, Any], console: Console) -> Non
     console.print()
     console.print(table)
     console.print("Verdict", style="bold")
-    cautions = [f"Caution: {caution}" for caution in content["cautions"]]
-    for line in content["verdicts"] + cautions:
+    for line in content["verdicts"]:
         console.print(f"- {line}", highlight=False, markup=False)
-    if content["single_seed"]:
-        console.print("- One seed; the spread over three: 'seeds=[0,1,2]'", highlight=False)
     console.print()
     for what, where in (
         ("report", f"{study.folder / 'report.html'} (or .md)"),
