@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeRemainingColumn
@@ -71,23 +72,12 @@ def time_left(task: Task) -> str:
     return "" if task.time_remaining is None else f"{TIME_LEFT.render(task)} left"
 
 
-class Errors:
-    """The latest errors of a run as text."""
-
-    def __init__(self) -> None:
-        self._held_out = ""
-
-    def format_text(self, row: Row, in_place: bool) -> str:
-        """The training error of a row, and its held-out error if it has one.
-
-        in_place: the text replaces the previous one, so it repeats the last held-out error.
-        """
-        if not in_place:
-            self._held_out = ""
-        if (error := row.held_out_error()) is not None:
-            name = "val" if row.val_error is not None else "test"
-            self._held_out = f" {name} {error:.1f}%"
-        return f"train {row.train_error:.1f}%{self._held_out}"
+def format_errors(row: Row) -> dict[str, Any]:
+    """The training error of a row as text, and its held-out error if it has one."""
+    errors = {"measured": f"train {row.train_error:.1f}%"}
+    if (error := row.held_out_error()) is not None:
+        errors["held_out"] = f"{'test' if row.val_error is None else 'val'} {error:.1f}%"
+    return errors
 
 
 class RunProgress(Progress):
@@ -98,7 +88,6 @@ class RunProgress(Progress):
         self._lines = Throttle(SECONDS_BETWEEN_LINES)
         self._updates = Throttle(SECONDS_BETWEEN_UPDATES)
         self._bar: ProgressBar | None = None  # of the work before the run, then of the run
-        self._errors = Errors()
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -117,7 +106,6 @@ class RunProgress(Progress):
     def begin(self, start: int, total: int, about: str) -> None:
         self.end()
         self.say(about)
-        self._errors = Errors()
         self._start(start, total)
 
     def _start(self, start: int, total: int, measured: str = "", transient: bool = False) -> None:
@@ -126,6 +114,8 @@ class RunProgress(Progress):
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[measured]}"),
+            TextColumn("{task.fields[held_out]}"),  # of the last evaluation
+            TextColumn("{task.fields[speed]}"),
             TIME_LEFT,
             TextColumn("left"),
             console=self.console,
@@ -135,7 +125,9 @@ class RunProgress(Progress):
             speed_estimate_period=RECENT,
         )
         self._bar.start()
-        self._bar.add_task("", total=total, completed=start, measured=measured)
+        self._bar.add_task(
+            "", total=total, completed=start, measured=measured, held_out="", speed=""
+        )
 
     def advance(self, done: int) -> None:
         if self._bar is not None and self._updates.is_due():
@@ -144,10 +136,11 @@ class RunProgress(Progress):
     def row(self, row: Row) -> None:
         assert self._bar is not None
         (task,) = self._bar.tasks
-        errors = self._errors.format_text(row, in_place=self.console.is_terminal)
-        measured = f"{errors} lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
-        self._bar.update(task.id, completed=row.iteration, measured=measured)
+        texts = format_errors(row)
+        texts["speed"] = f"lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
+        self._bar.update(task.id, completed=row.iteration, **texts)
         if not self.console.is_terminal:
+            measured = " ".join(texts.values())
             self.say(f"{row.iteration:>7}/{task.total} {measured} {time_left(task)}".rstrip())
 
     def end(self) -> None:

@@ -1,6 +1,7 @@
 """Progress of a study: live bars in a terminal, plain lines elsewhere, and the time left."""
 
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
@@ -14,14 +15,16 @@ from resnet_degradation.console.progress import (
     SECONDS_BETWEEN_LINES,
     SECONDS_BETWEEN_UPDATES,
     TIME_LEFT,
-    Errors,
     Progress,
     Throttle,
+    format_errors,
     time_left,
 )
 from resnet_degradation.records.metrics import Row, read_whole_rows
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import read_final_errors, read_summary
+
+FIELDS: dict[str, Any] = {"count": "", "measured": "", "held_out": ""}
 
 
 class StudyProgress:
@@ -49,13 +52,14 @@ class StudyProgress:
             BarColumn(bar_width=None),
             TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[measured]}"),
+            TextColumn("{task.fields[held_out]}"),  # of the last evaluation
             TIME_LEFT,
             console=console,
             expand=True,
             disable=not console.is_terminal,
             speed_estimate_period=RECENT,
         )
-        self.bar.add_task("", count="", measured="")
+        self.bar.add_task("", **FIELDS)
         self.update()
 
     def say(self, text: str) -> None:
@@ -104,10 +108,9 @@ class StudyRunProgress(Progress):
         self._stale = _record_inode(run)
         self._shown = last_checkpoint(run_folder(run))  # the last iteration shown
         self._total = 0
-        self._errors = Errors()
         self._lines = Throttle(SECONDS_BETWEEN_LINES)
         self._updates = Throttle(SECONDS_BETWEEN_UPDATES)
-        self.bar = study.bar.add_task(self.name, total=None, count="", measured="")
+        self.bar = study.bar.add_task(self.name, total=None, **FIELDS)
 
     def prepare(self, what: str, done: int, total: int) -> None:
         progress, count = self.study.bar, f"{done:,}/{total:,}"
@@ -121,7 +124,7 @@ class StudyRunProgress(Progress):
         self.study.planned[self.name] = self.study.costs[self.name] * (1 - start / total)
         if start > 0:
             self.study.say(f"{self.name}: resumed after {start:,} iterations")
-        self.study.bar.reset(self.bar, total=total, completed=start, count="", measured="")
+        self.study.bar.reset(self.bar, total=total, completed=start, **FIELDS)
 
     def advance(self, done: int) -> None:
         remaining = self.study.costs[self.name] * (1 - done / self._total)
@@ -133,10 +136,10 @@ class StudyRunProgress(Progress):
     def row(self, row: Row) -> None:
         self._shown = row.iteration
         self.advance(row.iteration)
-        measured = self._errors.format_text(row, in_place=not self.study.bar.disable)
-        self.study.bar.update(self.bar, measured=measured)
+        errors = format_errors(row)
+        self.study.bar.update(self.bar, **errors)
         if self.study.bar.disable:
-            done = f"{row.iteration:>6}/{self._total}"
+            done, measured = f"{row.iteration:>6}/{self._total}", " ".join(errors.values())
             self.study.say(f"{self.name:<18} {done} {measured} [{self.study.text}]")
 
     def read(self) -> None:
