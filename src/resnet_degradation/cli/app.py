@@ -53,8 +53,7 @@ def run_command(
     def job(composed: DictConfig) -> None:
         nonlocal composed_any
         composed_any = True
-        with suppress(OSError):  # a launcher's job: its machine may not have the folder
-            os.chdir(HydraConfig.get().runtime.cwd)
+        _return_to_starting_folder()
         try:
             refuse_unknown_keys(composed, schema)
             command(composed)
@@ -125,6 +124,13 @@ def shown_progress() -> Iterator["RunProgress"]:
         yield progress
     finally:
         progress.end()
+
+
+def _return_to_starting_folder() -> None:
+    """Make relative paths mean the same in a launcher's job as where the command was started."""
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime)  # without interpolation
+    with suppress(OSError):  # the job's machine may not have the folder
+        os.chdir(runtime["cwd"])
 
 
 def _print_error(message: str, error: Exception | None = None) -> None:

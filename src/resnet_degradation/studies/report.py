@@ -4,11 +4,8 @@
 """
 
 import dataclasses
-import os
 import shlex
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import jinja2
 from omegaconf import OmegaConf
@@ -56,52 +53,20 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
         verdicts.append(response_verdict(results))
     write_index(study, verdicts)
     write_results(study.folder / "results.csv", results)
-    names = distinct_run_names(study.runs)
-    environments: dict[str, list[str]] = {}  # versions and hardware, as YAML -> runs
-    for name, result in zip(names, results, strict=True):
-        text = OmegaConf.to_yaml(OmegaConf.create(result.environment)).strip()
-        environments.setdefault(text, []).append(name)
-    kinds = {"test" if result.errors.val_error is None else "validation" for result in results}
-    held_out = f"{' / '.join(sorted(kinds))} error (%)"
-    nets, notes = net_table(by_net(results), held_out)
-    shared, differing = _settings(results)
-    cautions = [f"Caution: {caution}" for caution in find_cautions(results)]
-    single_seed = len({run.seed for run in study.runs}) == 1
-    if single_seed:
-        cautions.append(
-            "One seed: the spread over seeds is not known. 'seeds=[0,1,2]' trains three"
-        )
-    content = {
+    content = _tables(results) | {
         "title": study.drawing.title or study.name,
         "conditions": conditions(study.runs),
         "figures": draw_figures(study),
         "missing": missing,
-        "verdicts": [*verdicts, *cautions],
+        "verdicts": [*verdicts, *(f"Caution: {caution}" for caution in find_cautions(results))],
         "rule": RULE,
-        "nets": nets,
-        "notes": notes,
-        "explanation": _explanation(results, single_seed),
-        "runs": [
-            {
-                "run": name,
-                TRAINING: f"{result.errors.train_error:.2f}",
-                held_out: mean_and_spread([result.errors.held_out_error()]),
-                "iterations": f"{result.iterations:,}",
-                "seconds": f"{result.seconds:.0f}",
-                "folder": result.folder.name,
-            }
-            for name, result in zip(names, results, strict=True)
-        ],
-        "links": {
-            result.folder.name: quote(Path(os.path.relpath(result.folder, study.folder)).as_posix())
-            for result in results
-        },
         "seconds": sum(result.seconds for result in results),
         "command": shlex.join(["resnet-study", *(arguments or [f"study={study.name}"])]),
-        "shared": shared,
-        "differing": differing,
-        "environments": environments,
     }
+    if len({run.seed for run in study.runs}) == 1:
+        content["verdicts"].append(
+            "One seed: the spread over seeds is not known. 'seeds=[0,1,2]' trains three"
+        )
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("resnet_degradation.studies"),
         autoescape=jinja2.select_autoescape(["html.jinja"]),
@@ -114,6 +79,39 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
         with atomic_write(study.folder / name) as stream:
             stream.write(templates.get_template(f"{name}.jinja").render(content))
     return content
+
+
+def _tables(results: list[Result]) -> dict[str, Any]:
+    """The tables of a report, and the texts that belong to them."""
+    names = distinct_run_names([result.config for result in results])
+    kinds = {"test" if result.errors.val_error is None else "validation" for result in results}
+    held_out = f"{' / '.join(sorted(kinds))} error (%)"
+    nets, notes = net_table(by_net(results), held_out)
+    runs = [
+        {
+            "run": name,
+            TRAINING: f"{result.errors.train_error:.2f}",
+            held_out: mean_and_spread([result.errors.held_out_error()]),
+            "iterations": f"{result.iterations:,}",
+            "seconds": f"{result.seconds:.0f}",
+            "folder": result.folder.name,
+        }
+        for name, result in zip(names, results, strict=True)
+    ]
+    shared, differing = _settings(results)
+    environments: dict[str, list[str]] = {}  # versions and hardware, as YAML -> runs
+    for name, result in zip(names, results, strict=True):
+        text = OmegaConf.to_yaml(OmegaConf.create(result.environment)).strip()
+        environments.setdefault(text, []).append(name)
+    return {
+        "nets": nets,
+        "notes": notes,
+        "explanation": _explanation(results),
+        "runs": runs,
+        "shared": shared,
+        "differing": differing,
+        "environments": environments,
+    }
 
 
 def net_table(nets: list[Net], held_out: str) -> tuple[Table, list[str]]:
@@ -182,15 +180,14 @@ def _settings(results: list[Result]) -> tuple[str, Table]:
     return OmegaConf.to_yaml(shared).strip(), table
 
 
-def _explanation(results: list[Result], single_seed: bool) -> str:
+def _explanation(results: list[Result]) -> str:
     """What the errors in the tables mean."""
     numbers = sorted({result.errors.num_train_images for result in results})
     images = " or ".join(f"{number:,}" for number in numbers)
-    deviation = "" if single_seed else " ± standard deviation over the seeds"
     text = (
-        f"Mean{deviation}, of the last iterate. Training error is counted in training mode on "
-        f"the last {images} augmented images of a run; parameters and multiply-adds (of one "
-        "image) are counted from the net itself."
+        "Errors are those of the last iterate: mean ± standard deviation over seeds. Training "
+        f"error is counted in training mode on the last {images} augmented images of a run; "
+        "parameters and multiply-adds (of one image) are counted from the net itself."
     )
     configs = [result.config for result in results]
     if any(map(paper.reference, configs)):
