@@ -49,9 +49,6 @@ TIMED_STEPS = 5
 # as long per multiply-add.
 SECONDS_OF_TIMING = 10.0
 
-# (configuration, number of classes) -> seconds of each timed step in every process
-TimeSteps = Callable[[Config, int], list[float]]
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -187,11 +184,10 @@ def sample_of(run: Config, num_at_once: int) -> Config:
     device, devices, layers = choose_device(run), num_processes(run), _layers(run)
     per_image = sum(layer.multiply_adds for layer in layers)
     limit = MAX_MULTIPLY_ADDS[device.type] / (FORWARDS_A_STEP * per_image)
-    # Activations are treated as in the whole batch.
+    # As with the whole batch, which the sample may reduce.
     recomputes = uses_activation_checkpointing(
         run, activation_bytes(layers), device, World(size=devices, local_size=devices)
     )
-    runtime = with_share_of_threads(run, num_at_once).runtime if num_at_once > 1 else run.runtime
     return replace(
         run,
         weights=None,
@@ -206,7 +202,7 @@ def sample_of(run: Config, num_at_once: int) -> Config:
             augmentation="pad-crop" if run.recipe.augmentation == "pad-crop" else "none",
         ),
         runtime=replace(
-            runtime,
+            with_share_of_threads(run, num_at_once).runtime,
             devices=1,
             sync_batchnorm=False,
             checkpoint_activations="on" if recomputes else "off",
@@ -247,7 +243,7 @@ def time_steps(sample: Config, num_classes: int) -> list[float]:
 
 
 @contextmanager
-def step_timer(num_at_once: int) -> Iterator[TimeSteps]:
+def step_timer(num_at_once: int) -> Iterator[Callable[[Config, int], list[float]]]:
     """A function that times steps in this process, or in `num_at_once` processes together."""
     if num_at_once == 1:
         yield time_steps

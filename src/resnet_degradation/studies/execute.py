@@ -68,7 +68,7 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> None:
     def train_in_process(run: Config) -> str | None:
         slot = slots.get()
         # The share of threads does not grow when few runs are left: a resumed run must use as many.
-        share = with_share_of_threads(run, jobs) if jobs > 1 else run
+        share = with_share_of_threads(run, jobs)
         try:
             with ProcessPoolExecutor(1, spawn, init_worker, (slot,)) as process:
                 return process.submit(_train_quietly, share).result()
@@ -175,7 +175,7 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
 
 def with_share_of_threads(run: Config, jobs: int) -> Config:
     """The run with its share of the CPU threads, unless runtime.num_threads is set."""
-    if run.runtime.num_threads > 0:
+    if jobs == 1 or run.runtime.num_threads > 0:
         return run
     share = max(1, num_cpus() // jobs)
     return replace(run, runtime=replace(run.runtime, num_threads=share))
