@@ -159,21 +159,26 @@ def measure_speeds(
             spent += sum(steps) / num_at_once
     if len(measured) < len(distinct):
         measured.append("the others by multiply-adds")
-    where = choose_device(sample).type
+    return speeds, _notes(runs[0], sample, jobs, ", ".join(measured))
+
+
+def _notes(run: Config, sample: Config, jobs: int, measured: str) -> list[str]:
+    """How the runs were timed, and what their times leave out."""
+    where, devices = choose_device(sample).type, num_processes(run)
     if where == "cpu":
         where = describe_threads(sample.runtime.num_threads or torch.get_num_threads())
     if devices > 1:
         where = f"{devices} processes, each with its share of a batch on {where}"
     order = f"{jobs} runs at once, each" if jobs > 1 else "one run after another"
     notes = [
-        f"Time: {order} on {where}, {runs[0].runtime.precision}; as fast as the median of "
-        f"{TIMED_STEPS} training steps on random images: {', '.join(measured)}"
+        f"Time: {order} on {where}, {run.runtime.precision}; as fast as the median of "
+        f"{TIMED_STEPS} training steps on random images: {measured}"
     ]
     if devices > 1:
         notes.append("Not counted: what processes spend on averaging their gradients")
-    if runs[0].recipe.augmentation == "scale-jitter":
+    if run.recipe.augmentation == "scale-jitter":
         notes.append("Not counted: reading images from files, where that is slower than training")
-    return speeds, notes
+    return notes
 
 
 def sample_of(run: Config, num_at_once: int) -> Config:
