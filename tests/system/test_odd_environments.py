@@ -83,7 +83,8 @@ def test_a_run_outlives_a_full_disk_for_what_it_prints(tmp_path: Path) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
         _, err = said(start(tmp_path, TRAIN, *TINY, stdout=full))
     assert err == (
-        "warning: standard output cannot be written (No space left on device): the rest is not it\n"
+        "warning: standard output cannot be written (No space left on device): the rest is not "
+        "printed\n"
     )
     assert all(map(is_finished, run_folders(tmp_path)))
 
