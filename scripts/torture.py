@@ -32,9 +32,9 @@ from rich.console import Console
 from rich.table import Table
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from resnet_degradation.cli.commands import train
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.cli.messages import valid_keys
-from resnet_degradation.cli.train import train
 from resnet_degradation.config.schema import Config
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.records.checkpoint import load_checkpoint

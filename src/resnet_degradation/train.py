@@ -4,6 +4,6 @@ from resnet_degradation.system.import_path import ignore_current_folder
 
 if __name__ == "__main__":
     ignore_current_folder()
-    from resnet_degradation.cli.train import train
+    from resnet_degradation.cli.commands import train
 
     train()

@@ -1,6 +1,7 @@
 """A study's bar adds up, whatever its runs do, and the time left is that of the recent past."""
 
 import io
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,11 @@ def row(iteration: int) -> Row:
     return Row(iteration, iteration / 45, 0.1, 1.0, 50.0, None, None, 100.0, 1.0 * iteration)
 
 
+def work(view: StudyProgress) -> tuple[float, float]:
+    """The costs that this call has spent, and those that it will have spent at the end."""
+    return sum(view.spent.values()), sum(view.planned.values())
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 10)), min_size=4, max_size=4))
 def test_what_failed_or_was_done_before_is_not_to_be_done(
@@ -29,22 +35,22 @@ def test_what_failed_or_was_done_before_is_not_to_be_done(
     study = study_of(Path("nowhere"))
     costs = {run_name(run): 100.0 * (number + 1) for number, run in enumerate(study.runs)}
     view = StudyProgress(quiet(), costs, 0)
-    assert view.work() == (0, sum(costs.values()))
+    assert work(view) == (0, sum(costs.values()))
     expected = sum(costs.values())
     for run, (start, more) in zip(study.runs, steps, strict=True):
         cost = costs[run_name(run)]
-        of_run = view.of(run)
+        of_run = view.start_run(run)
         of_run.begin(start, 20, "")
         expected -= cost * start / 20
-        assert view.work()[1] == pytest.approx(expected)
+        assert work(view)[1] == pytest.approx(expected)
         of_run.advance(start + more)
-        assert view.work()[1] == pytest.approx(expected)
-        view.over(run, "it was not to be")
+        assert work(view)[1] == pytest.approx(expected)
+        view.finish_run(run, "it was not to be")
         expected -= cost * (20 - start - more) / 20
-        done, total = view.work()
+        done, total = work(view)
         assert total == pytest.approx(expected)
         assert done <= total + 1e-9
-    assert view.work()[0] == pytest.approx(view.work()[1])
+    assert work(view)[0] == pytest.approx(work(view)[1])
 
 
 def test_rows_of_an_earlier_call_are_no_progress_of_this_one(tmp_path: Path) -> None:
@@ -54,15 +60,15 @@ def test_rows_of_an_earlier_call_are_no_progress_of_this_one(tmp_path: Path) -> 
     (folder / "checkpoints/iteration-000000050.pt").touch()
     write_metrics(folder, [row(10), row(50), row(90)])
     view = StudyProgress(quiet(), {run_name(run): 10.0}, 0)
-    of_run = view.of(run)
+    of_run = view.start_run(run)
     of_run.read()
-    assert view.work()[0] == 0
+    assert work(view)[0] == 0
     write_metrics(folder, [row(10), row(50)])  # cut back to the checkpoint
     of_run.read()
-    assert view.work()[0] == 0
+    assert work(view)[0] == 0
     write_metrics(folder, [row(10), row(50), row(60)])
     of_run.read()
-    assert view.work() == (pytest.approx(1), pytest.approx(5))
+    assert work(view) == (pytest.approx(1), pytest.approx(5))
 
 
 Wait = Callable[[float], None]
@@ -92,19 +98,26 @@ def test_the_time_left_of_a_resumed_run_is_by_its_speed_since_then(
 ) -> None:
     """9,000 iterations took 9,000 s on another machine; here, an iteration takes 0.1 s."""
     shown = io.StringIO()
-    progress = RunProgress(Console(file=shown, force_terminal=terminal, width=100))
+    console = Console(
+        file=shown,
+        force_terminal=terminal,
+        color_system=None,
+        width=100,
+        get_time=time.monotonic,
+    )
+    progress = RunProgress(console)
     progress.begin(9000, 10000, "resumed")
     for done in range(9001, 9101):
         wait(0.1)
         progress.advance(done)
     progress.row(at(9100, 9010.0))
     progress.end()
-    assert "1:30 left" in shown.getvalue()
+    assert re.search("01:3[01] left", shown.getvalue())  # rich rounds up
 
 
 def test_the_time_left_forgets_what_is_more_than_ten_minutes_ago(wait: Wait) -> None:
     shown = io.StringIO()
-    progress = RunProgress(Console(file=shown))
+    progress = RunProgress(Console(file=shown, get_time=time.monotonic))
     progress.begin(0, 2000, "another program takes the cores for half an hour")
     for done in range(1, 1901):
         wait(2 if done <= 900 else 1)
@@ -113,7 +126,7 @@ def test_the_time_left_forgets_what_is_more_than_ten_minutes_ago(wait: Wait) -> 
             progress.row(at(done, 0.0))
     during, after = [line for line in shown.getvalue().splitlines() if "/2000" in line]
     assert during.endswith("36:40 left")
-    assert after.endswith("1:40 left")
+    assert after.endswith("01:40 left")
 
 
 def test_nothing_is_said_of_the_time_left_before_there_is_a_speed(wait: Wait) -> None:
@@ -128,37 +141,35 @@ def test_nothing_is_said_of_the_time_left_before_there_is_a_speed(wait: Wait) ->
 def test_a_study_estimates_the_time_left_by_the_recent_speed_of_this_call(
     tmp_path: Path, wait: Wait
 ) -> None:
-    """One run was left half done by an earlier call; then the machine is three times slower."""
+    """An earlier call did half of one run; then the machine is three times slower."""
     study = study_of(tmp_path)
     shown = io.StringIO()
     view = StudyProgress(
-        Console(file=shown, width=100), {run_name(r): 1000.0 for r in study.runs}, 0
+        Console(file=shown, width=100, get_time=time.monotonic),
+        {run_name(r): 1000.0 for r in study.runs},
+        0,
     )
-    first, *_ = (view.of(run) for run in study.runs)
-    wait(100)  # what is done before the first iteration
+    first, *_ = (view.start_run(run) for run in study.runs)
     first.begin(500, 1000, "")
     for done in range(501, 751):
         wait(1)
         first.advance(done)
-    # 3,250 units are left, and 350 s gave 250.
-    assert view.format_text() == "0/4 runs, 1:15:50 left"
+    assert view.text == "0/4 runs, 54:10 left"  # 3,250 units, each of 1 s
     for done in range(751, 1001):
         wait(3)
         first.advance(done)
-    assert view.format_text() == "0/4 runs, 2:30:00 left"  # 3,000 units, each of 3 s
+    assert view.text.startswith("0/4 runs, 2:30:0")  # 3,000 units, each of 3 s
 
 
-def test_a_run_in_another_process_is_timed_from_when_it_began(tmp_path: Path, wait: Wait) -> None:
-    """Its first row tells of iterations that took time before it was seen."""
+def test_a_run_in_another_process_is_timed_by_its_rows(tmp_path: Path, wait: Wait) -> None:
     (run, *_) = study_of(tmp_path, "recipe.iterations=100").runs
     folder = run_folder(run)
     folder.mkdir(parents=True)
-    view = StudyProgress(
-        Console(file=io.StringIO(), force_terminal=True), {run_name(run): 100.0}, 0
-    )
-    of_run = view.of(run)
-    wait(60)
-    write_metrics(folder, [row(20)])
-    of_run.read()
-    assert view.bar.tasks[of_run.bar].fields["left"] == "4:00 left"
-    assert view.format_text() == "0/1 runs, 4:00 left"
+    console = Console(file=io.StringIO(), force_terminal=True, get_time=time.monotonic)
+    view = StudyProgress(console, {run_name(run): 100.0}, 0)
+    of_run = view.start_run(run)
+    for rows in ([row(20)], [row(20), row(40)]):
+        wait(60)
+        write_metrics(folder, rows)
+        of_run.read()
+    assert view.text == "0/1 runs, 03:00 left"

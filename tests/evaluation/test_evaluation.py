@@ -478,7 +478,7 @@ def test_the_command_prints_a_table_within_80_columns(
     command = [
         sys.executable,
         "-c",
-        "from resnet_degradation.cli.evaluate import evaluate; evaluate()",
+        "from resnet_degradation.cli.commands import evaluate; evaluate()",
     ]
     done = subprocess.run(
         [*command, f"run={folder}", "protocol=ten-crop"],
@@ -496,7 +496,7 @@ def test_a_configuration_error_has_code_2(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-c",
-        "from resnet_degradation.cli.evaluate import evaluate; evaluate()",
+        "from resnet_degradation.cli.commands import evaluate; evaluate()",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == ConfigError.exit_code

@@ -174,7 +174,7 @@ def test_a_study_ends_alike_with_any_settings(tmp_path: Path) -> None:
     arguments = (
         *(
             "-c",
-            "from resnet_degradation.cli.study import study; study()",
+            "from resnet_degradation.cli.commands import study; study()",
             nets,
             "data.image_size=8",
         ),

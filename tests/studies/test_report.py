@@ -1,4 +1,4 @@
-"""The report says what came out, beside the paper's values, and under which conditions."""
+"""The report shows results beside the paper's values, and their conditions."""
 
 import csv
 import re
@@ -130,10 +130,8 @@ def result(config: Config, error: float) -> Result:
 
 def paper_column(results: list[Result]) -> tuple[dict[str, str], list[str]]:
     """The paper's value as the report prints it beside each net, and the notes on it."""
-    table, notes = net_table(by_net(results), "test")
-    return {
-        row[0].text: row[table.columns.index("the paper (%)")].text for row in table.rows
-    }, notes
+    table, notes = net_table(by_net(results), "test error (%)")
+    return {row["net"]: row["the paper (%)"] for row in table}, notes
 
 
 def test_the_papers_value_is_never_beside_other_conditions_without_saying_so() -> None:
@@ -186,8 +184,8 @@ def test_the_papers_value_is_marked_where_images_were_skipped(
 def test_nets_of_one_name_are_told_apart_by_the_settings_that_differ() -> None:
     run = only("fig6")["ResNet-20"]
     nets = [replace(run, width=width, seed=seed) for width in (0.5, 0.5000001) for seed in (0, 1)]
-    table, _ = net_table(by_net([result(net, 8.0) for net in nets]), "test")
-    assert [(row[0].text, row[6].text) for row in table.rows] == [
+    table, _ = net_table(by_net([result(net, 8.0) for net in nets]), "test error (%)")
+    assert [(row["net"], row["seeds"]) for row in table] == [
         ("ResNet-20-width0.5 (width 0.5)", "0, 1"),
         ("ResNet-20-width0.5 (width 0.5000001)", "0, 1"),
     ]
@@ -199,9 +197,7 @@ def test_nets_that_differ_in_more_than_architecture_are_cautioned_about() -> Non
         "{depth: 110, residual: false, extends: 56}]"
     )
     extension, warm_up = find_cautions([result(run, 8) for run in only("fig6", nets).values()])
-    assert extension.endswith(
-        "which was trained with recipe.warmup=always, unlike plain-56 in this study"
-    )
+    assert extension.startswith("plain-110-from-56 began with the solution of plain-56")
     assert warm_up.startswith(
         "recipe.warmup is never for plain-56 and always for plain-110, plain-110-from-56:"
     )
@@ -259,9 +255,9 @@ def test_a_report_has_numbers_verdicts_conditions_and_the_command(
     with (study.folder / "results.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["train_error"]) for row in rows] == [
-        read_result(run).train_error for run in study.runs
+        read_result(run).errors.train_error for run in study.runs
     ]
-    print_report(write_report(study, [], []), Console(width=80))
+    print_report(study, write_report(study, [], []), Console(width=80))
     told = capsys.readouterr().out
     assert max(map(len, (line for line in told.splitlines() if str(tmp_path) not in line))) <= 80
     assert "the paper" not in told

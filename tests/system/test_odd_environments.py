@@ -73,7 +73,7 @@ def test_a_run_outlives_its_terminal(tmp_path: Path) -> None:
     os.close(ours)
     _, err = said(process)
     assert err == (
-        "warning: standard output cannot be written (Input/output error): going on without it\n"
+        "warning: standard output cannot be written (Input/output error): the rest is not printed\n"
     )
     assert all(map(is_finished, run_folders(tmp_path)))
 
@@ -83,8 +83,8 @@ def test_a_run_outlives_a_full_disk_for_what_it_prints(tmp_path: Path) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
         _, err = said(start(tmp_path, TRAIN, *TINY, stdout=full))
     assert err == (
-        "warning: standard output cannot be written (No space left on device): going on without "
-        "it\n"
+        "warning: standard output cannot be written (No space left on device): the rest is not "
+        "printed\n"
     )
     assert all(map(is_finished, run_folders(tmp_path)))
 

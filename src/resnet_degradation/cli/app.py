@@ -44,7 +44,9 @@ def run_command(
     os.environ["HYDRA_FULL_ERROR"] = "1"
     end_on_signals()
     register_schemas()
-    _prepare_arguments(schema)
+    if "--version" in sys.argv[1:]:
+        print(f"resnet-degradation {__version__}")
+        sys.exit(0)
     failures: list[tuple[str, int]] = []  # each job's overrides and its exit code
     composed_any = False
 
@@ -65,11 +67,9 @@ def run_command(
             _print_error(f"{name}: {message}" if is_sweeping() else message, error)
             failures.append((name, error.exit_code if isinstance(error, UserError) else 2))
 
-    entry_point = hydra.main(
-        version_base="1.3", config_path=str(config_folder()), config_name=config_name
-    )(job)
     try:
-        entry_point()
+        sys.argv[1:] = paths_as_typed(sys.argv[1:], schema)
+        hydra.main(str(config_folder()), config_name, version_base="1.3")(job)()
     except BrokenPipeError:
         _exit_after_flush(128 + BROKEN_PIPE)  # as `resnet-train --help | head -1`
     except Stopped as stop:
@@ -80,10 +80,7 @@ def run_command(
     except Exception as error:
         message = explain(error, schema)
         if message is None and not composed_any:
-            if not __debug__:  # Hydra's parser relies on assertions
-                message = "these settings cannot be read under python -O: unset PYTHONOPTIMIZE"
-            elif isinstance(error, ValueError):
-                message = f"these settings cannot be read: {error}"
+            message = _explain_parser(error)
         if message is None:
             raise
         _print_error(message, error)
@@ -91,6 +88,13 @@ def run_command(
     if len(failures) > 1 and rank() == 0:
         _print_error(f"{len(failures)} jobs failed: {'; '.join(name for name, _ in failures)}")
     sys.exit(failures[0][1] if failures else 0)
+
+
+def _explain_parser(error: Exception) -> str | None:
+    """What is wrong with the arguments, if Hydra's parser raises something else than its errors."""
+    if not __debug__:  # it relies on assertions
+        return "these settings cannot be read under python -O: unset PYTHONOPTIMIZE"
+    return f"these settings cannot be read: {error}" if isinstance(error, ValueError) else None
 
 
 def runs_in_this_process() -> bool:
@@ -124,21 +128,9 @@ def shown_progress() -> Iterator["RunProgress"]:
 
 def _return_to_starting_folder() -> None:
     """Make relative paths mean the same in a launcher's job as where the command was started."""
-    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime, resolve=False)
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime)  # without interpolation
     with suppress(OSError):  # the job's machine may not have the folder
         os.chdir(runtime["cwd"])
-
-
-def _prepare_arguments(schema: type[Any]) -> None:
-    """Handle what Hydra does not: --version, and paths with special characters."""
-    if "--version" in sys.argv[1:]:
-        print(f"resnet-degradation {__version__}")
-        sys.exit(0)
-    try:
-        sys.argv[1:] = paths_as_typed(sys.argv[1:], schema)
-    except ConfigError as error:
-        _print_error(str(error), error)
-        sys.exit(error.exit_code)
 
 
 def _print_error(message: str, error: Exception | None = None) -> None:

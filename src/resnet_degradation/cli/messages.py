@@ -1,14 +1,15 @@
 """Configuration errors, explained in one line each."""
 
-import dataclasses
 import difflib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, cast
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from resnet_degradation.config.identity import dotted
 from resnet_degradation.config.schema import NetConfig, StudyRunConfig, schema_fields
 from resnet_degradation.system import errors
 from resnet_degradation.system.errors import ConfigError
@@ -31,7 +32,8 @@ def valid_keys(schema: type[Any]) -> list[str]:
 
 def refuse_unknown_keys(composed: DictConfig, schema: type[Any]) -> None:
     """Raise ConfigError for a key that was added with +key=value or removed with ~key."""
-    known, keys = valid_keys(schema), list(_composed_keys(composed))
+    keys = _keys(composed)
+    known = _keys(OmegaConf.structured(schema))
     for key in keys:
         if key not in known:
             raise ConfigError(_unknown_key(key, schema))
@@ -40,66 +42,59 @@ def refuse_unknown_keys(composed: DictConfig, schema: type[Any]) -> None:
             raise ConfigError(f"{key} cannot be removed with ~: omit ~{key} to get its default")
 
 
-def _composed_keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for name in map(str, node):
-        yield prefix + name
-        if not OmegaConf.is_missing(node, name) and isinstance(node[name], DictConfig):
-            yield from _composed_keys(node[name], f"{prefix}{name}.")
+def _keys(config: DictConfig) -> list[str]:
+    return [*dotted(cast(dict[str, Any], OmegaConf.to_container(config)))]
 
 
 def _unknown_key(key: str, schema: type[Any]) -> str:
-    keys = valid_keys(schema)
-    of_nets = [field.name for field in dataclasses.fields(NetConfig)]
-    if schema is StudyRunConfig and key in of_nets:
+    if schema is StudyRunConfig and key in (field.name for field in fields(NetConfig)):
         return f"there is no key {key}: {NETS}"
+    keys = valid_keys(schema)
     # By its letters alone, "lr" is not near to "recipe.lr".
     by_last_part = {known.rpartition(".")[2]: known for known in reversed(keys)}
     nearest = difflib.get_close_matches(key, keys, 1, 0.7) or [
         by_last_part[match]
         for match in difflib.get_close_matches(key.rpartition(".")[2], by_last_part, 1, 0.7)
     ]
-    if not nearest and schema is StudyRunConfig:
-        nearest = difflib.get_close_matches(key, of_nets, 1, 0.7)
     hint = f"the nearest is {nearest[0]}" if nearest else "see --help for the valid keys"
     return f"there is no key {key}: {hint}"
 
 
 def explain(error: Exception, schema: type[Any]) -> str | None:
     """What is wrong and what to do, if the user can fix it; None for a bug."""
+    cause = error.__cause__ or error
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _explain_option(str(error.missing_cfg_file), error.options)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _explain_configuration(error, schema)
+        if isinstance(cause, OmegaConfBaseException):
+            return _explain_value(cause, schema)
+        return _explain_override(str(error))
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return f"data, recipe, runtime and study cannot be null: choose an option ({error})"
     return errors.explain(error)
 
 
-def _explain_configuration(error: Exception, schema: type[Any]) -> str:
-    cause = error.__cause__ or error
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        nearest = difflib.get_close_matches(option, error.options, 1)
-        hint = f", the nearest is {group}={nearest[0]}" if nearest else ""
-        if group == "hydra/launcher":
-            hint += " (launchers are installed with pip install -e '.[joblib,slurm,ray]')"
-        has_custom = group in ("data", "recipe", "study")
-        custom = "; custom ones: --config-dir FOLDER" if has_custom else ""
-        return f"there is no {group}={option}{hint}; valid: {', '.join(error.options)}{custom}"
-    if isinstance(cause, OmegaConfBaseException):
-        return _explain_value(cause, schema)
-    return _explain_override(str(error))
+def _explain_option(chosen: str, options: Sequence[str]) -> str:
+    group, _, option = chosen.rpartition("/")
+    nearest = difflib.get_close_matches(option, options, 1)
+    hint = f", the nearest is {group}={nearest[0]}" if nearest else ""
+    if group == "hydra/launcher":
+        hint += " (launchers are installed with pip install -e '.[joblib,slurm,ray]')"
+    custom = "; custom ones: --config-dir FOLDER" if group in ("data", "recipe", "study") else ""
+    return f"there is no {group}={option}{hint}; valid: {', '.join(options)}{custom}"
 
 
 def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.full_key:
-        return _unknown_key(str(cause.full_key), schema)
-    key = f"{cause.full_key}: " if cause.full_key else ""
+    key = str(cause.full_key or "")
+    if key and isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return _unknown_key(key, schema)
     message = str(cause).splitlines()[0]
     if "missing mandatory value" in message:
         return f"a net of study.nets lacks {message.rpartition(' ')[2]}: {NETS}"
     if "NetConfig" in message:
         return f"study.nets contains something that is no net: {NETS}"
-    expected = next((e for kind, e in EXPECTED.items() if kind in message), "")
-    return f"{key}{message}{expected}"
+    expected = next((hint for kind, hint in EXPECTED.items() if kind in message), "")
+    return f"{key}: {message}{expected}" if key else message + expected
 
 
 def _explain_override(message: str) -> str:

@@ -1,17 +1,22 @@
 """The progress of a run: a live bar in a terminal, plain lines elsewhere."""
 
 import time
-from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from resnet_degradation.records.metrics import Row
 
-# Seconds between lines on the work before a run, where there is no bar.
-BETWEEN_LINES = 10.0
+# Between lines on the work before a run, where there is no bar.
+SECONDS_BETWEEN_LINES = 10.0
+
+# rich estimates the speed from up to 1,000 updates: with one a second, from this many seconds.
+SECONDS_BETWEEN_UPDATES = 1.0
+RECENT = 600.0
+TIME_LEFT = TimeRemainingColumn(compact=True)
 
 # Receives a kind of work, the amount finished, and the total.
 ReportProgress = Callable[[str, int, int], None]
@@ -62,54 +67,17 @@ class Throttle:
         return True
 
 
-class TimeLeft:
-    """Estimates the time left from the speed over the last ten minutes of this process."""
-
-    RECENT = 600.0  # seconds
-    SPACING = 1.0  # seconds between the samples that are kept
-
-    def __init__(self, start: float) -> None:
-        """start: the amount of work that is finished already, in any unit."""
-        self._latest = (time.monotonic(), start)
-        self._samples = deque([self._latest])
-
-    def update(self, finished: float) -> None:
-        """Add a sample of the amount of finished work."""
-        self._latest = (now, _) = (time.monotonic(), finished)
-        if now - self._samples[-1][0] >= self.SPACING:
-            self._samples.append(self._latest)
-        while len(self._samples) > 1 and now - self._samples[1][0] >= self.RECENT:
-            self._samples.popleft()
-
-    def describe(self, total: float) -> str:
-        """The time left, as in "1:05 left"; empty while the speed is unknown."""
-        (start, before), (now, finished) = self._samples[0], self._latest
-        if finished <= before:
-            return ""
-        seconds = round((total - finished) * (now - start) / (finished - before))
-        minutes, seconds = divmod(seconds, 60)
-        hours, minutes = divmod(minutes, 60)
-        clock = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-        return f"{clock}:{seconds:02d} left"
+def time_left(task: Task) -> str:
+    """The time left by the recent speed, as in "01:05 left"; empty while it is unknown."""
+    return "" if task.time_remaining is None else f"{TIME_LEFT.render(task)} left"
 
 
-class Errors:
-    """The latest errors of a run as text."""
-
-    def __init__(self) -> None:
-        self._held_out = ""
-
-    def format_text(self, row: Row, in_place: bool) -> str:
-        """The training error of a row, and its held-out error if it has one.
-
-        in_place: the text replaces the previous one, so it repeats the last held-out error.
-        """
-        if not in_place:
-            self._held_out = ""
-        if (error := row.held_out_error()) is not None:
-            name = "val" if row.val_error is not None else "test"
-            self._held_out = f" {name} {error:.1f}%"
-        return f"train {row.train_error:.1f}%{self._held_out}"
+def format_errors(row: Row) -> dict[str, Any]:
+    """The training error of a row as text, and its held-out error if it has one."""
+    errors = {"measured": f"train {row.train_error:.1f}%"}
+    if (error := row.held_out_error()) is not None:
+        errors["held_out"] = f"{'test' if row.val_error is None else 'val'} {error:.1f}%"
+    return errors
 
 
 class RunProgress(Progress):
@@ -117,79 +85,65 @@ class RunProgress(Progress):
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._throttle = Throttle(BETWEEN_LINES)
+        self._lines = Throttle(SECONDS_BETWEEN_LINES)
+        self._updates = Throttle(SECONDS_BETWEEN_UPDATES)
         self._bar: ProgressBar | None = None  # of the work before the run, then of the run
-        self._task = TaskID(0)
-        self._total = 0
-        self._errors = Errors()
-        self._left = TimeLeft(0)
 
     def say(self, text: str) -> None:
-        """Print some text, above the bar if there is one."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def prepare(self, what: str, done: int, total: int) -> None:
-        """Show work before the run."""
         if not self.console.is_terminal:
-            if self._throttle.is_due():
+            if self._lines.is_due():
                 self.say(f"{what}: {done:,}/{total:,}")
             return
         if self._bar is None:
-            self._bar = ProgressBar(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(compact=True),
-                TextColumn("left"),
-                console=self.console,
-                expand=True,
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(what, total=total)
-        self._bar.update(self._task, completed=done)
+            self._start(done, total, what, transient=True)
+        self.advance(done)
         if done == total:
             self.end()
 
     def begin(self, start: int, total: int, about: str) -> None:
-        """Show a run after `start` of `total` iterations; `about` describes it."""
         self.end()
         self.say(about)
-        self._total = total
-        self._errors = Errors()
-        self._left = TimeLeft(start)
-        if self.console.is_terminal:
-            # Without a label, the numbers fit into 80 columns.
-            self._bar = ProgressBar(
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[measured]}"),
-                TextColumn("{task.fields[left]}", style="progress.remaining"),
-                console=self.console,
-                expand=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task("", total=total, completed=start, measured="", left="")
+        self._start(start, total)
+
+    def _start(self, start: int, total: int, measured: str = "", transient: bool = False) -> None:
+        # Without a label, the numbers fit into 80 columns.
+        self._bar = ProgressBar(
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[measured]}"),
+            TextColumn("{task.fields[held_out]}"),  # of the last evaluation
+            TextColumn("{task.fields[speed]}"),
+            TIME_LEFT,
+            TextColumn("left"),
+            console=self.console,
+            expand=True,
+            transient=transient,
+            disable=not self.console.is_terminal,
+            speed_estimate_period=RECENT,
+        )
+        self._bar.start()
+        self._bar.add_task(
+            "", total=total, completed=start, measured=measured, held_out="", speed=""
+        )
 
     def advance(self, done: int) -> None:
-        """Show the iteration that the run has reached."""
-        self._left.update(done)
-        if self._bar is not None:
-            left = self._left.describe(self._total)
-            self._bar.update(self._task, completed=done, left=left)
+        if self._bar is not None and self._updates.is_due():
+            self._bar.update(self._bar.task_ids[0], completed=done)
 
     def row(self, row: Row) -> None:
-        """Show a new row of metrics.csv."""
-        errors = self._errors.format_text(row, in_place=self._bar is not None)
-        measured = f"{errors} lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
-        if self._bar is not None:
-            self._bar.update(self._task, measured=measured)
-            return
-        left = self._left.describe(self._total)
-        self.say(f"{row.iteration:>7}/{self._total} {measured} {left}".rstrip())
+        assert self._bar is not None
+        (task,) = self._bar.tasks
+        texts = format_errors(row)
+        texts["speed"] = f"lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
+        self._bar.update(task.id, completed=row.iteration, **texts)
+        if not self.console.is_terminal:
+            measured = " ".join(texts.values())
+            self.say(f"{row.iteration:>7}/{task.total} {measured} {time_left(task)}".rstrip())
 
     def end(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
+        if self._bar is not None and self.console.is_terminal:
             self._bar.stop()
-            self._bar = None
+        self._bar = None

@@ -3,8 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TextIO, cast
 
 from rich.console import Console
@@ -25,25 +24,22 @@ class Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> None:
-        """Write some text."""
-        with self._drop_on_error():
-            self._stream.write(text)
+        """Write some text, if possible."""
+        self._try(self._stream.write, text)
 
     def flush(self) -> None:
-        """Write what is buffered."""
-        with self._drop_on_error():
-            self._stream.flush()
+        """Write what is buffered, if possible."""
+        self._try(self._stream.flush)
 
-    @contextmanager
-    def _drop_on_error(self) -> Iterator[None]:
+    def _try(self, write: Callable[..., object], *arguments: str) -> None:
         try:
-            yield
+            write(*arguments)
         except BrokenPipeError:
             raise
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             warnings.warn(
-                f"standard output cannot be written ({error.strerror}): going on without it",
+                f"standard output cannot be written ({error.strerror}): the rest is not printed",
                 stacklevel=2,
             )
 

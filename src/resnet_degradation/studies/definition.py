@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -45,10 +47,6 @@ class Study:
         """The unique name of a run."""
         return self.run_names[run_folder(run)]
 
-    def is_single_seed(self) -> bool:
-        """Whether there is no spread over seeds."""
-        return len({run.seed for run in self.runs}) == 1
-
 
 def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> Study:
     """The study that a composed configuration names: every net with every seed.
@@ -58,12 +56,12 @@ def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> S
 
     Raises ConfigError for whatever cannot be run or drawn.
     """
-    config = _typed(composed)
+    config = cast(StudyRunConfig, OmegaConf.to_object(composed))
     study, runs = config.study, _runs(config)
     _check_study(config, runs)
     name = study.name
     if as_filed is not None:
-        filed = _typed(as_filed)
+        filed = cast(StudyRunConfig, OmegaConf.to_object(as_filed))
         identity = _digest(study, runs)
         if filed.study.name == name and identity != _digest(filed.study, _runs(filed)):
             name = f"{name}-{data_name(runs[0])}-{identity}"
@@ -71,12 +69,6 @@ def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> S
             study.title = ""  # it describes the nets of the file
     folder = Path(config.output_dir) / "studies" / name
     return Study(study.name, runs, study.figures, _drawing(study), folder)
-
-
-def _typed(composed: DictConfig) -> StudyRunConfig:
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, StudyRunConfig)
-    return config
 
 
 def _runs(config: StudyRunConfig) -> list[Config]:
@@ -89,11 +81,9 @@ def _runs(config: StudyRunConfig) -> list[Config]:
         for net in config.study.nets:
             given = {key: value for key, value in vars(net).items() if value is not None}
             runs.append(resolve(Config(**(shared | given | {"seed": seed}))))
-    folders: set[Path] = set()
-    for folder in map(run_folder, runs):
-        if folder in folders:
-            raise ConfigError(f"study.nets or seeds name the same run twice: {folder.name}")
-        folders.add(folder)
+    folder, count = Counter(map(run_folder, runs)).most_common(1)[0]
+    if count > 1:
+        raise ConfigError(f"study.nets or seeds name the same run twice: {folder.name}")
     return runs
 
 
@@ -108,6 +98,11 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
     _check_drawing(config.study, runs)
     if config.jobs < 1:
         raise ConfigError(f"jobs={config.jobs} is not valid: give at least 1")
+    if config.jobs > 1 and config.runtime.devices != 1:
+        raise ConfigError(
+            f"jobs={config.jobs} with runtime.devices={config.runtime.devices}: the devices are "
+            "for one run at a time, so give one of them"
+        )
     if config.part is not None and not 1 <= config.part <= len(runs):
         raise ConfigError(
             f"part={config.part} is not valid: this study has the parts 1 .. {len(runs)} "

@@ -1,7 +1,6 @@
 """The figures of a study: as files, and inside report.html with values under the pointer."""
 
 import base64
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +10,15 @@ import numpy as np
 
 from resnet_degradation.config.custom_code import attribute_of, is_custom, load_custom
 from resnet_degradation.config.identity import run_folder
+from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.registry import FIGURES, Maker
 from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.system.errors import ConfigError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
 ALT_TEXTS = {
     "curves": "Training and held-out error of every net against iterations",
@@ -31,36 +31,35 @@ def draw_figures(study: Study) -> list[dict[str, Any]]:
     """Save the figures of a study in its folder; return what the report needs of each.
 
     That is its name and alternative text, data URLs for light and dark pages, its size, and the
-    values of its lines as JSON. Raises ConfigError if a custom function returns no figure.
+    values of its lines. Raises ConfigError if a custom function returns no figure.
     """
     figures = []
-    untitled = replace(study, drawing=replace(study.drawing, title=""))
+    untitled = replace(study.drawing, title="")
     for setting in study.figures:
         name = attribute_of(setting)
-        save_figure(_draw(setting, study), study.folder / name)
-        figure = _draw(setting, untitled)
-        width, height = figure.get_size_inches()
-        light = _data_url(figure, dark=False)  # saving also fixes where everything lies
+        save_figure(_draw(setting, study, study.drawing), study.folder / name)
+        light, dark = (_draw(setting, study, untitled, dark) for dark in (False, True))
+        width, height = light.get_size_inches()
         figures.append(
             {
                 "name": name,
                 "alt": ALT_TEXTS.get(name, name),
-                "light": light,
-                "dark": _data_url(_draw(setting, untitled, dark=True), dark=True),
+                "light": _data_url(light, dark=False),  # saving also fixes where everything lies
+                "dark": _data_url(dark, dark=True),
                 "aspect": f"{width:.3f} / {height:.3f}",
                 "width": round(width * 110),
-                "lines": json.dumps(_line_values(figure)),
+                "panels": [_panel(axes) for axes in light.axes],
             }
         )
     return figures
 
 
-def _draw(name: str, study: Study, dark: bool = False) -> "Figure":
+def _draw(name: str, study: Study, drawing: Drawing, dark: bool = False) -> "Figure":
     import matplotlib as mpl
 
     make: Maker = load_custom(name, "study.figures") if is_custom(name) else FIGURES[name]
     with mpl.rc_context(rc(dark)):  # for custom functions too
-        figure = make([run_folder(run) for run in study.runs], study.drawing, dark)
+        figure = make([run_folder(run) for run in study.runs], drawing, dark)
     if not hasattr(figure, "savefig"):
         raise ConfigError(
             f"study.figures: {name} returned a {type(figure).__name__}, not a matplotlib Figure"
@@ -74,46 +73,34 @@ def _data_url(figure: "Figure", dark: bool) -> str:
         return "data:image/svg+xml;base64," + base64.b64encode(file.read_bytes()).decode()
 
 
-def _line_values(figure: "Figure") -> list[dict[str, Any]]:
-    """The panels of a drawn figure, and the named lines in them: values and positions.
+def _panel(axes: "Axes") -> dict[str, Any]:
+    """A panel of a drawn figure, and the named lines in it: values and positions.
 
-    Positions are fractions of the figure from its upper left corner; a box is
+    Positions are fractions of the figure from its upper left corner; the box is
     [left, top, right, bottom].
     """
     from matplotlib.colors import to_hex
 
-    panels = []
-    for axes in figure.axes:
-        box = axes.get_position()
-        lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
-        panels.append(
+    box, lines = axes.get_position(), []
+    to_figure = axes.transData - axes.figure.transSubfigure
+    for line in axes.get_lines():
+        values = np.asarray(line.get_xydata(), dtype=float)
+        positions = to_figure.transform(values)
+        drawn = np.isfinite(values).all(axis=1) & np.isfinite(positions).all(axis=1)
+        if str(line.get_label()).startswith("_") or line.get_transform() != axes.transData:
+            continue
+        lines.append(
             {
-                "box": [box.x0, 1 - box.y1, box.x1, 1 - box.y0],
-                "horizontal": axes.get_xlabel().removesuffix(" (1e4)"),
-                "lines": [
-                    {
-                        "name": line.get_label(),
-                        "colour": to_hex(line.get_color()),
-                        **_points(line, figure),
-                    }
-                    for line in lines
-                ],
+                "name": line.get_label(),
+                "colour": to_hex(line.get_color()),
+                "x": [float(f"{x:.9g}") for x in values[drawn, 0]],
+                "y": [float(f"{y:.5g}") for y in values[drawn, 1]],
+                "across": positions[drawn, 0].round(6).tolist(),
+                "down": (1 - positions[drawn, 1]).round(6).tolist(),
             }
         )
-    return panels
-
-
-def _points(line: "Line2D", figure: "Figure") -> dict[str, list[float]]:
-    points = np.asarray(line.get_xydata(), dtype=float)
-    positions = (line.get_transform() - figure.transFigure).transform(points)
-    # Reference lines, as of axhline, have values on one axis only.
-    assert line.axes is not None
-    is_data = line.get_transform() == line.axes.transData
-    values = points if is_data else (figure.transFigure - line.axes.transData).transform(positions)
-    drawn = np.isfinite(values).all(axis=1) & np.isfinite(positions).all(axis=1)
     return {
-        "x": [float(f"{x:.9g}") for x in values[drawn, 0]],
-        "y": [float(f"{y:.5g}") for y in values[drawn, 1]],
-        "across": positions[drawn, 0].round(6).tolist(),
-        "down": (1 - positions[drawn, 1]).round(6).tolist(),
+        "box": [box.x0, 1 - box.y1, box.x1, 1 - box.y0],
+        "horizontal": axes.get_xlabel().removesuffix(" (1e4)"),
+        "lines": lines,
     }

@@ -13,7 +13,6 @@ import time
 import traceback
 from concurrent.futures import (
     FIRST_COMPLETED,
-    Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
@@ -22,16 +21,18 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait as wait_for_end
-from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
+from resnet_degradation.config.arguments import quoted
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.lock import lock_owner, signal_runs
 from resnet_degradation.records.summary import is_finished
-from resnet_degradation.studies.progress import TICK, StudyProgress
+from resnet_degradation.studies.definition import Study
+from resnet_degradation.studies.progress import StudyProgress
 from resnet_degradation.system.encoding import ascii_fallback
-from resnet_degradation.system.errors import ConfigError, Stopped, explain, one_line_warnings
+from resnet_degradation.system.errors import Stopped, explain, one_line_warnings
 from resnet_degradation.system.os_signals import (
     SAVING,
     handle_signals,
@@ -41,96 +42,58 @@ from resnet_degradation.system.os_signals import (
 from resnet_degradation.system.process import num_cpus
 
 STOPPING = "stopping after the iterations under way (again: at once)"
-Failures = dict[int, str]  # position of a run -> why it failed
+TICK = 1.0  # seconds between looks at the records of runs in other processes
 
 
-def check_jobs(run: Config, jobs: int) -> None:
-    """Raise ConfigError unless `jobs` such runs can train at once."""
-    if jobs > 1 and run.runtime.devices != 1:
-        raise ConfigError(
-            f"jobs={jobs} with runtime.devices={run.runtime.devices}: the devices are for one run "
-            "at a time, so give one of them"
-        )
-
-
-def waves(runs: list[Config]) -> list[list[Config]]:
-    """First the runs that need no other, then those that extend a finished one."""
-    parts = [[run for run in runs if (run.extends is not None) == later] for later in (False, True)]
-    return [part for part in parts if part]
-
-
-def run_in_turn(runs: list[Config], view: StudyProgress) -> Failures:
+def run_in_turn(runs: list[Config], view: StudyProgress) -> None:
     """One run after another, in this process."""
     from resnet_degradation.training.session import train
 
-    failures = {}
-    for position, run in enumerate(runs):
+    for run in runs:
         failure = None
         try:
-            train(run, view.of(run))
+            train(run, view.start_run(run))
         except Exception as error:
-            failures[position] = failure = _reason(error)
-        view.over(run, failure)
-    return failures
+            failure = _reason(error)
+        view.finish_run(run, failure)
 
 
-def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> Failures:
-    """Up to `jobs` runs at once in as many processes; a process that dies fails only its run."""
-    num_workers = min(jobs, len(runs))
-    idle: SimpleQueue[tuple[int, ProcessPoolExecutor]] = SimpleQueue()
-    for slot in range(num_workers):
-        idle.put((slot, _new_worker(slot)))
+def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> None:
+    """Up to `jobs` runs at once, each in a process; one that dies fails only its run."""
+    spawn = multiprocessing.get_context("spawn")
+    slots: SimpleQueue[int] = SimpleQueue()
+    for slot in range(jobs):
+        slots.put(slot)
 
-    def train_in_worker(run: Config) -> str | None:
-        slot, worker = idle.get()
+    def train_in_process(run: Config) -> str | None:
+        slot = slots.get()
+        # The share of threads does not grow when few runs are left: a resumed run must use as many.
+        share = with_share_of_threads(run, jobs)
         try:
-            return worker.submit(_train_quietly, run).result()
+            with ProcessPoolExecutor(1, spawn, init_worker, (slot,)) as process:
+                return process.submit(_train_quietly, share).result()
         except BrokenProcessPool:
-            worker = _new_worker(slot)
             return "its process ended unexpectedly (killed by the system, if memory ran out)"
         finally:
-            idle.put((slot, worker))
+            slots.put(slot)
 
-    threads = ThreadPoolExecutor(num_workers)
-    # The share of threads does not grow when few runs are left: a resumed run must use as many.
-    shares = [with_share_of_threads(run, jobs) if jobs > 1 else run for run in runs]
-    pending = {threads.submit(train_in_worker, run): i for i, run in enumerate(shares)}
+    threads = ThreadPoolExecutor(jobs)
+    save: dict[int, Any] = {SAVING: lambda n, _: signal_runs(runs, n)} if SAVING else {}
     try:
-        with handle_signals(
-            {SAVING: lambda number, _: signal_runs(runs, number)} if SAVING else {}
-        ):
-            failures = _watch(pending, runs, view)
+        pending = {threads.submit(train_in_process, run): run for run in runs}
+        with handle_signals(save):
+            while pending:
+                ended, _ = wait(pending, timeout=TICK, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    view.finish_run(pending.pop(future), future.result())
+                for future, run in pending.items():
+                    if future.running():
+                        view.start_run(run).read()
     except BaseException:
         threads.shutdown(wait=False, cancel_futures=True)
         _terminate(multiprocessing.active_children())
         raise
     threads.shutdown()
-    for _ in range(num_workers):
-        idle.get()[1].shutdown()
-    return failures
-
-
-def _new_worker(slot: int) -> ProcessPoolExecutor:
-    spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, spawn, init_worker, (slot,))
-
-
-def _watch(
-    pending: dict[Future[str | None], int], runs: list[Config], view: StudyProgress
-) -> Failures:
-    """Show progress until the last run has ended."""
-    failures = {}
-    while pending:
-        ended, _ = wait(pending, timeout=TICK, return_when=FIRST_COMPLETED)
-        for future in ended:
-            position = pending.pop(future)
-            if (failure := future.result()) is not None:
-                failures[position] = failure
-            view.over(runs[position], failure)
-        for future, position in pending.items():
-            if future.running():
-                view.of(runs[position]).read()
-    return failures
 
 
 def _terminate(processes: list[multiprocessing.process.BaseProcess]) -> None:
@@ -148,18 +111,18 @@ def _terminate(processes: list[multiprocessing.process.BaseProcess]) -> None:
 
 
 def run_by_launcher(
-    runs: list[Config], parts: list[int], arguments: list[str], log: Path, view: StudyProgress
-) -> Failures:
+    study: Study, runs: list[Config], arguments: list[str], view: StudyProgress
+) -> None:
     """Each run as a job of the Hydra launcher that the command's arguments choose.
 
-    parts: the runs' numbers in the study. The jobs print to `log`.
+    The jobs print to launcher.log in the study's folder.
     """
-    command = [
-        *(sys.executable, "-m", "resnet_degradation.study", "--multirun", *arguments),
-        f"part={','.join(map(str, parts))}",
-    ]
+    parts = ",".join(str(study.runs.index(run) + 1) for run in runs)
+    command = [sys.executable, "-m", "resnet_degradation.study", "--multirun", *arguments]
+    command += [*_absolute_paths(runs[0]), f"part={parts}"]
+    log = study.folder / "launcher.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    watched = dict(enumerate(runs))
+    watched = runs.copy()
     with log.open("wb") as stream:
         launcher = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
@@ -167,19 +130,25 @@ def run_by_launcher(
         try:
             while launcher.poll() is None:
                 time.sleep(TICK)
-                for position, run in list(watched.items()):
+                for run in watched.copy():
                     if is_finished(run_folder(run)):
-                        view.over(watched.pop(position), None)
+                        watched.remove(run)
+                        view.finish_run(run, None)
                     else:
-                        view.of(run).read()
+                        view.start_run(run).read()
         finally:
             _end_session(launcher, runs)
-    failures = {}
-    for position, run in watched.items():
-        if not is_finished(run_folder(run)):
-            failures[position] = f"its job did not finish: see {log}"
-        view.over(run, failures.get(position))
-    return failures
+    for run in watched:
+        finished = is_finished(run_folder(run))
+        view.finish_run(run, None if finished else f"its job did not finish: see {log}")
+
+
+def _absolute_paths(run: Config) -> list[str]:
+    """Arguments with absolute paths, because jobs may start in another folder."""
+    paths = {"output_dir": os.path.abspath(run.output_dir), "data.root": run.data.root}  # noqa: PTH100
+    if run.runtime.lock not in ("on", "off"):
+        paths["runtime.lock"] = os.path.abspath(run.runtime.lock)  # noqa: PTH100
+    return [f"{key}={quoted(path)}" for key, path in paths.items() if path is not None]
 
 
 def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> None:
@@ -206,7 +175,7 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
 
 def with_share_of_threads(run: Config, jobs: int) -> Config:
     """The run with its share of the CPU threads, unless runtime.num_threads is set."""
-    if run.runtime.num_threads > 0:
+    if jobs == 1 or run.runtime.num_threads > 0:
         return run
     share = max(1, num_cpus() // jobs)
     return replace(run, runtime=replace(run.runtime, num_threads=share))

@@ -1,5 +1,6 @@
 """What the runs of a study show: verdicts, and cautions about them."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, NamedTuple, cast
 
@@ -39,6 +40,12 @@ class Kind(NamedTuple):
     family: str
 
 
+# A setting that distinguishes a net from its twin, the twin's value, and its name in verdicts.
+TWINS: tuple[tuple[str, Any, str], ...] = (
+    ("shortcut", "A", "option A"),
+    ("shortcut_padding", "behind", "shortcut_padding=behind"),
+    ("block", "basic", "basic blocks"),
+)
 Kinds = dict[Kind, dict[int, Net]]  # by kind and depth
 
 
@@ -55,7 +62,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
         if net.config.extends is None:
             kinds.setdefault(_kind(net.config), {})[net.config.depth] = net
     spread_of_all = pooled_spread(
-        [result.train_error for result in net.results]
+        [result.errors.train_error for result in net.results]
         for depths in kinds.values()
         for net in depths.values()
     )
@@ -63,15 +70,20 @@ def find_verdicts(results: list[Result]) -> list[str]:
 
     def add_verdict(first: Net, second: Net, wording: Wording) -> str | None:
         """Compare two nets over the seeds of both; return the outcome, None without such seeds."""
-        seeds = sorted(first.seeds.keys() & second.seeds.keys())
-        if not seeds:
+        pairs = [
+            (one, other)
+            for one in first.results
+            for other in second.results
+            if one.config.seed == other.config.seed
+        ]
+        if not pairs:
             return None
         comparison = compare(
             first.name,
             second.name,
-            [first.seeds[seed].train_error for seed in seeds],
-            [second.seeds[seed].train_error for seed in seeds],
-            min(net.seeds[seeds[0]].errors.num_train_images for net in (first, second)),
+            [one.errors.train_error for one, _ in pairs],
+            [other.errors.train_error for _, other in pairs],
+            min(result.errors.num_train_images for result in pairs[0]),
             spread_of_all,
         )
         verdicts.append(comparison.verdict(wording))
@@ -92,9 +104,9 @@ def find_verdicts(results: list[Result]) -> list[str]:
         add_verdict(twin, net, twin_wording(name))
     for net in nets:
         if net.config.extends is not None:
-            seed = min(net.seeds)
-            if (facts := read_extension(net.seeds[seed].folder)) is not None:
-                verdicts.append(extension_verdict(facts, seed))
+            first = min(net.results, key=lambda result: result.config.seed)
+            if (facts := read_extension(first.folder)) is not None:
+                verdicts.append(extension_verdict(facts, first.config.seed))
             if from_scratch := kinds.get(_kind(net.config), {}).get(net.config.depth):
                 add_verdict(from_scratch, net, EXTENSION)
     return verdicts
@@ -107,32 +119,23 @@ def _kind(config: Config) -> Kind:
     return Kind(config.shortcut, padding, config.width, block, family)
 
 
-def _twins(kinds: Kinds) -> list[tuple[Net, Net, str]]:
+def _twins(kinds: Kinds) -> Iterator[tuple[Net, Net, str]]:
     """Options B and C with option A, and other blocks with as many basic ones: (twin, net, name).
 
     Nets of equal depths are twins, and those that stack as many blocks: 34 and 50 (Table 1).
     """
-    twins = []
     for kind, depths in sorted(kinds.items(), key=str):
-        candidates: list[tuple[Kind, str]] = []
-        if kind.shortcut not in (None, "A"):
-            candidates.append((kind._replace(shortcut="A"), "option A"))
-        if kind.shortcut_padding != "behind":
-            padded = kind._replace(shortcut_padding="behind")
-            candidates.append((padded, "shortcut_padding=behind"))
-        if kind.block != "basic":
-            basic = kind._replace(block="basic")
-            basic = basic if basic in kinds else basic._replace(width=1.0)
-            candidates.append((basic, "basic blocks"))
-        for twin_kind, name in candidates:
-            twin_depths = kinds.get(twin_kind, {})
-            pairs = [
-                (t, d) for d in depths for t in twin_depths if _num_blocks(t) == _num_blocks(d)
-            ]
+        for field, usual, name in TWINS:
+            if getattr(kind, field) in (None, usual):
+                continue
+            twin_kind = kind._replace(**{field: usual})
+            if field == "block" and twin_kind not in kinds:
+                twin_kind = twin_kind._replace(width=1.0)
+            twins = kinds.get(twin_kind, {})
+            pairs = [(t, d) for d in depths for t in twins if _num_blocks(t) == _num_blocks(d)]
             if pairs:
                 twin_depth, depth = max(pairs)
-                twins.append((twin_depths[twin_depth], depths[depth], name))
-    return twins
+                yield twins[twin_depth], depths[depth], name
 
 
 def _num_blocks(depth: int) -> tuple[int, ...]:
@@ -158,10 +161,10 @@ def extension_verdict(facts: dict[str, Any], seed: int) -> str:
 
 def response_verdict(results: list[Result]) -> str:
     """The mean response of every net's 3x3 layers, in the order of the nets."""
-    means = []
-    for net in by_net(results):
-        responses = [r.mean_response for r in net.results if r.mean_response is not None]
-        means.append(f"{net.name} {mean_and_spread(responses)}")
+    means = [
+        f"{net.name} {mean_and_spread(result.mean_response for result in net.results)}"
+        for net in by_net(results)
+    ]
     return f"standard deviation of layer responses, mean over layers: {', '.join(means)}"
 
 
@@ -169,7 +172,12 @@ def find_cautions(results: list[Result]) -> list[str]:
     """Reasons why a verdict may be misleading."""
     nets = by_net(results)
     configs, net_names = [net.config for net in nets], [net.name for net in nets]
-    cautions = [_extension_caution(net, nets) for net in nets if net.config.extends is not None]
+    cautions = [
+        f"{net.name} began with the solution of {net_name(shallow_config(net.config))}: its "
+        "iterations add to those of that net"
+        for net in nets
+        if net.config.extends is not None
+    ]
     cautions += [  # what follows from the depth, as a warm-up does
         values_of(key, [setting(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
@@ -184,7 +192,7 @@ def find_cautions(results: list[Result]) -> list[str]:
             "(recipe.warmup_lr): not comparable with the other nets; train for longer"
         )
     chance = max(100 * (1 - 1 / result.num_classes) for result in results)
-    near = [name for name, result in named if result.train_error > 0.9 * chance]
+    near = [name for name, result in named if result.errors.train_error > 0.9 * chance]
     if len(near) == len(results):
         cautions.append(
             f"every training error is near chance ({chance:.1f} %): the runs are too short, or "
@@ -195,17 +203,3 @@ def find_cautions(results: list[Result]) -> list[str]:
             f"{', '.join(near)} ended near chance ({chance:.1f} %): a longer run may change that"
         )
     return cautions
-
-
-def _extension_caution(extended: Net, nets: list[Net]) -> str:
-    shallow = shallow_config(extended.config)
-    caution = (
-        f"{extended.name} began with the solution of {net_name(shallow)}: its iterations add to "
-        "those of that net"
-    )
-    for net in nets:
-        differing = [k for k in differing_settings([shallow, net.config]) if k != "seed"]
-        if net_name(net.config) == net_name(shallow) and differing:
-            values = " and ".join(f"{key}={setting(shallow, key)}" for key in differing)
-            caution += f", which was trained with {values}, unlike {net.name} in this study"
-    return caution

@@ -1,10 +1,11 @@
 """The results of finished runs, read from their files: per run, and per net over its seeds."""
 
 import csv
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from resnet_degradation.config.identity import data_name, run_folder
 from resnet_degradation.config.naming import distinct_names, group_by_net
@@ -18,6 +19,10 @@ RESULT_COLUMNS = (
     *("net", "depth", "residual", "shortcut", "width", "block", "extends", "seed", "data"),
     *("iterations", "num_parameters", "multiply_adds", "train_error", "val_error", "test_error"),
     *("mean_response", "seconds", "folder"),
+)
+FROM_SUMMARY = (
+    *("num_parameters", "multiply_adds", "iterations", "seconds", "num_classes"),
+    "still_warming_up",
 )
 
 
@@ -38,33 +43,13 @@ class Result:
     environment: dict[str, Any]  # versions, hardware, git revision
     num_skipped_images: int = 0  # unreadable ones
 
-    @property
-    def train_error(self) -> float:
-        """The final training error."""
-        return self.errors.train_error
 
-    @property
-    def held_out_error(self) -> float | None:
-        """The final validation error, or test error of data that has no validation set."""
-        return self.errors.held_out_error()
-
-
-@dataclass(frozen=True)
-class Net:
-    """One net of a study, under a name that no other net of the study has; results by seed."""
+class Net(NamedTuple):
+    """One net of a study: a name that no other has, its first configuration, results by seed."""
 
     name: str
-    seeds: dict[int, Result]
-
-    @property
-    def results(self) -> list[Result]:
-        """The results of all seeds."""
-        return [*self.seeds.values()]
-
-    @property
-    def config(self) -> Config:
-        """The configuration of the first seed."""
-        return self.results[0].config
+    config: Config
+    results: list[Result]
 
 
 def read_result(config: Config) -> Result:
@@ -76,12 +61,7 @@ def read_result(config: Config) -> Result:
         config=config,
         folder=folder,
         errors=summarised_errors(summary),
-        num_parameters=summary["num_parameters"],
-        multiply_adds=summary["multiply_adds"],
-        iterations=summary["iterations"],
-        seconds=summary["seconds"],
-        num_classes=summary["num_classes"],
-        still_warming_up=summary["still_warming_up"],
+        **{name: summary[name] for name in FROM_SUMMARY},
         mean_response=mean(layer.std for layer in responses) if responses else None,
         environment={key: summary[key] for key in ("versions", "hardware", "git_revision")},
         num_skipped_images=num_skipped_images(folder),
@@ -89,18 +69,16 @@ def read_result(config: Config) -> Result:
 
 
 def by_net(results: list[Result]) -> list[Net]:
-    """The nets of these runs, each with its seeds."""
-    return [
-        Net(name, {result.config.seed: result for result in of_net})
-        for name, _, of_net in group_by_net((result.config, result) for result in results)
-    ]
+    """The nets of these runs, each with the results of its seeds."""
+    return [Net(*net) for net in group_by_net((result.config, result) for result in results)]
 
 
-def mean_and_spread(values: list[float]) -> str:
-    """Mean of the values, with their standard deviation where there are several."""
-    if len(values) > 1:
-        return f"{mean(values):.2f} ± {stdev(values):.2f}"
-    return f"{values[0]:.2f}" if values else "-"
+def mean_and_spread(values: Iterable[float | None]) -> str:
+    """The mean of the known values, with their standard deviation where there are several."""
+    known = [value for value in values if value is not None]
+    if len(known) > 1:
+        return f"{mean(known):.2f} ± {stdev(known):.2f}"
+    return f"{known[0]:.2f}" if known else "-"
 
 
 def write_results(file: Path, results: list[Result]) -> None:

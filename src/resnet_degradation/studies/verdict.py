@@ -62,14 +62,12 @@ def pooled_spread(nets: Iterable[list[float]]) -> Spread | None:
     return Spread(math.sqrt(squares / degrees), degrees)
 
 
-def welch_spread(first: list[float], second: list[float]) -> Spread | None:
-    """The spread over seeds of two nets with as many seeds each; None where they have one.
+def welch_spread(first: list[float], second: list[float]) -> Spread:
+    """The spread over seeds of two nets with as many seeds each, and at least two.
 
     deviation: the root of the mean of both variances. degrees: those of Welch's test, which does
     not assume equal variances: from n - 1 (one net does not vary) to 2 (n - 1) (both vary alike).
     """
-    if len(first) < 2:
-        return None
     one, other = variance(first), variance(second)
     degrees = float(2 * (len(first) - 1))
     if one + other > 0:
@@ -81,32 +79,20 @@ def welch_spread(first: list[float], second: list[float]) -> Spread | None:
 class Comparison:
     """Final training error of net `second` minus that of `first`, in points, seed by seed.
 
-    counting: the standard error of the mean difference from counting wrong answers among finitely
-    many images, in points. spread: that of each net over seeds; None where it is unknown.
+    threshold: the noise; a mean difference above it counts (see RULE). spread: that of each net
+    over seeds; None where it is unknown.
     """
 
     first: str
     second: str
     differences: list[float]
-    counting: float
+    threshold: float
     spread: Spread | None
 
     @property
     def mean(self) -> float:
         """The mean difference over seeds."""
         return mean(self.differences)
-
-    @property
-    def threshold(self) -> float:
-        """The noise: a mean difference above it counts; see RULE."""
-        from_counting = NORMAL_QUANTILE * self.counting
-        if self.spread is None:
-            return from_counting
-        from scipy import stats
-
-        standard_error = self.spread.deviation * math.sqrt(2 / len(self.differences))
-        quantile = float(stats.t.ppf(0.975, self.spread.degrees))
-        return max(from_counting, quantile * standard_error)
 
     @property
     def outcome(self) -> str:
@@ -117,21 +103,20 @@ class Comparison:
 
     def verdict(self, wording: Wording) -> str:
         """The difference, its noise and the outcome, in one sentence."""
-        num_seeds = len(self.differences)
-        deviation = f" ± {stdev(self.differences):.2f}" if num_seeds > 1 else ""
-        seeds = {
-            1: "one seed",
-            2: "two seeds, which estimate the spread poorly: three are far better",
-        }.get(num_seeds, f"{num_seeds} seeds")
-        reservation = ""
+        num_seeds, deviation, reservation = len(self.differences), "", ""
         if num_seeds == 1:
+            seeds = "one seed"
             reservation = "in this one run, with an unknown spread over seeds, "
             if self.spread is not None:
                 reservation += (
-                    f"for which that of the study's other nets is taken "
+                    "for which that of the study's other nets is taken "
                     f"({self.spread.deviation:.2f} points, degrees of freedom: "
                     f"{self.spread.degrees:g}), "
                 )
+        else:
+            deviation, seeds = f" ± {stdev(self.differences):.2f}", f"{num_seeds} seeds"
+            if num_seeds == 2:
+                seeds = "two seeds, which estimate the spread poorly: three are far better"
         return (
             f"{self.second} minus {self.first}: {self.mean:+.2f}{deviation} points of training "
             f"error ({seeds}; noise up to {self.threshold:.2f}): "
@@ -160,9 +145,13 @@ def compare(
     others: the spread over all nets of the study, for a comparison over a single seed.
     """
     pairs = list(zip(first_errors, second_errors, strict=True))
-    differences = [b - a for a, b in pairs]
-    noise = [
-        math.hypot(counting_noise(a, num_images), counting_noise(b, num_images)) for a, b in pairs
-    ]
-    spread = welch_spread(first_errors, second_errors) or others
-    return Comparison(first, second, differences, mean(noise) / math.sqrt(len(pairs)), spread)
+    noise = [math.hypot(*(counting_noise(error, num_images) for error in pair)) for pair in pairs]
+    threshold = NORMAL_QUANTILE * (mean(noise) / math.sqrt(len(pairs)))
+    spread = welch_spread(first_errors, second_errors) if len(pairs) > 1 else others
+    if spread is not None:
+        from scipy import stats
+
+        standard_error = spread.deviation * math.sqrt(2 / len(pairs))
+        quantile = float(stats.t.ppf(0.975, spread.degrees))
+        threshold = max(threshold, quantile * standard_error)
+    return Comparison(first, second, [b - a for a, b in pairs], threshold, spread)

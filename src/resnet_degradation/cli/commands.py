@@ -1,0 +1,103 @@
+"""The four commands. What loads torch is imported only when a command runs, not for --help."""
+
+import sys
+from typing import NoReturn, cast
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from resnet_degradation.cli.app import (
+    is_sweeping,
+    job_overrides,
+    run_command,
+    runs_in_this_process,
+    shown_progress,
+)
+from resnet_degradation.cli.compose import resolve_composed
+from resnet_degradation.config.schema import (
+    Config,
+    EvaluationConfig,
+    InspectionConfig,
+    StudyRunConfig,
+)
+from resnet_degradation.system.errors import ConfigError
+from resnet_degradation.system.process import one_of_several, process_info, rank
+
+
+def train() -> NoReturn:
+    """`resnet-train`: one run, or with -m one for every combination of settings."""
+    run_command(_train, "config", Config)
+
+
+def study() -> NoReturn:
+    """`resnet-study`: every run of a figure, then the figure, the report and the verdict."""
+    run_command(_study, "study_config", StudyRunConfig)
+
+
+def evaluate() -> NoReturn:
+    """`resnet-eval`: the error of a trained net by a testing protocol of the paper."""
+    run_command(_evaluate, "eval_config", EvaluationConfig)
+
+
+def inspect() -> NoReturn:
+    """`resnet-inspect`: what lies behind the errors of trained nets."""
+    run_command(_inspect, "inspect_config", InspectionConfig)
+
+
+def _train(composed: DictConfig) -> None:
+    config = resolve_composed(composed)
+    from resnet_degradation.training.launch import train_on_devices
+
+    with shown_progress() as progress:
+        folder = train_on_devices(config, progress)
+        if rank() == 0:
+            progress.say(f"record: {folder}/metrics.csv")
+            progress.say(f"curves: tensorboard --logdir {config.output_dir}")
+
+
+def _study(composed: DictConfig) -> None:
+    from resnet_degradation.studies.definition import resolve_study
+
+    if composed.part is not None and is_sweeping():
+        study = resolve_study(composed)
+    else:
+        chosen = HydraConfig.get().runtime.choices["study"]
+        study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
+    if composed.part is None and process_info() is not None:
+        raise ConfigError(
+            "resnet-study starts the processes of its runs itself: give runtime.devices instead of "
+            f"torchrun or srun, or unset what they set ({one_of_several()})"
+        )
+    with shown_progress() as progress:
+        if composed.plan:
+            from resnet_degradation.studies.plan import print_plan
+
+            print_plan(study, progress.console, composed.jobs)
+        elif composed.part is not None:
+            from resnet_degradation.training.launch import train_on_devices
+
+            train_on_devices(study.runs[composed.part - 1], progress)
+        else:
+            from resnet_degradation.studies.command import run_study
+
+            launched = not runs_in_this_process() and not is_sweeping()
+            run_study(study, progress.console, composed.jobs, list(sys.argv[1:]), launched)
+
+
+def _evaluate(composed: DictConfig) -> None:
+    from resnet_degradation.evaluation.options import resolve_evaluation
+
+    evaluation = resolve_evaluation(composed, job_overrides())
+    from resnet_degradation.evaluation import command
+
+    with shown_progress() as progress:
+        command.evaluate(evaluation, progress.console, progress)
+
+
+def _inspect(composed: DictConfig) -> None:
+    options = cast(InspectionConfig, OmegaConf.to_object(composed))
+    from resnet_degradation.inspection import command
+
+    with shown_progress() as progress:
+        command.inspect(options, progress.console, progress)
