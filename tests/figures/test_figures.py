@@ -24,12 +24,12 @@ from torch.nn import functional as F
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig, PanelConfig, RecipeConfig
-from resnet_degradation.figures.curve_data import Curve, NetCurves, load_curves
-from resnet_degradation.figures.curves import plot_curves
+from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
 from resnet_degradation.figures.drawing import Drawing, read_drawing
+from resnet_degradation.figures.inspection import load_responses
 from resnet_degradation.figures.labels import spread_out
-from resnet_degradation.figures.responses import load_responses
+from resnet_degradation.figures.seeds import Curve
 from resnet_degradation.figures.style import COLOURS, colours, save_figure
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet

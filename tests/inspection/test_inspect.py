@@ -18,16 +18,19 @@ from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
 from resnet_degradation.inspection.command import inspect
-from resnet_degradation.inspection.findings import find, gradient_outcome
+from resnet_degradation.inspection.findings import find_signals, gradient_outcome
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weights
 from resnet_degradation.probes.lesions import error_without, random_blocks, removable, without
 from resnet_degradation.probes.residual_norms import block_sizes
-from resnet_degradation.records.csv_tables import write_table
-from resnet_degradation.records.inspection import BlockSizes, LayerStatsRow, LesionRow, read_table
-from resnet_degradation.records.layers import Response, read_layer_stats, read_responses
+from resnet_degradation.records.layers import (
+    read_inspection,
+    read_layer_stats,
+    read_responses,
+    write_inspection,
+)
 from resnet_degradation.system.errors import ConfigError, UserError
 
 
@@ -288,15 +291,14 @@ def test_several_runs_are_looked_into_and_left_as_they_were(
     }  # fmt: skip
     report = (where / "report.md").read_text()
     assert "Held-out error without one block" in report
-    residual = runs[1] / "inspection"
-    signals = read_table(residual / "signals.csv", LayerStatsRow)
+    signals = read_inspection(runs[1], "signals")
     assert sorted({row.iteration for row in signals}) == [0, 6, 12]
     recorded = read_layer_stats(runs[1])[12]
     now = [row.gradient_norm for row in signals if row.iteration == 12]
     assert now == pytest.approx([signal.gradient_norm for signal in recorded], rel=1e-4)
-    assert len(read_table(residual / "residuals.csv", BlockSizes)) == 6
-    assert read_table(runs[0] / "inspection/residuals.csv", BlockSizes) == []
-    lesions = read_table(residual / "lesions.csv", LesionRow)
+    assert len(read_inspection(runs[1], "residuals")) == 6
+    assert read_inspection(runs[0], "residuals") == []
+    lesions = read_inspection(runs[1], "lesions")
     assert [row.position for row in lesions if row.position] == [1, 2, 3, 4, 5, 6]
     assert [row.count for row in lesions if not row.position] == [0, 1, 1, 2, 2, 4, 4]
 
@@ -307,7 +309,7 @@ def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
     run = train_run(tiny())
     where = looked_into(run, output_dir=tmp_path, images=10_000, what=["responses"])
     assert where == run / "inspection"
-    measured = read_table(where / "responses.csv", Response)
+    measured = read_inspection(run, "responses")
     recorded = read_responses(run)
     assert [row.name for row in measured] == [row.name for row in recorded]
     assert [r.std for r in measured] == pytest.approx([r.std for r in recorded], rel=1e-4)
@@ -437,15 +439,13 @@ def test_a_report_says_what_became_of_the_gradients(
 ) -> None:
     run = train_run(tiny("recipe.iterations=2"))
     looked_into(run, output_dir=tmp_path, what=["signals"])
-    file = run / "inspection/signals.csv"
-    rows = read_table(file, LayerStatsRow)
+    rows = read_inspection(run, "signals")
     changed = [
         replace(row, gradient_norm=change(row.layer, row.gradient_norm)) if row.iteration else row
         for row in rows
     ]
-    write_table(file, changed, LayerStatsRow)
-    finding = find("signals", [run])
-    assert finding is not None
+    write_inspection(run, "signals", changed)
+    finding = find_signals(load_inspected([run], "signals"))
     others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
     assert [part for part in others if part in finding.sentence] == [
         part for part in others if said.startswith(part)
@@ -453,7 +453,7 @@ def test_a_report_says_what_became_of_the_gradients(
     assert said in finding.sentence
     assert "at the beginning:" not in finding.sentence
     assert "nan" not in finding.sentence + " ".join(finding.rows[1])
-    plot_signals(load_inspected([run], "signals", LayerStatsRow))
+    plot_signals(load_inspected([run], "signals"))
 
 
 def test_a_dead_seed_among_others_is_named(
@@ -461,11 +461,9 @@ def test_a_dead_seed_among_others_is_named(
 ) -> None:
     runs = [train_run(tiny("recipe.iterations=2", f"seed={seed}")) for seed in (0, 1)]
     looked_into(*runs, output_dir=tmp_path, what=["signals"])
-    file = runs[1] / "inspection/signals.csv"
-    rows = [replace(row, gradient_norm=0.0) for row in read_table(file, LayerStatsRow)]
-    write_table(file, rows, LayerStatsRow)
-    finding = find("signals", runs)
-    assert finding is not None
+    rows = [replace(row, gradient_norm=0.0) for row in read_inspection(runs[1], "signals")]
+    write_inspection(runs[1], "signals", rows)
+    finding = find_signals(load_inspected(runs, "signals"))
     assert "at the end (1 of 2 seeds): no gradient reaches" in finding.sentence
 
 
@@ -474,15 +472,13 @@ def test_a_layer_without_a_gradient_is_said_to_vanish(
 ) -> None:
     run = train_run(tiny("recipe.iterations=2"))
     looked_into(run, output_dir=tmp_path, what=["signals"])
-    file = run / "inspection/signals.csv"
     for dead in ({3}, {8}, {7, 8}, set(range(1, 9))):
         rows = [
             replace(row, gradient_norm=0.0) if row.layer in dead and row.iteration else row
-            for row in read_table(file, LayerStatsRow)
+            for row in read_inspection(run, "signals")
         ]
-        write_table(file, rows, LayerStatsRow)
-        finding = find("signals", [run])
-        assert finding is not None
+        write_inspection(run, "signals", rows)
+        finding = find_signals(load_inspected([run], "signals"))
         assert ("vanishes" in finding.sentence) == (len(dead) < 8)
 
 
@@ -491,7 +487,7 @@ def test_part_of_the_blocks_is_drawn_where_it_is_in_the_net(
 ) -> None:
     run = train_run(tiny("depth=20", "recipe.iterations=2"))
     looked_into(run, output_dir=tmp_path, images=20, max_blocks=3, draws=1, what=["lesions"])
-    figure = plot_lesions(load_inspected([run], "lesions", LesionRow))
+    figure = plot_lesions(load_inspected([run], "lesions"))
     (line,) = [
         line for line in figure.axes[0].get_lines() if line.get_label() == "ResNet-20-width0.5"
     ]
@@ -510,7 +506,7 @@ def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(
         warnings.simplefilter("error")
         looked_into(warm, output_dir=tmp_path, what=["signals"])
         looked_into(first, output_dir=tmp_path, what=["signals"])
-        figure = plot_signals(load_inspected([warm], "signals", LayerStatsRow))
-        both = plot_signals(load_inspected([warm, first], "signals", LayerStatsRow))
+        figure = plot_signals(load_inspected([warm], "signals"))
+        both = plot_signals(load_inspected([warm, first], "signals"))
     assert [axes.get_title() for axes in figure.axes] == ["after 2 iterations", ""]
     assert len(both.axes) == 4

@@ -18,7 +18,7 @@ from support.training import Tiny, TrainRun, everything_in, interrupt, without_t
 
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.distributed.rendezvous import _meet_in_slurm
-from resnet_degradation.figures.curve_data import load_curves
+from resnet_degradation.figures.curves import load_curves
 from resnet_degradation.records.checksummed import load_checksummed, save_checksummed
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.run_folder import (

@@ -18,7 +18,7 @@ from resnet_degradation.config.naming import (
 )
 from resnet_degradation.config.resolve import default_warmup
 from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.captions import write_caption
+from resnet_degradation.figures.labels import write_caption
 from resnet_degradation.figures.seeds import Curve, Values, average, draw_curve
 from resnet_degradation.figures.style import COLOURS, on_page, rc
 from resnet_degradation.records.run_folder import read_config, without_copies
@@ -151,9 +151,7 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> Fi
         configs = [config for one in series for config in one.configs]
         axes.set_xticks(sorted({config.depth for config in configs}))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("depth (layers)")
-        axes.set_ylabel("final training error (%)")
-        axes.set_ylim(bottom=0)
+        axes.set(xlabel="depth (layers)", ylabel="final training error (%)", ylim=(0, None))
         axes.legend(loc="upper left")
         num_seeds = [len(errors) for one in series for errors in one.errors]
         notes = dict.fromkeys(text for one in series for text in _other_differences(one))
