@@ -144,16 +144,6 @@ def test_figures_do_not_depend_on_the_users_settings(
     assert drawn(work, runs, MPLBACKEND=backend, **environment) == usual
 
 
-@pytest.mark.parametrize(
-    "content", ["# größe".encode("latin-1"), b"axes.formatter.use_locale: true"]
-)
-def test_a_matplotlibrc_that_cannot_be_used_is_ignored(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "matplotlibrc").write_bytes(content)
-    code = "from resnet_degradation.figures import style; import matplotlib; print('imported')"
-    done = run_python(tmp_path, "-c", code, LC_ALL="xx_XX.UTF-8")
-    assert (done.stdout, done.returncode) == ("imported\n", 0), done.stderr
-
-
 def test_the_users_own_settings_stay_in_force_for_the_users_own_code(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text("font.size: 20\nbackend: agg\n")
     code = (

@@ -1,6 +1,7 @@
 """What is measured of nets, as in figure 7: responses, signals, sizes of F(x), and lesions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,30 @@ def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[Lay
     return seeds
 
 
-def _lines(nets: list[NetRows], dark: bool) -> list[dict[str, Any]]:
-    """The colour and style of each net's lines: plain nets are dashed."""
+@contextmanager
+def _framed(
+    nets: list[NetRows],
+    title: str,
+    dark: bool,
+    size: tuple[float, float],
+    drawn_as: str = "their mean",
+    notes: list[str] | None = None,
+) -> Iterator[tuple[Figure, list[tuple[NetRows, dict[str, Any]]]]]:
+    """A new figure, and the nets with the colour and style of their lines: plain ones are dashed.
+
+    When the panels are drawn, it gets a title and a legend above them and a caption below them.
+    """
     shades = colours([net.config for net in nets], dark, twins=True)
-    return [
-        {"color": shade, "linestyle": "-" if net.config.residual else "--"}
+    lines = [
+        (net, {"color": shade, "linestyle": "-" if net.config.residual else "--"})
         for net, shade in zip(nets, shades, strict=True)
     ]
+    with rc_context(rc(dark)):
+        figure = Figure(figsize=size)
+        yield figure, lines
+        add_header(figure, title)
+        configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
+        write_caption(figure, configs, num_seeds, dark, drawn_as, notes)
 
 
 def plot_responses(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
@@ -58,14 +76,11 @@ def plot_responses(nets: list[NetRows], title: str = "", dark: bool = False) -> 
 
     Plain nets dashed, residual nets solid; a band is one standard deviation over seeds.
     """
-    # Residual nets are drawn over plain ones.
-    lines = sorted(
-        zip(nets, _lines(nets, dark), strict=True), key=lambda pair: pair[0].config.residual
-    )
-    with rc_context(rc(dark)):
-        figure = Figure(figsize=(7.2, 6.2))
+    deviation = "band: one standard deviation"
+    with _framed(nets, title, dark, (7.2, 6.2), deviation) as (figure, lines):
         in_order, descending = figure.subplots(2, 1)
-        for net, line in lines:
+        # Residual nets are drawn over plain ones.
+        for net, line in sorted(lines, key=lambda pair: pair[0].config.residual):
             stds = np.array([[row.std for row in rows] for rows in net.seeds])  # (seeds, layers)
             width = 1.4 if net.config.residual else 1.1
             for axes, values in ((in_order, stds), (descending, -np.sort(-stds, axis=1))):
@@ -77,7 +92,6 @@ def plot_responses(nets: list[NetRows], title: str = "", dark: bool = False) -> 
         in_order.set_xlabel("3x3 layers, from the images on")
         descending.set_xlabel("3x3 layers, strongest first")
         figure.subplots_adjust(left=0.1, right=0.98, top=0.88, bottom=0.12, hspace=0.28)
-        _finish(figure, nets, title, dark, "band: one standard deviation")
     return figure
 
 
@@ -91,11 +105,10 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     known = [net for net in nets if all(rows[0].iteration == 0 for rows in rows_at(net, min))]
     columns = [("with the initial weights", min)] if known else []
     columns.append((f"after {count} iterations", max))
-    with rc_context(rc(dark)):
-        figure = Figure(figsize=(7.6 if known else 4.8, 5.6))
+    with _framed(nets, title, dark, (7.6 if known else 4.8, 5.6)) as (figure, lines):
         panels = figure.subplots(2, len(columns), sharey="row", squeeze=False)
         for (gradients, stds), (heading, pick) in zip(panels.T, columns, strict=True):
-            for net, line in zip(nets, _lines(nets, dark), strict=True):
+            for net, line in lines:
                 if pick is min and net not in known:
                     continue
                 seeds = rows_at(net, pick)
@@ -126,16 +139,14 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
             hspace=0.16,
             wspace=0.06,
         )
-        _finish(figure, nets, title, dark)
     return figure
 
 
 def plot_sizes(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
     """The ratio of F(x) to x of every block; hollow where the shortcut is no identity."""
-    with rc_context(rc(dark)):
-        figure = Figure(figsize=(6.4, 3.9))
+    with _framed(nets, title, dark, (6.4, 3.9)) as (figure, lines):
         axes = figure.subplots()
-        for net, line in zip(nets, _lines(nets, dark), strict=True):
+        for net, line in lines:
             ratios = np.mean([[row.ratio for row in rows] for rows in net.seeds], axis=0)
             places = (np.arange(len(ratios)) + 0.5) / len(ratios)
             axes.plot(places, ratios, linewidth=1.1, label=net.name, **line)
@@ -151,16 +162,15 @@ def plot_sizes(nets: list[NetRows], title: str = "", dark: bool = False) -> Figu
             ylim=(0, None),
         )
         figure.subplots_adjust(left=0.1, right=0.97, top=0.86, bottom=0.22)
-        _finish(figure, nets, title, dark)
     return figure
 
 
 def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
     """The error without one block (left), and without several at random (right)."""
-    with rc_context(rc(dark)):
-        figure = Figure(figsize=(7.8, 3.9))
+    notes = ["level lines: the whole net", "band: one deviation over draws and seeds"]
+    with _framed(nets, title, dark, (7.8, 3.9), notes=notes) as (figure, lines):
         one, several = figure.subplots(1, 2, sharey=True)
-        for net, line in zip(nets, _lines(nets, dark), strict=True):
+        for net, line in lines:
             dots = line | {"marker": "o", "markersize": 3}
             singles = [[row for row in rows if row.position > 0] for rows in net.seeds]
             places = [(row.position - 0.5) / row.of for row in singles[0]]
@@ -185,20 +195,4 @@ def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
         several.xaxis.set_major_formatter("{x:g}")
         several.set_xlabel("how many are left out, at random")
         figure.subplots_adjust(left=0.08, right=0.98, top=0.85, bottom=0.22, wspace=0.06)
-        notes = ["level lines: the whole net", "band: one deviation over draws and seeds"]
-        _finish(figure, nets, title, dark, notes=notes)
     return figure
-
-
-def _finish(
-    figure: Figure,
-    nets: list[NetRows],
-    title: str,
-    dark: bool,
-    drawn_as: str = "their mean",
-    notes: list[str] | None = None,
-) -> None:
-    """Add the title and the legend above the panels and the caption below them."""
-    add_header(figure, title)
-    configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
-    write_caption(figure, configs, num_seeds, dark, drawn_as, notes)

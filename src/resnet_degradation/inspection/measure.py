@@ -1,6 +1,5 @@
 """Measures trained nets and writes the tables into their run folders."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -25,7 +24,7 @@ from resnet_degradation.records.layers import (
     read_layer_stats,
     write_inspection,
 )
-from resnet_degradation.system.errors import ConfigError, RecordError
+from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import Trained, config_of_run, load_trained
 from resnet_degradation.training.memory import restore_settings, set_precision
@@ -43,16 +42,14 @@ def measure_runs(
     with restore_settings():
         set_precision("fp32")
         device = choose_device(config_of_run(folders[0], options.runtime))
-        if len(folders) > 1:
-            progress.say(f"{len(folders)} runs")
         for number, folder in enumerate(folders, 1):
             trained = load_trained(
                 folder, options.runtime, device, options.images, progress.prepare
             )
             iterations[folder] = trained.iteration
             count = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
-            name = run_name(trained.config)
-            progress.say(f"{name} after {trained.iteration:,} iterations{count}")
+            when = f"after {trained.iteration:,} iterations{count}"
+            progress.say(f"{run_name(trained.config)} {when}")
             _measure(trained, options, progress.prepare)
             progress.end()
     return iterations
@@ -62,11 +59,6 @@ def _measure(trained: Trained, options: InspectionConfig, report: ReportProgress
     folder, net = trained.folder, trained.net
     if {"residuals", "lesions"} & set(options.what) and net.has_custom_blocks:
         _check_branches(trained)
-    if not os.access(folder, os.W_OK):
-        raise RecordError(
-            f"{folder} is read-only, and tables of an inspection are written in it: copy "
-            "the folder to where you may write, and inspect the copy"
-        )
     (folder / "inspection").mkdir(exist_ok=True)
     held_out: list[Batch] = []  # of the first held-out split
     if set(options.what) - {"signals"}:

@@ -51,26 +51,23 @@ def without_copies(folders: list[Path]) -> list[Path]:
 
     A copy of a run folder, such as a backup, is not another seed. Warns of each that is left out.
     """
-    longest: dict[str, Path] = {}
-    for folder in folders:
-        config = read_config(folder)
-        run = digest(config)
-        kept = longest.setdefault(run, folder)
-        if folder.resolve() == kept.resolve():
-            continue
-        left_out = min(folder, kept, key=_last_recorded)
-        longest[run] = folder if left_out is kept else kept
-        warnings.warn(
-            f"{left_out} is left out: {longest[run]} holds the same run, {run_name(config)} with "
-            "the same settings",
-            stacklevel=2,
-        )
-    return [folder for folder in dict.fromkeys(folders) if folder in longest.values()]
+    copies: dict[str, list[Path]] = {}
+    for folder in dict.fromkeys(folders):
+        copies.setdefault(digest(read_config(folder)), []).append(folder)
+    longest = [max(same, key=_last_recorded) for same in copies.values()]
+    for kept, same in zip(longest, copies.values(), strict=True):
+        for left_out in same:
+            if left_out.resolve() != kept.resolve():
+                warnings.warn(
+                    f"{left_out} is left out: {kept} holds the same run, "
+                    f"{run_name(read_config(kept))} with the same settings",
+                    stacklevel=2,
+                )
+    return [folder for folder in dict.fromkeys(folders) if folder in longest]
 
 
 def _last_recorded(folder: Path) -> int:
-    rows = read_whole_rows(folder)
-    return rows[-1].iteration if rows else 0
+    return max((row.iteration for row in read_whole_rows(folder)), default=0)
 
 
 def read_config(folder: Path) -> Config:
