@@ -81,7 +81,7 @@ def read_config(folder: Path) -> Config:
     except ConfigKeyError as error:
         raise UserError(
             f"{file} has the setting {error.full_key}, which version {__version__} of "
-            f"resnet-degradation does not know: use the version that made the run{made_by(folder)}"
+            f"resnet-degradation does not know: use the version that made the run"
         ) from error
     except (OSError, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
         raise UserError(
@@ -89,15 +89,6 @@ def read_config(folder: Path) -> Config:
         ) from error
     assert isinstance(config, Config)
     return config
-
-
-def made_by(folder: Path) -> str:
-    """The version that made a run, as ", 0.3.0"; empty before the run is finished."""
-    try:
-        summary = json.loads((folder / "summary.json").read_bytes())
-        return f", {summary['versions']['resnet-degradation']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def write_classes(folder: Path, classes: list[str]) -> None:
