@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 from resnet_degradation.config.schema import ERRORS, PanelConfig
-from resnet_degradation.figures.curve_data import load_curves
-from resnet_degradation.figures.curves import plot_curves
+from resnet_degradation.figures.curves import load_curves, plot_curves
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, read_drawing
 from resnet_degradation.figures.style import FORMATS, save_figure
 from resnet_degradation.records.run_folder import find_runs, without_copies

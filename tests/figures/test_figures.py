@@ -29,12 +29,12 @@ from torch.nn import functional as F
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig, PanelConfig, RecipeConfig
-from resnet_degradation.figures.curve_data import Curve, NetCurves, load_curves
-from resnet_degradation.figures.curves import plot_curves
+from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
 from resnet_degradation.figures.drawing import Drawing, read_drawing
+from resnet_degradation.figures.inspection import load_responses
 from resnet_degradation.figures.labels import spread_out
-from resnet_degradation.figures.responses import load_responses
+from resnet_degradation.figures.seeds import Curve
 from resnet_degradation.figures.style import COLOURS, colours, save_figure
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet
@@ -136,8 +136,8 @@ def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path:
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -> None:
-    for rate in ("0.01", "0.02"):
-        run_study(study_of(tmp_path, f"recipe.lr={rate}"), quiet())
+    for lr in ("0.01", "0.02"):
+        run_study(study_of(tmp_path, f"recipe.lr={lr}"), quiet())
     nets = load_curves(find_runs(tmp_path / "outputs"))
     assert len(nets) == 8
     twins = [net for net in nets if net.config.depth == 8 and net.config.residual]
@@ -148,7 +148,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -
     assert len(set(colours([net.config for net in twins]))) == 2
 
 
-def test_series_over_depth_that_differ_in_more_tell_in_what(tmp_path: Path) -> None:
+def test_series_that_differ_in_more_than_depth_are_named_after_it(tmp_path: Path) -> None:
     run_study(study_of(tmp_path), quiet())
     nets = "[{depth: 8, residual: true, shortcut: B}, {depth: 8, residual: false, width: 1}]"
     run_study(study_of(tmp_path, f"study.nets={nets}"), quiet())
@@ -294,7 +294,7 @@ def test_a_net_keeps_its_colour_in_every_figure_and_no_panel_has_one_twice(dark:
         study = composed_study(f"study={name}")
         for panel in study.drawing.panels:
             if panel.residual is None:
-                continue  # plain nets and their twins are told apart by their lines
+                continue  # plain nets and their twins differ in their line styles
             shown = [run for run in study.runs if run.residual == panel.residual]
             shades = colours(shown, dark)
             assert len(set(shades)) == len(shades)
@@ -336,9 +336,9 @@ def test_a_logarithmic_axis_shows_all_curves_and_is_labelled_in_plain_numbers(
     # matplotlib's own labels of such an axis are LaTeX.
     figure.axes[0].yaxis.set_major_formatter(LogFormatterMathtext())
     (file,) = save_figure(figure, tmp_path / "log", ("svg",))
-    told = re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text())
-    assert "10" in told
-    assert not any("$" in text for text in told)
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", file.read_text())
+    assert "10" in texts
+    assert not any("$" in text for text in texts)
 
 
 def test_long_runs_count_iterations_in_units_of_1e4_as_the_paper_does() -> None:

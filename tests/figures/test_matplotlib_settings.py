@@ -56,17 +56,15 @@ from resnet_degradation.figures import inspection
 from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.figures.style import save_figure
-from resnet_degradation.records.inspection import BlockSizes, LayerStatsRow, LesionRow
 runs, out = [Path(run) for run in json.loads(sys.argv[1])], Path(sys.argv[2])
-load = inspection.load_inspected
 drawn = {name: make(runs, Drawing(title=name), False) for name, make in FIGURES.items()}
 drawn["log"] = FIGURES["curves"](runs, Drawing(log=True, x="epoch"), True)
-for name, kind, plot in (
-    ("signals", LayerStatsRow, inspection.plot_signals),
-    ("residuals", BlockSizes, inspection.plot_sizes),
-    ("lesions", LesionRow, inspection.plot_lesions),
+for name, plot in (
+    ("signals", inspection.plot_signals),
+    ("residuals", inspection.plot_sizes),
+    ("lesions", inspection.plot_lesions),
 ):
-    drawn[name] = plot(load(runs, name, kind), name)
+    drawn[name] = plot(inspection.load_inspected(runs, name), name)
 for name, figure in drawn.items():
     save_figure(figure, out / name, ("png",), dark=name == "log")
 """
@@ -144,16 +142,6 @@ def test_figures_do_not_depend_on_the_users_settings(
         "home that cannot be written": HOMELESS,
     }.get(settings, {})
     assert drawn(work, runs, MPLBACKEND=backend, **environment) == usual
-
-
-@pytest.mark.parametrize(
-    "content", ["# größe".encode("latin-1"), b"axes.formatter.use_locale: true"]
-)
-def test_a_matplotlibrc_that_cannot_be_used_is_ignored(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "matplotlibrc").write_bytes(content)
-    code = "from resnet_degradation.figures import style; import matplotlib; print('imported')"
-    done = run_python(tmp_path, "-c", code, LC_ALL="xx_XX.UTF-8")
-    assert (done.stdout, done.returncode) == ("imported\n", 0), done.stderr
 
 
 def test_the_users_own_settings_stay_in_force_for_the_users_own_code(tmp_path: Path) -> None:

@@ -18,16 +18,19 @@ from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
 from resnet_degradation.inspection.command import inspect
-from resnet_degradation.inspection.findings import find, gradient_outcome
+from resnet_degradation.inspection.findings import find_signals, gradient_outcome
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weights
 from resnet_degradation.probes.lesions import error_without, random_blocks, removable, without
 from resnet_degradation.probes.residual_norms import block_sizes
-from resnet_degradation.records.csv_tables import write_table
-from resnet_degradation.records.inspection import BlockSizes, LayerStatsRow, LesionRow, read_table
-from resnet_degradation.records.layers import Response, read_layer_stats, read_responses
+from resnet_degradation.records.layers import (
+    read_inspection,
+    read_layer_stats,
+    read_responses,
+    write_inspection,
+)
 from resnet_degradation.system.errors import ConfigError, UserError
 
 
@@ -72,7 +75,7 @@ def assert_untouched(net: nn.Module, before: dict[str, Tensor], training: bool) 
 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("training", [False, True])
-def test_signals_are_those_of_a_forward_written_by_hand(residual: bool, training: bool) -> None:
+def test_signals_match_a_forward_pass_written_by_hand(residual: bool, training: bool) -> None:
     net = trained_net(14, residual).train(training)
     images, labels = digits(40, 700)
     before = state(net)
@@ -266,12 +269,12 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
-def looked_into(*folders: Path, output_dir: Path, **options: Any) -> Path:
+def run_inspection(*folders: Path, output_dir: Path, **options: Any) -> Path:
     asked = InspectionConfig(run=[str(folder) for folder in folders], output_dir=str(output_dir))
     return inspect(replace(asked, **options), Console(quiet=True), NullProgress())
 
 
-def test_several_runs_are_looked_into_and_left_as_they_were(
+def test_several_runs_are_inspected_and_left_as_they_were(
     tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:
     runs = [
@@ -279,7 +282,7 @@ def test_several_runs_are_looked_into_and_left_as_they_were(
         for depth, residual in ((8, "false"), (14, "true"))
     ]
     before = [content(run) for run in runs]
-    where = looked_into(*runs, output_dir=tmp_path / "outputs", images=50, draws=2)
+    where = run_inspection(*runs, output_dir=tmp_path / "outputs", images=50, draws=2)
     for run, files in zip(runs, before, strict=True):
         after = {name: data for name, data in content(run).items() if "inspection/" not in name}
         assert after == files
@@ -288,15 +291,14 @@ def test_several_runs_are_looked_into_and_left_as_they_were(
     }  # fmt: skip
     report = (where / "report.md").read_text()
     assert "Held-out error without one block" in report
-    residual = runs[1] / "inspection"
-    signals = read_table(residual / "signals.csv", LayerStatsRow)
+    signals = read_inspection(runs[1], "signals")
     assert sorted({row.iteration for row in signals}) == [0, 6, 12]
     recorded = read_layer_stats(runs[1])[12]
     now = [row.gradient_norm for row in signals if row.iteration == 12]
     assert now == pytest.approx([signal.gradient_norm for signal in recorded], rel=1e-4)
-    assert len(read_table(residual / "residuals.csv", BlockSizes)) == 6
-    assert read_table(runs[0] / "inspection/residuals.csv", BlockSizes) == []
-    lesions = read_table(residual / "lesions.csv", LesionRow)
+    assert len(read_inspection(runs[1], "residuals")) == 6
+    assert read_inspection(runs[0], "residuals") == []
+    lesions = read_inspection(runs[1], "lesions")
     assert [row.position for row in lesions if row.position] == [1, 2, 3, 4, 5, 6]
     assert [row.count for row in lesions if not row.position] == [0, 1, 1, 2, 2, 4, 4]
 
@@ -305,9 +307,9 @@ def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
     tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:
     run = train_run(tiny())
-    where = looked_into(run, output_dir=tmp_path, images=10_000, what=["responses"])
+    where = run_inspection(run, output_dir=tmp_path, images=10_000, what=["responses"])
     assert where == run / "inspection"
-    measured = read_table(where / "responses.csv", Response)
+    measured = read_inspection(run, "responses")
     recorded = read_responses(run)
     assert [row.name for row in measured] == [row.name for row in recorded]
     assert [r.std for r in measured] == pytest.approx([r.std for r in recorded], rel=1e-4)
@@ -323,7 +325,7 @@ def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
         ({"images": 0}, "at least 1"),
     ],
 )
-def test_what_cannot_be_inspected_is_said(
+def test_what_cannot_be_inspected_is_reported(
     tmp_path: Path,
     tiny: Callable[..., Config],
     train_run: Callable[[Config], Path],
@@ -335,17 +337,17 @@ def test_what_cannot_be_inspected_is_said(
         inspect(replace(asked, **changes), Console(quiet=True), NullProgress())
 
 
-def test_a_net_without_identities_is_looked_into(
+def test_a_net_without_identity_shortcuts_is_inspected(
     tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:
     runs = [train_run(tiny(f"shortcut={option}", "recipe.iterations=2")) for option in ("A", "C")]
-    where = looked_into(*runs, output_dir=tmp_path, images=20, what=["residuals"])
+    where = run_inspection(*runs, output_dir=tmp_path, images=20, what=["residuals"])
     report = (where / "report.md").read_text()
     assert "in ResNet-8-C-width0.5 (no identity)" in report
     assert "| ResNet-8-C-width0.5 | - | - | - | 0/0 |" in report
 
 
-def test_only_what_is_asked_for_is_read_and_told_once(
+def test_only_what_is_asked_for_is_read_and_reported_once(
     tmp_path: Path,
     tiny: Callable[..., Config],
     train_run: Callable[[Config], Path],
@@ -357,7 +359,7 @@ def test_only_what_is_asked_for_is_read_and_told_once(
     monkeypatch.setattr(
         MemoryBatches, "held_out", lambda b, split: (asked_for.append(split), usual(b, split))[1]
     )
-    where = looked_into(run, output_dir=tmp_path, what=["signals", "signals"])
+    where = run_inspection(run, output_dir=tmp_path, what=["signals", "signals"])
     assert not asked_for
     report = (where / "report.md").read_text()
     assert report.count("## Forward signals") == 1
@@ -428,7 +430,7 @@ def test_gradients_that_are_not_finite_explode() -> None:
         (lambda layer, norm: norm, "no layer's gradient is 1,000 times smaller"),
     ],
 )
-def test_a_report_says_what_became_of_the_gradients(
+def test_a_report_says_how_the_gradients_fare(
     tmp_path: Path,
     tiny: Callable[..., Config],
     train_run: Callable[[Config], Path],
@@ -436,16 +438,14 @@ def test_a_report_says_what_became_of_the_gradients(
     said: str,
 ) -> None:
     run = train_run(tiny("recipe.iterations=2"))
-    looked_into(run, output_dir=tmp_path, what=["signals"])
-    file = run / "inspection/signals.csv"
-    rows = read_table(file, LayerStatsRow)
+    run_inspection(run, output_dir=tmp_path, what=["signals"])
+    rows = read_inspection(run, "signals")
     changed = [
         replace(row, gradient_norm=change(row.layer, row.gradient_norm)) if row.iteration else row
         for row in rows
     ]
-    write_table(file, changed, LayerStatsRow)
-    finding = find("signals", [run])
-    assert finding is not None
+    write_inspection(run, "signals", changed)
+    finding = find_signals(load_inspected([run], "signals"))
     others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
     assert [part for part in others if part in finding.sentence] == [
         part for part in others if said.startswith(part)
@@ -453,36 +453,32 @@ def test_a_report_says_what_became_of_the_gradients(
     assert said in finding.sentence
     assert "at the beginning:" not in finding.sentence
     assert "nan" not in finding.sentence + " ".join(finding.rows[1])
-    plot_signals(load_inspected([run], "signals", LayerStatsRow))
+    plot_signals(load_inspected([run], "signals"))
 
 
 def test_a_dead_seed_among_others_is_named(
     tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:
     runs = [train_run(tiny("recipe.iterations=2", f"seed={seed}")) for seed in (0, 1)]
-    looked_into(*runs, output_dir=tmp_path, what=["signals"])
-    file = runs[1] / "inspection/signals.csv"
-    rows = [replace(row, gradient_norm=0.0) for row in read_table(file, LayerStatsRow)]
-    write_table(file, rows, LayerStatsRow)
-    finding = find("signals", runs)
-    assert finding is not None
+    run_inspection(*runs, output_dir=tmp_path, what=["signals"])
+    rows = [replace(row, gradient_norm=0.0) for row in read_inspection(runs[1], "signals")]
+    write_inspection(runs[1], "signals", rows)
+    finding = find_signals(load_inspected(runs, "signals"))
     assert "at the end (1 of 2 seeds): no gradient reaches" in finding.sentence
 
 
-def test_a_layer_without_a_gradient_is_said_to_vanish(
+def test_a_layer_without_a_gradient_is_reported_as_vanished(
     tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:
     run = train_run(tiny("recipe.iterations=2"))
-    looked_into(run, output_dir=tmp_path, what=["signals"])
-    file = run / "inspection/signals.csv"
+    run_inspection(run, output_dir=tmp_path, what=["signals"])
     for dead in ({3}, {8}, {7, 8}, set(range(1, 9))):
         rows = [
             replace(row, gradient_norm=0.0) if row.layer in dead and row.iteration else row
-            for row in read_table(file, LayerStatsRow)
+            for row in read_inspection(run, "signals")
         ]
-        write_table(file, rows, LayerStatsRow)
-        finding = find("signals", [run])
-        assert finding is not None
+        write_inspection(run, "signals", rows)
+        finding = find_signals(load_inspected([run], "signals"))
         assert ("vanishes" in finding.sentence) == (len(dead) < 8)
 
 
@@ -490,14 +486,14 @@ def test_part_of_the_blocks_is_drawn_where_it_is_in_the_net(
     tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:
     run = train_run(tiny("depth=20", "recipe.iterations=2"))
-    looked_into(run, output_dir=tmp_path, images=20, max_blocks=3, draws=1, what=["lesions"])
-    figure = plot_lesions(load_inspected([run], "lesions", LesionRow))
+    run_inspection(run, output_dir=tmp_path, images=20, max_blocks=3, draws=1, what=["lesions"])
+    figure = plot_lesions(load_inspected([run], "lesions"))
     (line,) = [
         line for line in figure.axes[0].get_lines() if line.get_label() == "ResNet-20-width0.5"
     ]
     assert list(line.get_xdata()) == pytest.approx([0.5 / 9, 3.5 / 9, 6.5 / 9])  # type: ignore[arg-type]
-    told = " ".join(" ".join(text.get_text() for text in figure.texts).split())
-    assert "level lines: the whole net; band: one deviation over draws" in told
+    caption = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+    assert "level lines: the whole net; band: one deviation over draws" in caption
 
 
 def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(
@@ -508,9 +504,9 @@ def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(
     warm = train_run(tiny("recipe.iterations=2", f"weights={weights}"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        looked_into(warm, output_dir=tmp_path, what=["signals"])
-        looked_into(first, output_dir=tmp_path, what=["signals"])
-        figure = plot_signals(load_inspected([warm], "signals", LayerStatsRow))
-        both = plot_signals(load_inspected([warm, first], "signals", LayerStatsRow))
+        run_inspection(warm, output_dir=tmp_path, what=["signals"])
+        run_inspection(first, output_dir=tmp_path, what=["signals"])
+        figure = plot_signals(load_inspected([warm], "signals"))
+        both = plot_signals(load_inspected([warm, first], "signals"))
     assert [axes.get_title() for axes in figure.axes] == ["after 2 iterations", ""]
     assert len(both.axes) == 4

@@ -48,15 +48,15 @@ class Malicious:
 
 
 def with_its_checksum(file: Path, content: bytes) -> Path:
-    """`content` in the place of a sealed file, under the name that it has to have."""
+    """`content` in place of a checksummed file, with its checksum in the name."""
     stem = file.stem.rpartition("-")[0]
-    sealed = file.with_name(f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.pt")
+    renamed = file.with_name(f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.pt")
     file.unlink()
-    sealed.write_bytes(content)
-    return sealed
+    renamed.write_bytes(content)
+    return renamed
 
 
-def test_tensors_come_back_as_they_were_sealed(tmp_path: Path) -> None:
+def test_tensors_are_loaded_as_they_were_saved(tmp_path: Path) -> None:
     value = {"a": torch.randn(3, 4), "b": [1, 2.5, None, "text"]}
     file = save_checksummed(tmp_path, "name", value)
     assert_equal_states(load_checksummed(file), value)
@@ -65,10 +65,10 @@ def test_tensors_come_back_as_they_were_sealed(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_a_sealed_file_with_any_byte_changed_is_noticed(
+def test_any_changed_byte_of_a_checksummed_file_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    file = save_checksummed(tmp_path_factory.mktemp("sealed"), "name", torch.arange(10))
+    file = save_checksummed(tmp_path_factory.mktemp("checksummed"), "name", torch.arange(10))
     content = bytearray(file.read_bytes())
     position = data.draw(st.integers(0, len(content) - 1))
     content[position] ^= data.draw(st.integers(1, 255))
@@ -104,7 +104,7 @@ def test_nothing_is_ever_loaded_with_its_code() -> None:
     assert not re.search(r"pickle\.load|allow_pickle=True|yaml\.load\(|[^.\w]eval\(", code)
 
 
-def test_whole_content_that_is_no_checkpoint_is_passed_over(tiny: Tiny) -> None:
+def test_a_complete_file_that_is_no_checkpoint_is_skipped(tiny: Tiny) -> None:
     config = tiny()
     interrupt(config, 11)
     newest = checkpoint_files(run_folder(config))[0]
@@ -118,7 +118,7 @@ def test_whole_content_that_is_no_checkpoint_is_passed_over(tiny: Tiny) -> None:
         assert checkpoint.iteration == 5
 
 
-def test_a_checkpoint_renamed_to_another_iteration_is_passed_over(tiny: Tiny) -> None:
+def test_a_checkpoint_renamed_to_another_iteration_is_skipped(tiny: Tiny) -> None:
     config = tiny()
     interrupt(config, 11)
     newest, older = checkpoint_files(run_folder(config))
@@ -157,7 +157,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_first_difference(
     ],
 )
 @pytest.mark.parametrize("data", ["folder", "imagenet"])
-def test_a_run_is_not_continued_on_other_images(
+def test_a_run_is_not_resumed_on_other_images(
     tiny: Tiny, train_run: TrainRun, digits_folder: Callable[..., Path], change: str, said: str,
     data: str,
 ) -> None:  # fmt: skip
@@ -176,7 +176,7 @@ def test_a_run_is_not_continued_on_other_images(
     assert everything_in(run_folder(config)) == before
 
 
-def test_the_first_difference_is_told_in_words() -> None:
+def test_the_first_difference_is_named() -> None:
     assert first_difference({"a": 1}, {"a": 1}) is None
     assert first_difference({"a": 1, "b": 2}, {"a": 1}) == "b is 2 there and its default here"
     assert first_difference({}, {"c": None}) == "c is its default there and None here"
@@ -224,7 +224,7 @@ def test_the_record_is_restored_from_the_checkpoint(
     assert without_times(train_run(config)) == without_times(whole)
 
 
-def test_the_times_of_a_resumed_run_go_on(tiny: Tiny, train_run: TrainRun) -> None:
+def test_the_times_of_a_resumed_run_continue(tiny: Tiny, train_run: TrainRun) -> None:
     config = tiny()
     interrupt(config, 11)
     checkpoint = load_checkpoint(run_folder(config))
@@ -237,7 +237,7 @@ def test_the_times_of_a_resumed_run_go_on(tiny: Tiny, train_run: TrainRun) -> No
     assert min(speeds) > 0
 
 
-def test_a_run_that_is_continued_elsewhere_says_that_rounding_may_differ(
+def test_a_run_resumed_on_another_machine_warns_that_rounding_may_differ(
     tiny: Tiny, train_run: TrainRun
 ) -> None:
     config = tiny()
@@ -274,7 +274,9 @@ def test_a_run_that_diverges_late_names_its_last_good_checkpoint(
     assert read_final_errors(train_run(config)).train_error < 100
 
 
-def test_a_damaged_summary_is_named_and_can_be_made_anew(tiny: Tiny, train_run: TrainRun) -> None:
+def test_a_damaged_summary_is_named_and_is_restored_by_repeating_the_run(
+    tiny: Tiny, train_run: TrainRun
+) -> None:
     folder = train_run(tiny())
     final, state = read_final_errors(folder), final_state(folder)
     summary = folder / "summary.json"

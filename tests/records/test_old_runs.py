@@ -72,7 +72,7 @@ def same_machine(made: Path) -> bool:
     return rounds_like(there["versions"]["torch"], there["hardware"]["cpu"])
 
 
-def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(made: Path) -> None:
+def test_an_interrupted_run_resumes_as_if_nothing_had_happened(made: Path) -> None:
     folder = made / "interrupted" / NET
     before = untimed_record(folder)
     said = run(

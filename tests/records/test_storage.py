@@ -264,16 +264,16 @@ def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("without_locks")
-def test_where_there_are_no_locks_a_run_says_what_is_lost_and_how_to_go_on(
+def test_where_there_are_no_locks_a_run_says_what_is_lost_and_what_to_do(
     tiny: Tiny, silent: RunProgress
 ) -> None:
     config = tiny()
     with pytest.raises(ConfigError) as refused:
         session.train(config, silent)
-    told = str(refused.value)
-    assert f"{config.output_dir}/.locks is on a file system without locks" in told
-    assert "keep two processes from training the same run at once" in told
-    assert "runtime.lock=FOLDER, a folder on another file system, or runtime.lock=off" in told
+    message = str(refused.value)
+    assert f"{config.output_dir}/.locks is on a file system without locks" in message
+    assert "keep two processes from training the same run at once" in message
+    assert "runtime.lock=FOLDER, a folder on another file system, or runtime.lock=off" in message
     assert not run_folder(config).exists()
     off = tiny("runtime.lock=off")
     with pytest.warns(UserWarning, match=r"runtime\.lock=off: nothing keeps two processes"):
@@ -324,7 +324,7 @@ int linkat(int a, const char *from, int b, const char *to, int flags) { errno = 
 
 
 @pytest.mark.slow
-def test_commands_go_on_without_locks(tmp_path: Path) -> None:
+def test_commands_work_without_locks(tmp_path: Path) -> None:
     """In a process whose system calls fail, with a run of two processes, which need its lock."""
     (tmp_path / "no_locks.c").write_text(NO_LOCKS)
     if sys.platform != "linux" or shutil.which("cc") is None:

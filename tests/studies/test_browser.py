@@ -126,7 +126,7 @@ def test_a_table_sorts_by_the_column_that_is_clicked(browser: Chrome, study: Stu
 
 @pytest.mark.slow
 def test_curves_show_their_values_under_the_pointer(browser: Chrome, study: Study) -> None:
-    from resnet_degradation.figures.curve_data import load_curves
+    from resnet_degradation.figures.curves import load_curves
 
     browser.get((study.folder / "report.html").resolve().as_uri())
     figure = browser.find_element(By.TAG_NAME, "figure")

@@ -23,7 +23,7 @@ from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import NullProgress, ReportProgress
 from resnet_degradation.distributed.world import World
-from resnet_degradation.figures.curve_data import load_curves
+from resnet_degradation.figures.curves import load_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.records.summary import is_finished, read_final_errors

@@ -18,7 +18,7 @@ from support.training import Tiny, TrainRun, everything_in, interrupt, without_t
 
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.distributed.rendezvous import _meet_in_slurm
-from resnet_degradation.figures.curve_data import load_curves
+from resnet_degradation.figures.curves import load_curves
 from resnet_degradation.records.checksummed import load_checksummed, save_checksummed
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.run_folder import (
@@ -291,15 +291,12 @@ def test_checkpoints_of_another_version_are_neither_damaged_nor_half_used(
 
 def test_a_setting_of_another_version_is_named(tiny: Tiny, train_run: TrainRun) -> None:
     folder = train_run(tiny())
-    config, summary = folder / "config.yaml", folder / "summary.json"
+    config = folder / "config.yaml"
     config.write_text(config.read_text().replace("recipe:", "recipe:\n  label_smoothing: 0.1"))
-    with pytest.raises(UserError, match=r"has the setting recipe\.label_smoothing.*made") as error:
+    with pytest.raises(UserError, match=r"has the setting recipe\.label_smoothing") as error:
         read_config(folder)
     assert "\n" not in str(error.value)
-    assert "the version that made the run, 0." in str(error.value)
-    summary.unlink()
-    with pytest.raises(UserError, match=r"use the version that made the run$"):
-        read_config(folder)
+    assert str(error.value).endswith("use the version that made the run")
     config.unlink()
     with pytest.raises(UserError, match=r"no run folder: it has no config\.yaml"):
         read_config(folder)

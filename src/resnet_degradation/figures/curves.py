@@ -1,25 +1,38 @@
 """Training and held-out error against iterations, as in figures 1, 4 and 6."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resnet_degradation.config.schema import PanelConfig
-from resnet_degradation.figures.captions import write_caption
-from resnet_degradation.figures.curve_data import NetCurves
+from resnet_degradation.config.schema import Config, PanelConfig
 from resnet_degradation.figures.drawing import Drawing, shows
-from resnet_degradation.figures.labels import FONT_SIZE, Label, label_ends, text_width
-from resnet_degradation.figures.seeds import Curve, draw_curve
+from resnet_degradation.figures.labels import (
+    FONT_SIZE,
+    Label,
+    label_ends,
+    text_width,
+    write_caption,
+)
+from resnet_degradation.figures.seeds import Curve, NetRows, average, draw_curve, load_nets
 from resnet_degradation.figures.style import colours, muted, rc
+from resnet_degradation.records.metrics import Row, read_metrics
+from resnet_degradation.records.run_folder import read_extension
 from resnet_degradation.system.errors import UserError
 
 # Training error is thin and held-out error bold, as in figure 4, or it is dashed, as in figure 6.
-THIN = {"linewidth": 0.8, "linestyle": "-"}
-DASHED = {"linewidth": 1.0, "linestyle": "--"}
-BOLD = {"linewidth": 2.0, "linestyle": "-"}
+TRAINING: dict[bool, dict[str, Any]] = {
+    False: {"linewidth": 0.8, "linestyle": "-"},
+    True: {"linewidth": 1.0, "linestyle": "--"},
+}
+BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 
 # Inches: the figure's height, a panel's width, and the space left of, and between, panels.
 HEIGHT, PANEL, LEFT, BETWEEN = 3.7, 2.95, 0.62, 0.25
@@ -27,7 +40,82 @@ HEIGHT, PANEL, LEFT, BETWEEN = 3.7, 2.95, 0.62, 0.25
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
 
-Shown = list[tuple[PanelConfig, list[NetCurves]]]  # panels and their nets
+
+@dataclass(frozen=True)
+class NetCurves:
+    """The errors of one net in percent, averaged over its seeds."""
+
+    name: str
+    config: Config
+    num_seeds: int
+    train: Curve
+    held_out: Curve
+    held_out_name: str  # "validation" or "test"
+
+
+def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> list[NetCurves]:
+    """The curves of the runs in these folders, averaged over seeds, in the order of the folders.
+
+    x: the column of metrics.csv on the horizontal axis. smooth: how many rows a point of a training
+    curve averages (its own and those before it).
+
+    Runs that differ in more than the seed are different nets; if these have the same name, the
+    settings that differ are added to it. Raises UserError if no run has recorded a row, or if the
+    seeds of a net have no iteration in common.
+    """
+    nets = load_nets(folders, _read_rows)
+    if not nets:
+        raise UserError("there is nothing to draw yet: no run has recorded a row")
+    return [_average_seeds(net, x, smooth) for net in nets]
+
+
+def _read_rows(folder: Path) -> list[Row]:
+    """A run's rows; for a net extended from a shallower one, first its errors before training."""
+    rows = read_metrics(folder)
+    extension = read_extension(folder)
+    if extension is None or not rows:
+        return rows
+    deep = extension["deep"]
+    start = replace(
+        rows[0],
+        iteration=0,
+        epoch=0.0,
+        seconds=0.0,
+        train_error=deep["train_error"],
+        val_error=deep["held_out_errors"].get("val"),
+        test_error=deep["held_out_errors"].get("test"),
+    )
+    return [start, *rows]
+
+
+def _average_seeds(net: NetRows, x: str, smooth: int) -> NetCurves:
+    if not set.intersection(*({row.iteration for row in rows} for rows in net.seeds)):
+        raise UserError(
+            f"the {len(net.seeds)} runs of {net.name} have no recorded iteration in common to "
+            "average at: draw them one by one"
+        )
+    validated = any(row.val_error is not None for rows in net.seeds for row in rows)
+    held_out = attrgetter("val_error" if validated else "test_error")
+    return NetCurves(
+        name=net.name,
+        config=net.config,
+        num_seeds=len(net.seeds),
+        train=_average_error(net.seeds, attrgetter("train_error"), x, smooth),
+        held_out=_average_error(net.seeds, held_out, x, 1),
+        held_out_name="validation" if validated else "test",
+    )
+
+
+def _average_error(
+    seeds: list[Sequence[Row]], error: Callable[[Row], float | None], x: str, smooth: int
+) -> Curve:
+    """The mean over seeds at the iterations at which all of them measured this error."""
+    measured = [{row.iteration: row for row in rows if error(row) is not None} for rows in seeds]
+    common = sorted(set.intersection(*(set(rows) for rows in measured)))
+    places = np.array([[getattr(rows[i], x) for i in common] for rows in measured], dtype=float)
+    errors = np.array([[error(rows[i]) for i in common] for rows in measured], dtype=float)
+    windows = [slice(max(0, end - smooth), end) for end in range(1, len(common) + 1)]
+    return average(places.mean(axis=0), [errors[:, window].mean(axis=1) for window in windows])
 
 
 def plot_curves(
@@ -53,12 +141,10 @@ def plot_curves(
             _draw_panel(axes, panel, members, drawing, dark)
             for axes, (panel, members) in zip(panels, shown, strict=True)
         ]
-        top = _error_limit(shown, drawing)
-        if drawing.log:
-            panels[0].set_yscale("log")
-            panels[0].set_ylim(top=top)
-        else:
-            panels[0].set_ylim(0, top)
+        drawn = [c for panel, group in shown for n in group for _, c in _panel_curves(n, panel)]
+        top = _error_limit(drawn, drawing)
+        bottom = None if drawing.log else 0
+        panels[0].set(yscale="log" if drawing.log else "linear", ylim=(bottom, top))
         for axes in panels:
             _label_horizontal(axes, nets, drawing.x)
         only_training = all(panel.errors == "training" for panel, _ in shown)
@@ -107,7 +193,7 @@ def _draw_panel(
                 marker="o" if one_point else "",
                 clip_on=not one_point,
                 label=f"{net.name} {kind}",
-                **(_training_line(drawing) if thin else BOLD),
+                **(TRAINING[drawing.dashed] if thin else BOLD),
             )
             kinds.add(kind)
         if curves:
@@ -115,26 +201,14 @@ def _draw_panel(
     one_kind = panel.errors != "both" and kinds
     axes.set_title(panel.title or (f"{' / '.join(sorted(kinds))} error" if one_kind else ""))
     if not labels:
-        axes.annotate(
-            "no held-out error was measured",
-            (0.5, 0.5),
-            xycoords="axes fraction",
-            ha="center",
-            fontsize=FONT_SIZE,
-            color=muted(dark),
-        )
+        centre: dict[str, Any] = {"transform": axes.transAxes, "ha": "center"}
+        text = "no held-out error was measured"
+        axes.text(0.5, 0.5, text, fontsize=FONT_SIZE, color=muted(dark), **centre)
     return labels
 
 
-def _training_line(drawing: Drawing) -> dict[str, Any]:
-    return DASHED if drawing.dashed else THIN
-
-
-def _error_limit(shown: Shown, drawing: Drawing) -> float:
+def _error_limit(curves: list[Curve], drawing: Drawing) -> float:
     """The upper end of the error axis."""
-    curves = [
-        curve for panel, nets in shown for net in nets for _, curve in _panel_curves(net, panel)
-    ]
     if not curves:
         return 100.0
     ends = sorted(float(curve.mean[-1]) for curve in curves)
@@ -161,7 +235,7 @@ def _label_horizontal(axes: Axes, nets: list[NetCurves], x: str) -> None:
 def _draw_legend(figure: Figure, nets: list[NetCurves], drawing: Drawing, dark: bool) -> None:
     held_out = " / ".join(sorted({net.held_out_name for net in nets}))
     smoothed = f" (mean over {drawing.smooth} rows)" if drawing.smooth > 1 else ""
-    lines = {f"training error{smoothed}": _training_line(drawing), f"{held_out} error": BOLD}
+    lines = {f"training error{smoothed}": TRAINING[drawing.dashed], f"{held_out} error": BOLD}
     figure.legend(
         handles=[
             Line2D([], [], color=muted(dark), label=name, **line) for name, line in lines.items()

@@ -1,6 +1,7 @@
 """Final training error against depth: degradation and its cure in one picture."""
 
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +19,7 @@ from resnet_degradation.config.naming import (
 )
 from resnet_degradation.config.resolve import default_warmup
 from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.captions import write_caption
+from resnet_degradation.figures.labels import write_caption
 from resnet_degradation.figures.seeds import Curve, Values, average, draw_curve
 from resnet_degradation.figures.style import COLOURS, on_page, rc
 from resnet_degradation.records.run_folder import read_config, without_copies
@@ -84,19 +85,17 @@ def _merge_groups(groups: list[ByDepth]) -> list[ByDepth]:
     Nets of 110 layers have a warm-up, for example, and still belong to the series of those of 56.
     Groups that have a depth in common differ for another reason.
     """
-    merged: list[ByDepth] = []
+    merged: list[tuple[set[str], ByDepth]] = []
     for group in groups:
-        for other in merged:
-            if _keys(group) & _keys(other) and not group.keys() & other.keys():
+        keys = {_key_without_defaults(runs[0][0]) for runs in group.values()}
+        for other_keys, other in merged:
+            if keys & other_keys and not group.keys() & other.keys():
+                other_keys.update(keys)
                 other.update(group)
                 break
         else:
-            merged.append({**group})
-    return merged
-
-
-def _keys(group: ByDepth) -> set[str]:
-    return {_key_without_defaults(runs[0][0]) for runs in group.values()}
+            merged.append((keys, {**group}))
+    return [group for _, group in merged]
 
 
 def _key_without_defaults(config: Config) -> str:
@@ -129,21 +128,13 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> Fi
     with rc_context(rc(dark)):
         figure = Figure(figsize=(5.6, 3.9))
         axes = figure.subplots()
-        counts = {True: 0, False: 0}
+        styles = {False: cycle(STYLES), True: cycle(STYLES)}
         for one in series:
             residual = one.configs[0].residual
             colour = on_page(RESIDUAL if residual else PLAIN, dark)
-            line, marker = STYLES[counts[residual] % len(STYLES)]
-            counts[residual] += 1
-            draw_curve(
-                axes,
-                one.curve(),
-                colour,
-                linestyle=line,
-                marker=marker,
-                linewidth=2,
-                label=one.name,
-            )
+            line, marker = next(styles[residual])
+            style = {"linestyle": line, "marker": marker, "linewidth": 2}
+            draw_curve(axes, one.curve(), colour, label=one.name, **style)
             for config, errors in zip(one.configs, one.errors, strict=True):
                 if len(errors) > 1:
                     depths = [config.depth] * len(errors)
@@ -151,9 +142,7 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> Fi
         configs = [config for one in series for config in one.configs]
         axes.set_xticks(sorted({config.depth for config in configs}))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("depth (layers)")
-        axes.set_ylabel("final training error (%)")
-        axes.set_ylim(bottom=0)
+        axes.set(xlabel="depth (layers)", ylabel="final training error (%)", ylim=(0, None))
         axes.legend(loc="upper left")
         num_seeds = [len(errors) for one in series for errors in one.errors]
         notes = dict.fromkeys(text for one in series for text in _other_differences(one))

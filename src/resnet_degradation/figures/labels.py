@@ -1,11 +1,17 @@
-"""Names of curves: where the curves end, as in the paper, or in a legend above the figure."""
+"""The text of figures: names of curves, headers and captions."""
 
 import math
+import textwrap
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
+
+from resnet_degradation.config.durations import is_fraction
+from resnet_degradation.config.identity import data_name
+from resnet_degradation.config.schema import Config
+from resnet_degradation.figures.style import muted
 
 FONT_SIZE = 7.5  # points, of captions and of names where curves end
 LINE = 1.25 * FONT_SIZE
@@ -105,4 +111,50 @@ def add_header(figure: Figure, title: str) -> None:
         loc="upper center",
         bbox_to_anchor=(0.5, 1 - above / taller),
         borderaxespad=0,
+    )
+
+
+def write_caption(
+    figure: Figure,
+    configs: list[Config],
+    num_seeds: list[int],
+    dark: bool,
+    drawn_as: str = "band: one standard deviation",
+    notes: list[str] | None = None,
+) -> None:
+    """Write the conditions of these nets, their numbers of seeds and notes below a figure.
+
+    drawn_as: how several seeds are drawn.
+    """
+    seeds = " / ".join(map(str, sorted(set(num_seeds))))
+    seeds += " seed" if set(num_seeds) == {1} else f" seeds ({drawn_as})"
+    text = "; ".join([conditions(configs), seeds, *(notes or [])])
+    inches = figure.get_figwidth() - 0.2
+    columns = max(20, int(len(text) * min(1, 0.95 * inches / text_width([text]))))
+    lines = "\n".join(textwrap.wrap(text, columns))
+    figure.text(0.5, 0.01, lines, ha="center", fontsize=FONT_SIZE, color=muted(dark))
+
+
+def conditions(configs: list[Config]) -> str:
+    """The data and the schedule of some runs."""
+    data, length, batch, schedule = (
+        " / ".join(sorted(set(values))) for values in zip(*map(_conditions, configs), strict=True)
+    )
+    return f"{data}; {length} of {batch} images; {schedule}"
+
+
+def _conditions(config: Config) -> tuple[str, str, str, str]:
+    recipe, size = config.recipe, config.data.image_size
+    length = recipe.iterations
+    schedule = f"learning rate {recipe.lr:g}"
+    if recipe.schedule == "plateau":
+        schedule += f", times {recipe.gamma:g} on a plateau"
+    elif recipe.milestones:
+        points = [f"{m:.0%}" if is_fraction(m) else f"{m}" for m in recipe.milestones]
+        schedule += f", times {recipe.gamma:g} at {' and '.join(points)}"
+    return (
+        f"{data_name(config)} {size}x{size}",
+        f"{length:,} iterations" if isinstance(length, int) else f"{length}, in batches",
+        str(recipe.batch_size),
+        schedule,
     )

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from resnet_degradation.figures.curve_data import load_curves
-from resnet_degradation.figures.curves import plot_curves
+from resnet_degradation.figures.curves import load_curves, plot_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
 from resnet_degradation.figures.drawing import Drawing
-from resnet_degradation.figures.responses import load_responses, plot_responses
+from resnet_degradation.figures.inspection import load_responses, plot_responses
 
 # Draws the runs in these folders with these titles and axes, for a light or a dark page.
 Maker = Callable[[list[Path], Drawing, bool], Figure]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +13,19 @@ from resnet_degradation.config.naming import group_by_net
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.run_folder import read_config
 
-Row = TypeVar("Row")
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class NetRows(Generic[Row]):
+class NetRows:
     """What the runs of one net recorded: a list of rows for each seed."""
 
     name: str
     config: Config
-    seeds: list[Sequence[Row]]
+    seeds: list[Sequence[Any]]
 
 
-def load_nets(folders: list[Path], read: Callable[[Path], Sequence[Row]]) -> list[NetRows[Row]]:
+def load_nets(folders: list[Path], read: Callable[[Path], Sequence[Any]]) -> list[NetRows]:
     """The nets of these run folders, in the order of the folders.
 
     read: returns the rows of a run folder; runs without rows are left out.
@@ -53,9 +52,9 @@ def average(x: Values, values: Sequence[Values]) -> Curve:
     return Curve(x, mean, np.array(spread))
 
 
-def draw_curve(axes: Axes, curve: Curve, colour: str, **line: Any) -> None:
+def draw_curve(axes: Axes, curve: Curve, color: str, **line: Any) -> None:
     """Draw the mean as a line, and around it a band of one standard deviation."""
-    axes.plot(curve.x, curve.mean, color=colour, **line)
+    axes.plot(curve.x, curve.mean, color=color, **line)
     if curve.spread.any():
         low, high = curve.mean - curve.spread, curve.mean + curve.spread
-        axes.fill_between(curve.x, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(curve.x, low, high, color=color, alpha=0.18, linewidth=0)

@@ -79,31 +79,16 @@ def rc(dark: bool = False) -> dict[Any, Any]:
     }
 
 
-def colours(configs: list[Config], dark: bool = False) -> list[str]:
-    """The colours of these nets in one panel, by depth and shortcut; equal ones are shaded."""
-    base = [_base_colour(config) for config in configs]
-    return [
-        _shaded(on_page(colour, dark), base[:position].count(colour))
-        for position, colour in enumerate(base)
-    ]
+def colours(configs: list[Config], dark: bool = False, twins: bool = False) -> list[str]:
+    """The colours of these nets in one panel, by depth and shortcut; equal ones are shaded.
 
-
-def twin_colours(configs: list[Config], dark: bool = False) -> list[str]:
-    """Colours for one panel in which a plain net has the colour of its residual twin.
-
-    The line style distinguishes the two: see `line_style`.
+    twins: a plain net has the colour of its residual twin, from which its line style differs.
     """
-    shades: dict[int, str] = {}
-    for kind in (False, True):
-        members = [i for i, config in enumerate(configs) if config.residual == kind]
-        found = colours([configs[i] for i in members], dark)
-        shades |= dict(zip(members, found, strict=True))
-    return [shades[i] for i in range(len(configs))]
-
-
-def line_style(config: Config) -> str:
-    """Solid for residual nets, dashed for plain ones."""
-    return "-" if config.residual else "--"
+    base = [(twins and config.residual, _base_colour(config)) for config in configs]
+    return [
+        _shaded(on_page(kind[1], dark), base[:position].count(kind))
+        for position, kind in enumerate(base)
+    ]
 
 
 def _base_colour(config: Config) -> str:

@@ -1,84 +1,60 @@
 """`resnet-inspect`: measures the named runs, then writes figures, tables and a report."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from resnet_degradation.config.identity import net_name, run_name, short_hash
+from resnet_degradation.config.identity import net_name, short_hash
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import INSPECTIONS, InspectionConfig
 from resnet_degradation.config.validate import check_measuring_runtime
-from resnet_degradation.inspection.findings import Finding, find
-from resnet_degradation.records.inspection import (
-    FOLDER,
-    BlockSizes,
-    LayerStatsRow,
-    LesionRow,
-)
-from resnet_degradation.records.layers import Response
+from resnet_degradation.console.progress import Progress
+from resnet_degradation.figures import inspection as figures
+from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.figures.style import save_figure
+from resnet_degradation.inspection import findings
+from resnet_degradation.inspection.findings import Finding
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+# How to draw each measurement, and what to say of it.
+MEASUREMENTS: dict[str, tuple[Callable[..., Figure], Callable[[list[NetRows]], Finding]]] = {
+    "responses": (figures.plot_responses, findings.find_responses),
+    "signals": (figures.plot_signals, findings.find_signals),
+    "residuals": (figures.plot_sizes, findings.find_residuals),
+    "lesions": (figures.plot_lesions, findings.find_lesions),
+}
 
-    from resnet_degradation.console.progress import Progress
 
-
-def inspect(options: InspectionConfig, console: Console, progress: "Progress") -> Path:
+def inspect(options: InspectionConfig, console: Console, progress: Progress) -> Path:
     """Measure the named runs, draw, print and write the findings; return the report's folder.
 
     Raises UserError for whatever the user can fix.
     """
     folders = named_runs(options)
-    iterations = _measure(folders, options, progress)
+    from resnet_degradation.inspection.measure import measure_runs  # imports torch
+
+    iterations = measure_runs(folders, options, progress)
     results = results_folder(folders, options.output_dir)
     results.mkdir(parents=True, exist_ok=True)
-    from resnet_degradation.figures.style import save_figure
-
-    findings = []
+    found: dict[str, Finding] = {}
     for what in dict.fromkeys(options.what):
-        if (finding := find(what, folders)) is None:
+        nets = figures.load_inspected(folders, what)
+        if not nets:
             progress.say(f"{what}: nothing to show (plain nets have no shortcuts)")
             continue
-        findings.append(finding)
-        save_figure(_figure(finding, folders), results / what)
-        _show(finding, console)
-    _write_report(results, iterations, findings)
+        plot, find = MEASUREMENTS[what]
+        found[what] = find(nets)
+        save_figure(plot(nets, found[what].title), results / what)
+        _show(found[what], console)
+    _write_report(results, iterations, found)
     progress.say(f"report and figures: {results}/")
     return results
-
-
-def _measure(
-    folders: list[Path], options: InspectionConfig, progress: "Progress"
-) -> dict[Path, int]:
-    """Measure every run; return the iteration of each run's checkpoint."""
-    from resnet_degradation.inspection.measure import measure
-    from resnet_degradation.training.build import choose_device
-    from resnet_degradation.training.load_run import config_of_run, load_trained
-    from resnet_degradation.training.memory import restore_settings, set_precision
-
-    iterations: dict[Path, int] = {}
-    with restore_settings():
-        set_precision("fp32")
-        device = choose_device(config_of_run(folders[0], options.runtime))
-        if len(folders) > 1:
-            progress.say(f"{len(folders)} runs")
-        for number, folder in enumerate(folders, 1):
-            trained = load_trained(
-                folder, options.runtime, device, options.images, progress.prepare
-            )
-            iterations[folder] = trained.iteration
-            count = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
-            name = run_name(trained.config)
-            progress.say(f"{name} after {trained.iteration:,} iterations{count}")
-            measure(trained, options, progress.prepare)
-            progress.end()
-    return iterations
 
 
 def named_runs(options: InspectionConfig) -> list[Path]:
@@ -99,25 +75,10 @@ def named_runs(options: InspectionConfig) -> list[Path]:
 def results_folder(folders: list[Path], output_dir: str) -> Path:
     """The folder of the report: in the run folder if there is only one run."""
     if len(folders) == 1:
-        return folders[0] / FOLDER
+        return folders[0] / "inspection"
     nets = list(dict.fromkeys(net_name(read_config(folder)) for folder in folders))
     name = "+".join(nets[:4]) + (f"+{len(nets) - 4}-more" if len(nets) > 4 else "")
     return Path(output_dir) / "inspections" / f"{name}-{short_hash(' '.join(map(str, folders)))}"
-
-
-def _figure(finding: Finding, folders: list[Path]) -> "Figure":
-    from resnet_degradation.figures import inspection
-    from resnet_degradation.figures.responses import plot_responses
-
-    plots: dict[str, tuple[Any, Any]] = {
-        "responses": (Response, plot_responses),
-        "signals": (LayerStatsRow, inspection.plot_signals),
-        "residuals": (BlockSizes, inspection.plot_sizes),
-        "lesions": (LesionRow, inspection.plot_lesions),
-    }
-    kind, plot = plots[finding.name]
-    figure: Figure = plot(inspection.load_inspected(folders, finding.name, kind), finding.title)
-    return figure
 
 
 def _show(finding: Finding, console: Console) -> None:
@@ -133,12 +94,12 @@ def _show(finding: Finding, console: Console) -> None:
     console.print(finding.sentence, highlight=False, markup=False)
 
 
-def _write_report(results: Path, iterations: dict[Path, int], findings: list[Finding]) -> None:
+def _write_report(results: Path, iterations: dict[Path, int], found: dict[str, Finding]) -> None:
     """Write report.md: the sentence, figure and table of each finding, and the runs."""
     lines = ["# Inspection", ""]
-    for finding in findings:
+    for what, finding in found.items():
         lines += [f"## {finding.title}", "", finding.sentence, ""]
-        lines += [f"![{finding.title}]({finding.name}.png)", ""]
+        lines += [f"![{finding.title}]({what}.png)", ""]
         rows = [finding.columns, ["---"] * len(finding.columns), *finding.rows]
         lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
     lines += ["## Runs", ""]
@@ -146,7 +107,7 @@ def _write_report(results: Path, iterations: dict[Path, int], findings: list[Fin
         path = Path(os.path.relpath(folder, results)).as_posix()
         lines.append(
             f"- [{folder.name}]({path}) after {iteration:,} iterations: its tables are in "
-            f"`{FOLDER}/`"
+            "`inspection/`"
         )
     with atomic_write(results / "report.md") as stream:
         stream.write("\n".join(lines) + "\n")

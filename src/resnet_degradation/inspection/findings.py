@@ -1,14 +1,13 @@
 """A sentence and a table for each measurement, computed from the tables in run folders."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, median
 
-from resnet_degradation.figures.inspection import load_inspected
-from resnet_degradation.records.inspection import BlockSizes, LayerStatsRow, LesionRow
-from resnet_degradation.records.layers import Response
+import numpy as np
+
+from resnet_degradation.figures.inspection import rows_at
+from resnet_degradation.figures.seeds import NetRows
 
 # A gradient vanishes, or explodes, if it is this many times smaller, or larger, than that of the
 # last convolution.
@@ -24,29 +23,20 @@ PHRASES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One measurement of several nets: a title, a sentence, and a table."""
+    """What one measurement shows of several nets: a title, a sentence, and a table."""
 
-    name: str
     title: str
     sentence: str
     columns: list[str]
     rows: list[list[str]]
 
 
-def find(name: str, folders: list[Path]) -> Finding | None:
-    """The finding of one measurement in run folders; None if no net has such a measurement."""
-    find_one: dict[str, Callable[[list[Path]], Finding | None]] = {
-        "responses": _responses,
-        "signals": _signals,
-        "residuals": _residuals,
-        "lesions": _lesions,
-    }
-    return find_one[name](folders)
+Nets = list[NetRows]
 
 
-def _responses(folders: list[Path]) -> Finding:
+def find_responses(nets: Nets) -> Finding:
     rows, means = [], {}
-    for net in load_inspected(folders, "responses", Response):
+    for net in nets:
         stds = [mean(row.std for row in layer) for layer in zip(*net.seeds, strict=True)]
         means[net.name] = mean(stds)
         rows.append([net.name, *(f"{value:.3f}" for value in (mean(stds), min(stds), max(stds)))])
@@ -54,7 +44,6 @@ def _responses(folders: list[Path]) -> Finding:
     if len(means) == 1:
         order += f": {means[order]:.3f}"
     return Finding(
-        "responses",
         "Layer responses (figure 7)",
         f"Standard deviation of 3x3 layers' outputs, mean over layers: {order}.",
         ["net", "mean", "weakest layer", "strongest layer"],
@@ -62,21 +51,19 @@ def _responses(folders: list[Path]) -> Finding:
     )
 
 
-def _signals(folders: list[Path]) -> Finding:
+def find_signals(nets: Nets) -> Finding:
     rows, problems = [], []
     slopes: dict[str, float] = {}  # the first convolution's gradient divided by the last one's
-    for net in load_inspected(folders, "signals", LayerStatsRow):
+    for net in nets:
         for when, pick in (("at the beginning", min), ("at the end", max)):
-            at = [pick(row.iteration for row in seed) for seed in net.seeds]
-            if pick is min and set(at) != {0}:
+            seeds = rows_at(net, pick)
+            at = {seed[0].iteration for seed in seeds}
+            if pick is min and at != {0}:
                 continue
-            seeds = [
-                [row for row in seed if row.iteration == iteration]
-                for seed, iteration in zip(net.seeds, at, strict=True)
-            ]
             layers = list(zip(*seeds, strict=True))
             gradients = [mean(row.gradient_norm for row in layer) for layer in layers]
-            ratios = [_ratio(gradient, gradients[-2]) for gradient in gradients]
+            with np.errstate(all="ignore"):
+                ratios = np.divide(gradients, gradients[-2]).tolist()
             if 0 < ratios[0] < math.inf:
                 slopes[f"{net.name} {when}"] = ratios[0]
             iterations = [f"{iteration:,}" for iteration in sorted({min(at), max(at)})]
@@ -99,7 +86,6 @@ def _signals(folders: list[Path]) -> Finding:
             f"where they differ most ({steepest})"
         )
     return Finding(
-        "signals",
         "Forward signals and gradients",
         f"Gradients of all layers, for one batch of training images: {sentence}.",
         ["net", "iterations", "first / last", "all / last", "std of outputs"],
@@ -123,10 +109,6 @@ def gradient_outcome(norms: list[float]) -> str:
     return "exploding" if max(convolutions) > FAR_OFF * last else "healthy"
 
 
-def _ratio(one: float, other: float) -> float:
-    return one / other if other > 0 else math.inf if one > 0 else math.nan
-
-
 def _format_range(values: list[float]) -> str:
     if any(map(math.isnan, values)):
         return "-"
@@ -140,9 +122,9 @@ def _format(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < math.inf else f"{value:.3g}"
 
 
-def _residuals(folders: list[Path]) -> Finding | None:
+def find_residuals(nets: Nets) -> Finding:
     rows, medians = [], []
-    for net in load_inspected(folders, "residuals", BlockSizes):
+    for net in nets:
         blocks = [row for seed in net.seeds for row in seed]
         ratios = [row.ratio for row in blocks if row.is_identity]
         others = [row.ratio for row in blocks if not row.is_identity]
@@ -152,10 +134,7 @@ def _residuals(folders: list[Path]) -> Finding | None:
         # With option C every shortcut is a projection.
         hint = "" if ratios else " (no identity)"
         medians.append(f"{median(ratios or others):.2f} in {net.name}{hint}")
-    if not rows:
-        return None
     return Finding(
-        "residuals",
         "How large F(x) is beside x",
         "Norm of the residual branch beside that of the identity shortcut, median over blocks: "
         f"{', '.join(medians)}.",
@@ -164,9 +143,9 @@ def _residuals(folders: list[Path]) -> Finding | None:
     )
 
 
-def _lesions(folders: list[Path]) -> Finding:
+def find_lesions(nets: Nets) -> Finding:
     rows, medians = [], []
-    for net in load_inspected(folders, "lesions", LesionRow):
+    for net in nets:
         lesions = [row for seed in net.seeds for row in seed]
         whole = mean(row.error for row in lesions if row.count == 0)
         singles = [row for row in lesions if row.position > 0]
@@ -176,7 +155,6 @@ def _lesions(folders: list[Path]) -> Finding:
         rows.append([*row, f"{worst.error - whole:+.2f} ({worst.blocks})"])
         medians.append(f"{change:+.1f} points in {net.name}")
     return Finding(
-        "lesions",
         "Without a block",
         f"Held-out error without one block, median over blocks: {', '.join(medians)}.",
         ["net", "error (%)", "median change", "largest change"],

@@ -1,67 +1,79 @@
-"""Measures one trained net and writes the tables into its run folder."""
+"""Measures trained nets and writes the tables into their run folders."""
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import torch
 
+from resnet_degradation.config.identity import run_name
 from resnet_degradation.config.schema import InspectionConfig
-from resnet_degradation.console.progress import ReportProgress
+from resnet_degradation.console.progress import Progress, ReportProgress
 from resnet_degradation.data.batches import Batch
 from resnet_degradation.data.dataset import evenly_spaced
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.overrides import called_methods
 from resnet_degradation.probes.layer_stats import layer_stats
-from resnet_degradation.probes.lesions import (
-    error_without,
-    keeping_shape,
-    random_blocks,
-    removable,
-)
+from resnet_degradation.probes.lesions import error_without, keeping_shape, random_blocks, removable
 from resnet_degradation.probes.residual_norms import block_sizes
 from resnet_degradation.probes.responses import layer_responses
-from resnet_degradation.records.csv_tables import write_table
-from resnet_degradation.records.inspection import FOLDER, BlockSizes, LayerStatsRow, LesionRow
 from resnet_degradation.records.layers import (
     LayerStatsLog,
-    Response,
+    LesionRow,
     layer_stats_rows,
     read_layer_stats,
+    write_inspection,
 )
-from resnet_degradation.system.errors import ConfigError, RecordError
-from resnet_degradation.training.load_run import Trained
+from resnet_degradation.system.errors import ConfigError
+from resnet_degradation.training.build import choose_device
+from resnet_degradation.training.load_run import Trained, config_of_run, load_trained
+from resnet_degradation.training.memory import restore_settings, set_precision
 
 
-def measure(trained: Trained, options: InspectionConfig, report: ReportProgress) -> None:
-    """Write the tables that `options.what` lists to inspection/ in the run folder.
+def measure_runs(
+    folders: list[Path], options: InspectionConfig, progress: Progress
+) -> dict[Path, int]:
+    """Write the tables that `options.what` lists to inspection/ in each of these run folders.
 
-    Raises ConfigError if they need F(x) and a custom block does not compute it in `branch`.
+    Returns the iteration of each run's checkpoint. Raises ConfigError if the tables need F(x) and a
+    custom block does not compute it in `branch`.
     """
-    folder, net, what = trained.folder / FOLDER, trained.net, options.what
-    if {"residuals", "lesions"} & set(what) and net.has_custom_blocks:
+    iterations: dict[Path, int] = {}
+    with restore_settings():
+        set_precision("fp32")
+        device = choose_device(config_of_run(folders[0], options.runtime))
+        for number, folder in enumerate(folders, 1):
+            trained = load_trained(
+                folder, options.runtime, device, options.images, progress.prepare
+            )
+            iterations[folder] = trained.iteration
+            count = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
+            when = f"after {trained.iteration:,} iterations{count}"
+            progress.say(f"{run_name(trained.config)} {when}")
+            _measure(trained, options, progress.prepare)
+            progress.end()
+    return iterations
+
+
+def _measure(trained: Trained, options: InspectionConfig, report: ReportProgress) -> None:
+    folder, net = trained.folder, trained.net
+    if {"residuals", "lesions"} & set(options.what) and net.has_custom_blocks:
         _check_branches(trained)
-    if not os.access(trained.folder, os.W_OK):
-        raise RecordError(
-            f"{trained.folder} is read-only, and tables of an inspection are written in it: copy "
-            "the folder to where you may write, and inspect the copy"
-        )
-    folder.mkdir(exist_ok=True)
+    (folder / "inspection").mkdir(exist_ok=True)
     held_out: list[Batch] = []  # of the first held-out split
-    if set(what) - {"signals"}:
+    if set(options.what) - {"signals"}:
         with closing(trained.batches.held_out(next(iter(trained.batches.splits)))) as batches:
             held_out = list(batches)
     images = [part for part, _ in held_out]
-    if "responses" in what:
-        write_table(folder / "responses.csv", layer_responses(net, images), Response)
-    if "signals" in what:
-        rows = layer_stats_rows(dict(sorted(_signals(trained).items())))
-        write_table(folder / "signals.csv", rows, LayerStatsRow)
-    if "residuals" in what:
-        write_table(folder / "residuals.csv", block_sizes(net, images), BlockSizes)
-    if "lesions" in what:
-        lesions = list(_lesions(trained, held_out, options, report))
-        write_table(folder / "lesions.csv", lesions, LesionRow)
+    tables: dict[str, Callable[[], Sequence[object]]] = {
+        "responses": lambda: layer_responses(net, images),
+        "signals": lambda: layer_stats_rows(_signals(trained)),
+        "residuals": lambda: block_sizes(net, images),
+        "lesions": lambda: list(_lesions(trained, held_out, options, report)),
+    }
+    for what, rows in tables.items():
+        if what in options.what:
+            write_inspection(folder, what, rows())
 
 
 def _check_branches(trained: Trained) -> None:
@@ -87,7 +99,7 @@ def _signals(trained: Trained) -> LayerStatsLog:
         untrained.to(memory_format=torch.channels_last)
         signals[0] = layer_stats(untrained, images, labels)
     signals[trained.iteration] = layer_stats(trained.net, images, labels)
-    return signals
+    return dict(sorted(signals.items()))
 
 
 def _lesions(
@@ -95,12 +107,17 @@ def _lesions(
 ) -> Iterator[LesionRow]:
     """The error of the whole net, without single blocks, and without several random blocks."""
     net = trained.net
-    error = _error_on(net, held_out)
+
+    @torch.no_grad()
+    def error() -> float:
+        wrong = [(net(images).argmax(dim=1) != labels).sum() for images, labels in held_out]
+        return 100 * int(torch.stack(wrong).sum()) / sum(len(labels) for _, labels in held_out)
+
     positions = {name: number for number, name in enumerate(net.blocks(), 1)}
     candidates = removable(net)
     singles = [candidates[i] for i in evenly_spaced(len(candidates), options.max_blocks).tolist()]
     num_random = len(keeping_shape(net))
-    counts = [count for count in (1, 2, 4, 8, 16, 32, 64, 128, 256) if count <= num_random]
+    counts = [2**power for power in range(9) if 2**power <= num_random]
     num_steps = len(singles) + len(counts)
     yield LesionRow(0, 0, len(positions), "", error())
     for step, name in enumerate(singles, 1):
@@ -111,14 +128,3 @@ def _lesions(
             row = (count, 0, len(positions), " ".join(names))
             yield LesionRow(*row, error_without(net, names, error))
         report("lesions", step, num_steps)
-
-
-def _error_on(net: torch.nn.Module, batches: list[Batch]) -> Callable[[], float]:
-    """A function that measures the net's error in percent on these images."""
-
-    @torch.no_grad()
-    def error() -> float:
-        wrong = [(net(images).argmax(dim=1) != labels).sum() for images, labels in batches]
-        return 100 * int(torch.stack(wrong).sum()) / sum(len(labels) for _, labels in batches)
-
-    return error

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from resnet_degradation.nets.hooks import observed
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.records.inspection import BlockSizes
+from resnet_degradation.records.layers import BlockSizes
 
 
 @torch.no_grad()

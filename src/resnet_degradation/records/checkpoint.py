@@ -7,7 +7,7 @@ from typing import Any
 
 from resnet_degradation import __version__
 from resnet_degradation.records.checksummed import DamagedError, load_checksummed, save_checksummed
-from resnet_degradation.records.run_folder import checkpoint_files, checkpoint_iteration, made_by
+from resnet_degradation.records.run_folder import checkpoint_files, checkpoint_iteration
 from resnet_degradation.system.errors import CheckpointError
 
 KEPT = 2
@@ -83,8 +83,8 @@ def other_version(folder: Path) -> CheckpointError:
     """The error of checkpoints in a run folder that another version wrote."""
     return CheckpointError(
         f"the checkpoints in {folder} were written by another version of resnet-degradation than "
-        f"this one, {__version__}: use the version that made the run{made_by(folder)}, or move "
-        f"{folder} away to start anew"
+        f"this one, {__version__}: use the version that made the run, or move {folder} away to "
+        "start anew"
     )
 
 

@@ -1,18 +1,23 @@
-"""Statistics of a net's layers: signals.csv while it trains, responses.csv of a finished run."""
+"""Tables of a net's layers and blocks.
+
+In a run folder, signals.csv is written during training and responses.csv at its end; inspection/
+holds a table for each measurement of `resnet-inspect`.
+"""
 
 import csv
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from resnet_degradation.records.csv_tables import parse_row, read_table, write_table
-from resnet_degradation.records.inspection import LayerStatsRow
 from resnet_degradation.records.metrics import RESTORE
 
 
 @dataclass(frozen=True)
 class Response:
-    """One row of responses.csv: the standard deviation of a 3x3 layer's output (figure 7).
+    """The standard deviation of a 3x3 layer's output (figure 7).
 
     `layer` counts the 3x3 layers from 1, in order; `name` is the convolution's.
     """
@@ -36,7 +41,67 @@ class LayerStats:
     weight_norm: float
 
 
+@dataclass(frozen=True)
+class LayerStatsRow:
+    """A row of signals.csv: `LayerStats` after `iteration` iterations."""
+
+    iteration: int
+    layer: int
+    name: str
+    signal_std: float
+    gradient_norm: float
+    weight_norm: float
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """Euclidean norms of what a block adds up, averaged over images.
+
+    `ratio` is the mean over images of the branch's norm divided by the shortcut's.
+    """
+
+    block: int  # counted from 1
+    name: str
+    branch: float  # F(x)
+    shortcut: float  # x, or its projection
+    ratio: float
+    is_identity: bool  # whether the shortcut is x itself
+
+
+@dataclass(frozen=True)
+class LesionRow:
+    """The error in percent without `count` blocks, whose names are joined by spaces.
+
+    `position` counts a single block among all of the net, from 1; it is 0 for several or none.
+    `of` is the number of the net's blocks.
+    """
+
+    count: int
+    position: int
+    of: int
+    blocks: str
+    error: float
+
+
+# The rows of the tables in inspection/, by the names that `what` takes.
+INSPECTION_ROWS: dict[str, type[Any]] = {
+    "responses": Response,
+    "signals": LayerStatsRow,
+    "residuals": BlockSizes,
+    "lesions": LesionRow,
+}
 LayerStatsLog = dict[int, list[LayerStats]]  # by the iteration after which they were measured
+
+
+def write_inspection(folder: Path, what: str, rows: Sequence[Any]) -> None:
+    """Write one measurement of the run in `folder`."""
+    write_table(folder / "inspection" / f"{what}.csv", rows, INSPECTION_ROWS[what])
+
+
+def read_inspection(folder: Path, what: str) -> list[Any]:
+    """The rows of one measurement; raises UserError if the table is missing or damaged."""
+    file = folder / "inspection" / f"{what}.csv"
+    return read_table(file, INSPECTION_ROWS[what], "inspect the run again")
 
 
 def layer_stats_rows(log: LayerStatsLog) -> list[LayerStatsRow]:

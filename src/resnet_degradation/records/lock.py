@@ -93,15 +93,15 @@ def _files(folder: Path, output_dir: str, where: str) -> tuple[Path, Path]:
 
 
 def _cannot_lock(locks: Path, output_dir: str, where: str, error: OSError) -> str:
+    problem = describe_os_error(error)
     if error.errno in NO_LOCKS and error.filename is None:
         return (
-            f"{locks} is on a file system without locks ({describe_os_error(error)}), which "
-            "keep two processes from training the same run at once: give "
-            "runtime.lock=FOLDER, a folder on another file system, or runtime.lock=off and make "
-            "sure yourself that nothing else trains it"
+            f"{locks} is on a file system without locks ({problem}), which keep two processes "
+            "from training the same run at once: give runtime.lock=FOLDER, a folder on another "
+            "file system, or runtime.lock=off and make sure yourself that nothing else trains it"
         )
     setting = f"output_dir={output_dir}" if where == "on" else f"runtime.lock={where}"
-    return f"{setting} cannot be written in ({describe_os_error(error)}): fix that, or name another"
+    return f"{setting} cannot be written in ({problem}): fix that, or name another"
 
 
 def _try_lock(stream: IO[bytes]) -> bool:

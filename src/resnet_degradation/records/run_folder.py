@@ -51,26 +51,23 @@ def without_copies(folders: list[Path]) -> list[Path]:
 
     A copy of a run folder, such as a backup, is not another seed. Warns of each that is left out.
     """
-    longest: dict[str, Path] = {}
-    for folder in folders:
-        config = read_config(folder)
-        run = digest(config)
-        kept = longest.setdefault(run, folder)
-        if folder.resolve() == kept.resolve():
-            continue
-        left_out = min(folder, kept, key=_last_recorded)
-        longest[run] = folder if left_out is kept else kept
-        warnings.warn(
-            f"{left_out} is left out: {longest[run]} holds the same run, {run_name(config)} with "
-            "the same settings",
-            stacklevel=2,
-        )
-    return [folder for folder in dict.fromkeys(folders) if folder in longest.values()]
+    copies: dict[str, list[Path]] = {}
+    for folder in dict.fromkeys(folders):
+        copies.setdefault(digest(read_config(folder)), []).append(folder)
+    longest = [max(same, key=_last_recorded) for same in copies.values()]
+    for kept, same in zip(longest, copies.values(), strict=True):
+        for left_out in same:
+            if left_out.resolve() != kept.resolve():
+                warnings.warn(
+                    f"{left_out} is left out: {kept} holds the same run, "
+                    f"{run_name(read_config(kept))} with the same settings",
+                    stacklevel=2,
+                )
+    return [folder for folder in dict.fromkeys(folders) if folder in longest]
 
 
 def _last_recorded(folder: Path) -> int:
-    rows = read_whole_rows(folder)
-    return rows[-1].iteration if rows else 0
+    return max((row.iteration for row in read_whole_rows(folder)), default=0)
 
 
 def read_config(folder: Path) -> Config:
@@ -84,7 +81,7 @@ def read_config(folder: Path) -> Config:
     except ConfigKeyError as error:
         raise UserError(
             f"{file} has the setting {error.full_key}, which version {__version__} of "
-            f"resnet-degradation does not know: use the version that made the run{made_by(folder)}"
+            f"resnet-degradation does not know: use the version that made the run"
         ) from error
     except (OSError, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
         raise UserError(
@@ -92,15 +89,6 @@ def read_config(folder: Path) -> Config:
         ) from error
     assert isinstance(config, Config)
     return config
-
-
-def made_by(folder: Path) -> str:
-    """The version that made a run, as ", 0.3.0"; empty before the run is finished."""
-    try:
-        summary = json.loads((folder / "summary.json").read_bytes())
-        return f", {summary['versions']['resnet-degradation']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def write_classes(folder: Path, classes: list[str]) -> None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from resnet_degradation.config.identity import dotted, run_folder
 from resnet_degradation.config.naming import distinct_names, distinct_run_names
 from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.captions import conditions
+from resnet_degradation.figures.labels import conditions
 from resnet_degradation.records.run_folder import read_config
 from resnet_degradation.reference import paper
 from resnet_degradation.studies.definition import Study, write_index
