@@ -11,8 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from resnet_degradation.config.durations import parse_duration
-from resnet_degradation.config.identity import data_name, run_folder
-from resnet_degradation.config.naming import distinct_names, net_key
+from resnet_degradation.config.identity import data_name, distinct_names, net_key, run_folder
 from resnet_degradation.config.schema import USER_DATA, Config
 from resnet_degradation.config.validate import check_processes
 from resnet_degradation.data.sources.load import load_source

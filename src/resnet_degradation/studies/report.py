@@ -18,8 +18,12 @@ from rich import table as terminal
 from rich.console import Console
 
 from resnet_degradation.config.custom_code import attribute_of
-from resnet_degradation.config.identity import dotted, run_folder
-from resnet_degradation.config.naming import distinct_names, distinct_run_names
+from resnet_degradation.config.identity import (
+    distinct_names,
+    distinct_run_names,
+    dotted,
+    run_folder,
+)
 from resnet_degradation.figures.captions import conditions
 from resnet_degradation.records.run_folder import read_config
 from resnet_degradation.reference import paper
