@@ -30,7 +30,7 @@ def call(cwd: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sweep", [(), ("-m",)])
-def test_hydra_reads_a_path_that_is_there_as_it_is_typed(
+def test_hydra_reads_an_existing_path_as_typed(
     name: str, sweep: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser

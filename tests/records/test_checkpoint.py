@@ -176,7 +176,7 @@ def test_a_run_is_not_continued_on_other_images(
     assert everything_in(run_folder(config)) == before
 
 
-def test_the_first_difference_is_told_in_words() -> None:
+def test_the_first_difference_is_described_in_words() -> None:
     assert first_difference({"a": 1}, {"a": 1}) is None
     assert first_difference({"a": 1, "b": 2}, {"a": 1}) == "b is 2 there and its default here"
     assert first_difference({}, {"c": None}) == "c is its default there and None here"
@@ -224,7 +224,7 @@ def test_the_record_is_restored_from_the_checkpoint(
     assert without_times(train_run(config)) == without_times(whole)
 
 
-def test_the_times_of_a_resumed_run_go_on(tiny: Tiny, train_run: TrainRun) -> None:
+def test_the_times_of_a_resumed_run_continue(tiny: Tiny, train_run: TrainRun) -> None:
     config = tiny()
     interrupt(config, 11)
     checkpoint = load_checkpoint(run_folder(config))

@@ -264,7 +264,7 @@ def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("without_locks")
-def test_where_there_are_no_locks_a_run_says_what_is_lost_and_how_to_go_on(
+def test_without_file_locks_a_run_says_what_is_lost_and_how_to_continue(
     tiny: Tiny, silent: RunProgress
 ) -> None:
     config = tiny()
@@ -324,7 +324,7 @@ int linkat(int a, const char *from, int b, const char *to, int flags) { errno = 
 
 
 @pytest.mark.slow
-def test_commands_go_on_without_locks(tmp_path: Path) -> None:
+def test_commands_work_without_locks(tmp_path: Path) -> None:
     """In a process whose system calls fail, with a run of two processes, which need its lock."""
     (tmp_path / "no_locks.c").write_text(NO_LOCKS)
     if sys.platform != "linux" or shutil.which("cc") is None:

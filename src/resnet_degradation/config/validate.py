@@ -119,8 +119,8 @@ def check_values(config: Config) -> None:
     if launched is not None:
         if devices not in (1, "auto", launched.size):
             raise ConfigError(
-                f"runtime.devices={devices}, but torchrun or Slurm started {launched.size} "
-                "processes: omit runtime.devices"
+                f"runtime.devices={devices}, but this is one of {launched.size} processes that "
+                "torchrun or Slurm started: omit runtime.devices"
             )
         check_processes(config, launched.size)
     elif devices != "auto":
