@@ -30,7 +30,7 @@ def call(cwd: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sweep", [(), ("-m",)])
-def test_hydra_reads_a_path_that_is_there_as_it_is_typed(
+def test_hydra_reads_an_existing_path_as_typed(
     name: str, sweep: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -50,11 +50,14 @@ def test_paths_that_need_no_quotes_are_left_alone(tmp_path: Path) -> None:
     assert paths_as_typed(arguments, Config) == arguments
 
 
-def test_a_path_that_is_not_there_is_shown_in_quotes() -> None:
-    with pytest.raises(ConfigError, match=r"""is not there.*as 'data.root="cats \(1\)"'"""):
-        paths_as_typed(["data.root=cats (1)"], Config)
-    with pytest.raises(ConfigError, match=r"names several values.*or, if it is one path"):
-        paths_as_typed(["data.root=a,b"], Config)
+def test_a_missing_path_is_quoted_only_where_hydra_could_not_read_it() -> None:
+    assert paths_as_typed(["data.root=cats (1)"], Config) == ['data.root="cats (1)"']
+    assert paths_as_typed(["data.root=a,b"], Config) == ["data.root=a,b"]
+
+
+def test_a_setting_given_as_an_option_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"--depth=20 is no option: .* as depth=VALUE"):
+        paths_as_typed(["--depth=20"], Config)
 
 
 def test_a_list_of_runs_may_hold_names_with_commas(

@@ -107,7 +107,7 @@ def test_the_shortcut_is_the_papers_unless_given(
         ("seed=-1", "seed"),
     ],
 )
-def test_what_cannot_be_run_is_refused(settled: Settled, override: str, message: str) -> None:
+def test_an_invalid_setting_is_an_error(settled: Settled, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         settled(override)
 
@@ -141,7 +141,7 @@ def test_a_family_that_lacks_the_depth_is_refused_with_its_depths(settled: Settl
         "shortcut=",
     ],
 )
-def test_what_changes_no_result_changes_no_identity(settled: Settled, override: str) -> None:
+def test_settings_that_change_no_result_change_no_identity(settled: Settled, override: str) -> None:
     assert digest(settled(override)) == digest(settled())
 
 
@@ -163,11 +163,11 @@ def test_what_changes_no_result_changes_no_identity(settled: Settled, override: 
         "runtime.precision=bf16",
     ],
 )
-def test_what_changes_results_changes_the_identity(settled: Settled, override: str) -> None:
+def test_settings_that_change_results_change_the_identity(settled: Settled, override: str) -> None:
     assert digest(settled(override)) != digest(settled())
 
 
-def test_checksummed_data_is_the_same_wherever_it_lies(settled: Settled) -> None:
+def test_checksummed_data_is_identified_without_its_folder(settled: Settled) -> None:
     assert digest(settled("data=cifar10", "data.root=/a")) == digest(settled("data=cifar10"))
     assert digest(settled("data=folder", "data.root=/a")) != digest(
         settled("data=folder", "data.root=/b")

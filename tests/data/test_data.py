@@ -301,7 +301,7 @@ def truncate(root: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("recipe", ["cifar", "imagenet"])
-def test_what_is_wrong_with_a_folder_is_said_with_its_path(
+def test_an_error_in_a_data_folder_names_its_path(
     settled: Settled,
     digits_folder: Folder,
     tmp_path: Path,

@@ -144,7 +144,7 @@ def test_with_the_statistics_of_all_processes_a_run_is_that_of_one(
 
 @pytest.mark.processes
 @pytest.mark.parametrize(("size", "recomputed"), [(2, "on"), (4, "off")])
-def test_with_statistics_of_their_own_processes_do_what_one_can_imitate(
+def test_processes_with_separate_statistics_match_one_process_that_imitates_them(
     tiny: Tiny, size: int, recomputed: str
 ) -> None:
     """One process gives each part of a batch to a copy of the net, and averages the gradients."""
@@ -239,9 +239,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.processes
-def test_a_run_of_two_processes_stops_and_goes_on_as_one_or_two_or_four(
-    tmp_path: Path, whole: Path
-) -> None:
+def test_a_run_of_two_processes_resumes_on_one_two_or_four(tmp_path: Path, whole: Path) -> None:
     (tmp_path / "2").mkdir()
     process = started(tmp_path / "2", "resnet-train", *TINY, *MEDIUM, "runtime.devices=2")
     process.send_signal(signal.SIGTERM)
@@ -345,7 +343,7 @@ def test_processes_are_started_again_from_the_last_checkpoint(tmp_path: Path, wh
 
 
 @pytest.mark.processes
-def test_what_only_one_process_finds_wrong_is_said_once_and_starts_nothing_again(
+def test_an_error_in_one_process_is_reported_once_and_restarts_nothing(
     tiny: Tiny,
 ) -> None:
     config = tiny("runtime.max_restarts=3")
@@ -398,7 +396,7 @@ def test_what_befalls_rank_0_alone_ends_all_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_a_sweep_of_runs_of_two_processes_makes_a_folder_each_and_goes_on_after_a_failure(
+def test_a_sweep_of_two_process_runs_makes_a_folder_each_and_continues_after_a_failure(
     tmp_path: Path,
 ) -> None:
     swept = resnet_train(
@@ -435,7 +433,7 @@ def test_a_study_trains_each_run_on_two_processes(tmp_path: Path) -> None:
         (["runtime.devices=16", "recipe.batch_size=16"], {}, "one image for each of 16 processes"),
         (["runtime.devices=0"], {}, "give a number of processes, or auto"),
         (["runtime.devices=many"], {}, "give a number of processes, or auto"),
-        (["runtime.timeout=0"], {}, "give seconds"),
+        (["runtime.timeout=0"], {}, "give a positive number of seconds"),
         (["runtime.max_restarts=-1"], {}, "give 0 or more"),
         ([], {"WORLD_SIZE": "3", "RANK": "0"}, "cannot be divided among 3 processes"),
         (
@@ -480,7 +478,7 @@ def test_under_torchrun_rank_0_alone_speaks_and_writes(tmp_path: Path, tiny: Tin
 
 
 @pytest.mark.processes
-def test_under_torchrun_an_error_is_said_once(tmp_path: Path) -> None:
+def test_under_torchrun_an_error_is_reported_once(tmp_path: Path) -> None:
     command = torchrun(tmp_path, "recipe.lr=1e30", "recipe.iterations=20")
     failed = done(tmp_path, *command)
     assert failed.returncode != 0

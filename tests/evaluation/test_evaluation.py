@@ -435,7 +435,7 @@ def test_a_run_whose_weights_are_not_finite_is_not_evaluated(
         (["run=RUN/.."], "holds 1 run, whose folder is"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said(
+def test_an_evaluation_that_cannot_run_is_an_error(
     tiny: Tiny, train_run: TrainRun, overrides: list[str], message: str
 ) -> None:
     folder = train_run(tiny("recipe.iterations=2"))

@@ -325,7 +325,7 @@ def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
         ({"images": 0}, "at least 1"),
     ],
 )
-def test_what_cannot_be_inspected_is_reported(
+def test_an_inspection_that_cannot_run_is_an_error(
     tmp_path: Path,
     tiny: Callable[..., Config],
     train_run: Callable[[Config], Path],
@@ -347,7 +347,7 @@ def test_a_net_without_identity_shortcuts_is_inspected(
     assert "| ResNet-8-C-width0.5 | - | - | - | 0/0 |" in report
 
 
-def test_only_what_is_asked_for_is_read_and_reported_once(
+def test_only_requested_measurements_are_read_and_reported_once(
     tmp_path: Path,
     tiny: Callable[..., Config],
     train_run: Callable[[Config], Path],

@@ -98,7 +98,7 @@ def test_the_page_works_word_by_word(tmp_path: Path) -> None:
     called(f"resnet-inspect run={folder}", tmp_path)
 
 
-def test_a_block_of_ones_own_takes_the_place_of_the_basic_one(here: Path) -> None:
+def test_a_custom_block_replaces_the_basic_block(here: Path) -> None:
     own = compose_config("depth=14", "block=my_blocks:NoLastReLU", f"output_dir={here}")
     usual = compose_config("depth=14", f"output_dir={here}")
     net, twin = make_net(own, 10), make_net(usual, 10)
@@ -115,7 +115,7 @@ def test_a_block_of_ones_own_takes_the_place_of_the_basic_one(here: Path) -> Non
     assert reference(own) is None
 
 
-def test_code_of_ones_own_is_part_of_a_runs_name_and_identity(here: Path) -> None:
+def test_custom_code_is_part_of_a_runs_name_and_identity(here: Path) -> None:
     usual = compose_config("depth=8", f"output_dir={here}")
     block = compose_config("depth=8", "block=my_blocks:NoLastReLU", f"output_dir={here}")
     data = ("depth=8", "data.name=zeros", f"output_dir={here}")
@@ -301,7 +301,7 @@ OVERRIDES = ["Weak", "WeakInside", "HalfShortcut", "OwnForward", "AllInForward"]
 @pytest.mark.parametrize(
     "kind", ["Random", "HalfTrained", "Counting", "Nested", "Weak", "HalfShortcut", "OwnForward"]
 )
-def test_a_block_of_ones_own_trains_the_same_where_activations_are_computed_again(
+def test_a_custom_block_trains_the_same_with_activation_checkpointing(
     here: Path, train_run: TrainRun, kind: str
 ) -> None:
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
@@ -318,7 +318,7 @@ def test_a_block_of_ones_own_trains_the_same_where_activations_are_computed_agai
     assert_equal_states(*ends)
 
 
-def test_what_a_block_of_ones_own_draws_depends_on_seed_and_iteration_alone(
+def test_random_numbers_in_a_custom_block_depend_only_on_seed_and_iteration(
     here: Path, train_run: TrainRun
 ) -> None:
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
@@ -339,9 +339,7 @@ def test_what_a_block_of_ones_own_draws_depends_on_seed_and_iteration_alone(
     assert_equal_states(*ends)
 
 
-def test_a_block_of_ones_own_is_inspected_by_what_it_computes(
-    here: Path, train_run: TrainRun
-) -> None:
+def test_a_custom_block_is_inspected_by_what_it_computes(here: Path, train_run: TrainRun) -> None:
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
     common = ("depth=8", "data.image_size=8", "recipe.iterations=4", f"output_dir={here}")
     # The third convolution of a block has a normalization after it, if under another name.
@@ -504,7 +502,7 @@ def test_layers_that_are_not_trained_have_no_signal(here: Path) -> None:
     assert [signal.name for signal in signals] == ["conv1", *layers, "fc"]
 
 
-def test_a_loader_is_told_the_settings_and_a_validation_set_is_split_off(here: Path) -> None:
+def test_a_loader_receives_the_settings_and_a_validation_set_is_split_off(here: Path) -> None:
     config = compose_config(
         *("data.name=zeros", "data.loader=my_code:load", "data.image_size=24"),
         *("data.validation_fraction=0.1", f"output_dir={here}"),

@@ -176,7 +176,7 @@ def test_a_run_is_not_resumed_on_other_images(
     assert everything_in(run_folder(config)) == before
 
 
-def test_the_first_difference_is_named() -> None:
+def test_the_first_difference_is_described_in_words() -> None:
     assert first_difference({"a": 1}, {"a": 1}) is None
     assert first_difference({"a": 1, "b": 2}, {"a": 1}) == "b is 2 there and its default here"
     assert first_difference({}, {"c": None}) == "c is its default there and None here"

@@ -72,7 +72,7 @@ def same_machine(made: Path) -> bool:
     return rounds_like(there["versions"]["torch"], there["hardware"]["cpu"])
 
 
-def test_an_interrupted_run_resumes_as_if_nothing_had_happened(made: Path) -> None:
+def test_an_interrupted_run_resumes_exactly(made: Path) -> None:
     folder = made / "interrupted" / NET
     before = untimed_record(folder)
     said = run(
@@ -91,7 +91,7 @@ def test_an_interrupted_run_resumes_as_if_nothing_had_happened(made: Path) -> No
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
 
 
-def test_a_finished_run_is_left_as_it_is(made: Path) -> None:
+def test_a_finished_run_is_not_changed(made: Path) -> None:
     before = {file: file.read_bytes() for file in made.rglob("*") if file.is_file()}
     command = [BIN / "resnet-train", "depth=8", *RECIPE, "output_dir=finished"]
     assert "is already finished" in run(*command, cwd=made)

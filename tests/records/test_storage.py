@@ -264,7 +264,7 @@ def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("without_locks")
-def test_where_there_are_no_locks_a_run_says_what_is_lost_and_what_to_do(
+def test_without_file_locks_a_run_says_what_is_lost_and_how_to_continue(
     tiny: Tiny, silent: RunProgress
 ) -> None:
     config = tiny()

@@ -78,9 +78,7 @@ def outcomes(
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
 @pytest.mark.parametrize(("mean", "spread"), [(2, 0.3), (7, 1), (20, 5), (70, 0.5)])
-def test_nets_that_are_alike_are_seldom_told_apart(
-    num_seeds: int, mean: float, spread: float
-) -> None:
+def test_equal_nets_are_seldom_called_different(num_seeds: int, mean: float, spread: float) -> None:
     """Means and spreads are those of study=quick-seeds, study=depths and study=bottleneck."""
     shares = outcomes(num_seeds, spread, (mean, mean), trials=2000)
     assert 1 - shares["alike"] <= 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
@@ -96,7 +94,7 @@ def test_a_large_difference_is_found(num_seeds: int, difference: float) -> None:
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
-def test_nets_of_other_spreads_are_seldom_told_apart(num_seeds: int) -> None:
+def test_nets_of_different_spread_are_seldom_called_different(num_seeds: int) -> None:
     """Welch's degrees of freedom: pooled ones give up to 15 %."""
     for spreads in ((1.0, 3.0), (0.1, 3.0)):
         shares = outcomes(num_seeds, spreads, (20, 20), trials=1000)

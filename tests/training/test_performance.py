@@ -223,7 +223,7 @@ def test_an_iteration_does_not_wait_for_the_device(
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
-def test_other_precisions_learn_in_folders_of_their_own(
+def test_other_precisions_learn_in_separate_folders(
     tiny: Tiny, train_run: TrainRun, precision: str
 ) -> None:
     config = tiny(f"runtime.precision={precision}", "recipe.iterations=60", "width=1")

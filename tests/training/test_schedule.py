@@ -67,7 +67,7 @@ def test_plateau_is_looked_for_once_an_epoch() -> None:
     assert [done for done in range(1, 31) if schedule.wants_held_out_error(done)] == [10, 20, 30]
 
 
-def test_a_restored_schedule_goes_on_where_it_was() -> None:
+def test_a_restored_schedule_continues_where_it_stopped() -> None:
     recipe = replace(CIFAR, schedule="plateau", plateau_patience=2, warmup="always")
     schedule, restored = cifar_schedule(recipe), cifar_schedule(recipe)
     schedule.observe_training_error(70)

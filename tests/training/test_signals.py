@@ -137,7 +137,7 @@ def test_a_second_interrupt_stops_at_once(tiny: Tiny, train_run: TrainRun, whole
     assert_ends_as(config, whole, train_run)
 
 
-def test_sigusr1_saves_and_goes_on(tiny: Tiny, train_run: TrainRun, whole: Path) -> None:
+def test_sigusr1_saves_and_continues(tiny: Tiny, train_run: TrainRun, whole: Path) -> None:
     config = tiny(*PLATEAU, *WARMUP)
     progress = SignalledProgress(11, signal.SIGUSR1)
     session.train(config, progress)
@@ -161,7 +161,7 @@ def test_a_signal_that_comes_too_late_finishes_the_run(
     assert (run_folder(config) / "summary.json").is_file()
 
 
-def test_an_interrupt_is_heeded_although_nobody_can_be_told(
+def test_an_interrupt_stops_the_run_although_output_is_closed(
     tiny: Tiny, train_run: TrainRun, whole: Path
 ) -> None:
     """As with 2>&1 | tee log, where Ctrl-C ends tee too."""

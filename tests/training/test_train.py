@@ -60,7 +60,7 @@ def test_resume_continues_bit_for_bit(
 
 
 @pytest.mark.parametrize("evaluation", [1, 3, 4, 5])
-def test_a_power_cut_in_an_evaluation_cannot_be_told_afterwards(
+def test_a_power_cut_during_an_evaluation_leaves_no_trace(
     tiny: Tiny, train_run: TrainRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     evaluation: int,
 ) -> None:  # fmt: skip
@@ -183,7 +183,7 @@ def test_tensorboard_shows_the_record_and_no_point_twice(tiny: Tiny, train_run: 
     assert any(meta.plugin_data.plugin_name == "hparams" for meta in plugins.values())
 
 
-def test_a_finished_run_is_left_as_it_is(tiny: Tiny, train_run: TrainRun) -> None:
+def test_a_finished_run_is_not_changed(tiny: Tiny, train_run: TrainRun) -> None:
     folder = train_run(tiny())
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
     console = Console(record=True, quiet=False, file=open("/dev/null", "w", encoding="utf-8"))  # noqa: SIM115, PTH123
@@ -240,7 +240,7 @@ def test_the_rate_warms_up_until_the_net_has_started(tiny: Tiny, train_run: Trai
     assert [row.lr for row in rows[:3]] == pytest.approx([0.001, 0.001, 0.01])
 
 
-def test_mixed_precision_trains_in_a_folder_of_its_own(tiny: Tiny, train_run: TrainRun) -> None:
+def test_mixed_precision_trains_in_a_separate_folder(tiny: Tiny, train_run: TrainRun) -> None:
     config = tiny("runtime.precision=bf16")
     folder = train_run(config)
     assert folder.name != run_folder(tiny()).name
@@ -282,7 +282,7 @@ def test_an_evaluation_leaves_no_row_of_few_batches(tiny: Tiny, iterations: int)
     assert 1000 <= plan.eval_every <= 1100 or iterations < 10_000
 
 
-def test_held_out_errors_are_the_last_and_not_the_best(tiny: Tiny, train_run: TrainRun) -> None:
+def test_final_held_out_errors_are_the_last_not_the_best(tiny: Tiny, train_run: TrainRun) -> None:
     folder = train_run(tiny("runtime.eval_every=1", "recipe.lr=1"))
     rows = read_metrics(folder)
     assert read_final_errors(folder).val_error == pytest.approx(rows[-1].val_error, abs=1e-4)
@@ -382,7 +382,7 @@ def test_a_run_names_its_classes_and_the_images_it_skipped(
     assert row["image"].startswith(f"{root}/train/digit0/003.png (cannot identify image file")
 
 
-def test_work_before_a_run_is_told_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_before_a_run_is_reported_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     console = Console(file=io.StringIO(), width=80)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -24,8 +23,8 @@ UNREADABLE = object()
 def paths_as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
     """The arguments, with quotes around each path that Hydra's grammar would change.
 
-    ~/ is the home folder, and ${now:...} in a path the time of this call. Raises ConfigError for
-    a missing path that the grammar refuses, and for settings given as options.
+    ~/ becomes the home folder, and ${now:...} in a path the time of this call. Raises ConfigError
+    for a setting given as an option.
     """
     fields = dict(schema_fields(schema))
     sweeping = not {"-m", "--multirun"}.isdisjoint(arguments)
@@ -38,7 +37,7 @@ def paths_as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
         field = fields.get(key.lstrip("+"))
         if value and field is not None and "path" in field.metadata:
             value = NOW.sub(lambda found: time.strftime(found[1]), value)
-            value = _as_typed(key, value, field.metadata["path"], sweeping)
+            value = _as_typed(value, field.metadata["path"], sweeping)
         changed.append(f"{key}{equals}{value}")
     return changed
 
@@ -48,7 +47,7 @@ def quoted(path: str) -> str:
     return str(QuotedString(literal(path), Quote.double).with_quotes())
 
 
-def _as_typed(key: str, text: str, kind: str, sweeping: bool) -> str:
+def _as_typed(text: str, kind: str, sweeping: bool) -> str:
     """The value of a path setting, quoted where necessary.
 
     kind: "input" for an existing path, "inputs" for a list of them, or "output".
@@ -59,35 +58,23 @@ def _as_typed(key: str, text: str, kind: str, sweeping: bool) -> str:
     if _exists(text) or isinstance(value, bool | int | float):
         return quoted(text)
     if kind == "inputs" and text.startswith("[") and text.endswith("]"):
-        return f"[{_each_as_typed(key, text[1:-1], kind)}]"
+        return f"[{_each_as_typed(text[1:-1], kind)}]"
     if sweeping and "," in text:
-        return _each_as_typed(key, text, kind)
-    splits = isinstance(value, Sweep) and not sweeping
-    is_no_text = value is UNREADABLE or splits or isinstance(value, list | dict)
-    if kind == "output" and is_no_text and "${" not in text:
+        return _each_as_typed(text, kind)
+    if "${" not in text and (
+        value is UNREADABLE or (kind == "output" and isinstance(value, Sweep | list | dict))
+    ):
         return quoted(text)
-    as_one = shlex.quote(f"{key}={quoted(text)}")
-    if value is UNREADABLE:
-        raise ConfigError(
-            f"{key}={text} is not there, and has characters that Hydra interprets: correct "
-            f"the path, or put it in quotes, as {as_one}"
-        )
-    if splits:
-        several = f"give a list, as {key}=[a,b]" if kind == "inputs" else "add -m to run each"
-        raise ConfigError(
-            f"'{key}={text}' names several values: {several}; or, if it is one path, put it in "
-            f"quotes, as {as_one}"
-        )
-    return text
+    return text  # in quotes already, or several values
 
 
-def _each_as_typed(key: str, text: str, kind: str) -> str:
+def _each_as_typed(text: str, kind: str) -> str:
     """Several paths between commas, each quoted where necessary."""
     readable = _parse(text) is not UNREADABLE
     if readable and re.search("['\"]", text):
         return text  # in quotes already
     return ",".join(
-        path if readable and not _exists(path) else _as_typed(key, path, kind, sweeping=False)
+        path if readable and not _exists(path) else _as_typed(path, kind, sweeping=False)
         for path in _split(text)
     )
 

@@ -1,17 +1,24 @@
-"""The identity of a run, and the names and the run folder that follow from it."""
+"""The identity of a run, and the names and the run folder that follow from it.
+
+The name of a net, such as ResNet-34-B, does not identify it: two custom blocks can have the same
+class name, and two runs with the same name can have other recipes. The identity of a run does.
+"""
 
 import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from resnet_degradation.config.architectures import Family, architecture, default_shortcut
 from resnet_degradation.config.custom_code import attribute_of
 from resnet_degradation.config.schema import USER_DATA, Config, RecipeConfig
 from resnet_degradation.system.encoding import as_text
+
+Item = TypeVar("Item")
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -67,9 +74,8 @@ def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= (
-            dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
+        nested = isinstance(value, dict)
+        flat |= dotted(value, f"{prefix}{key}.") if nested else {prefix + key: value}
     return flat
 
 
@@ -129,3 +135,74 @@ def run_folder(config: Config) -> Path:
     """The run folder of a resolved configuration: the same settings, the same folder."""
     name = f"{net_name(config)}-seed{config.seed}-{digest(config)}"
     return Path(config.output_dir) / data_name(config) / name
+
+
+def net_key(config: Config) -> str:
+    """Identifies a net and its training: equal for runs that differ in the seed alone."""
+    return key_without(config, {"seed"})
+
+
+def key_without(config: Config, keys: Collection[str]) -> str:
+    """Identifies a run by its settings except those with these dotted keys."""
+    settings = identity_settings(config)
+    return json.dumps({key: settings[key] for key in settings if key not in keys}, sort_keys=True)
+
+
+def group_by_net(runs: Iterable[tuple[Config, Item]]) -> list[tuple[str, Config, list[Item]]]:
+    """Items of runs by net: a name that no other net has, its first configuration, its items."""
+    groups: dict[str, list[tuple[Config, Item]]] = {}
+    for config, item in runs:
+        groups.setdefault(net_key(config), []).append((config, item))
+    configs = [members[0][0] for members in groups.values()]
+    items = [[item for _, item in members] for members in groups.values()]
+    return list(zip(distinct_names(configs), configs, items, strict=True))
+
+
+def setting(config: Config, key: str) -> Any:
+    """The value of a setting by its dotted key."""
+    return attrgetter(key)(config)
+
+
+def differing_settings(configs: Sequence[Config]) -> list[str]:
+    """The dotted keys of the settings that change results and differ among these runs, sorted."""
+    keys = sorted({key for config in configs for key in identity_settings(config)})
+    return [key for key in keys if len({str(setting(config, key)) for config in configs}) > 1]
+
+
+def distinct_names(
+    configs: Sequence[Config],
+    names: Sequence[str] | None = None,
+    alike: Collection[str] = ("seed",),
+) -> list[str]:
+    """A name for each configuration; equal names are completed by the settings that differ.
+
+    names: those of the nets by default. alike: settings that do not distinguish.
+    """
+    groups: dict[str, list[Config]] = {}
+    named = list(zip(names or map(net_name, configs), configs, strict=True))
+    for name, config in named:
+        groups.setdefault(name, []).append(config)
+    keys = {name: differing_settings(group) for name, group in groups.items()}
+    distinct = []
+    for name, config in named:
+        values = {key: setting(config, key) for key in keys[name] if key not in alike}
+        listed = ", ".join(
+            f"{key.rpartition('.')[2]} {'none' if value is None else value}"
+            for key, value in values.items()
+        )
+        distinct.append(f"{name} ({listed})" if listed else name)
+    return distinct
+
+
+def distinct_run_names(configs: Sequence[Config]) -> list[str]:
+    """A name for each run: its net's among the nets of these runs, and the seed."""
+    names = distinct_names(configs)
+    return [f"{name} seed {config.seed}" for name, config in zip(names, configs, strict=True)]
+
+
+def values_of(what: str, values: Sequence[Any], names: Sequence[str]) -> str:
+    """Which value each name has, as "recipe.warmup is never for plain-20 and always for ..."."""
+    groups: dict[str, dict[str, None]] = {}
+    for value, name in zip(values, names, strict=True):
+        groups.setdefault(str(value), {})[name] = None
+    return f"{what} is " + " and ".join(f"{v} for {', '.join(of)}" for v, of in groups.items())

@@ -1,10 +1,10 @@
-"""Resolves a configuration: checks it and fills in what was left open, before torch is loaded."""
+"""Checks a configuration and fills in the settings left open, before torch is loaded."""
 
 import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from resnet_degradation.config.architectures import Family, choose_family, default_shortcut
 from resnet_degradation.config.durations import is_fraction, normal_duration
@@ -20,9 +20,9 @@ SCALE_OF_CROP = (256 / 224, 480 / 224)
 
 
 def resolve(config: Config) -> Config:
-    """Check every rule between settings and fill in what was left open.
+    """The configuration with every setting that was left open filled in.
 
-    Raises ConfigError, naming the key and what is valid, for a configuration that cannot be run.
+    Raises ConfigError, with the key and its valid values, if it breaks a rule.
     """
     data, recipe = config.data, config.recipe
     config = replace(
@@ -41,6 +41,7 @@ def resolve(config: Config) -> Config:
     weights, weights_digest = _weights(config)
     shortcut = config.shortcut or default_shortcut(config.depth, family)
     option_a = config.residual and shortcut == "A"
+    scale = recipe.scale or [round(data.image_size * ratio) for ratio in SCALE_OF_CROP]
     warmup = default_warmup(config.depth, family) if recipe.warmup == "auto" else recipe.warmup
     return replace(
         config,
@@ -54,9 +55,12 @@ def resolve(config: Config) -> Config:
             recipe,
             iterations=normal_duration(recipe.iterations, "recipe.iterations"),
             plateau_every=normal_duration(recipe.plateau_every, "recipe.plateau_every"),
-            milestones=[_normal_milestone(milestone) for milestone in recipe.milestones],
+            milestones=[
+                at if is_fraction(at) else normal_duration(at, "recipe.milestones")
+                for at in recipe.milestones
+            ],
             warmup=warmup,
-            scale=_scale(config),
+            scale=scale if recipe.augmentation == "scale-jitter" else None,
         ),
     )
 
@@ -64,17 +68,6 @@ def resolve(config: Config) -> Config:
 def default_warmup(depth: int, family: Family) -> str:
     """The meaning of warmup=auto (section 4.2)."""
     return "always" if family == "cifar" and depth >= WARMUP_FROM_DEPTH else "never"
-
-
-def _normal_milestone(milestone: Any) -> Any:
-    return milestone if is_fraction(milestone) else normal_duration(milestone, "recipe.milestones")
-
-
-def _scale(config: Config) -> list[int] | None:
-    if config.recipe.augmentation != "scale-jitter":
-        return None
-    default = [round(config.data.image_size * ratio) for ratio in SCALE_OF_CROP]
-    return default if config.recipe.scale is None else config.recipe.scale
 
 
 def _data_root(data: DataConfig) -> str | None:
@@ -103,7 +96,7 @@ def _weights(config: Config) -> tuple[str | None, str | None]:
     """The absolute path of the file of initial weights, and 16 digits of its checksum."""
     if not config.weights:
         if config.weights_digest:
-            raise ConfigError("weights_digest is the digest of a file: name that with weights=")
+            raise ConfigError("weights_digest needs the file that it identifies: give weights=")
         return None, None
     path = _normal_path(config.weights)
     try:

@@ -33,26 +33,21 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _positive(value: float) -> bool:
-    return 0 < value < math.inf
-
-
-def _not_negative(value: float) -> bool:
-    return 0 <= value < math.inf
+Rule = tuple[Callable[[Any], bool], str]
+POSITIVE: Rule = (lambda value: 0 < value < math.inf, "a positive number")
+NOT_NEGATIVE: Rule = (lambda value: 0 <= value < math.inf, "0 or more")
+COUNT: Rule = (lambda count: 0 <= count <= 4096, "0 to 4096")
 
 
 def _is_rgb(values: Any, smallest: float) -> bool:
-    return (
-        isinstance(values, list)
-        and len(values) == 3
-        and all(type(v) in (int, float) and smallest <= v <= 1 for v in values)
-    )
+    is_triple = isinstance(values, list) and len(values) == 3
+    return is_triple and all(type(v) in (int, float) and smallest <= v <= 1 for v in values)
 
 
 # What each setting must be, and how an error message says that.
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "seed": (_not_negative, "0 or more"),
-    "width": (_positive, "a positive number"),
+RULES: dict[str, Rule] = {
+    "seed": NOT_NEGATIVE,
+    "width": POSITIVE,
     "output_dir": (
         lambda folder: bool(folder) and folder == as_text(folder),
         "a folder with a name in UTF-8, which TensorBoard needs",
@@ -62,10 +57,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "cifar, imagenet or both in a list",
     ),
     "data.image_size": (lambda size: 8 <= size <= LARGEST_IMAGE, f"8 to {LARGEST_IMAGE}"),
-    "data.validation_fraction": (
-        lambda fraction: 0 <= fraction < 1,
-        "a fraction of the training set in [0, 1), as 0.1 for 45k/5k",
-    ),
+    "data.validation_fraction": (lambda fraction: 0 <= fraction < 1, "a fraction in [0, 1)"),
     "data.mean": (
         lambda mean: mean in ("pixel", "channel") or _is_rgb(mean, smallest=0),
         "pixel, channel, or three numbers in [0, 1], as [0.485,0.456,0.406]",
@@ -75,34 +67,34 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "three numbers in (0, 1], as [0.229,0.224,0.225], or null",
     ),
     "recipe.batch_size": (lambda size: size >= 2, "at least 2, for batch normalization"),
-    "recipe.lr": (_positive, "a positive number"),
-    "recipe.gamma": (_positive, "a positive number"),
+    "recipe.lr": POSITIVE,
+    "recipe.gamma": POSITIVE,
     "recipe.momentum": (lambda momentum: 0 <= momentum < 1, "a number in [0, 1)"),
-    "recipe.weight_decay": (_not_negative, "0 or more"),
-    "recipe.warmup_lr": (_positive, "a positive number"),
+    "recipe.weight_decay": NOT_NEGATIVE,
+    "recipe.warmup_lr": POSITIVE,
     "recipe.warmup_until": (lambda error: 0 < error <= 100, "an error in percent"),
-    "recipe.warmup_window": (_positive, "at least 1"),
-    "recipe.plateau_patience": (_positive, "at least 1"),
-    "recipe.plateau_threshold": (_not_negative, "0 or more"),
-    "recipe.colour_std": (_not_negative, "0 or more"),
+    "recipe.warmup_window": POSITIVE,
+    "recipe.plateau_patience": POSITIVE,
+    "recipe.plateau_threshold": NOT_NEGATIVE,
+    "recipe.colour_std": NOT_NEGATIVE,
     "runtime.devices": (
         lambda devices: devices == "auto" or (isinstance(devices, int) and devices > 0),
         "a number of processes, or auto",
     ),
-    "runtime.max_restarts": (_not_negative, "0 or more"),
-    "runtime.timeout": (_positive, "seconds"),
-    "runtime.num_threads": (lambda count: 0 <= count <= 4096, "0 to 4096"),
-    "runtime.num_workers": (lambda count: 0 <= count <= 4096, "0 to 4096"),
+    "runtime.max_restarts": NOT_NEGATIVE,
+    "runtime.timeout": (POSITIVE[0], "a positive number of seconds"),
+    "runtime.num_threads": COUNT,
+    "runtime.num_workers": COUNT,
     "runtime.lock": (
         lambda lock: lock in ("on", "off") or any(sign in lock for sign in "/\\"),
         "on, off or a folder, as ./locks",
     ),
-    "runtime.eval_batch_size": (_positive, "at least 1"),
+    "runtime.eval_batch_size": POSITIVE,
 }
 
 
 def check_values(config: Config) -> None:
-    """Raise ConfigError for a value that is not valid, or not with the other values."""
+    """Raise ConfigError for a value that is invalid, alone or with the other values."""
     for key, choices in CHOICES.items():
         if (value := attrgetter(key)(config)) not in (None, *choices):
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
@@ -119,25 +111,24 @@ def check_values(config: Config) -> None:
             f"not below the crop of data.image_size={size}"
         )
     if recipe.colour_std > 0 and recipe.augmentation != "scale-jitter":
-        raise ConfigError(
-            "recipe.colour_std belongs to recipe.augmentation=scale-jitter: set it to 0, or "
-            f"choose that augmentation instead of {recipe.augmentation}"
-        )
+        raise ConfigError("recipe.colour_std needs recipe.augmentation=scale-jitter: set it to 0")
     for key in ("log_every", "eval_every", "checkpoint_every", "signals_every"):
         if (interval := getattr(runtime, key)) is not None:
             parse_duration(interval, f"runtime.{key}")
-    launched = process_info()
-    if launched is not None and runtime.devices not in (1, "auto", launched.size):
-        raise ConfigError(
-            f"runtime.devices={runtime.devices}, but this is one of {launched.size} processes that "
-            "torchrun or Slurm started: omit runtime.devices"
-        )
-    if launched is not None or runtime.devices != "auto":
-        check_processes(config, launched.size if launched is not None else int(runtime.devices))
+    launched, devices = process_info(), runtime.devices
+    if launched is not None:
+        if devices not in (1, "auto", launched.size):
+            raise ConfigError(
+                f"runtime.devices={devices}, but this is one of {launched.size} processes that "
+                "torchrun or Slurm started: omit runtime.devices"
+            )
+        check_processes(config, launched.size)
+    elif devices != "auto":
+        check_processes(config, int(devices))
 
 
 def check_processes(config: Config, count: int) -> None:
-    """Raise ConfigError if a batch cannot be divided among so many processes."""
+    """Raise ConfigError if a batch cannot be divided among `count` processes."""
     batch_size = config.recipe.batch_size
     if batch_size % count:
         raise ConfigError(
@@ -158,8 +149,8 @@ def check_padding(given: Config, resolved: Config) -> None:
     """
     if given.shortcut_padding == "around" and resolved.shortcut not in (None, "A"):
         raise ConfigError(
-            f"shortcut_padding=around has no effect with shortcut={resolved.shortcut}: it says "
-            "where option A puts its zeros; omit it, or give shortcut=A"
+            f"shortcut_padding=around has no effect with shortcut={resolved.shortcut}: omit it, or "
+            "give shortcut=A, whose zeros it places"
         )
 
 
@@ -171,13 +162,11 @@ def check_extends(config: Config, family: Family) -> None:
         raise ConfigError("weights and extends both say what the net starts from: give one")
     deep, shallow = architecture(config.depth, family), architecture(config.extends, family)
     if config.residual or deep.block != "basic" or shallow.block != "basic":
-        raise ConfigError(
-            "extends is for plain nets of basic blocks (no bottlenecks): residual=false"
-        )
+        raise ConfigError("extends is for plain nets (residual=false; no bottlenecks)")
     if config.extends >= config.depth:
         raise ConfigError(
-            f"extends={config.extends} is no shallower than depth={config.depth}: name the depth "
-            "of the net whose solution the deeper one starts from"
+            f"extends={config.extends} is not below depth={config.depth}: give the depth of the "
+            "shallower net whose solution this net starts from"
         )
 
 
@@ -186,22 +175,21 @@ def check_custom_code(config: Config, family: Family) -> None:
     name, loader = config.data.name, config.data.loader
     if loader is None and name not in DATA_NAMES:
         raise ConfigError(
-            f"data.name={name} is not valid: choose {', '.join(DATA_NAMES)}, or name the loader of "
-            "a custom data set with data.loader=module:function"
+            f"data.name={name} is not valid: choose {', '.join(DATA_NAMES)}, or give the loader "
+            "of a custom data set with data.loader=module:function"
         )
     if loader is not None:
         check_custom_name(loader, "data.loader")
         if name in DATA_NAMES or not PLAIN_NAME.fullmatch(name):
             raise ConfigError(
-                f"data.name={name} is not valid with data.loader: give the data set a new name, of "
-                "letters, digits, - and _ (it names the folder of its runs)"
+                f"data.name={name} is not valid with data.loader: give a new name, of letters, "
+                "digits, - and _ (it names the folder of the runs)"
             )
     if config.block is not None:
         check_custom_name(config.block, "block")
         if architecture(config.depth, family).block != "basic" or config.extends is not None:
             raise ConfigError(
-                "block replaces the basic block, of two 3x3 layers: choose a depth without "
-                "bottlenecks, and omit extends"
+                "block replaces the basic block: choose a depth without bottlenecks, omit extends"
             )
 
 

@@ -1,7 +1,7 @@
 """`resnet-eval`: tests a net, prints a table, writes a JSON file and exports weights."""
 
 import json
-import os
+import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from resnet_degradation.config.identity import data_name, net_name
 from resnet_degradation.config.schema import Config
@@ -65,25 +65,22 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
     if evaluation.export is not None:
         check_export(evaluation.export)
     checkpoint = None if run is None else last_state(run)
-    device = choose_device(config)
-    set_precision("fp32")
-    start = time.monotonic()
     tested: list[SplitErrors] = []
     if evaluation.protocol == "none":
         classes = [] if run is None else read_classes(run) or []
-        if checkpoint is None:
-            num_outputs = num_classes(Path(str(config.weights)))
-        else:
-            num_outputs = len(checkpoint.parts["net"]["fc.bias"])
-        net = _load_net(evaluation, checkpoint, num_outputs, progress)
+        net = _load_net(evaluation, checkpoint, None, progress)
     else:
+        set_precision("fp32")
+        start = time.monotonic()
+        device = choose_device(config)
         source = find_images(config, progress.prepare)
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
         net = _load_net(evaluation, checkpoint, len(classes), progress).to(device)
         net.to(memory_format=torch.channels_last)
         batches = inspection_batches(config, source, device, progress.prepare)
-        _make_folder(evaluation.record().parent)  # before the work, which would be lost
+        file = evaluation.record()
+        _check_writable(file.parent)  # before the work, which would be lost
         tested = _test(net, batches, evaluation, progress)
         iteration = None if checkpoint is None else checkpoint.iteration
         record = _to_dict(evaluation, tested, iteration)
@@ -91,8 +88,8 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         _show(evaluation, tested, iteration, console)
         if run is None and (note := near_chance(config, tested, len(classes))):
             console.print(note, highlight=False, markup=False)
-        write_json(evaluation.record(), record)
-        progress.say(f"record: {evaluation.record()}")
+        write_json(file, record)
+        progress.say(f"record: {file}")
     if evaluation.export is not None:
         about = {"net": net_name(config), "data": data_name(config), "classes": json.dumps(classes)}
         write_weights(net, evaluation.export, about)
@@ -107,14 +104,12 @@ def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> 
     if worst <= (1 - SHARE_BELOW_CHANCE) * guessing:
         return None
     causes = [
-        f"other mean and std of the images (here data.mean={config.data.mean}, "
+        f"another mean or std (here data.mean={config.data.mean}, "
         f"data.std={config.data.std or 'null'})",
-        "another order of the classes (here as the data set's, or of the folders' names)",
+        "another order of the classes",
     ]
     if config.residual and config.shortcut == "A":
-        causes.append(
-            f"option A's zeros elsewhere (here shortcut_padding={config.shortcut_padding})"
-        )
+        causes.append(f"other zero padding (here shortcut_padding={config.shortcut_padding})")
     return (
         f"An error of {worst:.2f} % is high: guessing gives {guessing:.2f} %. If these weights do "
         f"better elsewhere, the usual causes are: {'; '.join(causes)}."
@@ -122,36 +117,37 @@ def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> 
 
 
 def _load_net(
-    evaluation: Evaluation, checkpoint: Checkpoint | None, num_classes: int, progress: Progress
+    evaluation: Evaluation, checkpoint: Checkpoint | None, classes: int | None, progress: Progress
 ) -> ResNet:
-    net = make_net(evaluation.config, num_classes, initialised=False)
-    if checkpoint is None:
-        progress.say(load_weights(net, Path(str(evaluation.config.weights))))
+    """The net of the checkpoint, or of the weights file; classes: None for as many as in it."""
+    config = evaluation.config
+    if checkpoint is not None:
+        weights = checkpoint.parts["net"]
+        net = make_net(config, classes or len(weights["fc.bias"]), initialised=False)
+        assign(net, weights, f"the checkpoint of {evaluation.run}")
     else:
-        assign(net, checkpoint.parts["net"], f"the checkpoint of {evaluation.run}")
+        file = Path(str(config.weights))
+        net = make_net(config, classes or num_classes(file), initialised=False)
+        progress.say(load_weights(net, file))
     return net
 
 
-def _make_folder(folder: Path) -> None:
-    """Make the folder of the record; raises RecordError if it cannot be written."""
+def _check_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        problem = None if os.access(folder, os.W_OK) else "it is read-only"
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        problem = error.strerror
-    if problem is not None:
         raise RecordError(
-            f"the record of this evaluation cannot be written to {folder} ({problem}): name "
+            f"the record of this evaluation cannot be written to {folder} ({error.strerror}): name "
             "another folder with output_dir=FOLDER"
-        )
+        ) from error
 
 
 def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint | None) -> None:
     """Raise DataError if the classes are not the net's; warn if the images are not the run's."""
-    if evaluation.split is not None and evaluation.split not in source.held_out:
-        raise ConfigError(
-            f"split={evaluation.split} is not there: choose {', '.join(source.held_out)}"
-        )
+    split = evaluation.split
+    if split is not None and split not in source.held_out:
+        raise ConfigError(f"split={split} is not there: choose {', '.join(source.held_out)}")
     if evaluation.run is None or checkpoint is None:
         return
     trained_on = read_classes(evaluation.run)
@@ -194,24 +190,22 @@ def _to_dict(
     evaluation: Evaluation, tested: list[SplitErrors], iteration: int | None
 ) -> dict[str, Any]:
     """The content of the JSON file; errors in percent."""
-    config, protocol = evaluation.config, evaluation.protocol
+    config, protocol, run = evaluation.config, evaluation.protocol, evaluation.run
     return {
         "net": net_name(config),
         "data": data_name(config),
-        "run": None if evaluation.run is None else str(evaluation.run),
+        "run": None if run is None else str(run),
         "iteration": iteration,
-        "weights": config.weights if evaluation.run is None else None,
-        "weights_digest": config.weights_digest if evaluation.run is None else None,
+        "weights": config.weights if run is None else None,
+        "weights_digest": config.weights_digest if run is None else None,
         "protocol": protocol,
         "image_size": config.data.image_size,
         "shorter_side": evaluation.shorter_side if protocol != "multi-scale" else None,
         "scales": list(evaluation.scales) if protocol == "multi-scale" else None,
         "views_per_image": tested[0].views_per_image,
         "splits": {
-            split.split: {
-                "num_images": split.num_images,
-                **{f"top{k}_error": error for k, error in split.errors.items()},
-            }
+            split.split: {"num_images": split.num_images}
+            | {f"top{k}_error": error for k, error in split.errors.items()}
             for split in tested
         },
     }
@@ -224,13 +218,12 @@ def _show(
     config = evaluation.config
     after = "" if iteration is None else f" after {iteration:,} iterations"
     count = tested[0].views_per_image
-    views = "1 view" if count == 1 else f"{count} views"
-    heading = f"{net_name(config)}{after}, {data_name(config)}: {evaluation.protocol} ({views})"
+    test = f"{evaluation.protocol} ({count} view{'' if count == 1 else 's'})"
+    heading = f"{net_name(config)}{after}, {data_name(config)}: {test}"
     console.print(heading, highlight=False, markup=False)
     ks = list(tested[0].errors)
-    table = Table("split")
-    for name in ["images", *(f"top-{k} error (%)" for k in ks)]:
-        table.add_column(name, justify="right")
+    columns = ["images", *(f"top-{k} error (%)" for k in ks)]
+    table = Table("split", *(Column(name, justify="right") for name in columns))
     for split in tested:
         errors = [f"{error:.2f}" for error in split.errors.values()]
         table.add_row(split.split, f"{split.num_images:,}", *errors)

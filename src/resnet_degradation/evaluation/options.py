@@ -113,11 +113,10 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
 
 
 def _check_options(options: EvaluationConfig) -> None:
-    if options.protocol not in PROTOCOLS:
-        raise ConfigError(
-            f"protocol={options.protocol} is not valid: choose {', '.join(PROTOCOLS)}"
-        )
-    if options.protocol == "none" and options.export is None:
+    protocol = options.protocol
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"protocol={protocol} is not valid: choose {', '.join(PROTOCOLS)}")
+    if protocol == "none" and options.export is None:
         raise ConfigError("protocol=none tests nothing: it is for export=FILE")
     check_measuring_runtime("resnet-eval", options.runtime)
     if process_info() is not None:
@@ -129,8 +128,8 @@ def _check_options(options: EvaluationConfig) -> None:
         raise ConfigError("run and weights both name a net: give one of them")
     if options.run is None and options.weights is None:
         raise ConfigError(
-            "name what to evaluate: run=FOLDER of a run, or weights=FILE with the net that they "
-            "are of (depth, residual, shortcut) and data="
+            "name what to evaluate: run=FOLDER of a run, or weights=FILE with its depth, "
+            "residual, shortcut and data"
         )
 
 
@@ -152,10 +151,13 @@ def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) ->
                 continue
             if trained[key] != asked[key] and not _is_equivalent(config, key, asked[key]):
                 group = "" if override == key else f"{override}= sets "
+                here, there = (
+                    value if isinstance(value, str) else json.dumps(value)
+                    for value in (asked[key], trained[key])
+                )
                 raise ConfigError(
-                    f"{group}{key}={_format_value(asked[key])}, but run={folder} was trained with "
-                    f"{key}={_format_value(trained[key])}: omit {override}, or give weights=FILE "
-                    "instead of run"
+                    f"{group}{key}={here}, but run={folder} was trained with {key}={there}: "
+                    f"omit {override}, or give weights=FILE instead of run"
                 )
     return config
 
@@ -178,11 +180,6 @@ def _is_equivalent(config: Config, key: str, value: Any) -> bool:
         return False
 
 
-def _format_value(value: Any) -> str:
-    """A value as on the command line."""
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _check_sizes(options: EvaluationConfig, evaluation: Evaluation) -> None:
     config, size = evaluation.config, evaluation.config.data.image_size
     for key, protocol in (("shorter_side", "ten-crop"), ("scales", "multi-scale")):
@@ -193,12 +190,9 @@ def _check_sizes(options: EvaluationConfig, evaluation: Evaluation) -> None:
             "shorter_side belongs to images that are streamed from files "
             "(recipe.augmentation=scale-jitter): omit it"
         )
-    if not size <= evaluation.shorter_side <= LARGEST_IMAGE:
-        raise ConfigError(
-            f"shorter_side={evaluation.shorter_side} is not valid: give {size}, as the crops, to "
-            f"{LARGEST_IMAGE}"
-        )
-    scales = evaluation.scales
+    side, scales = evaluation.shorter_side, evaluation.scales
+    if not size <= side <= LARGEST_IMAGE:
+        raise ConfigError(f"shorter_side={side} is not valid: give {size} to {LARGEST_IMAGE}")
     if not scales or min(scales) < size or max(scales) > LARGEST_IMAGE:
         raise ConfigError(
             f"scales={list(scales)} is not valid: give shorter sides, none below the {size} that "

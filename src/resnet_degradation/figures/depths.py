@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from resnet_degradation.config.architectures import Family, architecture, default_shortcut
-from resnet_degradation.config.naming import (
+from resnet_degradation.config.identity import (
     differing_settings,
     distinct_names,
     key_without,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from resnet_degradation.config.naming import group_by_net
+from resnet_degradation.config.identity import group_by_net
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.run_folder import read_config
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from resnet_degradation.config.architectures import IMAGENET_DEPTHS, Family
-from resnet_degradation.config.identity import data_name
-from resnet_degradation.config.naming import differing_settings, setting
+from resnet_degradation.config.identity import data_name, differing_settings, setting
 from resnet_degradation.config.resolve import default_warmup
 from resnet_degradation.config.schema import Config, DataConfig, RecipeConfig
 

@@ -16,8 +16,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from resnet_degradation.config.durations import parse_duration
-from resnet_degradation.config.identity import data_name, run_folder
-from resnet_degradation.config.naming import distinct_names, net_key
+from resnet_degradation.config.identity import data_name, distinct_names, net_key, run_folder
 from resnet_degradation.config.schema import USER_DATA, Config
 from resnet_degradation.data.dataset import Arrays, Source
 from resnet_degradation.data.sources.load import load_source

@@ -12,8 +12,14 @@ from typing import cast
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_degradation.config.custom_code import attribute_of, check_custom_name, is_custom
-from resnet_degradation.config.identity import data_name, digest, net_name, run_folder, short_hash
-from resnet_degradation.config.naming import distinct_run_names
+from resnet_degradation.config.identity import (
+    data_name,
+    digest,
+    distinct_run_names,
+    net_name,
+    run_folder,
+    short_hash,
+)
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import ERRORS, Config, Settings, StudyConfig, StudyRunConfig
 from resnet_degradation.figures.drawing import Drawing, shows

@@ -5,11 +5,12 @@ from dataclasses import fields
 from typing import Any, NamedTuple, cast
 
 from resnet_degradation.config.architectures import IMAGENET_DEPTHS, Family, architecture
-from resnet_degradation.config.identity import net_name, shallow_config
-from resnet_degradation.config.naming import (
+from resnet_degradation.config.identity import (
     differing_settings,
     distinct_run_names,
+    net_name,
     setting,
+    shallow_config,
     values_of,
 )
 from resnet_degradation.config.schema import Config, NetConfig

@@ -12,8 +12,12 @@ from omegaconf import OmegaConf
 from rich import table as terminal
 from rich.console import Console
 
-from resnet_degradation.config.identity import dotted, run_folder
-from resnet_degradation.config.naming import distinct_names, distinct_run_names
+from resnet_degradation.config.identity import (
+    distinct_names,
+    distinct_run_names,
+    dotted,
+    run_folder,
+)
 from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.labels import conditions
 from resnet_degradation.records.run_folder import read_config

@@ -7,8 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from resnet_degradation.config.identity import data_name, run_folder
-from resnet_degradation.config.naming import distinct_names, group_by_net
+from resnet_degradation.config.identity import data_name, distinct_names, group_by_net, run_folder
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.run_folder import num_skipped_images
