@@ -82,17 +82,11 @@ class StreamBatches(Batches):
     def training(self, start: int, stop: int) -> BatchGenerator:
         size = self.config.recipe.batch_size
         positions = range(size)[self.world.share(size)]
-
-        def requests() -> Iterator[list[ViewRequest]]:
-            for iteration in range(start, stop):
-                indices = self._indices(iteration).tolist()
-                yield [
-                    (i, iteration, position) for i, position in zip(indices, positions, strict=True)
-                ]
-
-        batches = self._decode(
-            self._train, self._training_view, requests(), stats=self.decode_stats
+        requests: Iterator[list[ViewRequest]] = (
+            [(i, k, j) for i, j in zip(self._indices(k).tolist(), positions, strict=True)]
+            for k in range(start, stop)
         )
+        batches = self._decode(self._train, self._training_view, requests, stats=self.decode_stats)
         for iteration, pixels in zip(range(start, stop), batches, strict=True):
             images = self._to_device(pixels) - self.mean
             if self._colour_axes is not None:
