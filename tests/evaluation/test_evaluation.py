@@ -24,7 +24,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import NullProgress, RunProgress
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.sources.digits import load_digits
-from resnet_degradation.data.test_views import EvalProtocol
+from resnet_degradation.data.views import EvalProtocol
 from resnet_degradation.evaluation.command import SplitErrors, evaluate, near_chance
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet

@@ -10,7 +10,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.data.dataset import Source
 from resnet_degradation.data.decode import DecodeStats
 from resnet_degradation.data.sampling import batch_indices
-from resnet_degradation.data.test_views import EvalProtocol, ViewedBatches
+from resnet_degradation.data.views import EvalProtocol, ViewedBatches
 from resnet_degradation.distributed.world import World
 
 Batch = tuple[Tensor, Tensor]  # (B, C, H, W) float32, (B,) int64, both on the device
@@ -46,10 +46,8 @@ class Batches(ABC):
         else:
             mean = torch.tensor(data.mean)[:, None, None]
         self.mean = mean.float().to(device)  # (C, H, W) or (C, 1, 1), in [0, 1]; subtracted
-        # (C, 1, 1); the images without the mean are divided by it
-        self.std = (
-            None if data.std is None else torch.tensor(data.std, device=device)[:, None, None]
-        )
+        # (C, 1, 1); divides the images without the mean
+        self.std = torch.tensor(data.std or [1.0], device=device)[:, None, None]
 
     @abstractmethod
     def training(self, start: int, stop: int) -> BatchGenerator:
@@ -74,6 +72,3 @@ class Batches(ABC):
         size = self.config.recipe.batch_size
         indices = batch_indices(self.config.seed, iteration, size, self.num_train)
         return indices[self.world.share(size)]
-
-    def _divide_by_std(self, images: Tensor) -> Tensor:
-        return images if self.std is None else images / self.std

@@ -7,7 +7,6 @@ import torch
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.batches import Batches
-from resnet_degradation.data.cache import cache_folder
 from resnet_degradation.data.dataset import Source
 from resnet_degradation.data.file_checks import skip_unreadable, warn_if_rotated
 from resnet_degradation.data.in_memory import MemoryBatches
@@ -21,11 +20,8 @@ def find_images(config: Config, progress: ReportProgress = ignore_progress) -> S
 
     Raises DataError, naming what was looked for and where, if they are missing or unreadable.
     """
-    prepare = None
-    if config.data.on_error == "skip":
-        workers, cache = config.runtime.num_workers, cache_folder(config)
-        prepare = partial(skip_unreadable, num_workers=workers, cache=cache, progress=progress)
-    source = load_source(config.data, prepare)
+    prepare = partial(skip_unreadable, config=config, progress=progress)
+    source = load_source(config.data, prepare if config.data.on_error == "skip" else None)
     warn_if_rotated(source.train)
     return source
 

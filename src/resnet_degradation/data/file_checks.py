@@ -2,14 +2,14 @@
 
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
+from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
-from resnet_degradation.data.cache import cache_key, cached
+from resnet_degradation.data.cache import cache_folder, cache_key, cached
 from resnet_degradation.data.dataset import Files, Images, Source, evenly_spaced
 from resnet_degradation.data.decode import decode_all
 from resnet_degradation.data.views import read_image
@@ -22,7 +22,7 @@ ROTATED_PERCENT = 5
 
 
 def skip_unreadable(
-    source: Source, num_workers: int, cache: Path, progress: ReportProgress = ignore_progress
+    source: Source, config: Config, progress: ReportProgress = ignore_progress
 ) -> Source:
     """The source without its unreadable files, which are listed in `skipped`.
 
@@ -31,13 +31,11 @@ def skip_unreadable(
 
     Raises DataError if a class has no training image left, or a split no image.
     """
-    splits: dict[str, Images] = {}
+    splits = source.splits()
     skipped: list[tuple[str, str]] = []
-    for name, images in source.splits().items():
-        splits[name] = images
-        if isinstance(images, Files) and (
-            bad := _find_unreadable(images, num_workers, cache, progress)
-        ):
+    for name, images in splits.items():
+        if isinstance(images, Files):
+            bad = _find_unreadable(images, config, progress)
             kept = torch.tensor([i for i in range(len(images)) if i not in bad], dtype=torch.int64)
             splits[name] = images.subset(kept)
             skipped += [(name, reason) for reason in bad.values()]
@@ -54,19 +52,19 @@ def skip_unreadable(
     return replace(source, train=train, held_out=splits, skipped=skipped)
 
 
-def _find_unreadable(
-    files: Files, num_workers: int, cache: Path, progress: ReportProgress
-) -> dict[int, str]:
+def _find_unreadable(files: Files, config: Config, progress: ReportProgress) -> dict[int, str]:
     """The indices of the unreadable files, with the reasons."""
 
     def compute() -> dict[int, str]:
-        views = decode_all(files, _is_readable, num_workers, "checking images", progress)
+        workers = config.runtime.num_workers
+        views = decode_all(files, _is_readable, workers, "checking images", progress)
         bad = (~torch.cat(list(views))).nonzero().flatten().tolist()
         # Read again: the first failure may have been temporary.
         reasons = {index: _find_defect(files.paths[index]) for index in bad}
         return {index: reason for index, reason in reasons.items() if reason is not None}
 
-    found: dict[int, str] = cached(cache, f"unreadable-{cache_key(files.paths)}", compute)
+    name = f"unreadable-{cache_key(files.paths)}"
+    found: dict[int, str] = cached(cache_folder(config), name, compute)
     return found
 
 

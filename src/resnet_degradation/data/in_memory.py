@@ -10,7 +10,7 @@ from resnet_degradation.data.batches import Batches, BatchGenerator
 from resnet_degradation.data.dataset import Arrays, Images, Source
 from resnet_degradation.data.decode import load_arrays
 from resnet_degradation.data.sampling import Crops, crop_images, draw_crops, pad_images
-from resnet_degradation.data.test_views import (
+from resnet_degradation.data.views import (
     EvalProtocol,
     ViewedBatch,
     ViewedBatches,
@@ -68,7 +68,6 @@ class MemoryBatches(Batches):
         }
 
     def training(self, start: int, stop: int) -> BatchGenerator:
-        """See `Batches.training`."""
         seed, size = self.config.seed, self.config.recipe.batch_size
         share = self.world.share(size)
         for iteration in range(start, stop):
@@ -78,18 +77,16 @@ class MemoryBatches(Batches):
             pixels = crop_images(self._padded, indices, crops, self._image_size)
             zeros = torch.zeros_like(indices)
             means = crop_images(self._padded_mean, zeros, crops, self._image_size)
-            yield self._divide_by_std((pixels - means) / 255), self._labels[indices]
+            yield (pixels - means) / 255 / self.std, self._labels[indices]
 
     def held_out(self, split: str) -> BatchGenerator:
-        """See `Batches.held_out`."""
         data, size = self._held_out[split], self.config.runtime.eval_batch_size
         for images, labels in zip(data.images.split(size), data.labels.split(size), strict=True):
             share = self.world.share(len(labels))
-            centred = self._divide_by_std(images[share] / 255 - self.mean)
+            centred = (images[share] / 255 - self.mean) / self.std
             yield centred.contiguous(memory_format=torch.channels_last), labels[share]
 
     def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
-        """See `Batches.viewed`. Crops are taken from the padded image, as in training."""
         from torchvision.transforms.v2.functional import five_crop
 
         data = self._held_out[split]
@@ -97,15 +94,13 @@ class MemoryBatches(Batches):
         for images, labels in zip(data.images.split(count), data.labels.split(count), strict=True):
             pixels = images / 255
             if protocol.name == "ten-crop":
-                padded = F.pad(self._divide_by_std(pixels - self.mean), (self._pad,) * 4)
+                # As in training, crops may reach into the padding.
+                padded = F.pad((pixels - self.mean) / self.std, (self._pad,) * 4)
                 views = [torch.stack(five_crop(padded, [self._image_size] * 2), dim=1)]
             else:
-                views = [
-                    self._divide_by_std(
-                        resize_images(pixels, side, side) - resize_images(self.mean, side, side)
-                    )[:, None]
-                    for side in protocol.scales
-                ]
+                sizes = [(side, side) for side in protocol.scales]
+                centred = [resize_images(pixels, *s) - resize_images(self.mean, *s) for s in sizes]
+                views = [one[:, None] / self.std for one in centred]
             rows = torch.arange(len(labels), device=self.device)
             # As in training, the mean image is mirrored with the image.
             views = [add_mirrors(of_size) for of_size in views] if protocol.mirror else views

@@ -17,17 +17,18 @@ from resnet_degradation.data.cache import cache_folder
 from resnet_degradation.data.channel_statistics import channel_statistics
 from resnet_degradation.data.dataset import Files, Images, Source
 from resnet_degradation.data.decode import DecodeStats, ViewRequest, decode_views, request_all
-from resnet_degradation.data.test_views import (
+from resnet_degradation.data.views import (
     EvalProtocol,
     ViewedBatch,
     ViewedBatches,
     ViewsOfSize,
     add_mirrors,
+    centre_view,
     file_views,
     group_by_size,
+    jittered_view,
     resize_images,
 )
-from resnet_degradation.data.views import centre_view, jittered_view
 from resnet_degradation.distributed.world import ALONE, World
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.rng import generator
@@ -79,30 +80,22 @@ class StreamBatches(Batches):
         self._decode = partial(decode_views, num_workers=workers, device=device)
 
     def training(self, start: int, stop: int) -> BatchGenerator:
-        """See `Batches.training`."""
         size = self.config.recipe.batch_size
         positions = range(size)[self.world.share(size)]
-
-        def requests() -> Iterator[list[ViewRequest]]:
-            for iteration in range(start, stop):
-                indices = self._indices(iteration).tolist()
-                yield [
-                    (i, iteration, position) for i, position in zip(indices, positions, strict=True)
-                ]
-
-        batches = self._decode(
-            self._train, self._training_view, requests(), stats=self.decode_stats
+        requests: Iterator[list[ViewRequest]] = (
+            [(i, k, j) for i, j in zip(self._indices(k).tolist(), positions, strict=True)]
+            for k in range(start, stop)
         )
+        batches = self._decode(self._train, self._training_view, requests, stats=self.decode_stats)
         for iteration, pixels in zip(range(start, stop), batches, strict=True):
             images = self._to_device(pixels) - self.mean
             if self._colour_axes is not None:
                 images = images + self._colour_shift(iteration, self._colour_axes)
-            images = self._divide_by_std(images).contiguous(memory_format=torch.channels_last)
+            images = (images / self.std).contiguous(memory_format=torch.channels_last)
             labels = self._train.labels[self._indices(iteration)]
             yield images, labels.to(self.device, non_blocking=True)
 
     def held_out(self, split: str) -> BatchGenerator:
-        """See `Batches.held_out`."""
         files, size = self._held_out[split], self.config.runtime.eval_batch_size
         batches = request_all(len(files), size)
         # A process without a part of a batch decodes one image and drops it.
@@ -110,11 +103,10 @@ class StreamBatches(Batches):
         views = self._decode(files, self._centre_view, requests)
         for pixels, labels in zip(views, files.labels.split(size), strict=True):
             own = labels[self.world.share(len(labels))].to(self.device)
-            images = self._divide_by_std(self._to_device(pixels[: len(own)]) - self.mean)
+            images = (self._to_device(pixels[: len(own)]) - self.mean) / self.std
             yield images.contiguous(memory_format=torch.channels_last), own
 
     def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
-        """See `Batches.viewed`."""
         files = self._held_out[split]
         count = protocol.images_per_batch(self.config.runtime.eval_batch_size)
         view = partial(file_views, protocol=protocol)
@@ -128,7 +120,7 @@ class StreamBatches(Batches):
                     views = add_mirrors(views)
                 views = views - resize_images(self.mean, *pixels.shape[-2:])
                 positions = torch.tensor(rows, device=self.device)
-                sizes.append(ViewsOfSize(positions, self._divide_by_std(views)))
+                sizes.append(ViewsOfSize(positions, views / self.std))
             yield ViewedBatch(sizes, labels.to(self.device))
 
     def _to_device(self, pixels: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from resnet_degradation.console.progress import Progress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images
 from resnet_degradation.data.dataset import Source
-from resnet_degradation.data.test_views import EvalProtocol, ProtocolName
+from resnet_degradation.data.views import EvalProtocol, ProtocolName
 from resnet_degradation.evaluation.options import Evaluation
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.resnet import ResNet

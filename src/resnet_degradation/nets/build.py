@@ -13,7 +13,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.nets.blocks import Block, BottleneckStride, Shortcut, ShortcutPadding
 from resnet_degradation.nets.overrides import check_overrides
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.nets.weights import check_kind, read_weights
+from resnet_degradation.nets.weights import read_weights
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.rng import generator
 
@@ -84,9 +84,7 @@ def with_shortcuts_of_weights(config: Config) -> Config:
     file = Path(expand_home(config.weights or ""))
     if not config.weights or not file.is_file():
         return config
-    weights, _, layout = read_weights(file)
-    if not config.block:
-        check_kind(weights, str(file))
+    layout = read_weights(file).layout
     return replace(
         config,
         shortcut=config.shortcut or layout.shortcut,

@@ -1,13 +1,16 @@
 """Weights from files and into files: this project's, torchvision's, and other public ones.
 
-Our layers have torchvision's names. Names of other public layouts are translated (see
-weight_layouts). Unknown names are accepted if order and shapes are the net's.
+Names of other public layouts are translated to torchvision's, which are ours too. Unknown names are
+accepted if order and shapes are the net's.
 """
 
 import io
 import pickle
+import re
 import warnings
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +20,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.nets.weight_layouts import (
-    Layout,
-    blocks_per_stage,
-    foreign_net,
-    recognize_layout,
-    standard_names,
-)
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import WeightsError
 
@@ -33,7 +29,17 @@ WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 # Metadata for what the shapes of tensors leave open, with this project's defaults.
 STRIDE_KEY, PADDING_KEY = "bottleneck_stride", "shortcut_padding"
 DEFAULTS = {STRIDE_KEY: "1x1", PADDING_KEY: "behind"}
+
 Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file implies about its net; None where it implies nothing."""
+
+    name: str
+    shortcut: str | None  # A, B or C
+    shortcut_padding: str | None  # behind or around
 
 
 class WeightsFile(NamedTuple):
@@ -76,8 +82,8 @@ def read_weights(file: Path) -> WeightsFile:
         is_real = value.is_floating_point() or value.dtype == torch.int64  # which counts batches
         if value.is_meta or value.layout != torch.strided or not is_real:
             raise WeightsError(f"{file} cannot be used: {name} in it is no array of real numbers")
-    names = standard_names(list(loaded))
-    layout = recognize_layout(names, metadata.get(PADDING_KEY))
+    names = _standard_names(list(loaded))
+    layout = _recognize_layout(names, metadata.get(PADDING_KEY))
     return WeightsFile({names[n]: value for n, value in loaded.items()}, metadata, layout)
 
 
@@ -94,6 +100,44 @@ def _state_dict(loaded: Any) -> tuple[Any, dict[str, str]]:
     # torch keeps this attribute of a state dict, by the names of modules; "" is the whole net.
     metadata = getattr(loaded, "_metadata", {}).get("", {})
     return loaded, {key: metadata[key] for key in DEFAULTS if key in metadata}
+
+
+def _standard_names(names: list[str]) -> dict[str, str]:
+    """The names in a file, each with this project's (and torchvision's) name of the tensor.
+
+    Prefixes of wrappers are removed (`module.`, `model.`, `_orig_mod.`), `linear` is the last
+    layer, `shortcut` a projection. Unknown names do not change.
+    """
+    first = min((n for n in names if f".{n}".endswith(".conv1.weight")), key=len, default="")
+    prefix = first.removesuffix("conv1.weight")
+    if not first or not all(name.startswith(prefix) for name in names):
+        return {name: name for name in names}
+    head = "fc" if f"{prefix}fc.weight" in names else "linear"
+    return {
+        name: re.sub(rf"^{head}\.", "fc.", name.removeprefix(prefix)).replace(
+            ".shortcut.", ".downsample."
+        )
+        for name in names
+    }
+
+
+def _recognize_layout(names: Mapping[str, str], shortcut_padding: str | None) -> Layout:
+    """The layout of a file.
+
+    names: those in the file, each with its standard name.
+    shortcut_padding: from the file's metadata, if it has that.
+    """
+    originals = {standard: name for name, standard in names.items()}
+    blocks = {match[0] for name in originals if (match := re.match(r"layer\d+\.\d+\.", name))}
+    if "conv1.weight" not in originals or not blocks:
+        return Layout("unknown names, taken in their order", None, shortcut_padding)
+    projections = {name.partition("downsample")[0] for name in originals if "downsample" in name}
+    shortcut = "A" if not projections else "C" if projections == blocks else "B"
+    if originals.get("fc.weight", "").endswith("linear.weight"):
+        # The public files of this layout have option A's zeros on both sides.
+        name = "the public CIFAR layout, with `linear` as the last layer"
+        return Layout(name, shortcut, shortcut_padding or ("around" if shortcut == "A" else None))
+    return Layout("layers named as here and by torchvision", shortcut, shortcut_padding)
 
 
 def num_classes(file: Path) -> int:
@@ -115,9 +159,6 @@ def load_weights(net: ResNet, file: Path) -> str:
     Raises WeightsError, naming the first tensor that does not fit; the net is then unchanged.
     """
     weights, metadata, layout = read_weights(file)
-    if not net.has_custom_blocks:
-        check_kind(weights, str(file))
-        _check_depth(net, weights, str(file))
     _check_stride(net, file, metadata)
     assign(net, weights, str(file), ordered=file.suffix != ".safetensors")
     description = f"{file.name}: {layout.name}"
@@ -134,25 +175,6 @@ def load_weights(net: ResNet, file: Path) -> str:
     return f"{description}, shortcut=A with shortcut_padding={padding}"
 
 
-def check_kind(weights: Weights, source: str) -> None:
-    """Raise WeightsError for weights of a kind of net that the paper does not have."""
-    if kind := foreign_net(weights):
-        raise WeightsError(f"the weights in {source} fit no net here: they have {kind}")
-
-
-def _check_depth(net: ResNet, weights: Weights, source: str) -> None:
-    blocks = blocks_per_stage(weights)
-    if not blocks or blocks == list(net.arch.num_blocks):
-        return
-    family = "imagenet" if len(blocks) > 3 else "cifar"
-    hint = "" if family == net.arch.family else f": give family={family}"
-    there, here = (", ".join(map(str, counts)) for counts in (blocks, net.arch.num_blocks))
-    raise _misfit(
-        source,
-        f"they have {there} blocks in their stages, and depth={net.arch.depth} has {here}{hint}",
-    )
-
-
 def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = True) -> None:
     """Load weights into a net.
 
@@ -163,17 +185,18 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
     pairs = _match_names(expected, given, source, ordered)
     for name, other in pairs:
         value, wanted = given[other], expected[name]
-        if value.shape != wanted.shape or not _is_same_kind(name, other, expected):
+        known = other in expected  # under another name, a mean is still no variance
+        kinds = (name, other) if known else (name.rpartition(".")[2], other.rpartition(".")[2])
+        if value.shape != wanted.shape or kinds[0] != kinds[1]:
             label = name if name == other else f"{other}, where the net has {name}"
             hint = ""
             if name.startswith("fc.") and len(value) != len(wanted):
                 hint = f" ({len(value)} classes there, {len(wanted)} in the data)"
-            elif name != other and other in expected:
+            elif name != other and known:
                 hint = " (another order of layers, as that of pre-activation nets)"
+            there, here = ("x".join(map(str, t.shape)) or "a number" for t in (value, wanted))
             raise _misfit(
-                source,
-                f"the first that does not is {label}: expected {_shape(wanted)}, found "
-                f"{_shape(value)}{hint}",
+                source, f"the first that does not is {label}: expected {here}, found {there}{hint}"
             )
     if len(given) != len(expected):
         longer, problem = (given, "extra") if len(given) > len(expected) else (expected, "missing")
@@ -184,16 +207,13 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
         )
     for name, other in pairs:
         value = given[other].to(expected[name].dtype)
-        fault = None
-        if not value.isfinite().all():
-            fault = (
-                "is not finite (NaN or infinite): the training that they are from diverged, or the "
-                "file is damaged"
+        negative = name.endswith("running_var") and bool((value < 0).any())
+        if negative or not value.isfinite().all():
+            fault = "is a variance, and negative" if negative else "is not finite (NaN or infinite)"
+            raise WeightsError(
+                f"the weights in {source} cannot be used: {other} in them {fault}: the training "
+                "that they are from diverged, or the file is damaged"
             )
-        elif name.endswith("running_var") and (value < 0).any():
-            fault = "is a variance, and negative"
-        if fault:
-            raise WeightsError(f"the weights in {source} cannot be used: {other} in them {fault}")
     with torch.no_grad():
         for name, other in pairs:
             expected[name].copy_(given[other])
@@ -229,17 +249,6 @@ def _misfit(source: str, problem: str) -> WeightsError:
 def _without_counters(weights: Weights) -> Weights:
     """Weights without the numbers of batches seen, which old files lack."""
     return {name: v for name, v in weights.items() if not name.endswith("num_batches_tracked")}
-
-
-def _is_same_kind(name: str, other: str, expected: Weights) -> bool:
-    """Whether two tensors may correspond: a mean is no variance, whatever its shape."""
-    if other in expected:
-        return name == other
-    return name.rpartition(".")[2] == other.rpartition(".")[2]
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a number"
 
 
 def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.batches import Batches
-from resnet_degradation.data.test_views import EvalProtocol, ViewedBatch, ViewedBatches, ViewsOfSize
+from resnet_degradation.data.views import EvalProtocol, ViewedBatch, ViewedBatches, ViewsOfSize
 from resnet_degradation.distributed.world import ALONE, World
 from resnet_degradation.nets.hooks import mode
 from resnet_degradation.nets.resnet import ResNet

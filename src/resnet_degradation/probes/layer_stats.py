@@ -44,14 +44,13 @@ def layer_stats(net: nn.Module, images: Tensor, labels: Tensor) -> list[LayerSta
         loss = F.cross_entropy(net(images), labels)
         weights = [layer.weight for layer in layers.values()]
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-    names, columns = [], []
-    for (name, layer), gradient in zip(layers.items(), gradients, strict=True):
-        if gradient is not None and name in stds:
-            names.append(name)
-            norms = gradient.float().norm(), layer.weight.detach().norm()
-            columns.append(torch.stack([stds[name], *norms]))
-    rows = torch.stack(columns).tolist()
+    columns = {
+        name: torch.stack([stds[name], gradient.float().norm(), layer.weight.detach().norm()])
+        for (name, layer), gradient in zip(layers.items(), gradients, strict=True)
+        if gradient is not None and name in stds
+    }
+    rows = torch.stack(list(columns.values())).tolist()
     return [
         LayerStats(number, name, *row)
-        for number, (name, row) in enumerate(zip(names, rows, strict=True), 1)
+        for number, (name, row) in enumerate(zip(columns, rows, strict=True), 1)
     ]

@@ -29,16 +29,15 @@ def removable(net: ResNet) -> list[str]:
 @torch.no_grad()
 def keeping_shape(net: ResNet) -> list[str]:
     """The names of the blocks that keep the shape of their input."""
-    blocks = net.blocks()
-    same: set[str] = set()
+    same: list[str] = []
 
     def observe(name: str, before: Tensor, after: Tensor) -> None:
         if before.shape == after.shape:
-            same.add(name)
+            same.append(name)
 
-    with observed(net, blocks, observe, training=False):
+    with observed(net, net.blocks(), observe, training=False):
         net(torch.zeros(1, 3, SIZE, SIZE, device=net.conv1.weight.device))
-    return [name for name in blocks if name in same]
+    return same
 
 
 @contextmanager

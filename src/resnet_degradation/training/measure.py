@@ -17,8 +17,8 @@ def measure_start(
 ) -> None:
     """Measure what was due when the run was saved, or the net before its first iteration."""
     if recorder is not None:
-        std = 1 if run.batches.std is None else run.batches.std
-        recorder.add_images((run.probe()[0][:32] * std + run.batches.mean).clamp(0, 1))
+        images = run.probe()[0][:32] * run.batches.std + run.batches.mean
+        recorder.add_images(images.clamp(0, 1))
     run.clock.run()
     run.throughput.begin()
     if run.start == 0:

@@ -1,14 +1,17 @@
-"""Choosing the reader of a data set."""
+"""Choosing the reader of a data set, which may be a custom function."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
+from resnet_degradation.config.custom_code import load_custom
 from resnet_degradation.config.schema import DataConfig
-from resnet_degradation.data.dataset import Source, split_validation
-from resnet_degradation.data.sources.custom import load_custom_source
+from resnet_degradation.data.dataset import Arrays, Source, split_validation
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.data.sources.folder import scan_folder
 from resnet_degradation.data.sources.torchvision_sets import load_cifar, load_imagenette
+from resnet_degradation.system.errors import DataError
 
 
 def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = None) -> Source:
@@ -19,7 +22,7 @@ def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = N
     Raises DataError, naming what was looked for and where, if they are missing or unreadable.
     """
     if data.loader is not None:
-        source = load_custom_source(data)
+        source = _load_custom_source(data)
     elif data.name == "digits":
         source = load_digits(data.image_size)
     elif data.name in ("cifar10", "cifar100"):
@@ -31,3 +34,40 @@ def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = N
     if prepare is not None:
         source = prepare(source)
     return split_validation(source, data.validation_fraction)
+
+
+def _load_custom_source(data: DataConfig) -> Source:
+    """What data.loader returns; raises DataError unless that is a Source of the configured size."""
+    source = load_custom(str(data.loader), "data.loader")(data)
+    problem = f"a {type(source).__name__}, not a Source"
+    if isinstance(source, Source):
+        problem = _find_problem(source, data)
+        if not problem:
+            return source
+    raise DataError(f"data.loader={data.loader} returned {problem}")
+
+
+def _find_problem(source: Source, data: DataConfig) -> str:
+    if not source.held_out or not set(source.held_out) <= {"val", "test"}:
+        given = ", ".join(map(str, source.held_out)) or "none"
+        return f"the held-out splits {given}: expected val, test or both"
+    for name, images in source.splits().items():
+        if len(images) == 0:
+            return f"no {name} images"
+        size = (len(images), 3, data.image_size, data.image_size)
+        if isinstance(images, Arrays) and (
+            images.images.dtype != torch.uint8 or images.images.shape != size
+        ):
+            return (
+                f"images of {images.images.dtype} and shape {tuple(images.images.shape)}: expected "
+                f"torch.uint8 and shape {size} (number of labels, 3, data.image_size twice)"
+            )
+        if isinstance(images, Arrays) and images.labels.dtype != torch.int64:
+            return f"labels of {images.labels.dtype}: expected torch.int64"
+        lowest, highest = int(images.labels.min()), int(images.labels.max())
+        if lowest < 0 or highest >= len(source.classes):
+            return (
+                f"labels from {lowest} to {highest} for {name}: expected 0 to "
+                f"{len(source.classes) - 1}, as there are {len(source.classes)} classes"
+            )
+    return ""

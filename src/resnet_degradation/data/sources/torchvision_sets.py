@@ -1,6 +1,7 @@
 """Data sets that torchvision downloads and checksums: CIFAR and Imagenette."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,9 @@ def load_cifar(data: DataConfig) -> Source:
     def open_sets(download: bool) -> list[Any]:
         return [dataset_class(data.root, train, download=download) for train in (True, False)]
 
-    train, test = sets = _fetch(open_sets, data, f"{dataset_class.base_folder}/", dataset_class.url)
-    return Source(
-        _to_arrays(train, data.image_size),
-        {"test": _to_arrays(test, data.image_size)},
-        list(sets[0].classes),
-    )
+    sets = _fetch(open_sets, data, f"{dataset_class.base_folder}/", dataset_class.url)
+    train, test = (_to_arrays(one, data.image_size) for one in sets)
+    return Source(train, {"test": test}, list(sets[0].classes))
 
 
 def _to_arrays(dataset: Any, image_size: int) -> Arrays:
@@ -49,11 +47,8 @@ def load_imagenette(data: DataConfig) -> Source:
     from torchvision.datasets import Imagenette
 
     folder = Path(str(data.root)) / "imagenette2-320"
-
-    def open_set(download: bool) -> Any:
-        return Imagenette(data.root, split="train", size="320px", download=download)
-
     if not folder.is_dir():
+        open_set = partial(Imagenette, data.root, "train", "320px")
         _fetch(open_set, data, f"{folder.name}/", Imagenette._ARCHIVES["320px"][0])
     source = scan_folder(folder)
     num_train, num_val = len(source.train), len(source.held_out["val"])
@@ -66,17 +61,17 @@ def load_imagenette(data: DataConfig) -> Source:
     return source
 
 
-def _fetch(open_sets: Callable[[bool], Any], data: DataConfig, looked_for: str, url: str) -> Any:
+def _fetch(open_sets: Callable[..., Any], data: DataConfig, looked_for: str, url: str) -> Any:
     """Open torchvision data sets; download them only if they are missing or damaged."""
     root = Path(str(data.root))
     try:
-        return open_sets(False)
+        return open_sets(download=False)
     except (OSError, RuntimeError):
         reason = "data.download is false"
     if data.download:
         try:
             root.mkdir(parents=True, exist_ok=True)
-            return open_sets(True)
+            return open_sets(download=True)
         except (OSError, RuntimeError) as error:
             message = (str(error).strip() or repr(error)).splitlines()[0]
             reason = f"it could not be downloaded ({message})"
