@@ -12,7 +12,7 @@ OLDEST := .venv-oldest
 FAST := not slow and not long and not processes and not slurm and not hosts
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev reproduce-figure test test-fast test-oldest test-long test-cluster torture bench lint format wheel clean
+.PHONY: help install install-dev reproduce-figure test test-fast test-oldest test-long test-cluster torture bench check-gpu lint format wheel clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ torture: $(INSTALLED_DEV) ## Kill runs, damage files, mistype settings; count wh
 
 bench: $(INSTALLED_DEV) ## Time the trainer, a textbook loop, bare convolutions (ARGS=--short)
 	@$(BIN)/python scripts/bench $(ARGS)
+
+check-gpu: $(INSTALLED_DEV) ## Test and time everything on a CUDA device (ARGS=--dry-run: on the CPU)
+	@$(BIN)/python scripts/check_gpu.py $(ARGS)
 
 lint: $(INSTALLED_DEV) ## Check style, types and imports (ruff, mypy, import-linter)
 	@$(BIN)/ruff check .

@@ -36,8 +36,11 @@ class Images(Dataset[tuple[Tensor, int]]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def steps(net: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> Iterator[None]:
+def steps(
+    net: nn.Module, images: Tensor, labels: Tensor, batch_size: int, device: str = "cpu"
+) -> Iterator[None]:
     """One training step each time it is asked for one."""
+    net.to(device)
     loader = DataLoader(
         Images(images, labels), batch_size, shuffle=True, num_workers=2, drop_last=True
     )
@@ -46,7 +49,8 @@ def steps(net: nn.Module, images: Tensor, labels: Tensor, batch_size: int) -> It
     net.train()
     losses, correct, seen = 0.0, 0, 0
     while True:
-        for inputs, targets in loader:
+        for cpu_images, cpu_labels in loader:
+            inputs, targets = cpu_images.to(device), cpu_labels.to(device)
             outputs = net(inputs)
             loss = criterion(outputs, targets)
             optimizer.zero_grad()

@@ -1,0 +1,356 @@
+#!/usr/bin/env python
+"""Test, compare and time the trainer on a CUDA device: `make check-gpu`.
+
+Everything is written into one folder, after each part, so that what was measured is not lost when
+the time runs out. Parts that do not fit into the time are skipped, and the report says so.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import torch
+import torchvision
+from PIL import Image
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "scripts" / "bench")]
+import textbook  # noqa: E402
+
+from resnet_degradation.cli.compose import compose_config  # noqa: E402
+from resnet_degradation.data.dataset import Arrays  # noqa: E402
+from resnet_degradation.data.sources.digits import load_digits  # noqa: E402
+from resnet_degradation.nets.build import make_net  # noqa: E402
+from resnet_degradation.training.build import forward_function, prepare  # noqa: E402
+from resnet_degradation.training.loop import update  # noqa: E402
+from resnet_degradation.training.memory import restore_settings  # noqa: E402
+
+SMALL = ("data=digits", "recipe=cifar", "data.image_size=32", "recipe.batch_size=128")
+LARGE = ("family=imagenet", *SMALL[:2], "data.image_size=224", "recipe.batch_size=256")
+# The largest mean difference of training errors, in points, between the curves of two devices.
+# Each row counts 1,280 images, so the noise of a difference is about 1.5 points.
+CURVE_BOUND = 5.0
+
+
+@dataclass
+class Check:
+    """The state of a check: where it writes, how long it may take, what it found."""
+
+    output: Path
+    device: str
+    tiny: bool  # sizes of a dry run
+    deadline: float
+    results: dict[str, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def seconds_left(self) -> float:
+        """The seconds until the time runs out."""
+        return self.deadline - time.monotonic()
+
+    def save(self) -> None:
+        """Write results.json and report.md."""
+        text = json.dumps(self.results | {"failures": self.failures}, indent=2)
+        (self.output / "results.json").write_text(text + "\n", "utf-8")
+        (self.output / "report.md").write_text(report(self), "utf-8")
+
+
+def run_tests(check: Check) -> None:
+    """Run the suite's tests of CUDA; the log is tests.log."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "gpu",
+        "tests/gpu",
+    ]
+    log = check.output / "tests.log"
+    with log.open("w", encoding="utf-8") as stream:
+        code = subprocess.run(
+            command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, timeout=200, check=False
+        ).returncode
+    check.results["tests"] = log.read_text("utf-8").strip().splitlines()[-1]
+    print(f"  {check.results['tests']}", flush=True)
+    if code != 0:
+        check.failures.append("tests: see tests.log")
+
+
+def compare_curves(check: Check) -> None:
+    """Train ResNet-20 on the digits on this device and on the CPU; compare the training errors."""
+    curves = {}
+    iterations = 30 if check.tiny else 500
+    for device in (check.device, "cpu"):
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = [
+                *SMALL,
+                "depth=20",
+                f"recipe.iterations={iterations}",
+                "runtime.log_every=10",
+            ]
+            arguments += [f"runtime.device={device}", f"output_dir={folder}"]
+            if check.tiny:
+                arguments += ["data.image_size=8", "recipe.batch_size=32"]
+            subprocess.run(
+                [sys.executable, "-m", "resnet_degradation.train", *arguments],
+                stdout=subprocess.DEVNULL,
+                timeout=150,
+                check=True,
+            )
+            (record,) = Path(folder).rglob("metrics.csv")
+            text = record.read_text("utf-8")
+        curves[device] = [float(row["train_error"]) for row in csv.DictReader(text.splitlines())]
+        (check.output / f"curve-{device}.csv").write_text(text, "utf-8")
+    pairs = list(zip(curves[check.device], curves["cpu"], strict=True))
+    difference = mean(abs(one - other) for one, other in pairs)
+    check.results["curve"] = {
+        "iterations": iterations,
+        "mean_difference_points": round(difference, 2),
+        "bound": CURVE_BOUND,
+        "final_train_error": {check.device: pairs[-1][0], "cpu": pairs[-1][1]},
+    }
+    print(f"  mean difference {difference:.2f} points (at most {CURVE_BOUND:g})", flush=True)
+    if difference > CURVE_BOUND:
+        check.failures.append(f"curve: {difference:.2f} points from the CPU's")
+
+
+def trainer_steps(overrides: tuple[str, ...]) -> Iterator[None]:
+    """Training steps of the product, data and counting included."""
+    run = prepare(compose_config(*overrides, "output_dir=/nowhere"))
+    forward = forward_function(run)
+    run.net.train()
+    for images, labels in run.batches.training(0, 10**6):
+        update(run, forward, images, labels, lr=0.01)
+        yield
+
+
+def textbook_steps(overrides: tuple[str, ...], device: str) -> Iterator[None]:
+    """Steps of the loop in scripts/bench/textbook.py."""
+    config = compose_config(*overrides)
+    source = load_digits(config.data.image_size)
+    assert isinstance(source.train, Arrays)
+    net = make_net(config, len(source.classes))
+    images, labels = source.train.images, source.train.labels
+    yield from textbook.steps(net, images, labels, config.recipe.batch_size, device)
+
+
+def torchvision_steps(depth: int, device: str, size: int, batch_size: int) -> Iterator[None]:
+    """Steps of torchvision's ResNet in bf16 and channels-last, on one batch that stays there."""
+    net: nn.Module = getattr(torchvision.models, f"resnet{depth}")(num_classes=10)
+    net.to(device).to(memory_format=torch.channels_last).train()
+    images = torch.randn(batch_size, 3, size, size, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(10, (batch_size,), device=device)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    while True:
+        with torch.autocast(device, torch.bfloat16):
+            loss = nn.functional.cross_entropy(net(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield
+
+
+def time_steps(
+    check: Check, variants: dict[str, Iterator[None]], batch_size: int
+) -> dict[str, int]:
+    """Images a second of each variant: the median of turns, which the variants take one by one."""
+    warm_up, turns, steps = (1, 1, 1) if check.tiny else (10, 3, 20)
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for name, variant in list(variants.items()):
+        try:
+            for _ in range(warm_up):
+                next(variant)
+        except Exception as error:  # a variant that fails must not hide the others
+            print(f"  {name}: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
+            check.failures.append(f"{name}: {type(error).__name__}")
+            del variants[name], times[name]
+    for _ in range(turns):
+        for name, variant in variants.items():
+            synchronize(check.device)
+            start = time.perf_counter()
+            for _ in range(steps):
+                next(variant)
+            synchronize(check.device)
+            times[name].append((time.perf_counter() - start) / steps)
+    return {name: round(batch_size / median(taken)) for name, taken in times.items()}
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done all that was asked of it."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
+    """Images a second of one ResNet in every precision, eager and compiled, beside its peers."""
+    if check.tiny:
+        sizes = (*sizes, "data.image_size=16", "recipe.batch_size=16", "recipe.pad=1", "width=0.25")
+    batch_size = compose_config(f"depth={depth}", *sizes).recipe.batch_size
+    size = compose_config(f"depth={depth}", *sizes).data.image_size
+    variants: dict[str, Iterator[None]] = {}
+    settings = (
+        [("bf16", "none")]
+        if sizes[0] == LARGE[0]
+        else [
+            (precision, compiled)
+            for precision in ("fp32", "tf32", "bf16")
+            for compiled in (("none",) if check.tiny else ("none", "graphs"))
+        ]
+    )
+    if check.device == "cpu":
+        settings = [
+            (precision, compiled) for precision, compiled in settings if precision != "tf32"
+        ]
+    for precision, compiled in settings:
+        overrides = (f"runtime.precision={precision}", f"runtime.compile={compiled}")
+        name = f"ResNet-{depth} {precision}, {'eager' if compiled == 'none' else compiled}"
+        variants[name] = trainer_steps((f"depth={depth}", *sizes, *overrides))
+    if sizes[0] == LARGE[0]:
+        peer = torchvision_steps(depth, check.device, size, batch_size)
+        variants[f"torchvision's ResNet-{depth} bf16"] = peer
+    else:
+        peer = textbook_steps((f"depth={depth}", *sizes), check.device)
+        variants[f"textbook loop, ResNet-{depth} fp32"] = peer
+    measured = time_steps(check, variants, batch_size)
+    check.results.setdefault("images_per_second", {}).update(measured)
+    for name, speed in measured.items():
+        print(f"  {name:40} {speed:>9,} images/s", flush=True)
+
+
+def measure_memory(check: Check) -> None:
+    """The peak memory and speed of ResNet-1202 with a batch of 128."""
+    depth = 32 if check.tiny else 1202
+    sizes = (*SMALL, f"depth={depth}", *(("recipe.batch_size=8",) if check.tiny else ()))
+    if check.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    ends = []
+    steps = trainer_steps(sizes)
+    for _ in range(4):
+        next(steps)
+        synchronize(check.device)
+        ends.append(time.perf_counter())
+    seconds = median(end - start for start, end in pairwise(ends))
+    peak = torch.cuda.max_memory_allocated() / 1e9 if check.device == "cuda" else None
+    check.results["memory"] = {"depth": depth, "peak_gb": peak, "seconds_a_step": round(seconds, 3)}
+    print(f"  ResNet-{depth}: {seconds:.2f} s a step, peak memory {peak} GB", flush=True)
+
+
+def measure_pipeline(check: Check) -> None:
+    """Images a second that reading, decoding and augmenting JPEG files of 500x375 gives."""
+    count, workers = (16, 0) if check.tiny else (2048, 8)
+    with tempfile.TemporaryDirectory() as folder:
+        noise = torch.nn.functional.interpolate(torch.rand(8, 3, 24, 32), size=(375, 500))
+        for number in range(count):
+            pixels = (255 * noise[number % 8]).byte().permute(1, 2, 0).numpy()
+            place = Path(folder) / ("val" if number < 8 else "train") / str(number % 2)
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(place / f"{number}.jpg", quality=90)
+        batch_size = 4 if check.tiny else 256
+        run = prepare(
+            compose_config(
+                *("data=folder", f"data.root={folder}", "recipe=imagenet", "data.image_size=224"),
+                *("family=imagenet", "depth=18", "width=0.125", "output_dir=/nowhere"),
+                *(f"recipe.batch_size={batch_size}", f"runtime.num_workers={workers}"),
+            )
+        )
+        batches = run.batches.training(0, 10**6)
+        next(batches)
+        start, steps = time.perf_counter(), 2 if check.tiny else 12
+        for _ in range(steps):
+            next(batches)
+        synchronize(check.device)
+        speed = round(steps * batch_size / (time.perf_counter() - start))
+        batches.close()
+    check.results["pipeline"] = {"num_workers": workers, "images_per_second": speed}
+    print(f"  {speed:,} images/s with {workers} workers", flush=True)
+
+
+def report(check: Check) -> str:
+    """The report in Markdown."""
+    results = check.results
+    lines = [
+        "# GPU check",
+        "",
+        f"{'Failures: ' + '; '.join(check.failures) if check.failures else 'No failures.'}",
+        "",
+    ]
+    lines += [f"- {key}: {value}" for key, value in results["environment"].items()]
+    lines += ["", "| step of training | images/s |", "| --- | ---: |"]
+    lines += [f"| {name} | {v:,} |" for name, v in results.get("images_per_second", {}).items()]
+    for part in ("tests", "curve", "memory", "pipeline", "skipped"):
+        lines += ["", f"**{part}**: {json.dumps(results.get(part, 'not run'))}"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("outputs/gpu-check"))
+    parser.add_argument("--dry-run", action="store_true", help="tiny sizes, on the CPU")
+    parser.add_argument("--skip-tests", action="store_true")
+    parser.add_argument("--minutes", type=float, default=7.0, help="the time for everything")
+    arguments = parser.parse_args()
+    if not arguments.dry_run and not torch.cuda.is_available():
+        print(
+            "error: torch finds no CUDA device here (--dry-run tries the script on the CPU)",
+            file=sys.stderr,
+        )
+        return 3
+    device = "cpu" if arguments.dry_run else "cuda"
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    check = Check(
+        arguments.output, device, arguments.dry_run, time.monotonic() + 60 * arguments.minutes
+    )
+    check.results["environment"] = {
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "python": sys.version.split()[0],
+        "command": " ".join(sys.argv),
+    }
+    parts: dict[str, Callable[[], None]] = {
+        "tests": lambda: run_tests(check),
+        "speed of ResNet-20": lambda: speeds(check, 20, SMALL),
+        "speed of ResNet-56": lambda: speeds(check, 56, SMALL),
+        "speed of ResNet-50": lambda: speeds(check, 50, LARGE),
+        "curve": lambda: compare_curves(check),
+        "speed of ResNet-110": lambda: speeds(check, 110, SMALL),
+        "speed of ResNet-18": lambda: speeds(check, 18, LARGE),
+        "memory of ResNet-1202": lambda: measure_memory(check),
+        "input pipeline": lambda: measure_pipeline(check),
+    }
+    if arguments.skip_tests:
+        del parts["tests"]
+    for name, part in parts.items():
+        if check.seconds_left() < 20:
+            check.results.setdefault("skipped", []).append(name)
+            continue
+        print(f"{name} ({check.seconds_left():.0f} s left)", flush=True)
+        try:
+            with restore_settings():
+                part()
+        except Exception as error:  # the other parts still count
+            check.failures.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
+            print(f"  failed: {check.failures[-1]}", flush=True)
+        check.save()
+    check.save()
+    print(f"report: {check.output / 'report.md'}")
+    return 1 if check.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
