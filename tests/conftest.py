@@ -37,17 +37,17 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
-def settled() -> Callable[..., Config]:
-    """Compose and settle a configuration from overrides, as resnet-train does."""
+def configure() -> Callable[..., Config]:
+    """Compose and resolve a configuration from overrides, as resnet-train does."""
     return cli.compose_config
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, settled: Callable[..., Config]) -> Callable[..., Config]:
+def tiny(tmp_path: Path, configure: Callable[..., Config]) -> Callable[..., Config]:
     """A run of ResNet-8 on 8x8 digits that takes about a second; overrides come last."""
 
     def config(*overrides: str) -> Config:
-        return settled(
+        return configure(
             "depth=8",
             "data.image_size=8",
             "width=0.5",
@@ -72,7 +72,7 @@ def silent() -> RunProgress:
 
 @pytest.fixture
 def train_run(silent: RunProgress) -> Callable[[Config], Path]:
-    """Train a settled configuration and give its run folder."""
+    """Train a resolved configuration and return its run folder."""
     return lambda config: train(config, silent)
 
 

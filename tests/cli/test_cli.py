@@ -98,7 +98,7 @@ def test_a_mistake_gets_one_clear_line_and_leaves_nothing_behind(
         ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}, "lacks MASTER_PORT, so"),
     ],
 )
-def test_processes_that_cannot_find_each_other_are_told_which_variables_are_missing(
+def test_processes_that_cannot_find_each_other_report_the_missing_variables(
     tmp_path: Path, environment: dict[str, str], said: str
 ) -> None:
     done = call(tmp_path, str(BIN / "resnet-train"), *TINY, **environment)
@@ -190,7 +190,7 @@ def test_without_a_terminal_progress_is_plain_lines(tmp_path: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 120
 
 
-def test_a_sweep_makes_one_folder_a_job_and_goes_on_after_a_failed_one(tmp_path: Path) -> None:
+def test_a_sweep_makes_one_folder_per_job_and_continues_after_a_failed_one(tmp_path: Path) -> None:
     done = resnet_train(tmp_path, "-m", *TINY[1:], "depth=8,9,14", "residual=true,false")
     assert done.returncode == 2
     lines = done.stderr.splitlines()
@@ -330,7 +330,7 @@ def test_a_part_of_a_study_is_one_run(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
-def test_a_study_hands_its_runs_to_a_hydra_launcher(tmp_path: Path, launcher: str) -> None:
+def test_a_study_runs_through_a_hydra_launcher(tmp_path: Path, launcher: str) -> None:
     plugin = launcher.partition("_")[0]
     pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"no {plugin} launcher")
     chosen = (*TINY_STUDY, f"hydra/launcher={launcher}")
@@ -397,7 +397,7 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_run_resumes(tmp_path: Path) -> None:
     arguments = [
         *TINY, "recipe.iterations=400", "runtime.checkpoint_every=20", "runtime.log_every=10",
     ]  # fmt: skip
@@ -418,7 +418,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert iterations[-1] == 400
 
 
-def test_a_run_that_diverges_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
+def test_a_run_that_diverges_has_a_separate_exit_code(tmp_path: Path) -> None:
     done = resnet_train(tmp_path, *TINY, "recipe.lr=1e30", "recipe.iterations=20")
     assert done.returncode == 3
     (line,) = done.stderr.splitlines()
@@ -442,7 +442,7 @@ def test_plain_34_runs_on_the_embedded_data(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
-    """Built, installed into an environment of its own, and run from an unrelated folder."""
+    """Built, installed into a separate environment, and run from an unrelated folder."""
     repository = Path(__file__).parents[2]
     built = call(
         repository, sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist")
@@ -468,7 +468,7 @@ def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
     assert len(run_folders(elsewhere / "outputs")) == 1
 
 
-def test_crowded_cores_are_told_where_threads_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_cores_are_reported_where_threads_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "num_cpus", lambda: 4)
     monkeypatch.setattr(processes.os, "getloadavg", lambda: (5.3, 0.0, 0.0))
     assert "load 5.3 on 4" in processes.cpu_contention(4)

@@ -111,7 +111,7 @@ def test_rows_come_back_as_they_were_recorded(
 @example("width", "1e308")
 @example("recipe.scale", "[1e9,1e10]")
 @example("recipe.milestones", "[0.5,0.5]")
-def test_any_value_of_any_key_is_settled_or_refused_in_one_line(key: str, value: str) -> None:
+def test_any_value_of_any_key_is_resolved_or_refused_in_one_line(key: str, value: str) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

@@ -19,11 +19,11 @@ from resnet_degradation.config.identity import digest, identity, net_name, run_f
 from resnet_degradation.config.schema import Config
 from resnet_degradation.system.errors import ConfigError
 
-Settled = Callable[..., Config]
+Configure = Callable[..., Config]
 
 
-def test_the_cifar_recipe_is_the_papers(settled: Settled) -> None:
-    recipe = settled("data=cifar10", "depth=56").recipe
+def test_the_cifar_recipe_is_the_papers(configure: Configure) -> None:
+    recipe = configure("data=cifar10", "depth=56").recipe
     assert (recipe.iterations, recipe.batch_size, recipe.lr) == (64_000, 128, 0.1)
     assert (recipe.momentum, recipe.weight_decay, recipe.gamma) == (0.9, 1e-4, 0.1)
     assert (recipe.milestones, recipe.pad, recipe.mirror) == ([0.5, 0.75], 4, True)
@@ -31,13 +31,13 @@ def test_the_cifar_recipe_is_the_papers(settled: Settled) -> None:
 
 
 @pytest.mark.parametrize(("depth", "warmup"), [(56, "never"), (110, "always"), (1202, "always")])
-def test_depth_110_and_beyond_warms_up(settled: Settled, depth: int, warmup: str) -> None:
-    recipe = settled("data=cifar10", f"depth={depth}").recipe
+def test_depth_110_and_beyond_warms_up(configure: Configure, depth: int, warmup: str) -> None:
+    recipe = configure("data=cifar10", f"depth={depth}").recipe
     assert (recipe.warmup, recipe.warmup_lr, recipe.warmup_until) == (warmup, 0.01, 80)
 
 
-def test_the_imagenet_recipe_is_the_papers(settled: Settled) -> None:
-    config = settled("data=imagenet", "depth=34")
+def test_the_imagenet_recipe_is_the_papers(configure: Configure) -> None:
+    config = configure("data=imagenet", "depth=34")
     recipe = config.recipe
     assert (recipe.iterations, recipe.batch_size, recipe.lr) == (600_000, 256, 0.1)
     assert (recipe.schedule, recipe.gamma, recipe.weight_decay) == ("plateau", 0.1, 1e-4)
@@ -59,9 +59,9 @@ def test_the_imagenet_recipe_is_the_papers(settled: Settled) -> None:
     ],
 )
 def test_data_and_depth_decide_the_family(
-    settled: Settled, overrides: list[str], family: str
+    configure: Configure, overrides: list[str], family: str
 ) -> None:
-    assert settled(*overrides).family == family
+    assert configure(*overrides).family == family
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def test_data_and_depth_decide_the_family(
     ],
 )
 def test_the_shortcut_is_the_papers_unless_given(
-    settled: Settled, overrides: list[str], shortcut: str | None
+    configure: Configure, overrides: list[str], shortcut: str | None
 ) -> None:
-    assert settled(*overrides).shortcut == shortcut
+    assert configure(*overrides).shortcut == shortcut
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_the_shortcut_is_the_papers_unless_given(
         ("seed=-1", "seed"),
     ],
 )
-def test_an_invalid_setting_is_an_error(settled: Settled, override: str, message: str) -> None:
+def test_an_invalid_setting_is_an_error(configure: Configure, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        settled(override)
+        configure(override)
 
 
-def test_a_family_that_lacks_the_depth_is_refused_with_its_depths(settled: Settled) -> None:
+def test_a_family_that_lacks_the_depth_is_refused_with_its_depths(configure: Configure) -> None:
     with pytest.raises(ConfigError, match=r"depth=34\. Valid: cifar family: 6n\+2"):
-        settled("data=cifar10", "depth=34")
+        configure("data=cifar10", "depth=34")
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,10 @@ def test_a_family_that_lacks_the_depth_is_refused_with_its_depths(settled: Settl
         "shortcut=",
     ],
 )
-def test_settings_that_change_no_result_change_no_identity(settled: Settled, override: str) -> None:
-    assert digest(settled(override)) == digest(settled())
+def test_settings_that_change_no_result_change_no_identity(
+    configure: Configure, override: str
+) -> None:
+    assert digest(configure(override)) == digest(configure())
 
 
 @pytest.mark.parametrize(
@@ -163,46 +165,48 @@ def test_settings_that_change_no_result_change_no_identity(settled: Settled, ove
         "runtime.precision=bf16",
     ],
 )
-def test_settings_that_change_results_change_the_identity(settled: Settled, override: str) -> None:
-    assert digest(settled(override)) != digest(settled())
+def test_settings_that_change_results_change_the_identity(
+    configure: Configure, override: str
+) -> None:
+    assert digest(configure(override)) != digest(configure())
 
 
-def test_checksummed_data_is_identified_without_its_folder(settled: Settled) -> None:
-    assert digest(settled("data=cifar10", "data.root=/a")) == digest(settled("data=cifar10"))
-    assert digest(settled("data=folder", "data.root=/a")) != digest(
-        settled("data=folder", "data.root=/b")
+def test_checksummed_data_is_identified_without_its_folder(configure: Configure) -> None:
+    assert digest(configure("data=cifar10", "data.root=/a")) == digest(configure("data=cifar10"))
+    assert digest(configure("data=folder", "data.root=/a")) != digest(
+        configure("data=folder", "data.root=/b")
     )
 
 
-def test_settings_at_their_default_are_not_part_of_the_identity(settled: Settled) -> None:
+def test_settings_at_their_default_are_not_part_of_the_identity(configure: Configure) -> None:
     # So a later version can add a setting without renaming the runs of an earlier one.
-    assert "momentum" not in identity(settled())["recipe"]
+    assert "momentum" not in identity(configure())["recipe"]
 
 
-def test_run_folders_have_names_that_people_can_read(settled: Settled) -> None:
-    config = settled("depth=34", "residual=false", "seed=2")
+def test_run_folders_have_names_that_people_can_read(configure: Configure) -> None:
+    config = configure("depth=34", "residual=false", "seed=2")
     folder = run_folder(config)
     assert folder.parent == Path("outputs/digits")
     assert folder.name == f"plain-34-seed2-{digest(config)}"
-    assert net_name(settled("depth=34", "shortcut=B")) == "ResNet-34-B"
-    assert net_name(settled("depth=50", "family=imagenet")) == "ResNet-50"
+    assert net_name(configure("depth=34", "shortcut=B")) == "ResNet-34-B"
+    assert net_name(configure("depth=50", "family=imagenet")) == "ResNet-50"
 
 
 def test_data_is_looked_for_where_the_environment_says(
-    settled: Settled, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RESNET_DATA", "/somewhere")
-    assert settled("data=folder").data.root == "/somewhere"
-    assert settled("data=imagenet", "depth=18").data.root == "/somewhere/imagenet"
-    assert settled("data=folder", "data.root=/here").data.root == "/here"
-    assert settled("data=folder", "data.root=/a/../here/").data.root == "/here"
+    assert configure("data=folder").data.root == "/somewhere"
+    assert configure("data=imagenet", "depth=18").data.root == "/somewhere/imagenet"
+    assert configure("data=folder", "data.root=/here").data.root == "/here"
+    assert configure("data=folder", "data.root=/a/../here/").data.root == "/here"
 
 
 def test_runs_are_kept_in_the_output_folder(
-    settled: Settled, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    configure: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = run_folder(settled("data=folder", "data.root=.."))
+    folder = run_folder(configure("data=folder", "data.root=.."))
     assert folder.parent == Path("outputs") / tmp_path.parent.name
 
 
@@ -246,7 +250,7 @@ def test_durations_of_up_to_six_digits_are_written_as_in_earlier_versions(
     assert normal_duration(f"{epochs}ep", "key") == f"{epochs:g}ep"
 
 
-def test_a_length_in_epochs_is_not_rounded(settled: Settled) -> None:
-    assert settled("recipe.iterations=123.4567ep").recipe.iterations == "123.4567ep"
-    assert settled("recipe.iterations=1000000ep").recipe.iterations == "1000000ep"
-    assert digest(settled("recipe.iterations=90 epochs")) == "23729f09"
+def test_a_length_in_epochs_is_not_rounded(configure: Configure) -> None:
+    assert configure("recipe.iterations=123.4567ep").recipe.iterations == "123.4567ep"
+    assert configure("recipe.iterations=1000000ep").recipe.iterations == "1000000ep"
+    assert digest(configure("recipe.iterations=90 epochs")) == "23729f09"

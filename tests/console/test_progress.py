@@ -129,7 +129,7 @@ def test_the_time_left_forgets_what_is_more_than_ten_minutes_ago(wait: Wait) -> 
     assert after.endswith("01:40 left")
 
 
-def test_nothing_is_said_of_the_time_left_before_there_is_a_speed(wait: Wait) -> None:
+def test_no_time_left_is_shown_before_there_is_a_speed(wait: Wait) -> None:
     shown = io.StringIO()
     progress = RunProgress(Console(file=shown))
     progress.begin(50, 100, "")

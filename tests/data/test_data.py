@@ -39,7 +39,7 @@ def load_batches(config: Config, device: torch.device) -> Batches:
     return make_batches(load_source(config.data), config, device)
 
 
-Settled = Callable[..., Config]
+Configure = Callable[..., Config]
 Folder = Callable[..., Path]
 
 
@@ -127,20 +127,20 @@ def test_held_out_images_are_the_originals_minus_the_training_mean() -> None:
     torch.testing.assert_close(shown.double(), val.images / 255 - mean, atol=1e-6, rtol=0)
 
 
-def test_channel_mean_is_one_number_a_channel(settled: Settled) -> None:
+def test_channel_mean_is_one_number_a_channel(configure: Configure) -> None:
     small = ("depth=8", "data.image_size=8")
     of_channels, of_pixels = (
-        load_batches(settled(*small, f"data.mean={mean}"), CPU).mean
+        load_batches(configure(*small, f"data.mean={mean}"), CPU).mean
         for mean in ("channel", "pixel")
     )
     assert of_channels.shape == (3, 1, 1)
     torch.testing.assert_close(of_channels, of_pixels.mean(dim=(1, 2), keepdim=True))
 
 
-def test_mean_and_deviation_can_be_given(settled: Settled) -> None:
+def test_mean_and_deviation_can_be_given(configure: Configure) -> None:
     small = ("depth=8", "data.image_size=8", "recipe.augmentation=none")
-    given = settled(*small, "data.mean=[0.5,0.25,0.75]", "data.std=[0.5,0.25,1]")
-    batches, usual = load_batches(given, CPU), load_batches(settled(*small), CPU)
+    given = configure(*small, "data.mean=[0.5,0.25,0.75]", "data.std=[0.5,0.25,1]")
+    batches, usual = load_batches(given, CPU), load_batches(configure(*small), CPU)
     mean, std = (torch.tensor(v)[:, None, None] for v in ([0.5, 0.25, 0.75], [0.5, 0.25, 1.0]))
     for ours, theirs in (
         (next(batches.training(3, 4)), next(usual.training(3, 4))),
@@ -168,8 +168,8 @@ def test_digits_are_split_into_1437_and_360_without_overlap() -> None:
     assert np.array_equal(read[:, :64].reshape(-1, 8, 8), original.images)
 
 
-def test_a_validation_split_takes_training_images_and_leaves_the_test_set(settled: Settled) -> None:
-    config = settled("data.validation_fraction=0.1", "data.image_size=8")
+def test_a_validation_split_takes_training_images_and_leaves_the_test_set(configure: Configure) -> None:
+    config = configure("data.validation_fraction=0.1", "data.image_size=8")
     source = load_source(config.data)
     whole = load_digits(8)
     assert (len(source.train), len(source.held_out["val"])) == (1293, 144)
@@ -187,10 +187,10 @@ def test_a_validation_split_takes_training_images_and_leaves_the_test_set(settle
 
 
 def test_a_folder_is_read_in_the_order_of_its_classes(
-    settled: Settled, digits_folder: Folder
+    configure: Configure, digits_folder: Folder
 ) -> None:
     root = digits_folder()
-    config = settled("data=folder", f"data.root={root}", "depth=8", "data.image_size=12")
+    config = configure("data=folder", f"data.root={root}", "depth=8", "data.image_size=12")
     batches = load_batches(config, CPU)
     assert isinstance(batches, MemoryBatches)
     assert (batches.num_train, batches.splits, batches.num_classes) == (24, {"val": 9}, 3)
@@ -209,13 +209,13 @@ def test_a_folder_may_have_validation_and_test_images(digits_folder: Folder) -> 
 
 
 def test_greyscale_palette_and_other_sizes_are_brought_to_rgb_squares(
-    settled: Settled, digits_folder: Folder
+    configure: Configure, digits_folder: Folder
 ) -> None:
     root = digits_folder()
     for name, mode in (("000", "L"), ("001", "P"), ("002", "RGBA")):
         file = root / f"train/digit0/{name}.png"
         Image.open(file).convert(mode).resize((30, 20)).save(file)
-    config = settled("data=folder", f"data.root={root}", "depth=8", "data.image_size=12")
+    config = configure("data=folder", f"data.root={root}", "depth=8", "data.image_size=12")
     images, _ = next(load_batches(config, CPU).training(0, 1))
     assert images.shape == (128, 3, 12, 12)
 
@@ -302,7 +302,7 @@ def truncate(root: Path) -> None:
 )
 @pytest.mark.parametrize("recipe", ["cifar", "imagenet"])
 def test_an_error_in_a_data_folder_names_its_path(
-    settled: Settled,
+    configure: Configure,
     digits_folder: Folder,
     tmp_path: Path,
     damage: Callable[[Path], None],
@@ -311,7 +311,7 @@ def test_an_error_in_a_data_folder_names_its_path(
 ) -> None:
     root = digits_folder()
     damage(root)
-    config = settled(
+    config = configure(
         "data=folder", f"data.root={root}", "depth=18", f"recipe={recipe}", "data.image_size=12",
         "recipe.batch_size=24", f"output_dir={tmp_path}", "runtime.num_workers=1",
     )  # fmt: skip
@@ -334,11 +334,11 @@ def spoil_some(root: Path) -> None:
 
 @pytest.mark.parametrize("recipe", ["cifar", "imagenet"])
 def test_skipping_what_cannot_be_read_is_as_if_it_were_not_there(
-    settled: Settled, digits_folder: Folder, tmp_path: Path, recipe: str
+    configure: Configure, digits_folder: Folder, tmp_path: Path, recipe: str
 ) -> None:
     root = digits_folder()
     spoil_some(root)
-    config = settled(
+    config = configure(
         "data=folder", f"data.root={root}", "depth=18", f"recipe={recipe}", "data.image_size=12",
         "recipe.batch_size=10", f"output_dir={tmp_path}", "runtime.num_workers=0",
         "data.on_error=skip",
@@ -364,12 +364,12 @@ def test_skipping_what_cannot_be_read_is_as_if_it_were_not_there(
 
 
 def test_a_validation_set_is_split_off_what_can_be_read(
-    settled: Settled, digits_folder: Folder, tmp_path: Path
+    configure: Configure, digits_folder: Folder, tmp_path: Path
 ) -> None:
     root = digits_folder()
     (root / "train/digit1/002.png").unlink()
     (root / "train/digit1/002.png").symlink_to(root / "nowhere.png")
-    config = settled(
+    config = configure(
         "data=folder", f"data.root={root}", "depth=8", f"output_dir={tmp_path}",
         "data.on_error=skip", "data.validation_fraction=0.3",
     )  # fmt: skip
@@ -379,10 +379,10 @@ def test_a_validation_set_is_split_off_what_can_be_read(
     assert find_images(config).contents() == found.contents()
 
 
-def test_files_are_checked_once(settled: Settled, digits_folder: Folder, tmp_path: Path) -> None:
+def test_files_are_checked_once(configure: Configure, digits_folder: Folder, tmp_path: Path) -> None:
     root = digits_folder()
     spoil_some(root)
-    config = settled(
+    config = configure(
         "data=folder", f"data.root={root}", "depth=8", f"output_dir={tmp_path}",
         "data.on_error=skip",
     )  # fmt: skip
@@ -397,12 +397,12 @@ def test_files_are_checked_once(settled: Settled, digits_folder: Folder, tmp_pat
 
 
 def test_a_class_of_which_no_image_can_be_read_is_named(
-    settled: Settled, digits_folder: Folder, tmp_path: Path
+    configure: Configure, digits_folder: Folder, tmp_path: Path
 ) -> None:
     root = digits_folder()
     for file in (root / "train/digit1").iterdir():
         file.write_bytes(b"")
-    config = settled(
+    config = configure(
         "data=folder", f"data.root={root}", "depth=8", f"output_dir={tmp_path}",
         "data.on_error=skip",
     )  # fmt: skip
@@ -414,9 +414,9 @@ def test_a_class_of_which_no_image_can_be_read_is_named(
 
 
 def test_decode_stats_count_images_and_the_time_they_take(
-    settled: Settled, digits_folder: Folder
+    configure: Configure, digits_folder: Folder
 ) -> None:
-    batches = streamed(settled, digits_folder(size=24))
+    batches = streamed(configure, digits_folder(size=24))
     list(batches.training(0, 3))
     stats = batches.decode_stats
     assert stats is not None
@@ -461,8 +461,8 @@ def test_data_that_keeps_up_and_data_in_memory_are_not_complained_of(
 # --- streaming, section 3.4 ---
 
 
-def streamed(settled: Settled, root: Path, *overrides: str) -> StreamBatches:
-    config = settled(
+def streamed(configure: Configure, root: Path, *overrides: str) -> StreamBatches:
+    config = configure(
         "data=imagenet", f"data.root={root}", "depth=18", "data.image_size=16",
         "recipe.batch_size=10", f"output_dir={root.parent / 'out'}", "runtime.num_workers=0",
         *overrides,
@@ -473,11 +473,11 @@ def streamed(settled: Settled, root: Path, *overrides: str) -> StreamBatches:
 
 
 def test_streamed_batches_depend_neither_on_workers_nor_on_where_the_run_started(
-    settled: Settled, digits_folder: Folder
+    configure: Configure, digits_folder: Folder
 ) -> None:
     root = digits_folder(size=24, suffix=".jpg")
-    alone = list(streamed(settled, root).training(0, 4))
-    helped = list(streamed(settled, root, "runtime.num_workers=2").training(2, 4))
+    alone = list(streamed(configure, root).training(0, 4))
+    helped = list(streamed(configure, root, "runtime.num_workers=2").training(2, 4))
     for (images, labels), (again, labels_again) in zip(alone[2:], helped, strict=True):
         assert torch.equal(images, again)
         assert torch.equal(labels, labels_again)
@@ -516,17 +516,17 @@ def test_statistics_are_sampled_from_all_classes() -> None:
 
 
 def test_the_shorter_side_is_sampled_between_8_7ths_and_15_7ths_of_the_crop(
-    settled: Settled,
+    configure: Configure,
 ) -> None:
-    assert settled("data=imagenet", "depth=18", "data.image_size=64").recipe.scale == [73, 137]
-    assert settled("data=imagenet", "depth=18").recipe.scale == [256, 480]
+    assert configure("data=imagenet", "depth=18", "data.image_size=64").recipe.scale == [73, 137]
+    assert configure("data=imagenet", "depth=18").recipe.scale == [256, 480]
 
 
 def test_streamed_held_out_images_are_centre_crops_minus_the_mean(
-    settled: Settled, digits_folder: Folder
+    configure: Configure, digits_folder: Folder
 ) -> None:
     root = digits_folder(size=24)
-    batches = streamed(settled, root, "runtime.eval_batch_size=4")
+    batches = streamed(configure, root, "runtime.eval_batch_size=4")
     shown = torch.cat([images for images, _ in batches.held_out("val")])
     assert len(shown) == batches.splits["val"] == 9
     transform = torchvision.transforms.Compose(
@@ -558,11 +558,11 @@ def test_colour_statistics_equal_numpys(digits_folder: Folder, tmp_path: Path) -
 
 
 def test_colour_augmentation_shifts_whole_images_along_the_principal_components(
-    settled: Settled, digits_folder: Folder
+    configure: Configure, digits_folder: Folder
 ) -> None:
     root = digits_folder(size=24)
-    shifted, _ = next(streamed(settled, root).training(0, 1))
-    plain, _ = next(streamed(settled, root, "recipe.colour_std=0").training(0, 1))
+    shifted, _ = next(streamed(configure, root).training(0, 1))
+    plain, _ = next(streamed(configure, root, "recipe.colour_std=0").training(0, 1))
     difference = (shifted - plain).flatten(2)
     assert float(difference.std(dim=2).max()) < 1e-6
     # Digits are grey, so their only component is grey, and so is the shift.
@@ -571,16 +571,16 @@ def test_colour_augmentation_shifts_whole_images_along_the_principal_components(
 
 
 def test_a_given_mean_is_subtracted_with_colour_augmentation_too(
-    settled: Settled, digits_folder: Folder
+    configure: Configure, digits_folder: Folder
 ) -> None:
     given = ("data.mean=[0.4,0.5,0.6]", "data.std=[0.2,0.2,0.2]")
-    batches = streamed(settled, digits_folder(size=24), *given)
+    batches = streamed(configure, digits_folder(size=24), *given)
     assert batches.config.recipe.colour_std > 0
     assert torch.equal(batches.mean.flatten(), torch.tensor([0.4, 0.5, 0.6]))
 
 
-def test_arrays_have_no_scale_to_jitter(settled: Settled) -> None:
-    config = settled("recipe=imagenet", "depth=18")
+def test_arrays_have_no_scale_to_jitter(configure: Configure) -> None:
+    config = configure("recipe=imagenet", "depth=18")
     with pytest.raises(Exception, match="needs image files, and data=digits has none"):
         load_batches(config, CPU)
 
@@ -613,10 +613,10 @@ def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray[Any
 
 
 def test_cifar10_is_read_from_its_own_files(
-    settled: Settled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pixels = write_cifar10(tmp_path, monkeypatch)
-    config = settled("data=cifar10", f"data.root={tmp_path}")
+    config = configure("data=cifar10", f"data.root={tmp_path}")
     source = load_source(config.data)
     train, test = source.train, source.held_out["test"]
     assert isinstance(train, Arrays)
@@ -627,25 +627,25 @@ def test_cifar10_is_read_from_its_own_files(
 
 
 def test_damaged_cifar10_is_never_read(
-    settled: Settled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_cifar10(tmp_path, monkeypatch)
     (tmp_path / "cifar-10-batches-py/data_batch_3").write_bytes(b"other bytes")
-    config = settled("data=cifar10", f"data.root={tmp_path}", "data.download=false")
+    config = configure("data=cifar10", f"data.root={tmp_path}", "data.download=false")
     with pytest.raises(DataError, match=r"cifar10 was not found: looked for .*cifar-10-batches-py"):
         load_source(config.data)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenette"])
 def test_a_failed_download_says_where_to_put_the_data(
-    settled: Settled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     def no_network(*_arguments: object, **_options: object) -> None:
         raise OSError("no network")
 
     for module in (torchvision.datasets.cifar, torchvision.datasets.imagenette):
         monkeypatch.setattr(module, "download_and_extract_archive", no_network)
-    config = settled(f"data={name}", f"data.root={tmp_path}", "depth=50")
+    config = configure(f"data={name}", f"data.root={tmp_path}", "depth=50")
     with pytest.raises(DataError) as caught:
         load_source(config.data)
     said = str(caught.value)
@@ -656,9 +656,9 @@ def test_a_failed_download_says_where_to_put_the_data(
 
 
 def test_an_incomplete_imagenette_is_refused(
-    settled: Settled, tmp_path: Path, digits_folder: Folder
+    configure: Configure, tmp_path: Path, digits_folder: Folder
 ) -> None:
     digits_folder(num_train=1, num_val=1).rename(tmp_path / "imagenette2-320")
-    config = settled("data=imagenette", f"data.root={tmp_path}", "depth=18")
+    config = configure("data=imagenette", f"data.root={tmp_path}", "depth=18")
     with pytest.raises(DataError):
         load_source(config.data)

@@ -22,7 +22,7 @@ from resnet_degradation.data.views import read_image
 from resnet_degradation.system.errors import DataError
 
 CPU = torch.device("cpu")
-Settled = Callable[..., Config]
+Configure = Callable[..., Config]
 Folder = Callable[..., Path]
 
 
@@ -104,12 +104,12 @@ def tiny_imagenet(digits_folder: Folder) -> tuple[Path, dict[str, str]]:
 
 @pytest.mark.parametrize("recipe", ["cifar", "imagenet"])
 def test_tiny_imagenet_as_distributed_is_as_if_arranged_by_class(
-    settled: Settled, digits_folder: Folder, tmp_path: Path, recipe: str
+    configure: Configure, digits_folder: Folder, tmp_path: Path, recipe: str
 ) -> None:
     root, classes = tiny_imagenet(digits_folder)
     shown = []
     for place in (root, arranged(root, classes, "images")):
-        config = settled(
+        config = configure(
             "data=folder", f"data.root={place}", "depth=18", f"recipe={recipe}",
             "data.image_size=12", "recipe.batch_size=8", "runtime.num_workers=0",
             f"output_dir={tmp_path}",
@@ -225,7 +225,7 @@ def in_small_memory(size: str, *command: str) -> list[str]:
     try:
         subprocess.run([*private, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this system does not let a process mount a file system of its own")
+        pytest.skip("this system does not let a process mount a file system")
     done = subprocess.run(
         [*private, *command], capture_output=True, text=True, timeout=120, check=True
     )
@@ -280,7 +280,7 @@ def test_a_windows_zip_unpacked_without_folders_is_recognised(tmp_path: Path) ->
 
 @pytest.mark.parametrize("turned", [1, 8])
 def test_photographs_that_are_stored_turned_are_pointed_out(
-    settled: Settled, digits_folder: Folder, turned: int
+    configure: Configure, digits_folder: Folder, turned: int
 ) -> None:
     root = digits_folder(suffix=".jpg")
     exif = Image.Exif()
@@ -288,7 +288,7 @@ def test_photographs_that_are_stored_turned_are_pointed_out(
     for number in range(turned):
         file = root / f"train/digit1/{number:03d}.jpg"
         Image.open(file).save(file, exif=exif)
-    config = settled("data=folder", f"data.root={root}", "depth=8")
+    config = configure("data=folder", f"data.root={root}", "depth=8")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         find_images(config)
@@ -310,12 +310,12 @@ def test_pillows_warnings_about_transparency_and_metadata_are_not_shown(tmp_path
 
 @pytest.mark.parametrize("recipe", ["cifar", "imagenet"])
 def test_a_cache_that_cannot_be_written_does_not_end_the_run(
-    settled: Settled, digits_folder: Folder, tmp_path: Path, recipe: str
+    configure: Configure, digits_folder: Folder, tmp_path: Path, recipe: str
 ) -> None:
     root = digits_folder()
     (tmp_path / "out").mkdir()
     (tmp_path / "out/.cache").write_text("a file where the folder should be")
-    config = settled(
+    config = configure(
         "data=folder", f"data.root={root}", "depth=18", f"recipe={recipe}", "data.image_size=12",
         "recipe.batch_size=8", "runtime.num_workers=0", f"output_dir={tmp_path / 'out'}",
         "data.on_error=skip",

@@ -380,7 +380,7 @@ def test_no_process_outlives_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_what_befalls_rank_0_alone_ends_all_at_once(tmp_path: Path) -> None:
+def test_a_failure_of_rank_0_alone_ends_all_processes(tmp_path: Path) -> None:
     """No file may be longer than 20 kB, and only rank 0 writes one: the checkpoint."""
     command = [str(BIN / "resnet-train"), *TINY, *LONG, "runtime.checkpoint_every=30"]
     shell = f"ulimit -f 20; exec {shlex.join([*command, 'runtime.devices=2'])}"

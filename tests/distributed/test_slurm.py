@@ -83,8 +83,8 @@ def test_a_sweep_of_two_jobs_of_two_tasks_makes_a_folder_for_each(tmp_path: Path
 def running_job() -> str | None:
     """The number of the one job that runs."""
     command = ["squeue", "--noheader", "--states=RUNNING", "--format=%A"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    return told.stdout.strip() or None
+    result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return result.stdout.strip() or None
 
 
 # One process has one thread whether it is a task or a worker, so that the numbers are the same.

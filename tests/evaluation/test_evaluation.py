@@ -46,7 +46,7 @@ from resnet_degradation.system.errors import (
 )
 
 Tiny = Callable[..., Config]
-Settled = Callable[..., Config]
+Configure = Callable[..., Config]
 TrainRun = Callable[[Config], Path]
 Folder = Callable[..., Path]
 CPU = torch.device("cpu")
@@ -80,8 +80,8 @@ def photographs(tmp_path: Path) -> Path:
     return root
 
 
-def streamed_config(settled: Settled, root: Path, *overrides: str) -> Config:
-    return settled(
+def streamed_config(configure: Configure, root: Path, *overrides: str) -> Config:
+    return configure(
         "data=imagenet", f"data.root={root}", "depth=18", "data.image_size=32", "width=0.25",
         f"output_dir={root.parent / 'outputs'}", "runtime.num_workers=0", "recipe.batch_size=14",
         *overrides,
@@ -92,7 +92,7 @@ def protocol(name: Any, scales: tuple[int, ...] = (), **changes: Any) -> EvalPro
     return replace(EvalProtocol(name, 32, 37, scales, mirror=True), **changes)
 
 
-def all_scores(net: ResNet, config: Config, viewing: EvalProtocol) -> tuple[Tensor, Tensor]:
+def all_logits(net: ResNet, config: Config, viewing: EvalProtocol) -> tuple[Tensor, Tensor]:
     batches = make_batches(find_images(config), config, CPU)
     scores, labels = [], []
     for batch in batches.viewed("val", viewing):
@@ -106,13 +106,13 @@ def centred(image: Any, mean: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_ten_crop_is_torchvisions(settled: Settled, photographs: Path) -> None:
-    net, config = used_net(), streamed_config(settled, photographs)
+def test_ten_crop_is_torchvisions(configure: Configure, photographs: Path) -> None:
+    net, config = used_net(), streamed_config(configure, photographs)
     mean = make_batches(find_images(config), config, CPU).mean
     ten_crop = torchvision.transforms.Compose(
         [torchvision.transforms.Resize(37), torchvision.transforms.TenCrop(32)]
     )
-    scores, labels = all_scores(net, config, protocol("ten-crop"))
+    scores, labels = all_logits(net, config, protocol("ten-crop"))
     files = sorted((photographs / "val").rglob("*.png"))
     assert len(files) == len(scores) == 14
     for file, ours in zip(files, scores, strict=True):
@@ -125,13 +125,13 @@ def test_ten_crop_is_torchvisions(settled: Settled, photographs: Path) -> None:
 
 @torch.no_grad()
 def test_multi_scale_is_a_window_that_slides_over_the_final_map(
-    settled: Settled, photographs: Path
+    configure: Configure, photographs: Path
 ) -> None:
     """Literally: score every place on its own, average places, then mirror images and scales."""
-    net, config = used_net(), streamed_config(settled, photographs, "data.mean=channel")
+    net, config = used_net(), streamed_config(configure, photographs, "data.mean=channel")
     mean = make_batches(find_images(config), config, CPU).mean
     sides = (32, 50, 97)
-    scores, _ = all_scores(net, config, protocol("multi-scale", sides))
+    scores, _ = all_logits(net, config, protocol("multi-scale", sides))
     window = 1  # images of 32 have a final map of 1
     places_seen = set()
     for file, ours in zip(sorted((photographs / "val").rglob("*.png")), scores, strict=True):
@@ -156,15 +156,15 @@ def test_multi_scale_is_a_window_that_slides_over_the_final_map(
 
 @torch.no_grad()
 def test_scores_do_not_depend_on_the_processes_that_decode(
-    settled: Settled, photographs: Path
+    configure: Configure, photographs: Path
 ) -> None:
     net = used_net()
     for viewing in (protocol("ten-crop"), protocol("multi-scale", (32, 50))):
         alone, helped = (
-            all_scores(
+            all_logits(
                 net,
                 streamed_config(
-                    settled, photographs, f"runtime.num_workers={n}", "data.std=[0.2,0.3,0.4]"
+                    configure, photographs, f"runtime.num_workers={n}", "data.std=[0.2,0.3,0.4]"
                 ),
                 viewing,
             )
@@ -175,7 +175,7 @@ def test_scores_do_not_depend_on_the_processes_that_decode(
 
 
 @torch.no_grad()
-def test_a_window_of_several_places_overlaps_itself(settled: Settled) -> None:
+def test_a_window_of_several_places_overlaps_itself(configure: Configure) -> None:
     """The CIFAR net pools maps of 8x8 of images of 32: at other sizes windows overlap."""
     net = used_net("cifar", 20)
     images = torch.randn(2, 3, 44, 36, generator=torch.Generator().manual_seed(1))
@@ -199,11 +199,11 @@ def test_a_window_of_several_places_overlaps_itself(settled: Settled) -> None:
 
 
 @torch.no_grad()
-def test_mirror_images_in_memory_are_mirrored_with_their_mean(settled: Settled) -> None:
-    config = settled("depth=20", "data.image_size=16", "recipe.mirror=true")
+def test_mirror_images_in_memory_are_mirrored_with_their_mean(configure: Configure) -> None:
+    config = configure("depth=20", "data.image_size=16", "recipe.mirror=true")
     net = used_net("cifar", 20, num_classes=10)
     batches = make_batches(find_images(config), config, CPU)
-    scores, _ = all_scores(net, config, protocol("multi-scale", (16,), image_size=16))
+    scores, _ = all_logits(net, config, protocol("multi-scale", (16,), image_size=16))
     val: Any = load_digits(16).held_out["val"]
     image = val.images[5] / 255 - batches.mean
     both = net(torch.stack([image, image.flip(-1)])).softmax(dim=1).mean(dim=0)
@@ -211,15 +211,15 @@ def test_mirror_images_in_memory_are_mirrored_with_their_mean(settled: Settled) 
 
 
 @torch.no_grad()
-def test_protocols_on_images_in_memory(settled: Settled) -> None:
+def test_protocols_on_images_in_memory(configure: Configure) -> None:
     """Crops are cut out of the image with its border, and the mean image grows with the scale."""
-    config = settled("depth=20", "data.image_size=16", "runtime.eval_batch_size=50")
+    config = configure("depth=20", "data.image_size=16", "runtime.eval_batch_size=50")
     net = used_net("cifar", 20, num_classes=10)
     batches = make_batches(find_images(config), config, CPU)
     val: Any = load_digits(16).held_out["val"]
     mirror = {"mirror": False, "image_size": 16}
-    ten, labels = all_scores(net, config, protocol("ten-crop", **mirror))
-    many, _ = all_scores(net, config, protocol("multi-scale", (16, 23), **mirror))
+    ten, labels = all_logits(net, config, protocol("ten-crop", **mirror))
+    many, _ = all_logits(net, config, protocol("multi-scale", (16, 23), **mirror))
     assert torch.equal(labels, val.labels)
     for number in (0, 7, 359):
         image = F.pad(val.images[number] / 255 - batches.mean, (2, 2, 2, 2))
@@ -239,12 +239,12 @@ def test_protocols_on_images_in_memory(settled: Settled) -> None:
 
 
 @torch.no_grad()
-def test_top_5_counts_the_five_best(settled: Settled) -> None:
-    config = settled("depth=20", "data.image_size=16")
+def test_top_5_counts_the_five_best(configure: Configure) -> None:
+    config = configure("depth=20", "data.image_size=16")
     net = used_net("cifar", 20, num_classes=10)
     batches = make_batches(find_images(config), config, CPU)
     viewing = protocol("ten-crop", image_size=16, mirror=False)
-    scores, labels = all_scores(net, config, viewing)
+    scores, labels = all_logits(net, config, viewing)
     ranks = np.argsort(-scores.numpy(), axis=1)
     right = ranks == labels.numpy()[:, None]
     errors = errors_over_views(net, batches, "val", viewing, 500)
@@ -254,7 +254,7 @@ def test_top_5_counts_the_five_best(settled: Settled) -> None:
 # --- resnet-eval ---
 
 
-def carry_out(*overrides: str) -> list[SplitErrors]:
+def run_evaluation(*overrides: str) -> list[SplitErrors]:
     return evaluate(evaluation_of(*overrides), Console(quiet=True), NullProgress())
 
 
@@ -265,24 +265,24 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("where", ["memory", "streamed"])
 def test_the_centre_view_gives_the_error_that_the_run_recorded(
-    tiny: Tiny, settled: Settled, train_run: TrainRun, photographs: Path, where: str
+    tiny: Tiny, configure: Configure, train_run: TrainRun, photographs: Path, where: str
 ) -> None:
     config = (
         tiny()
         if where == "memory"
-        else streamed_config(settled, photographs, "recipe.iterations=3", "recipe.lr=0.01")
+        else streamed_config(configure, photographs, "recipe.iterations=3", "recipe.lr=0.01")
     )
     folder = train_run(config)
     before = content(folder)
-    (tested,) = carry_out(f"run={folder}")
+    (tested,) = run_evaluation(f"run={folder}")
     assert tested.errors[1] == pytest.approx(read_final_errors(folder).val_error, abs=1e-6)
     after = content(folder)
-    told = json.loads(after.pop("evaluations/center.json"))
+    record = json.loads(after.pop("evaluations/center.json"))
     assert after == before
-    assert told["splits"]["val"]["top1_error"] == tested.errors[1]
-    assert told["iteration"] == (12 if where == "memory" else 3)
+    assert record["splits"]["val"]["top1_error"] == tested.errors[1]
+    assert record["iteration"] == (12 if where == "memory" else 3)
     for name in ("ten-crop", "multi-scale"):
-        (tested,) = carry_out(f"run={folder}", f"protocol={name}")
+        (tested,) = run_evaluation(f"run={folder}", f"protocol={name}")
         assert 0 <= tested.errors[5] <= tested.errors[1] <= 100
         assert tested.views_per_image == (5 if where == "memory" else 10)
         assert (folder / f"evaluations/{name}.json").is_file()
@@ -293,23 +293,23 @@ def test_exported_weights_have_the_error_of_their_run(
 ) -> None:
     folder = train_run(tiny())
     file = tmp_path / "exported/net.safetensors"
-    (of_run,) = carry_out(f"run={folder}", f"export={file}")
-    (of_file,) = carry_out(
+    (of_run,) = run_evaluation(f"run={folder}", f"export={file}")
+    (of_file,) = run_evaluation(
         f"weights={file}", "depth=8", "width=0.5", "data.image_size=8", f"output_dir={tmp_path}",
     )  # fmt: skip
     assert of_run.errors == of_file.errors
     (record,) = (tmp_path / "evaluations").rglob("center.json")
     assert json.loads(record.read_text())["weights"] == str(file)
     only = tmp_path / "only.safetensors"
-    assert carry_out(f"run={folder}", "protocol=none", f"export={only}") == []
+    assert run_evaluation(f"run={folder}", "protocol=none", f"export={only}") == []
     exported, again = (read_weights(each) for each in (file, only))
     assert exported[1] == again[1]
     converted = tmp_path / "converted.pt"
     of_file = (f"weights={only}", "depth=8", "width=0.5", "data.image_size=8")
-    assert carry_out(*of_file, "protocol=none", f"export={converted}") == []
+    assert run_evaluation(*of_file, "protocol=none", f"export={converted}") == []
     assert all(torch.equal(v, exported[0][k]) for k, v in read_weights(converted)[0].items())
     with pytest.raises(WeightsError, match="do not fit"):
-        carry_out(f"weights={only}", "depth=14", f"output_dir={tmp_path / 'other'}")
+        run_evaluation(f"weights={only}", "depth=14", f"output_dir={tmp_path / 'other'}")
     assert not (tmp_path / "other/evaluations").exists()
     assert all(torch.equal(value, again[0][name]) for name, value in exported[0].items())
 
@@ -357,12 +357,12 @@ def test_public_weights_have_the_error_of_their_own_net_to_the_image(
     # Exported, they are the same net.
     for suffix in (".safetensors", ".pt"):
         exported = tmp_path / f"exported{suffix}"
-        carry_out(*common, f"export={exported}")
-        (again,) = carry_out(f"weights={exported}", *common[1:])
+        run_evaluation(*common, f"export={exported}")
+        (again,) = run_evaluation(f"weights={exported}", *common[1:])
         assert again.errors == tested.errors
     # With the zeros elsewhere, or the classes in another order, it is another net.
     with pytest.warns(UserWarning, match="shortcut_padding=behind is used, as given"):
-        (behind,) = carry_out(*common, "shortcut_padding=behind")
+        (behind,) = run_evaluation(*common, "shortcut_padding=behind")
     assert behind.errors[1] > tested.errors[1] + 20
     for name in ("module.linear.weight", "module.linear.bias"):
         named[name] = named[name].roll(1, dims=0)
@@ -390,10 +390,10 @@ def test_public_weights_have_the_error_of_their_own_net_to_the_image(
     ],
 )
 def test_near_chance_depends_on_the_number_of_classes(
-    settled: Settled, error: float, num_classes: int, is_near: bool
+    configure: Configure, error: float, num_classes: int, is_near: bool
 ) -> None:
     tested = [SplitErrors("val", 100, 1, {1: error})]
-    for config in (settled(), settled("residual=false")):
+    for config in (configure(), configure("residual=false")):
         note = near_chance(config, tested, num_classes)
         assert (note is not None) == is_near
         if note is not None:
@@ -409,7 +409,7 @@ def test_a_run_whose_weights_are_not_finite_is_not_evaluated(
     checkpoint.parts["net"]["fc.bias"][0] = float("nan")
     save_checkpoint(folder, checkpoint)
     with pytest.raises(WeightsError, match=r"fc\.bias in them is not finite"):
-        carry_out(f"run={folder}")
+        run_evaluation(f"run={folder}")
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_an_evaluation_that_cannot_run_is_an_error(
     folder = train_run(tiny("recipe.iterations=2"))
     before = content(folder)
     with pytest.raises(UserError, match=message):
-        carry_out(*(part.replace("RUN", str(folder)) for part in overrides))
+        run_evaluation(*(part.replace("RUN", str(folder)) for part in overrides))
     assert content(folder) == before
 
 
@@ -450,25 +450,25 @@ def test_a_run_without_checkpoints_cannot_be_evaluated(tiny: Tiny, train_run: Tr
     for file in (folder / "checkpoints").iterdir():
         file.unlink()
     with pytest.raises(CheckpointError, match="has no checkpoint"):
-        carry_out(f"run={folder}")
+        run_evaluation(f"run={folder}")
 
 
 def test_other_images_must_have_the_classes_that_the_net_was_trained_on(
-    settled: Settled, train_run: TrainRun, photographs: Path
+    configure: Configure, train_run: TrainRun, photographs: Path
 ) -> None:
-    folder = train_run(streamed_config(settled, photographs, "recipe.iterations=2"))
+    folder = train_run(streamed_config(configure, photographs, "recipe.iterations=2"))
     moved = photographs.rename(photographs.parent / "moved")
-    carry_out(f"run={folder}", f"data.root={moved}")
+    run_evaluation(f"run={folder}", f"data.root={moved}")
     (moved / "val/class3/0.png").unlink()
     with pytest.warns(UserWarning, match="not the images of the run: the number of val images"):
-        carry_out(f"run={folder}", f"data.root={moved}")
+        run_evaluation(f"run={folder}", f"data.root={moved}")
     for split in ("train", "val"):
         (moved / split / "class3").rename(moved / split / "class30")
         (moved / split / "class2").rename(moved / split / "class3")
         (moved / split / "class1").rename(moved / split / "class2")
         (moved / split / "class0").rename(moved / split / "class1")
     with pytest.raises(DataError, match="class 0 is class1 instead of class0"):
-        carry_out(f"run={folder}", f"data.root={moved}")
+        run_evaluation(f"run={folder}", f"data.root={moved}")
 
 
 def test_the_command_prints_a_table_within_80_columns(

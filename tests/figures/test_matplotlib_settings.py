@@ -144,7 +144,7 @@ def test_figures_do_not_depend_on_the_users_settings(
     assert drawn(work, runs, MPLBACKEND=backend, **environment) == usual
 
 
-def test_the_users_own_settings_stay_in_force_for_the_users_own_code(tmp_path: Path) -> None:
+def test_user_settings_of_matplotlib_still_apply_to_user_code(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text("font.size: 20\nbackend: agg\n")
     code = (
         "from resnet_degradation.figures.style import rc; import matplotlib as mpl\n"

@@ -123,7 +123,7 @@ def test_out_of_memory_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_two_processes_train_one_run(tmp_path: Path) -> None:
-    # With one GPU for both, NCCL refuses, and the user is told what to set.
+    # With one GPU for both, NCCL refuses, and the message says what to set.
     done = call(tmp_path, *command("train"), *TINY, "runtime.devices=2")
     if torch.cuda.device_count() > 1:
         assert done.returncode == 0, done.stderr

@@ -183,7 +183,7 @@ def test_a_block_computes_equation_1_literally(residual: bool) -> None:
     torch.testing.assert_close(block(x), expected)
 
 
-def test_bottleneck_stride_is_on_the_layer_asked_for() -> None:
+def test_bottleneck_stride_is_on_the_configured_layer() -> None:
     paper = Bottleneck(8, 4, 2, True, "B", stride_on="1x1")
     variant = Bottleneck(8, 4, 2, True, "B", stride_on="3x3")
     assert (paper.conv1.stride, paper.conv2.stride) == ((2, 2), (1, 1))

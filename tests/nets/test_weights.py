@@ -146,7 +146,7 @@ def test_a_checkpoint_is_a_file_of_weights(tiny: Tiny, train_run: TrainRun) -> N
     assert_same(net, checkpoint.parts["net"])
 
 
-# --- public layouts, each by a small net of its own, as docs/paper.md lists them ---
+# --- public layouts, each by a small separate net, as docs/paper.md lists them ---
 
 
 def public_net(depth: int, zeros: str, last: str = "linear", num_classes: int = 10) -> PublicNet:

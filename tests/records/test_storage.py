@@ -81,7 +81,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> No
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB of its own; skipped where it cannot be mounted."""
+    """A separate file system of 4 MB; skipped where it cannot be mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount")

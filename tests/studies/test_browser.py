@@ -143,8 +143,8 @@ def test_curves_show_their_values_under_the_pointer(browser: Chrome, study: Stud
         for net in shown:
             at = net.train.x.tolist().index(iteration)
             value = float(net.train.mean[at])
-            (told,) = [line for line in lines if line.startswith(f"{net.name} training")]
-            assert float(told.split()[2]) == pytest.approx(value, rel=6e-3)
+            (matching,) = [line for line in lines if line.startswith(f"{net.name} training")]
+            assert float(matching.split()[2]) == pytest.approx(value, rel=6e-3)
         assert len(lines) == 5
     ActionChains(browser).move_to_element(browser.find_element(By.TAG_NAME, "h1")).perform()
     assert not tip.is_displayed()

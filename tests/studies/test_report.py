@@ -35,8 +35,8 @@ def only(name: str, *overrides: str) -> dict[str, Config]:
 
 def test_the_papers_values_are_those_of_its_tables() -> None:
     cifar = {**only("fig6"), **only("fig6-1202")}
-    told = {name: paper.reference(run) for name, run in cifar.items()}
-    assert {name: ref.error for name, ref in told.items() if ref is not None} == {
+    references = {name: paper.reference(run) for name, run in cifar.items()}
+    assert {name: ref.error for name, ref in references.items() if ref is not None} == {
         "ResNet-20": 8.75,
         "ResNet-32": 7.51,
         "ResNet-44": 7.17,
@@ -44,7 +44,7 @@ def test_the_papers_values_are_those_of_its_tables() -> None:
         "ResNet-110": 6.61,
         "ResNet-1202": 7.93,
     }
-    assert str(told["ResNet-110"]) == "6.61 ± 0.16"
+    assert str(references["ResNet-110"]) == "6.61 ± 0.16"
     imagenet = {**only("fig4"), **only("table3")}
     assert {name: str(paper.reference(run)) for name, run in imagenet.items()} == {
         "plain-18": "27.94",
@@ -65,7 +65,7 @@ def test_the_studies_of_the_paper_are_by_the_papers_recipe(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "difference"),
     [
         ("recipe.iterations=2000", "iterations 2000"),
         ("recipe.lr=0.05", "lr 0.05"),
@@ -78,9 +78,9 @@ def test_the_studies_of_the_paper_are_by_the_papers_recipe(name: str) -> None:
         ("data.image_size=64", "images of 64"),
     ],
 )
-def test_every_departure_from_the_papers_recipe_is_named(override: str, told: str) -> None:
+def test_every_departure_from_the_papers_recipe_is_named(override: str, difference: str) -> None:
     run = only("fig6", override)["ResNet-56"]
-    assert told in paper.differences(run)
+    assert difference in paper.differences(run)
 
 
 def dotted(values: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def test_the_papers_value_is_marked_where_images_were_skipped(
     assert "unreadable images left out: 1" in " ".join(printed.get().split())
 
 
-def test_nets_of_one_name_are_told_apart_by_the_settings_that_differ() -> None:
+def test_nets_of_the_same_name_are_distinguished_by_the_settings_that_differ() -> None:
     run = only("fig6")["ResNet-20"]
     nets = [replace(run, width=width, seed=seed) for width in (0.5, 0.5000001) for seed in (0, 1)]
     table, _ = net_table(by_net([result(net, 8.0) for net in nets]), "test error (%)")
@@ -258,12 +258,12 @@ def test_a_report_has_numbers_verdicts_conditions_and_the_command(
         read_result(run).errors.train_error for run in study.runs
     ]
     print_report(study, write_report(study, [], []), Console(width=80))
-    told = capsys.readouterr().out
-    assert max(map(len, (line for line in told.splitlines() if str(tmp_path) not in line))) <= 80
-    assert "the paper" not in told
+    output = capsys.readouterr().out
+    assert max(map(len, (line for line in output.splitlines() if str(tmp_path) not in line))) <= 80
+    assert "the paper" not in output
 
 
-def test_a_single_seed_is_said_to_be_one(tmp_path: Path) -> None:
+def test_a_report_on_a_single_seed_says_so(tmp_path: Path) -> None:
     study = study_of(tmp_path)
     run_study(study, quiet())
     for name in ("report.md", "report.html"):

@@ -81,7 +81,7 @@ def test_a_study_names_the_nets_of_its_figure(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_a_study_runs_at_a_reduced_scale_and_in_a_folder_of_its_own(name: str) -> None:
+def test_a_study_with_overrides_gets_a_separate_folder(name: str) -> None:
     overrides = (f"study={name}", "data=folder", "data.root=/images", "seeds=[3,4]")
     study = composed_study(*overrides, "recipe.iterations=2000")
     assert {run.data.root for run in study.runs} == {"/images"}
@@ -218,7 +218,7 @@ def test_a_bug_in_one_run_shows_its_traceback_and_the_others_run(
 
 
 @pytest.mark.slow
-def test_runs_at_once_come_to_what_runs_in_turn_come_to(tmp_path: Path) -> None:
+def test_parallel_runs_give_the_same_results_as_sequential_runs(tmp_path: Path) -> None:
     in_turn, at_once = study_of(tmp_path / "a"), study_of(tmp_path / "b", "runtime.num_threads=1")
     run_study(in_turn, quiet())
     run_study(at_once, quiet(), jobs=2)
@@ -325,9 +325,9 @@ def test_a_plan_says_what_is_left_and_runs_nothing(
     assert 1.5 < deep / shallow < 3
     assert all(cost.seconds[1] > 0 for cost in costs[1:])
     print_plan(study, Console(width=80))
-    told = capsys.readouterr().out
-    assert "3 of 4 runs left" in told
-    assert max(map(len, told.splitlines())) <= 80
+    output = capsys.readouterr().out
+    assert "3 of 4 runs left" in output
+    assert max(map(len, output.splitlines())) <= 80
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -379,7 +379,7 @@ CONSTRUCTED = (
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_deep_net_begins_with_what_a_shallow_one_came_to(tmp_path: Path, jobs: int) -> None:
+def test_a_deep_net_starts_from_the_solution_of_a_shallow_one(tmp_path: Path, jobs: int) -> None:
     """The shallow run is carried out first, wherever the study names it."""
     study = composed_study(*CONSTRUCTED, f"output_dir={tmp_path}", "runtime.num_threads=1")
     run_study(study, quiet(), jobs=jobs)

@@ -213,11 +213,11 @@ def test_shortcut_options_are_compared_with_option_a() -> None:
         finished(20, True, error, shortcut=option)
         for option, error in (("A", 20.0), ("B", 10.0), ("C", 20.1))
     ]
-    told = find_verdicts(results)
-    assert len(told) == 5  # each option with the plain net, B and C with A
-    assert told[-2].startswith("ResNet-20-B minus ResNet-20: -10.00 points")
-    assert told[-2].endswith("it trains better than option A")
-    assert told[-1].endswith("no difference beyond the noise")
+    verdicts = find_verdicts(results)
+    assert len(verdicts) == 5  # each option with the plain net, B and C with A
+    assert verdicts[-2].startswith("ResNet-20-B minus ResNet-20: -10.00 points")
+    assert verdicts[-2].endswith("it trains better than option A")
+    assert verdicts[-1].endswith("no difference beyond the noise")
 
 
 def test_nets_of_another_shortcut_padding_are_compared_and_not_mixed() -> None:
@@ -238,13 +238,13 @@ def test_bottlenecks_are_compared_with_as_many_basic_blocks_and_are_no_deeper_ki
         finished(50, True, 16.0, width=0.975, family="imagenet"),
         finished(101, True, 1.0, family="imagenet"),
     ]
-    told = find_verdicts(results)
-    assert [verdict.partition(":")[0] for verdict in told] == [
+    verdicts = find_verdicts(results)
+    assert [verdict.partition(":")[0] for verdict in verdicts] == [
         "ResNet-101 minus ResNet-50",
         "ResNet-50-width0.975 minus ResNet-34-B",
         "ResNet-50 minus ResNet-34-B",
     ]
-    assert told[1].endswith("it trains worse than basic blocks")
+    assert verdicts[1].endswith("it trains worse than basic blocks")
 
 
 def test_custom_blocks_are_compared_with_basic_ones() -> None:
@@ -254,14 +254,14 @@ def test_custom_blocks_are_compared_with_basic_ones() -> None:
         *(finished(20, True, 20.0, **own), finished(56, True, 15.0, **own)),
         finished(56, False, 60.0, **own),
     ]
-    told = find_verdicts(results)
-    assert [verdict.partition(":")[0] for verdict in told] == [
+    verdicts = find_verdicts(results)
+    assert [verdict.partition(":")[0] for verdict in verdicts] == [
         "ResNet-56 minus ResNet-20",
         "ResNet-56-Other minus ResNet-20-Other",
         "ResNet-56-Other minus plain-56-Other",
         "ResNet-56-Other minus ResNet-56",
     ]
-    assert told[-1].endswith("it trains better than basic blocks")
+    assert verdicts[-1].endswith("it trains better than basic blocks")
 
 
 def test_cautions_name_runs_that_cannot_be_compared() -> None:

@@ -42,7 +42,7 @@ TINY_STUDY = (
 
 
 def started(folder: Path, *command: str) -> "subprocess.Popen[str]":
-    """A command with a session of its own, once one of its runs has recorded something."""
+    """A command in a new session, once one of its runs has recorded something."""
     before = {file.stat().st_ino for file in folder.rglob("metrics.csv")}
     process = subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],

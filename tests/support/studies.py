@@ -1,4 +1,4 @@
-"""Studies of tiny nets on 8x8 digits, made as the command makes them; and waiting for things."""
+"""Studies of tiny nets on 8x8 digits, made as the command makes them."""
 
 import csv
 from pathlib import Path
@@ -30,7 +30,7 @@ def study_of(tmp_path: Path, *overrides: str) -> Study:
 
 
 def composed_study(*overrides: str) -> Study:
-    """The study that `resnet-study` would carry out with these overrides."""
+    """The study that `resnet-study` would run with these overrides."""
     register_schemas()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = compose("study_config", overrides=list(overrides))

@@ -43,5 +43,5 @@ def wait_until(holds: Callable[[], Any], seconds: float = 60) -> None:
     """Wait until something holds; fail if it does not in so many seconds."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in time"
+        assert time.monotonic() < deadline, "it did not become true in time"
         time.sleep(0.05)

@@ -76,10 +76,10 @@ def photos(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_every_command_works_in_the_c_locale(photos: Path) -> None:
     nets = "study.nets=[{depth: 8, residual: false}, {depth: 8, residual: true}]"
-    told = called(photos, ASCII, BIN / "resnet-study", *PHOTOS, nets, "seeds=[0,1]", "jobs=2")
-    assert "+- " in told  # of the standard deviation
-    assert "outputs/studies/quick-fotos-\\xfc-" in told
-    assert "+----" in told  # of the table's border
+    output = called(photos, ASCII, BIN / "resnet-study", *PHOTOS, nets, "seeds=[0,1]", "jobs=2")
+    assert "+- " in output  # of the standard deviation
+    assert "outputs/studies/quick-fotos-\\xfc-" in output
+    assert "+----" in output  # of the table's border
     (study,) = (photos / "outputs/studies").iterdir()
     assert study.name.startswith("quick-fotos-ü-")
     for name in ("report.html", "report.md"):
@@ -89,18 +89,18 @@ def test_every_command_works_in_the_c_locale(photos: Path) -> None:
     assert "±" not in called(photos, ASCII, BIN / "resnet-study", *PHOTOS, nets, "plan=true")
     run = next((photos / "outputs/fotos-ü").iterdir())
     given = f'run="{run.relative_to(photos)}"'
-    told = called(photos, ASCII, BIN / "resnet-eval", given, "protocol=ten-crop")
-    assert "evaluations/ten-crop.json" in told
-    told = called(photos, ASCII, BIN / "resnet-inspect", given, "what=[responses]")
-    assert "report and figures: " in told
-    told = called(photos, ASCII, sys.executable, ROOT / "scripts/plot_curves.py", study)
-    assert f"{study.name}/curves.png".replace("ü", "\\xfc") in told
+    output = called(photos, ASCII, BIN / "resnet-eval", given, "protocol=ten-crop")
+    assert "evaluations/ten-crop.json" in output
+    output = called(photos, ASCII, BIN / "resnet-inspect", given, "what=[responses]")
+    assert "report and figures: " in output
+    output = called(photos, ASCII, sys.executable, ROOT / "scripts/plot_curves.py", study)
+    assert f"{study.name}/curves.png".replace("ü", "\\xfc") in output
 
 
 def test_a_run_is_the_same_in_every_locale(photos: Path) -> None:
     train = (BIN / "resnet-train", "depth=8", *PHOTOS)
-    told = called(photos, ASCII, *train)
-    assert "record: outputs/fotos-\\xfc/ResNet-8-" in told
+    output = called(photos, ASCII, *train)
+    assert "record: outputs/fotos-\\xfc/ResNet-8-" in output
     (folder,) = (photos / "outputs/fotos-ü").iterdir()
     assert json.loads((folder / "classes.json").read_bytes()) == ["größe", "straße"]
     assert f"root: {photos}/fotos-ü" in (folder / "config.yaml").read_text("utf-8")
@@ -109,8 +109,8 @@ def test_a_run_is_the_same_in_every_locale(photos: Path) -> None:
 
 @pytest.mark.processes
 def test_processes_print_what_the_stream_can_take(photos: Path) -> None:
-    told = called(photos, ASCII, BIN / "resnet-train", "depth=8", *PHOTOS, "runtime.devices=2")
-    assert "record: outputs/fotos-\\xfc/ResNet-8-" in told
+    output = called(photos, ASCII, BIN / "resnet-train", "depth=8", *PHOTOS, "runtime.devices=2")
+    assert "record: outputs/fotos-\\xfc/ResNet-8-" in output
 
 
 def test_names_that_are_no_text_are_read_recorded_and_shown(photos: Path) -> None:
@@ -124,8 +124,8 @@ def test_names_that_are_no_text_are_read_recorded_and_shown(photos: Path) -> Non
         os.rename(folder + "/straße".encode(), folder + b"/stra\xdfe")  # noqa: PTH104
     given = os.fsdecode(b'data.root="fotos-\xfc"')
     train = (BIN / "resnet-train", "depth=8", *PHOTOS[:-1], given)
-    told = called(photos, UTF8, *train)
-    assert "record: outputs/fotos-%FC/ResNet-8-" in told
+    output = called(photos, UTF8, *train)
+    assert "record: outputs/fotos-%FC/ResNet-8-" in output
     (folder,) = (photos / "outputs/fotos-%FC").iterdir()
     assert json.loads((folder / "classes.json").read_bytes()) == ["größe", "stra\udcdfe"]
     given = f'run="outputs/fotos-%FC/{folder.name}"'

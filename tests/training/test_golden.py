@@ -26,10 +26,10 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_numbers_of_0_1_0_are_repeated(
-    name: str, tmp_path: Path, settled: Callable[..., Config], train_run: TrainRun
+    name: str, tmp_path: Path, configure: Callable[..., Config], train_run: TrainRun
 ) -> None:
     folder = train_run(
-        settled(*RUNS[name], "runtime.num_threads=1", f"output_dir={tmp_path / 'outputs'}")
+        configure(*RUNS[name], "runtime.num_threads=1", f"output_dir={tmp_path / 'outputs'}")
     )
     assert folder.name == name
     same_rounding = rounds_like(TORCH, CPU)

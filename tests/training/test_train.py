@@ -1,4 +1,4 @@
-"""A run records what happened, and an interrupted one cannot be told from one that was not."""
+"""A run records what happened, and an interrupted run equals an uninterrupted one."""
 
 import csv
 import io
@@ -147,7 +147,7 @@ def test_the_recorded_validation_error_is_that_of_the_saved_net(
     )
 
 
-def test_evaluation_leaves_the_net_as_it_was(tiny: Tiny) -> None:
+def test_evaluation_does_not_change_the_net(tiny: Tiny) -> None:
     run = prepare(tiny())
     run.net.train()
     before = {name: value.clone() for name, value in run.net.state_dict().items()}
