@@ -38,6 +38,8 @@ MISTAKES = [
     (["recipe.iteration=3"], "there is no key recipe.iteration: the nearest is recipe.iterations"),
     (["lr=0.1"], "there is no key lr: the nearest is recipe.lr"),
     (["+extra=1"], "there is no key extra"),
+    (["+extra={}"], "there is no key extra"),
+    (["+recipe.extra={}"], "there is no key recipe.extra"),
     (["+recipe.warmups=always"], "the nearest is recipe.warmup"),
     (
         ["depth=deep"],

@@ -76,6 +76,11 @@ def test_the_time_in_a_path_is_taken_once() -> None:
 
 
 @pytest.mark.long
+def test_a_sweep_over_output_folders_is_not_quoted() -> None:
+    assert paths_as_typed(["-m", "output_dir=range(3)"], Config) == ["-m", "output_dir=range(3)"]
+    assert paths_as_typed(["output_dir=range(3)"], Config) == ['output_dir="range(3)"']
+
+
 @pytest.mark.parametrize("name", ["fotos-ü", "cats (1), it's a=b#c ${x}"])
 def test_a_run_is_trained_tested_and_inspected_in_folders_of_any_name(
     name: str, tmp_path: Path, digits_folder: "object"

@@ -30,10 +30,10 @@ from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import read_weights
 from resnet_degradation.probes.errors import (
+    average_over_views,
     errors_over_views,
     final_map,
     fully_convolutional_logits,
-    image_logits,
 )
 from resnet_degradation.records.checkpoint import load_checkpoint, save_checkpoint
 from resnet_degradation.records.summary import read_final_errors
@@ -96,7 +96,7 @@ def all_logits(net: ResNet, config: Config, viewing: EvalProtocol) -> tuple[Tens
     batches = make_batches(find_images(config), config, CPU)
     scores, labels = [], []
     for batch in batches.viewed("val", viewing):
-        scores.append(image_logits(net, batch, viewing, views_at_once=13))
+        scores.append(average_over_views(net, batch, viewing, views_at_once=13))
         labels.append(batch.labels)
     return torch.cat(scores).detach(), torch.cat(labels)
 

@@ -144,6 +144,18 @@ def test_figures_do_not_depend_on_the_users_settings(
     assert drawn(work, runs, MPLBACKEND=backend, **environment) == usual
 
 
+@pytest.mark.parametrize(
+    "content", ["# größe".encode("latin-1"), b"axes.formatter.use_locale: true"]
+)
+def test_a_damaged_matplotlibrc_is_an_error_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "matplotlibrc").write_bytes(content)
+    code = "from resnet_degradation.cli.commands import study; study()"
+    done = run_python(tmp_path, "-c", code, "plan=true", LC_ALL="xx_XX.UTF-8")
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.startswith("error: matplotlib cannot read its settings")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_user_settings_of_matplotlib_still_apply_to_user_code(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text("font.size: 20\nbackend: agg\n")
     code = (

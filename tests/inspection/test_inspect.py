@@ -337,6 +337,15 @@ def test_an_inspection_that_cannot_run_is_an_error(
         inspect(replace(asked, **changes), Console(quiet=True), NullProgress())
 
 
+def test_tables_that_cannot_be_written_are_an_error_before_measuring(
+    tiny: Callable[..., Config], train_run: Callable[[Config], Path]
+) -> None:
+    folder = train_run(tiny("recipe.iterations=2"))
+    (folder / "inspection").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written .*: copy the folder"):
+        inspect(InspectionConfig(run=str(folder)), Console(quiet=True), NullProgress())
+
+
 def test_a_net_without_identity_shortcuts_is_inspected(
     tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:

@@ -198,6 +198,9 @@ def test_nets_that_differ_in_more_than_architecture_are_cautioned_about() -> Non
     )
     extension, warm_up = find_cautions([result(run, 8) for run in only("fig6", nets).values()])
     assert extension.startswith("plain-110-from-56 began with the solution of plain-56")
+    assert extension.endswith(
+        "which was trained with recipe.warmup=always, unlike plain-56 in this study"
+    )
     assert warm_up.startswith(
         "recipe.warmup is never for plain-56 and always for plain-110, plain-110-from-56:"
     )
@@ -242,7 +245,7 @@ def test_a_report_has_numbers_verdicts_conditions_and_the_command(
     for text in (markdown, page):
         for run in study.runs:
             assert f"{read_final_errors(run_folder(run)).train_error:.2f}" in text
-            assert run_folder(run).name in text
+            assert f"/{run_folder(run).name}" in text  # a link
         assert "resnet-study study=quick &#39;seeds=[0,1]&#39;" in text.replace("'", "&#39;")
         assert "digits 8x8; 6 iterations of 32 images" in text
         assert "ResNet-14-width0.5 minus plain-14-width0.5:" in text

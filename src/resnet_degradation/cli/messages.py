@@ -9,7 +9,6 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from resnet_degradation.config.identity import dotted
 from resnet_degradation.config.schema import NetConfig, StudyRunConfig, schema_fields
 from resnet_degradation.system import errors
 from resnet_degradation.system.errors import ConfigError
@@ -32,8 +31,10 @@ def valid_keys(schema: type[Any]) -> list[str]:
 
 def refuse_unknown_keys(composed: DictConfig, schema: type[Any]) -> None:
     """Raise ConfigError for a key that was added with +key=value or removed with ~key."""
-    keys = _keys(composed)
-    known = _keys(OmegaConf.structured(schema))
+    keys, known = (
+        _keys(cast(dict[str, Any], OmegaConf.to_container(config)))
+        for config in (composed, OmegaConf.structured(schema))
+    )
     for key in keys:
         if key not in known:
             raise ConfigError(_unknown_key(key, schema))
@@ -42,12 +43,19 @@ def refuse_unknown_keys(composed: DictConfig, schema: type[Any]) -> None:
             raise ConfigError(f"{key} cannot be removed with ~: omit ~{key} to get its default")
 
 
-def _keys(config: DictConfig) -> list[str]:
-    return [*dotted(cast(dict[str, Any], OmegaConf.to_container(config)))]
+def _keys(values: dict[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys of all sections and settings."""
+    keys = []
+    for key, value in values.items():
+        keys.append(prefix + key)
+        if isinstance(value, dict):
+            keys += _keys(value, f"{prefix}{key}.")
+    return keys
 
 
 def _unknown_key(key: str, schema: type[Any]) -> str:
-    if schema is StudyRunConfig and key in (field.name for field in fields(NetConfig)):
+    net_keys = [field.name for field in fields(NetConfig)] if schema is StudyRunConfig else []
+    if key in net_keys:
         return f"there is no key {key}: {NETS}"
     keys = valid_keys(schema)
     # By its letters alone, "lr" is not near to "recipe.lr".
@@ -57,6 +65,8 @@ def _unknown_key(key: str, schema: type[Any]) -> str:
         for match in difflib.get_close_matches(key.rpartition(".")[2], by_last_part, 1, 0.7)
     ]
     hint = f"the nearest is {nearest[0]}" if nearest else "see --help for the valid keys"
+    if not nearest and difflib.get_close_matches(key, net_keys, 1, 0.7):
+        hint = NETS
     return f"there is no key {key}: {hint}"
 
 

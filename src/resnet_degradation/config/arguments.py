@@ -61,8 +61,9 @@ def _as_typed(text: str, kind: str, sweeping: bool) -> str:
         return f"[{_each_as_typed(text[1:-1], kind)}]"
     if sweeping and "," in text:
         return _each_as_typed(text, kind)
+    several = list | dict if sweeping else Sweep | list | dict
     if "${" not in text and (
-        value is UNREADABLE or (kind == "output" and isinstance(value, Sweep | list | dict))
+        value is UNREADABLE or (kind == "output" and isinstance(value, several))
     ):
         return quoted(text)
     return text  # in quotes already, or several values

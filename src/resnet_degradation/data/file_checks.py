@@ -34,10 +34,9 @@ def skip_unreadable(
     splits = source.splits()
     skipped: list[tuple[str, str]] = []
     for name, images in splits.items():
-        if isinstance(images, Files):
-            bad = _find_unreadable(images, config, progress)
-            kept = torch.tensor([i for i in range(len(images)) if i not in bad], dtype=torch.int64)
-            splits[name] = images.subset(kept)
+        if isinstance(images, Files) and (bad := _find_unreadable(images, config, progress)):
+            kept = [i for i in range(len(images)) if i not in bad]
+            splits[name] = images.subset(torch.tensor(kept, dtype=torch.int64))
             skipped += [(name, reason) for reason in bad.values()]
     for name, images in splits.items():
         counts = images.labels.bincount(minlength=len(source.classes)).tolist()

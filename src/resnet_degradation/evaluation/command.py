@@ -1,7 +1,6 @@
 """`resnet-eval`: tests a net, prints a table, writes a JSON file and exports weights."""
 
 import json
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from resnet_degradation.records.checkpoint import Checkpoint, first_difference
 from resnet_degradation.records.run_folder import num_skipped_images, read_classes
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.reference import paper
-from resnet_degradation.system.atomic_files import write_json
+from resnet_degradation.system.atomic_files import check_writable, write_json
 from resnet_degradation.system.errors import ConfigError, DataError, RecordError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.environment import environment
@@ -134,8 +133,7 @@ def _load_net(
 
 def _check_writable(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        check_writable(folder)
     except OSError as error:
         raise RecordError(
             f"the record of this evaluation cannot be written to {folder} ({error.strerror}): name "

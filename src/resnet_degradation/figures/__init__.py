@@ -2,18 +2,22 @@
 
 May import nets, records and the rooms below them."""
 
+import locale
 import logging
 import os
 import sys
 import warnings
 from contextlib import suppress
 
+from resnet_degradation.system.errors import UserError
+
 
 def _import_matplotlib() -> None:
     """Import matplotlib without warnings, and without a backend that prevents it.
 
     An MPLBACKEND that is not installed, such as a notebook's in a shell command, would make the
-    import fail; a read-only home folder would print several lines.
+    import fail; a read-only home folder would print several lines. Raises UserError for a
+    matplotlibrc that cannot be read.
     """
     if "matplotlib" in sys.modules:
         return
@@ -21,10 +25,17 @@ def _import_matplotlib() -> None:
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import matplotlib.figure  # which also looks for fonts
-    logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import matplotlib.figure  # which also looks for fonts
+    except (UnicodeError, locale.Error) as error:
+        raise UserError(
+            f"matplotlib cannot read its settings ({error}): fix or remove the matplotlibrc in "
+            "this folder, in MATPLOTLIBRC or in ~/.config/matplotlib"
+        ) from error
+    finally:
+        logger.setLevel(level)
     if backend:
         with suppress(ValueError):
             matplotlib.rcParams["backend"] = backend

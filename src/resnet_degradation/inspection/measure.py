@@ -24,7 +24,8 @@ from resnet_degradation.records.layers import (
     read_layer_stats,
     write_inspection,
 )
-from resnet_degradation.system.errors import ConfigError
+from resnet_degradation.system.atomic_files import check_writable
+from resnet_degradation.system.errors import ConfigError, RecordError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import Trained, config_of_run, load_trained
 from resnet_degradation.training.memory import restore_settings, set_precision
@@ -59,7 +60,13 @@ def _measure(trained: Trained, options: InspectionConfig, report: ReportProgress
     folder, net = trained.folder, trained.net
     if {"residuals", "lesions"} & set(options.what) and net.has_custom_blocks:
         _check_branches(trained)
-    (folder / "inspection").mkdir(exist_ok=True)
+    try:
+        check_writable(folder / "inspection")
+    except OSError as error:
+        raise RecordError(
+            f"the tables of an inspection cannot be written to {folder} ({error.strerror}): copy "
+            "the folder, and inspect the copy"
+        ) from error
     held_out: list[Batch] = []  # of the first held-out split
     if set(options.what) - {"signals"}:
         with closing(trained.batches.held_out(next(iter(trained.batches.splits)))) as batches:

@@ -207,9 +207,9 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
         )
     for name, other in pairs:
         value = given[other].to(expected[name].dtype)
-        negative = name.endswith("running_var") and bool((value < 0).any())
-        if negative or not value.isfinite().all():
-            fault = "is a variance, and negative" if negative else "is not finite (NaN or infinite)"
+        finite = bool(value.isfinite().all())
+        if not finite or (name.endswith("running_var") and bool((value < 0).any())):
+            fault = "is a variance, and negative" if finite else "is not finite (NaN or infinite)"
             raise WeightsError(
                 f"the weights in {source} cannot be used: {other} in them {fault}: the training "
                 "that they are from diverged, or the file is damaged"

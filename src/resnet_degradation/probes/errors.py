@@ -70,7 +70,8 @@ def errors_over_views(
     num_images, num_tested = batches.splits[split], 0
     with closing(_viewed_batches(batches, split, protocol)) as viewed:
         for batch in viewed:
-            best = image_logits(net, batch, protocol, views_at_once).topk(ks[-1], dim=1).indices
+            outputs = average_over_views(net, batch, protocol, views_at_once)
+            best = outputs.topk(ks[-1], dim=1).indices
             is_right = best == batch.labels[:, None]
             for k in ks:
                 num_wrong[k] += int((~is_right[:, :k].any(dim=1)).sum())
@@ -89,12 +90,12 @@ def _viewed_batches(batches: Batches, split: str, protocol: EvalProtocol) -> Vie
             yield ViewedBatch([ViewsOfSize(rows, images[:, None])], labels)
 
 
-def image_logits(
+def average_over_views(
     net: ResNet, batch: ViewedBatch, protocol: EvalProtocol, views_at_once: int
 ) -> Tensor:
-    """The probabilities (B, num_classes) of a batch's images, averaged over their views.
+    """The class probabilities (B, num_classes) of a batch's images, averaged over their views.
 
-    For images with a single view, the logits.
+    Of images with a single view, the logits.
     """
     size, num_views = protocol.image_size, protocol.views_per_image()
     total = torch.zeros(len(batch.labels), net.fc.out_features, device=batch.labels.device)

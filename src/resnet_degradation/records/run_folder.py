@@ -54,7 +54,9 @@ def without_copies(folders: list[Path]) -> list[Path]:
     copies: dict[str, list[Path]] = {}
     for folder in dict.fromkeys(folders):
         copies.setdefault(digest(read_config(folder)), []).append(folder)
-    longest = [max(same, key=_last_recorded) for same in copies.values()]
+    longest = [
+        max(same, key=_last_recorded) if len(same) > 1 else same[0] for same in copies.values()
+    ]
     for kept, same in zip(longest, copies.values(), strict=True):
         for left_out in same:
             if left_out.resolve() != kept.resolve():
@@ -81,7 +83,7 @@ def read_config(folder: Path) -> Config:
     except ConfigKeyError as error:
         raise UserError(
             f"{file} has the setting {error.full_key}, which version {__version__} of "
-            f"resnet-degradation does not know: use the version that made the run"
+            "resnet-degradation does not know: use the version that made the run"
         ) from error
     except (OSError, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
         raise UserError(

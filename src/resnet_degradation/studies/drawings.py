@@ -38,17 +38,17 @@ def draw_figures(study: Study) -> list[dict[str, Any]]:
     for setting in study.figures:
         name = attribute_of(setting)
         save_figure(_draw(setting, study, study.drawing), study.folder / name)
-        light, dark = (_draw(setting, study, untitled, dark) for dark in (False, True))
+        light = _draw(setting, study, untitled)
         width, height = light.get_size_inches()
         figures.append(
             {
                 "name": name,
                 "alt": ALT_TEXTS.get(name, name),
                 "light": _data_url(light, dark=False),  # saving also fixes where everything lies
-                "dark": _data_url(dark, dark=True),
+                "panels": [_panel(axes, light) for axes in light.axes],
+                "dark": _data_url(_draw(setting, study, untitled, dark=True), dark=True),
                 "aspect": f"{width:.3f} / {height:.3f}",
                 "width": round(width * 110),
-                "panels": [_panel(axes) for axes in light.axes],
             }
         )
     return figures
@@ -73,8 +73,8 @@ def _data_url(figure: "Figure", dark: bool) -> str:
         return "data:image/svg+xml;base64," + base64.b64encode(file.read_bytes()).decode()
 
 
-def _panel(axes: "Axes") -> dict[str, Any]:
-    """A panel of a drawn figure, and the named lines in it: values and positions.
+def _panel(axes: "Axes", figure: "Figure") -> dict[str, Any]:
+    """A panel of a drawn figure, and the named lines of data in it: values and positions.
 
     Positions are fractions of the figure from its upper left corner; the box is
     [left, top, right, bottom].
@@ -82,7 +82,7 @@ def _panel(axes: "Axes") -> dict[str, Any]:
     from matplotlib.colors import to_hex
 
     box, lines = axes.get_position(), []
-    to_figure = axes.transData - axes.figure.transSubfigure
+    to_figure = axes.transData - figure.transFigure
     for line in axes.get_lines():
         values = np.asarray(line.get_xydata(), dtype=float)
         positions = to_figure.transform(values)

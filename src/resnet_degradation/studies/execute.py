@@ -13,6 +13,7 @@ import time
 import traceback
 from concurrent.futures import (
     FIRST_COMPLETED,
+    Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
@@ -65,11 +66,15 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> None:
     for slot in range(jobs):
         slots.put(slot)
 
+    stopping = threading.Event()
+
     def train_in_process(run: Config) -> str | None:
         slot = slots.get()
         # The share of threads does not grow when few runs are left: a resumed run must use as many.
         share = with_share_of_threads(run, jobs)
         try:
+            if stopping.is_set():
+                return "the study was stopped"
             with ProcessPoolExecutor(1, spawn, init_worker, (slot,)) as process:
                 return process.submit(_train_quietly, share).result()
         except BrokenProcessPool:
@@ -79,6 +84,7 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> None:
 
     threads = ThreadPoolExecutor(jobs)
     save: dict[int, Any] = {SAVING: lambda n, _: signal_runs(runs, n)} if SAVING else {}
+    pending: dict[Future[str | None], Config] = {}
     try:
         pending = {threads.submit(train_in_process, run): run for run in runs}
         with handle_signals(save):
@@ -90,20 +96,25 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> None:
                     if future.running():
                         view.start_run(run).read()
     except BaseException:
+        stopping.set()
         threads.shutdown(wait=False, cancel_futures=True)
-        _terminate(multiprocessing.active_children())
+        _terminate([*pending])
         raise
     threads.shutdown()
 
 
-def _terminate(processes: list[multiprocessing.process.BaseProcess]) -> None:
-    """Let processes save their runs; kill them if another signal arrives."""
+def _terminate(futures: list[Future[str | None]]) -> None:
+    """Let the processes of futures save their runs; kill them if another signal arrives."""
     print_from_handler(STOPPING)
-    for process in processes:
-        process.terminate()
+    processes: list[multiprocessing.process.BaseProcess] = []
     try:
-        for process in processes:
-            process.join()
+        while any(future.running() for future in futures):  # one may start a process only now
+            processes = multiprocessing.active_children()
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join()
+            wait(futures, timeout=0.1)
     except BaseException:
         for process in processes:
             process.kill()

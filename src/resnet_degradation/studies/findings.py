@@ -173,12 +173,7 @@ def find_cautions(results: list[Result]) -> list[str]:
     """Reasons why a verdict may be misleading."""
     nets = by_net(results)
     configs, net_names = [net.config for net in nets], [net.name for net in nets]
-    cautions = [
-        f"{net.name} began with the solution of {net_name(shallow_config(net.config))}: its "
-        "iterations add to those of that net"
-        for net in nets
-        if net.config.extends is not None
-    ]
+    cautions = [_extension_caution(net, nets) for net in nets if net.config.extends is not None]
     cautions += [  # what follows from the depth, as a warm-up does
         values_of(key, [setting(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
@@ -204,3 +199,17 @@ def find_cautions(results: list[Result]) -> list[str]:
             f"{', '.join(near)} ended near chance ({chance:.1f} %): a longer run may change that"
         )
     return cautions
+
+
+def _extension_caution(extended: Net, nets: list[Net]) -> str:
+    shallow = shallow_config(extended.config)
+    caution = (
+        f"{extended.name} began with the solution of {net_name(shallow)}: its iterations add to "
+        "those of that net"
+    )
+    for net in nets:
+        differing = [k for k in differing_settings([shallow, net.config]) if k != "seed"]
+        if net_name(net.config) == net_name(shallow) and differing:
+            values = " and ".join(f"{key}={setting(shallow, key)}" for key in differing)
+            caution += f", which was trained with {values}, unlike {net.name} in this study"
+    return caution

@@ -124,18 +124,23 @@ class StudyRunProgress(Progress):
         self.study.planned[self.name] = self.study.costs[self.name] * (1 - start / total)
         if start > 0:
             self.study.say(f"{self.name}: resumed after {start:,} iterations")
-        self.study.bar.reset(self.bar, total=total, completed=start, **FIELDS)
+        fields = FIELDS | {"count": f"{start}/{total}"}
+        self.study.bar.reset(self.bar, total=total, completed=start, **fields)
 
     def advance(self, done: int) -> None:
         remaining = self.study.costs[self.name] * (1 - done / self._total)
         self.study.spent[self.name] = self.study.planned[self.name] - remaining
         if self._updates.is_due():
-            self.study.bar.update(self.bar, completed=done, count=f"{done}/{self._total}")
-            self.study.update()
+            self._show(done)
+
+    def _show(self, done: int) -> None:
+        self.study.bar.update(self.bar, completed=done, count=f"{done}/{self._total}")
+        self.study.update()
 
     def row(self, row: Row) -> None:
         self._shown = row.iteration
         self.advance(row.iteration)
+        self._show(row.iteration)
         errors = format_errors(row)
         self.study.bar.update(self.bar, **errors)
         if self.study.bar.disable:

@@ -4,8 +4,11 @@
 """
 
 import dataclasses
+import os
 import shlex
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from omegaconf import OmegaConf
@@ -58,6 +61,10 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
     write_index(study, verdicts)
     write_results(study.folder / "results.csv", results)
     content = _tables(results) | {
+        "links": {
+            result.folder.name: quote(Path(os.path.relpath(result.folder, study.folder)).as_posix())
+            for result in results
+        },
         "title": study.drawing.title or study.name,
         "conditions": conditions(study.runs),
         "figures": draw_figures(study),

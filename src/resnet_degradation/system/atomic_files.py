@@ -3,10 +3,17 @@
 import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+
+def check_writable(folder: Path) -> None:
+    """Create the folder, and a temporary file in it; raises OSError if that is impossible."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 @contextmanager
