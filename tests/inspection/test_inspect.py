@@ -321,7 +321,7 @@ def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
         ({"run": None}, "name what to inspect"),
         ({"run": 3}, "name what to inspect"),
         ({"run": "nowhere"}, "no run in nowhere"),
-        ({"what": ["dreams"]}, "what=dreams is not valid: choose of responses, signals"),
+        ({"what": ["dreams"]}, "what=dreams is not valid: choose from responses, signals"),
         ({"images": 0}, "at least 1"),
     ],
 )

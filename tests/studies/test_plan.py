@@ -208,7 +208,7 @@ def test_a_sample_is_timed_whatever_the_recipe_and_leaves_nothing(
 def test_a_failure_in_one_process_ends_the_others(tmp_path: Path) -> None:
     (run, *_) = study_of(tmp_path, "runtime.device=cpu").runs
     sample = sample_of(run, num_at_once=2)
-    with step_timer(2) as time_together, pytest.raises(ConfigError, match="x is no duration"):
+    with step_timer(2) as time_together, pytest.raises(ConfigError, match="x is not a duration"):
         time_together(replace(sample, recipe=replace(sample.recipe, milestones=["x"])), 3)
 
 

@@ -18,7 +18,7 @@ def parse_duration(duration: Duration, key: str) -> tuple[float, bool]:
         if 0 < number <= LONGEST and (in_epochs or number.is_integer()):
             return number, in_epochs
     raise ConfigError(
-        f"{key}={duration} is no duration: give a positive number of iterations, as 64000, "
+        f"{key}={duration} is not a duration: give a positive number of iterations, as 64000, "
         f"or of epochs, as 90ep"
     )
 

@@ -17,9 +17,9 @@ class StopAgreement:
     by then. So no process waits for the network or a GPU.
     """
 
-    def __init__(self, world: World, heard: StopRequest) -> None:
+    def __init__(self, world: World, request: StopRequest) -> None:
         self.world = world
-        self.heard = heard
+        self.request = request
         self.stop_signal: int | None = None  # the number of the signal
         self.save_requested = False
         self._posted = torch.zeros(2, dtype=torch.int64)
@@ -27,9 +27,9 @@ class StopAgreement:
 
     def refresh(self) -> None:
         """Update `stop_signal` and `save_requested`; all processes call it equally often."""
-        heard = self.heard
-        stop = heard.stop_signal or 0
-        save, heard.save_requested = heard.save_requested, False
+        request = self.request
+        stop = request.stop_signal or 0
+        save, request.save_requested = request.save_requested, False
         mine = torch.tensor([stop + FIRST * (stop in REQUEUING), int(save)])
         if self.world.size == 1:
             self._learn(mine)

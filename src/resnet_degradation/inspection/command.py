@@ -63,9 +63,11 @@ def named_runs(options: InspectionConfig) -> list[Path]:
         raise ConfigError("name what to inspect: run=FOLDER of a run or a study, or a list of them")
     for what in options.what:
         if what not in INSPECTIONS:
-            raise ConfigError(f"what={what} is not valid: choose of {', '.join(INSPECTIONS)}")
+            raise ConfigError(f"what={what} is not valid: choose from {', '.join(INSPECTIONS)}")
     if min(options.images, options.draws, options.max_blocks) < 1 or not options.what:
-        raise ConfigError("what needs an entry, and images, draws and max_blocks at least 1")
+        raise ConfigError(
+            "give at least one entry in what=, and at least 1 for images, draws and max_blocks"
+        )
     check_measuring_runtime("resnet-inspect", options.runtime)
     names = [options.run] if isinstance(options.run, str) else options.run
     folders = [folder for name in names for folder in find_runs(Path(expand_home(str(name))))]

@@ -34,7 +34,7 @@ def run_checkpointed(
     """`run_blocks`, keeping only the inputs (N, C, H, W) of segments of `length` blocks.
 
     keep_last: keep all activations of the last segment. The backward pass starts with the net's
-        last one, so recomputing that saves nothing.
+        last one, so recomputing it saves nothing.
     custom: the blocks may draw random numbers, and must draw the same ones again.
     """
     for first in range(0, len(blocks), length):

@@ -19,7 +19,7 @@ def save(run: Run, iteration: int) -> None:
 
 
 def poll_signals(run: Run, progress: Progress, stop: StopAgreement, iteration: int) -> None:
-    """Save the run if a signal asked for it; raise Stopped if one asked for the end.
+    """Save the run if a signal asked for it; raise Stopped if one asked the run to stop.
 
     Nothing may have been measured since `iteration` was trained.
     """
@@ -28,12 +28,12 @@ def poll_signals(run: Run, progress: Progress, stop: StopAgreement, iteration: i
         save(run, iteration)
         if stop.save_requested:
             progress.say(f"{run.name}: saved after {iteration:,} iterations")
-        stop.heard.saved = stop.stop_signal is not None
+        stop.request.saved = stop.stop_signal is not None
     raise_if_stopped(run, stop, iteration)
 
 
 def raise_if_stopped(run: Run, stop: StopAgreement, iteration: int) -> None:
-    """Raise Stopped if a signal asked for the end. The run must be saved."""
+    """Raise Stopped if a signal asked the run to stop. It must already have been saved."""
     if stop.stop_signal is not None:
         run.world.barrier()  # rank 0 may still be saving
         raise Stopped(
