@@ -240,6 +240,18 @@ def test_other_precisions_learn_in_separate_folders(
     assert folder.name != train_run(tiny("recipe.iterations=60", "width=1")).name
 
 
+def test_a_first_step_that_overflows_in_fp16_leaves_no_momentum(tiny: Tiny) -> None:
+    run = prepare(tiny("runtime.precision=fp16"))
+    forward = forward_function(run)
+    run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": float("inf")})
+    before = [parameter.clone() for parameter in run.net.parameters()]
+    (images, labels) = next(run.batches.training(0, 1))
+    update(run, forward, images, labels, lr=0.1)
+    for old, parameter in zip(before, run.net.parameters(), strict=True):
+        assert torch.equal(old, parameter)
+        assert not run.optimizer.state[parameter]["momentum_buffer"].any()
+
+
 def test_the_scale_of_the_loss_is_part_of_a_checkpoint(tiny: Tiny, train_run: TrainRun) -> None:
     scaler = final_state(train_run(tiny("runtime.precision=fp16")))["scaler"]
     assert scaler["scale"] > 0

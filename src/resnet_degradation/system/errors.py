@@ -1,5 +1,6 @@
 """Errors that a user can fix, each one line: what is wrong and what to do; and warnings."""
 
+import re
 import signal
 import warnings
 
@@ -7,6 +8,10 @@ from resnet_degradation.system.process import rank
 
 # The number of SIGPIPE. Python ignores the signal and raises BrokenPipeError.
 BROKEN_PIPE = 13
+
+# What torch says where memory runs out on a CPU, or on a GPU outside of torch's own allocator: for
+# the context of a process, cuBLAS or cuDNN.
+OUT_OF_MEMORY = re.compile(r"can't allocate memory|CUDA error: out of memory|STATUS_ALLOC_FAILED")
 
 
 class UserError(Exception):
@@ -102,7 +107,7 @@ def explain(error: Exception) -> str | None:
             f"torch.compile failed ({str(error).splitlines()[0]}): runtime.compile=none trains "
             "without it"
         )
-    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+    if type(error).__name__ == "OutOfMemoryError" or OUT_OF_MEMORY.search(str(error)):
         return (
             "out of memory: try a smaller recipe.batch_size, runtime.eval_batch_size, width or "
             "data.image_size"

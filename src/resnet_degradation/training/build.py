@@ -103,6 +103,8 @@ def prepare(
             "batch normalization": normalization,
         },
     )
+    if run.scaler.is_enabled() and recipe.momentum > 0:
+        start_momentum_at_zero(run.optimizer)
     if (checkpoint := world.broadcast(lambda: load_checkpoint(run.folder))) is not None:
         run.restore(checkpoint)
     elif config.weights is not None:
@@ -111,6 +113,17 @@ def prepare(
         num_batches = max(1, round(plan.iterations_per_epoch))
         run.extension = extend_shallow(config, net, batches, num_batches, world, report)
     return run
+
+
+def start_momentum_at_zero(optimizer: torch.optim.Optimizer) -> None:
+    """Give every parameter a momentum of zeros, from which the first step is the same.
+
+    Otherwise fused SGD allocates it in the first step, and leaves it uninitialized if the scaler
+    skips that step, as it may while its scale is still too large.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def choose_device(config: Config, world: World = ALONE) -> torch.device:
