@@ -79,7 +79,7 @@ def test_signals_match_a_forward_pass_written_by_hand(residual: bool, training: 
     net = trained_net(14, residual).train(training)
     images, labels = digits(40, 700)
     before = state(net)
-    signals = layer_stats(net, images, labels)
+    signals = layer_stats(net, images, labels, 0)
     assert_untouched(net, before, training)
 
     outputs: dict[str, Tensor] = {}
@@ -120,10 +120,10 @@ def test_signals_match_a_forward_pass_written_by_hand(residual: bool, training: 
 def test_signals_do_not_depend_on_how_a_net_is_computed() -> None:
     net = trained_net(14, True)
     images, labels = digits(40)
-    usual = layer_stats(net, images, labels)
+    usual = layer_stats(net, images, labels, 0)
     net.segment_lengths = [1, 2, 1]
     before = state(net)
-    assert layer_stats(net, images, labels) == usual
+    assert layer_stats(net, images, labels, 0) == usual
     assert_untouched(net, before, training=True)
 
 
@@ -419,7 +419,7 @@ def untrained_net(depth: int) -> ResNet:
 def test_gradients_are_dead_vanished_exploding_or_healthy(
     made: Callable[[], ResNet], outcome: str
 ) -> None:
-    norms = [signal.gradient_norm for signal in layer_stats(made(), *digits(40, 300))]
+    norms = [signal.gradient_norm for signal in layer_stats(made(), *digits(40, 300), 0)]
     assert gradient_outcome(norms) == outcome
 
 

@@ -434,7 +434,7 @@ def test_what_a_block_overrides_is_inspected(here: Path) -> None:
     own, usual = nets_of(here, "WeakInside")
     one, other = ({r.name for r in layer_responses(net, [images])} for net in (own, usual))
     assert other - one == {f"layer{stage}.0.conv2" for stage in (1, 2, 3)}
-    signals = [layer_stats(net, images, torch.arange(32) % 10) for net in nets_of(here, "Weak")]
+    signals = [layer_stats(net, images, torch.arange(32) % 10, 0) for net in nets_of(here, "Weak")]
     assert signals[0][1].gradient_norm < 0.5 * signals[1][1].gradient_norm
 
 
@@ -497,7 +497,7 @@ def test_layers_that_are_not_trained_have_no_signal(here: Path) -> None:
     net = make_net(
         compose_config("depth=8", "block=own_blocks:HalfTrained", f"output_dir={here}"), 10
     )
-    signals = layer_stats(net, torch.rand(4, 3, 16, 16), torch.zeros(4, dtype=torch.int64))
+    signals = layer_stats(net, torch.rand(4, 3, 16, 16), torch.zeros(4, dtype=torch.int64), 0)
     layers = [f"layer{stage}.0.conv1" for stage in (1, 2, 3)]
     assert [signal.name for signal in signals] == ["conv1", *layers, "fc"]
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from resnet_degradation.figures.labels import add_header, write_caption
 from resnet_degradation.figures.seeds import NetRows, average, draw_curve, load_nets
 from resnet_degradation.figures.style import colours, muted, rc
-from resnet_degradation.records.layers import LayerStatsRow, read_inspection, read_responses
+from resnet_degradation.records.layers import LayerStats, read_inspection, read_responses
 from resnet_degradation.system.errors import UserError
 
 
@@ -36,7 +36,7 @@ def load_inspected(folders: list[Path], what: str) -> list[NetRows]:
     return load_nets(folders, lambda folder: read_inspection(folder, what))
 
 
-def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[LayerStatsRow]]:
+def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[LayerStats]]:
     """The rows of each seed at its first (pick=min) or last (pick=max) recorded iteration."""
     seeds = []
     for rows in net.seeds:

@@ -18,9 +18,8 @@ from resnet_degradation.probes.lesions import error_without, keeping_shape, rand
 from resnet_degradation.probes.residual_norms import block_sizes
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import (
-    LayerStatsLog,
+    LayerStats,
     LesionRow,
-    layer_stats_rows,
     read_layer_stats,
     write_inspection,
 )
@@ -74,7 +73,7 @@ def _measure(trained: Trained, options: InspectionConfig, report: ReportProgress
     images = [part for part, _ in held_out]
     tables: dict[str, Callable[[], Sequence[object]]] = {
         "responses": lambda: layer_responses(net, images),
-        "signals": lambda: layer_stats_rows(_signals(trained)),
+        "signals": lambda: _signals(trained),
         "residuals": lambda: block_sizes(net, images),
         "lesions": lambda: list(_lesions(trained, held_out, options, report)),
     }
@@ -94,7 +93,7 @@ def _check_branches(trained: Trained) -> None:
             )
 
 
-def _signals(trained: Trained) -> LayerStatsLog:
+def _signals(trained: Trained) -> list[LayerStats]:
     """With the initial weights if they are known, as recorded in training, and at the end."""
     config = trained.config
     with closing(trained.batches.training(0, 1)) as training:
@@ -104,9 +103,9 @@ def _signals(trained: Trained) -> LayerStatsLog:
     if 0 not in signals and config.weights is None and config.extends is None:
         untrained = make_net(config, trained.batches.num_classes).to(images.device)
         untrained.to(memory_format=torch.channels_last)
-        signals[0] = layer_stats(untrained, images, labels)
-    signals[trained.iteration] = layer_stats(trained.net, images, labels)
-    return dict(sorted(signals.items()))
+        signals[0] = layer_stats(untrained, images, labels, 0)
+    signals[trained.iteration] = layer_stats(trained.net, images, labels, trained.iteration)
+    return [row for _, rows in sorted(signals.items()) for row in rows]
 
 
 def _lesions(

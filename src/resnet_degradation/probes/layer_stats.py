@@ -22,13 +22,13 @@ def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     }
 
 
-def layer_stats(net: nn.Module, images: Tensor, labels: Tensor) -> list[LayerStats]:
+def layer_stats(net: nn.Module, images: Tensor, labels: Tensor, iteration: int) -> list[LayerStats]:
     """Statistics of every layer with weights, for one batch in training mode.
 
-    images: (N, 3, H, W), labels: (N,). Of each layer: the standard deviation of its output, before
-    batch normalization; the Euclidean norms of the loss's gradient with respect to its weights, and
-    of the weights. The net and its gradients do not change. Layers that are not trained, or not
-    used, are left out.
+    images: (N, 3, H, W), labels: (N,), iteration: how many the net has been trained for. Of each
+    layer: the standard deviation of its output, before batch normalization; the Euclidean norms of
+    the loss's gradient with respect to its weights, and of the weights. The net and its gradients
+    do not change. Layers that are not trained, or not used, are left out.
     """
     layers = {n: m for n, m in layers_with_weights(net).items() if m.weight.requires_grad}
     stds: dict[str, Tensor] = {}
@@ -51,6 +51,6 @@ def layer_stats(net: nn.Module, images: Tensor, labels: Tensor) -> list[LayerSta
     }
     rows = torch.stack(list(columns.values())).tolist()
     return [
-        LayerStats(number, name, *row)
+        LayerStats(iteration, number, name, *row)
         for number, (name, row) in enumerate(zip(columns, rows, strict=True), 1)
     ]

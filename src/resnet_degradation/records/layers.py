@@ -7,7 +7,8 @@ holds a table for each measurement of `resnet-inspect`.
 import csv
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,10 @@ class Response:
 
 @dataclass(frozen=True)
 class LayerStats:
-    """What passes through a layer with weights, forward and backward.
+    """What passes through a layer with weights, forward and backward: a row of signals.csv.
 
-    `layer` counts the layers on the main path from 1.
+    `iteration` counts the iterations trained before; `layer` the layers on the main path, from 1.
     """
-
-    layer: int
-    name: str
-    signal_std: float
-    gradient_norm: float
-    weight_norm: float
-
-
-@dataclass(frozen=True)
-class LayerStatsRow:
-    """A row of signals.csv: `LayerStats` after `iteration` iterations."""
 
     iteration: int
     layer: int
@@ -86,7 +76,7 @@ class LesionRow:
 # The rows of the tables in inspection/, by the names that `what` takes.
 INSPECTION_ROWS: dict[str, type[Any]] = {
     "responses": Response,
-    "signals": LayerStatsRow,
+    "signals": LayerStats,
     "residuals": BlockSizes,
     "lesions": LesionRow,
 }
@@ -104,16 +94,9 @@ def read_inspection(folder: Path, what: str) -> list[Any]:
     return read_table(file, INSPECTION_ROWS[what], "inspect the run again")
 
 
-def layer_stats_rows(log: LayerStatsLog) -> list[LayerStatsRow]:
-    """The rows of signals.csv."""
-    return [
-        LayerStatsRow(iteration, **asdict(layer)) for iteration in log for layer in log[iteration]
-    ]
-
-
 def write_layer_stats(folder: Path, log: LayerStatsLog) -> None:
     """Write a run's signals.csv."""
-    write_table(folder / "signals.csv", layer_stats_rows(log), LayerStatsRow)
+    write_table(folder / "signals.csv", [*chain.from_iterable(log.values())], LayerStats)
 
 
 def read_layer_stats(folder: Path) -> LayerStatsLog:
@@ -124,8 +107,8 @@ def read_layer_stats(folder: Path) -> LayerStatsLog:
         (folder / "signals.csv").open(newline="", encoding="utf-8", errors="replace") as stream,
     ):
         for cells in csv.DictReader(stream):
-            stats = vars(parse_row(cells, LayerStatsRow)).copy()
-            log.setdefault(stats.pop("iteration"), []).append(LayerStats(**stats))
+            row = parse_row(cells, LayerStats)
+            log.setdefault(row.iteration, []).append(row)
     return log
 
 

@@ -96,6 +96,6 @@ def record_layer_stats(run: Run, recorder: Recorder | None, iteration: int) -> N
     """Record the statistics of every layer if they are due. The run does not change."""
     if run.plan.is_due(iteration, run.plan.signals_every):
         with run.clock.excluded():
-            stats = layer_stats(run.net, *run.probe())
+            stats = layer_stats(run.net, *run.probe(), iteration)
             if recorder is not None:
                 recorder.add_layer_stats(iteration, stats)
