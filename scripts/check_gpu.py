@@ -6,15 +6,15 @@ the time runs out. Parts that do not fit into the time are skipped, and the repo
 """
 
 import argparse
-import csv
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -26,14 +26,14 @@ from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts" / "bench")]
-import textbook  # noqa: E402
+from steps import textbook_steps, trainer_steps  # noqa: E402
 
 from resnet_degradation.cli.compose import compose_config  # noqa: E402
-from resnet_degradation.data.dataset import Arrays  # noqa: E402
-from resnet_degradation.data.sources.digits import load_digits  # noqa: E402
-from resnet_degradation.nets.build import make_net  # noqa: E402
-from resnet_degradation.training.build import forward_function, prepare  # noqa: E402
-from resnet_degradation.training.loop import update  # noqa: E402
+from resnet_degradation.config.identity import dotted  # noqa: E402
+from resnet_degradation.records.metrics import read_metrics  # noqa: E402
+from resnet_degradation.system.atomic_files import write_json  # noqa: E402
+from resnet_degradation.training.build import prepare  # noqa: E402
+from resnet_degradation.training.environment import environment  # noqa: E402
 from resnet_degradation.training.memory import restore_settings  # noqa: E402
 
 SMALL = ("data=digits", "recipe=cifar", "data.image_size=32", "recipe.batch_size=128")
@@ -60,8 +60,7 @@ class Check:
 
     def save(self) -> None:
         """Write results.json and report.md."""
-        text = json.dumps(self.results | {"failures": self.failures}, indent=2)
-        (self.output / "results.json").write_text(text + "\n", "utf-8")
+        write_json(self.output / "results.json", self.results | {"failures": self.failures})
         (self.output / "report.md").write_text(report(self), "utf-8")
 
 
@@ -111,9 +110,8 @@ def compare_curves(check: Check) -> None:
                 check=True,
             )
             (record,) = Path(folder).rglob("metrics.csv")
-            text = record.read_text("utf-8")
-        curves[device] = [float(row["train_error"]) for row in csv.DictReader(text.splitlines())]
-        (check.output / f"curve-{device}.csv").write_text(text, "utf-8")
+            curves[device] = [row.train_error for row in read_metrics(record.parent)]
+            shutil.copy(record, check.output / f"curve-{device}.csv")
     pairs = list(zip(curves[check.device], curves["cpu"], strict=True))
     difference = mean(abs(one - other) for one, other in pairs)
     check.results["curve"] = {
@@ -127,24 +125,9 @@ def compare_curves(check: Check) -> None:
         check.failures.append(f"curve: {difference:.2f} points from the CPU's")
 
 
-def trainer_steps(overrides: tuple[str, ...]) -> Iterator[None]:
-    """Training steps of the product, data and counting included."""
-    run = prepare(compose_config(*overrides, "output_dir=/nowhere"))
-    forward = forward_function(run)
-    run.net.train()
-    for images, labels in run.batches.training(0, 10**6):
-        update(run, forward, images, labels, lr=0.01)
-        yield
-
-
-def textbook_steps(overrides: tuple[str, ...], device: str) -> Iterator[None]:
-    """Steps of the loop in scripts/bench/textbook.py."""
-    config = compose_config(*overrides)
-    source = load_digits(config.data.image_size)
-    assert isinstance(source.train, Arrays)
-    net = make_net(config, len(source.classes))
-    images, labels = source.train.images, source.train.labels
-    yield from textbook.steps(net, images, labels, config.recipe.batch_size, device)
+def product_steps(*overrides: str) -> Iterator[None]:
+    """Training steps of the product; the net is built when the first one is asked for."""
+    yield from trainer_steps(prepare(compose_config(*overrides, "output_dir=/nowhere")))
 
 
 def torchvision_steps(depth: int, device: str, size: int, batch_size: int) -> Iterator[None]:
@@ -199,32 +182,24 @@ def speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
     """Images a second of one ResNet in every precision, eager and compiled, beside its peers."""
     if check.tiny:
         sizes = (*sizes, "data.image_size=16", "recipe.batch_size=16", "recipe.pad=1", "width=0.25")
-    batch_size = compose_config(f"depth={depth}", *sizes).recipe.batch_size
-    size = compose_config(f"depth={depth}", *sizes).data.image_size
+    net = (f"depth={depth}", *sizes)
+    config = compose_config(*net)
+    batch_size = config.recipe.batch_size
     variants: dict[str, Iterator[None]] = {}
-    settings = (
-        [("bf16", "none")]
-        if sizes[0] == LARGE[0]
-        else [
-            (precision, compiled)
-            for precision in ("fp32", "tf32", "bf16")
-            for compiled in (("none",) if check.tiny else ("none", "graphs"))
-        ]
-    )
-    if check.device == "cpu":
-        settings = [
-            (precision, compiled) for precision, compiled in settings if precision != "tf32"
-        ]
-    for precision, compiled in settings:
+    if config.family == "imagenet":
+        precisions, compilers = ["bf16"], ["none"]
+        peer = torchvision_steps(depth, check.device, config.data.image_size, batch_size)
+        peer_name = f"torchvision's ResNet-{depth} bf16"
+    else:
+        precisions = ["fp32", "bf16"] if check.device == "cpu" else ["fp32", "tf32", "bf16"]
+        compilers = ["none"] if check.tiny else ["none", "graphs"]
+        peer = textbook_steps(*net, device=check.device)
+        peer_name = f"textbook loop, ResNet-{depth} fp32"
+    for precision, compiled in product(precisions, compilers):
         overrides = (f"runtime.precision={precision}", f"runtime.compile={compiled}")
         name = f"ResNet-{depth} {precision}, {'eager' if compiled == 'none' else compiled}"
-        variants[name] = trainer_steps((f"depth={depth}", *sizes, *overrides))
-    if sizes[0] == LARGE[0]:
-        peer = torchvision_steps(depth, check.device, size, batch_size)
-        variants[f"torchvision's ResNet-{depth} bf16"] = peer
-    else:
-        peer = textbook_steps((f"depth={depth}", *sizes), check.device)
-        variants[f"textbook loop, ResNet-{depth} fp32"] = peer
+        variants[name] = product_steps(*net, *overrides)
+    variants[peer_name] = peer
     measured = time_steps(check, variants, batch_size)
     check.results.setdefault("images_per_second", {}).update(measured)
     for name, speed in measured.items():
@@ -239,7 +214,7 @@ def measure_memory(check: Check) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     ends = []
-    steps = trainer_steps(sizes)
+    steps = product_steps(*sizes)
     for _ in range(4):
         next(steps)
         synchronize(check.device)
@@ -286,10 +261,10 @@ def report(check: Check) -> str:
     lines = [
         "# GPU check",
         "",
-        f"{'Failures: ' + '; '.join(check.failures) if check.failures else 'No failures.'}",
+        f"Failures: {'; '.join(check.failures) or 'none'}",
         "",
     ]
-    lines += [f"- {key}: {value}" for key, value in results["environment"].items()]
+    lines += [f"- {key}: {value}" for key, value in dotted(results["environment"]).items()]
     lines += ["", "| step of training | images/s |", "| --- | ---: |"]
     lines += [f"| {name} | {v:,} |" for name, v in results.get("images_per_second", {}).items()]
     for part in ("tests", "curve", "memory", "pipeline", "skipped"):
@@ -316,10 +291,8 @@ def main() -> int:
         arguments.output, device, arguments.dry_run, time.monotonic() + 60 * arguments.minutes
     )
     check.results["environment"] = {
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "torch": torch.__version__,
+        **environment(torch.device(device)),
         "cuda": torch.version.cuda,
-        "python": sys.version.split()[0],
         "command": " ".join(sys.argv),
     }
     parts: dict[str, Callable[[], None]] = {

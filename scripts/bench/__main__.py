@@ -19,24 +19,19 @@ from statistics import median
 from typing import Any
 from unittest import mock
 
-import textbook
 import torch
 from rich.console import Console
 from rich.table import Table
+from steps import textbook_steps, trainer_steps
 from torch import Tensor, nn
 
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.identity import net_name
-from resnet_degradation.data.dataset import Arrays
-from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.figures.style import rc, save_figure
-from resnet_degradation.nets.build import make_net
 from resnet_degradation.probes.errors import held_out_errors
 from resnet_degradation.training import build as setup
-from resnet_degradation.training.build import forward_function, prepare
+from resnet_degradation.training.build import prepare
 from resnet_degradation.training.environment import environment
-from resnet_degradation.training.loop import update
-from resnet_degradation.training.state import Run
 
 DEPTHS = (20, 56, 110)
 CIFAR = (
@@ -57,16 +52,7 @@ MEMORY_VARIANTS = {
 IMAGENET = (*CIFAR, "data.image_size=64", "recipe.batch_size=64", "family=imagenet")
 
 
-def trainer_steps(run: Run) -> Iterator[None]:
-    """One iteration of the trainer, data and meter included, each time it is asked for one."""
-    forward = forward_function(run)
-    run.net.train()
-    for images, labels in run.batches.training(0, 10**6):
-        update(run, forward, images, labels, lr=0.01)
-        yield
-
-
-def textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
+def separate_textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
     """One step of the textbook loop, in a process of its own that nothing of ours has set up."""
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).parent), "--textbook", *overrides],
@@ -90,11 +76,7 @@ def textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
 
 def serve_textbook(overrides: list[str]) -> None:
     """Make a step of the textbook loop for every line on standard input."""
-    config = compose_config(*overrides)
-    source = load_source(config.data)
-    assert isinstance(source.train, Arrays)
-    net = make_net(config, len(source.classes))
-    steps = textbook.steps(net, source.train.images, source.train.labels, config.recipe.batch_size)
+    steps = textbook_steps(*overrides)
     for _ in sys.stdin:
         next(steps)
         print("done", flush=True)
@@ -156,7 +138,7 @@ def step_times(overrides: tuple[str, ...], rounds: int, with_textbook: bool) -> 
     batch, _ = next(run.batches.training(0, 1))
     variants = {"trainer": trainer_steps(run), "convolutions": convolution_steps(run.net, batch)}
     if with_textbook:
-        variants = {"textbook": textbook_steps(overrides), **variants}
+        variants = {"textbook": separate_textbook_steps(overrides), **variants}
     times = interleaved(variants, rounds)
     row: dict[str, Any] = {"net": net_name(config), "batch_size": config.recipe.batch_size}
     row["image_size"] = config.data.image_size
