@@ -34,7 +34,7 @@ from resnet_degradation.records.metrics import read_metrics  # noqa: E402
 from resnet_degradation.system.atomic_files import write_json  # noqa: E402
 from resnet_degradation.training.build import prepare  # noqa: E402
 from resnet_degradation.training.environment import environment  # noqa: E402
-from resnet_degradation.training.memory import restore_settings  # noqa: E402
+from resnet_degradation.training.memory import restore_settings, set_precision  # noqa: E402
 
 SMALL = ("data=digits", "recipe=cifar", "data.image_size=32", "recipe.batch_size=128")
 LARGE = ("family=imagenet", *SMALL[:2], "data.image_size=224", "recipe.batch_size=256")
@@ -130,6 +130,17 @@ def product_steps(*overrides: str) -> Iterator[None]:
     yield from trainer_steps(prepare(compose_config(*overrides, "output_dir=/nowhere")))
 
 
+def in_precision(precision: str, steps: Iterator[None]) -> Iterator[None]:
+    """These steps, each with TF32 as the precision wants it.
+
+    TF32 is a setting of the process, in which variants of other precisions take turns.
+    """
+    while True:
+        set_precision(precision)
+        next(steps)
+        yield
+
+
 def torchvision_steps(depth: int, device: str, size: int, batch_size: int) -> Iterator[None]:
     """Steps of torchvision's ResNet in bf16 and channels-last, on one batch that stays there."""
     net: nn.Module = getattr(torchvision.models, f"resnet{depth}")(num_classes=10)
@@ -198,8 +209,8 @@ def speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
     for precision, compiled in product(precisions, compilers):
         overrides = (f"runtime.precision={precision}", f"runtime.compile={compiled}")
         name = f"ResNet-{depth} {precision}, {'eager' if compiled == 'none' else compiled}"
-        variants[name] = product_steps(*net, *overrides)
-    variants[peer_name] = peer
+        variants[name] = in_precision(precision, product_steps(*net, *overrides))
+    variants[peer_name] = in_precision(peer_name.rpartition(" ")[2], peer)
     measured = time_steps(check, variants, batch_size)
     check.results.setdefault("images_per_second", {}).update(measured)
     for name, speed in measured.items():

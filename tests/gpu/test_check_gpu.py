@@ -3,12 +3,32 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from check_gpu import in_precision
+
+from resnet_degradation.training.memory import restore_settings
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check_gpu.py"
+
+
+def test_variants_that_take_turns_keep_their_precision() -> None:
+    seen: dict[str, list[bool]] = {"fp32": [], "tf32": []}
+
+    def steps(precision: str) -> Iterator[None]:
+        while True:
+            seen[precision].append(torch.backends.cudnn.allow_tf32)
+            yield
+
+    with restore_settings():
+        variants = [in_precision(precision, steps(precision)) for precision in seen]
+        for _ in range(2):
+            for variant in variants:
+                next(variant)
+    assert seen == {"fp32": [False, False], "tf32": [True, True]}
 
 
 @pytest.mark.long
