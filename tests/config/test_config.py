@@ -1,12 +1,12 @@
 """What a configuration may be, what it means, and what names a run."""
 
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, reject
 from hypothesis import strategies as st
+from support.training import Configure
 
 from resnet_degradation.config.durations import (
     LONGEST,
@@ -16,10 +16,7 @@ from resnet_degradation.config.durations import (
     to_iterations,
 )
 from resnet_degradation.config.identity import digest, identity, net_name, run_folder
-from resnet_degradation.config.schema import Config
 from resnet_degradation.system.errors import ConfigError
-
-Configure = Callable[..., Config]
 
 
 def test_the_cifar_recipe_is_the_papers(configure: Configure) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from support.training import Configure
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.schema import Config
 from resnet_degradation.data.batches import Batches
@@ -39,7 +40,6 @@ def load_batches(config: Config, device: torch.device) -> Batches:
     return make_batches(load_source(config.data), config, device)
 
 
-Configure = Callable[..., Config]
 Folder = Callable[..., Path]
 
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
+from support.training import Configure
 from resnet_degradation.config.schema import Config
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.dataset import Files, Source
@@ -22,7 +23,6 @@ from resnet_degradation.data.views import read_image
 from resnet_degradation.system.errors import DataError
 
 CPU = torch.device("cpu")
-Configure = Callable[..., Config]
 Folder = Callable[..., Path]
 
 

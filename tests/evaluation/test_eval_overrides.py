@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from support.commands import BIN, call
 from support.evaluation import evaluation_of
+from support.training import Tiny
 
 from resnet_degradation.config.schema import Config
 from resnet_degradation.system.errors import ConfigError
 
-Tiny = Callable[..., Config]
 TrainRun = Callable[[Config], Path]
 
 

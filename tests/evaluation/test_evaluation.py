@@ -17,6 +17,7 @@ from rich.console import Console
 from sklearn.datasets import load_sample_images
 from support.evaluation import evaluation_of
 from support.public_net import PublicNet
+from support.training import Configure, Tiny
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -45,8 +46,6 @@ from resnet_degradation.system.errors import (
     WeightsError,
 )
 
-Tiny = Callable[..., Config]
-Configure = Callable[..., Config]
 TrainRun = Callable[[Config], Path]
 Folder = Callable[..., Path]
 CPU = torch.device("cpu")

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from support.images import photographs
 from support.public_net import PublicNet
 from support.studies import composed_study
+from support.training import Tiny
 from torch import Tensor, nn
 
 from resnet_degradation.cli.compose import compose_config
@@ -36,7 +37,6 @@ from resnet_degradation.training.build import prepare
 from resnet_degradation.training.describe import describe
 from resnet_degradation.training.load_run import load_trained
 
-Tiny = Callable[..., Config]
 TrainRun = Callable[[Config], Path]
 
 

@@ -15,7 +15,7 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.metrics import Row, read_metrics
 from resnet_degradation.training import session
 
-Tiny = Callable[..., Config]
+Configure = Tiny = Callable[..., Config]
 TrainRun = Callable[[Config], Path]
 
 

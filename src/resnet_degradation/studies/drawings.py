@@ -84,11 +84,11 @@ def _panel(axes: "Axes", figure: "Figure") -> dict[str, Any]:
     box, lines = axes.get_position(), []
     to_figure = axes.transData - figure.transFigure
     for line in axes.get_lines():
+        if str(line.get_label()).startswith("_") or line.get_transform() != axes.transData:
+            continue
         values = np.asarray(line.get_xydata(), dtype=float)
         positions = to_figure.transform(values)
         drawn = np.isfinite(values).all(axis=1) & np.isfinite(positions).all(axis=1)
-        if str(line.get_label()).startswith("_") or line.get_transform() != axes.transData:
-            continue
         lines.append(
             {
                 "name": line.get_label(),
