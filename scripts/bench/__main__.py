@@ -31,7 +31,7 @@ from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.probes.errors import held_out_errors
 from resnet_degradation.training import build as setup
 from resnet_degradation.training.build import prepare
-from resnet_degradation.training.environment import environment
+from resnet_degradation.training.describe import environment
 
 DEPTHS = (20, 56, 110)
 CIFAR = (

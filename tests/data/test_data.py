@@ -31,7 +31,7 @@ from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.data.streaming import StreamBatches
 from resnet_degradation.data.views import jittered_view, read_image
 from resnet_degradation.system.errors import DataError
-from resnet_degradation.training.throughput import ThroughputMonitor
+from resnet_degradation.training.meters import ThroughputMonitor
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from resnet_degradation.cli.compose import config_folder, register_schemas
 from resnet_degradation.studies.definition import Study, resolve_study
-from resnet_degradation.training.environment import environment
+from resnet_degradation.training.describe import environment
 
 TINY = (
     "study.nets=[{depth: 8, residual: false}, {depth: 14, residual: false}, "

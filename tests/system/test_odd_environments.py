@@ -30,7 +30,7 @@ from resnet_degradation.records.run_folder import (
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import CheckpointError, UserError
 from resnet_degradation.system.process import ProcessInfo
-from resnet_degradation.training import environment
+from resnet_degradation.training import describe
 
 pytestmark = pytest.mark.long
 
@@ -205,9 +205,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., s
         pytest.skip("there is no git")
     here = tmp_path / "checkout"
     here.mkdir()
-    monkeypatch.setattr(
-        environment, "__file__", str(here / "src" / "package" / "train" / "file.py")
-    )
+    monkeypatch.setattr(describe, "__file__", str(here / "src" / "package" / "train" / "file.py"))
 
     def git(*arguments: str | bytes) -> str:
         command = ["git", "-c", "user.name=x", "-c", "user.email=x", "-C", str(here), *arguments]
@@ -220,7 +218,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., s
 
 
 def revision() -> str | None:
-    return environment._git_revision()
+    return describe._git_revision()
 
 
 def test_the_revision_is_not_that_of_another_repository(

@@ -38,10 +38,9 @@ from resnet_degradation.records.summary import read_final_errors, read_summary
 from resnet_degradation.system.errors import CheckpointError, ConfigError, DivergenceError
 from resnet_degradation.training import session
 from resnet_degradation.training.build import prepare
-from resnet_degradation.training.plan import make_plan
+from resnet_degradation.training.meters import Meter
 from resnet_degradation.training.recorder import SCALARS
-from resnet_degradation.training.running_error import Meter
-from resnet_degradation.training.schedule import Schedule
+from resnet_degradation.training.schedule import Schedule, make_plan
 
 
 @pytest.mark.parametrize("cuts", [(1,), (5,), (11,), (7, 9)])

@@ -36,7 +36,7 @@ from resnet_degradation.reference import paper
 from resnet_degradation.system.atomic_files import check_writable, write_json
 from resnet_degradation.system.errors import ConfigError, DataError, RecordError
 from resnet_degradation.training.build import choose_device
-from resnet_degradation.training.environment import environment
+from resnet_degradation.training.describe import environment
 from resnet_degradation.training.load_run import inspection_batches, last_state
 from resnet_degradation.training.memory import restore_settings, set_precision
 

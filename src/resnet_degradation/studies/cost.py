@@ -34,7 +34,7 @@ from resnet_degradation.training.build import choose_device, forward_function, p
 from resnet_degradation.training.launch import num_processes
 from resnet_degradation.training.loop import update
 from resnet_degradation.training.memory import uses_activation_checkpointing
-from resnet_degradation.training.plan import make_plan
+from resnet_degradation.training.schedule import make_plan
 
 # A training step is a forward pass, and a backward pass that costs twice as much.
 FORWARDS_A_STEP = 3

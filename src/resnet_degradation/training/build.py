@@ -28,12 +28,9 @@ from resnet_degradation.training.memory import (
     set_activation_checkpointing,
     set_precision,
 )
-from resnet_degradation.training.plan import make_plan
-from resnet_degradation.training.running_error import Meter
-from resnet_degradation.training.schedule import Schedule
+from resnet_degradation.training.meters import Clock, Meter, ThroughputMonitor
+from resnet_degradation.training.schedule import Schedule, make_plan
 from resnet_degradation.training.state import Run
-from resnet_degradation.training.throughput import ThroughputMonitor
-from resnet_degradation.training.timer import Clock
 from resnet_degradation.training.warm_start import extend_shallow
 
 

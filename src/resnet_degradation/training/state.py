@@ -22,11 +22,8 @@ from resnet_degradation.records.checkpoint import (
 from resnet_degradation.records.csv_tables import format_row, parse_row
 from resnet_degradation.records.metrics import COLUMNS, Row
 from resnet_degradation.system.errors import CheckpointError
-from resnet_degradation.training.plan import Plan
-from resnet_degradation.training.running_error import Meter
-from resnet_degradation.training.schedule import Schedule
-from resnet_degradation.training.throughput import ThroughputMonitor
-from resnet_degradation.training.timer import Clock
+from resnet_degradation.training.meters import Clock, Meter, ThroughputMonitor
+from resnet_degradation.training.schedule import Plan, Schedule
 from resnet_degradation.training.warm_start import Extension
 
 
