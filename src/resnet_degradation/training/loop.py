@@ -10,18 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.console.progress import Progress
-from resnet_degradation.distributed.stop_agreement import StopAgreement
 from resnet_degradation.system.rng import stable_seed
 from resnet_degradation.training.build import forward_function
-from resnet_degradation.training.measure import measure, measure_start
 from resnet_degradation.training.memory import MIXED, keeps_gradients
-from resnet_degradation.training.recorder import Recorder
-from resnet_degradation.training.saving import poll_signals, save
+from resnet_degradation.training.monitor import Monitor
 from resnet_degradation.training.state import Run
 
 
-def iterate(run: Run, recorder: Recorder | None, progress: Progress, stop: StopAgreement) -> None:
+def iterate(run: Run, monitor: Monitor) -> None:
     """Train from the run's last checkpoint, or its beginning, to its last iteration.
 
     Raises Stopped when a signal asks for it, once the run is saved; DivergenceError when the loss
@@ -29,17 +25,17 @@ def iterate(run: Run, recorder: Recorder | None, progress: Progress, stop: StopA
     """
     plan, forward = run.plan, forward_function(run)
     run.net.train()
-    measure_start(run, recorder, progress, stop)
+    monitor.begin()
     with closing(run.batches.training(run.start, plan.num_iterations)) as batches:
         for iteration, (images, labels) in enumerate(batches, run.start + 1):
             if run.net.has_custom_blocks:  # they may draw from torch's global generator
                 torch.manual_seed(stable_seed("blocks", run.config.seed, iteration, run.world.rank))
             update(run, forward, images, labels, run.schedule.lr(iteration - 1))
-            progress.advance(iteration)
+            monitor.progress.advance(iteration)
             if plan.is_due(iteration, plan.checkpoint_every):
-                save(run, iteration)
-            poll_signals(run, progress, stop, iteration)
-            measure(run, recorder, progress, stop, iteration)
+                monitor.save(iteration)
+            monitor.poll_signals(iteration)
+            monitor.measure(iteration)
 
 
 def update(run: Run, forward: nn.Module, images: Tensor, labels: Tensor, lr: float) -> None:

@@ -6,7 +6,6 @@ import threading
 import time
 from dataclasses import asdict
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -31,6 +30,7 @@ from resnet_degradation.records.run_folder import write_classes
 from resnet_degradation.records.summary import FinalErrors
 from resnet_degradation.system.atomic_files import atomic_write, write_json
 from resnet_degradation.system.encoding import as_text
+from resnet_degradation.training.state import Run
 
 # TensorBoard's names for the columns of metrics.csv that it shows.
 SCALARS = {
@@ -51,13 +51,17 @@ class Recorder:
     point appears twice.
     """
 
-    def __init__(self, folder: Path, config: Config, rows: list[Row]) -> None:
+    def __init__(self, run: Run) -> None:
+        self.config, folder, rows = run.config, run.folder, run.rows
         self.folder = folder
-        self.config = config
         folder.mkdir(parents=True, exist_ok=True)
-        configuration = OmegaConf.to_yaml(OmegaConf.create(literal(asdict(config))))
+        configuration = OmegaConf.to_yaml(OmegaConf.create(literal(asdict(run.config))))
         with atomic_write(folder / "config.yaml") as stream:
             stream.write(configuration)
+        write_classes(folder, run.classes)
+        self._write_skipped(run.skipped)
+        if run.extension is not None:
+            write_json(folder / "extension.json", asdict(run.extension))
         write_metrics(folder, rows)
         self._stream = (folder / "metrics.csv").open("a", newline="", encoding="utf-8")
         self._csv = csv.writer(self._stream, lineterminator="\n")
@@ -89,27 +93,19 @@ class Recorder:
 
     def add_layer_stats(self, iteration: int, stats: list[LayerStats]) -> None:
         """Append the statistics of every layer to signals.csv and TensorBoard."""
+        new = {iteration: stats}
         if not self._layer_stats:  # the first since the run was started or resumed
-            self._layer_stats = {
-                before: earlier
-                for before, earlier in read_layer_stats(self.folder).items()
-                if before < iteration
-            }
-            for before, earlier in self._layer_stats.items():
-                self._show_layer_stats(before, earlier)
-        self._layer_stats[iteration] = stats
+            recorded = read_layer_stats(self.folder)
+            new = {number: recorded[number] for number in recorded if number < iteration} | new
+        self._layer_stats |= new
         write_layer_stats(self.folder, self._layer_stats)
-        self._show_layer_stats(iteration, stats)
+        for number, layers in new.items():
+            for layer in layers:
+                for tag in ("signal_std", "gradient_norm"):
+                    name = f"{tag}/{layer.layer:03d}_{layer.name}"
+                    self._tensorboard.add_scalar(name, getattr(layer, tag), number)
 
-    def _show_layer_stats(self, iteration: int, stats: list[LayerStats]) -> None:
-        for layer in stats:
-            for tag in ("signal_std", "gradient_norm"):
-                name = f"{tag}/{layer.layer:03d}_{layer.name}"
-                self._tensorboard.add_scalar(name, getattr(layer, tag), iteration)
-
-    def write_images(self, classes: list[str], skipped: list[tuple[str, str]]) -> None:
-        """Write the names of the classes, and which images were skipped and why."""
-        write_classes(self.folder, classes)
+    def _write_skipped(self, skipped: list[tuple[str, str]]) -> None:
         file = self.folder / "skipped.csv"
         if not skipped:
             file.unlink(missing_ok=True)  # the images may have been repaired since

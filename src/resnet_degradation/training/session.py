@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,7 +16,6 @@ from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import Response
 from resnet_degradation.records.lock import run_lock
 from resnet_degradation.records.summary import FinalErrors, is_finished
-from resnet_degradation.system.atomic_files import write_json
 from resnet_degradation.system.errors import (
     ConfigError,
     RecordError,
@@ -31,8 +29,8 @@ from resnet_degradation.training.build import prepare
 from resnet_degradation.training.describe import describe, summary
 from resnet_degradation.training.loop import iterate
 from resnet_degradation.training.memory import restore_settings
+from resnet_degradation.training.monitor import Monitor, describe_last_checkpoint
 from resnet_degradation.training.recorder import Recorder
-from resnet_degradation.training.saving import last_checkpoint_of, raise_if_stopped
 from resnet_degradation.training.state import Run
 
 
@@ -81,7 +79,7 @@ def run_training(run: Run, progress: Progress) -> None:
                 error.filename = error.filename or str(run.folder)
                 failure = RecordError(
                     f"{run.name} cannot continue ({describe_os_error(error)}). "
-                    f"{last_checkpoint_of(run)}: fix that, and the same command resumes it"
+                    f"{describe_last_checkpoint(run)}: fix that, and the same command resumes it"
                 )
             if request.stop_signal is not None:
                 saved = "saved" if request.saved else f"not saved: {failure}"
@@ -93,23 +91,16 @@ def run_training(run: Run, progress: Progress) -> None:
 
 def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
     """Train the remaining iterations, then write the files that mark the run as finished."""
-    with (
-        closing(Recorder(run.folder, run.config, run.rows))
-        if run.world.is_main
-        else nullcontext() as recorder
-    ):
-        if recorder is not None:
-            recorder.write_images(run.classes, run.skipped)
-            if run.extension is not None:
-                write_json(run.folder / "extension.json", asdict(run.extension))
+    with closing(Recorder(run)) if run.world.is_main else nullcontext() as recorder:
         alone_on_cpu = run.device.type == "cpu" and run.world.size == 1
         if alone_on_cpu and (note := cpu_contention(torch.get_num_threads())):
             progress.say(note)
         progress.begin(run.start, run.plan.num_iterations, describe(run))
+        monitor = Monitor(run, recorder, progress, stop)
         try:
-            iterate(run, recorder, progress, stop)
+            iterate(run, monitor)
             final = final_errors(run)
-            responses = final_responses(run, stop)
+            responses = final_responses(monitor)
         finally:
             progress.end()
         facts = summary(run, final)
@@ -137,14 +128,15 @@ def final_errors(run: Run) -> FinalErrors:
     return FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
 
 
-def final_responses(run: Run, stop: StopAgreement) -> list[Response]:
+def final_responses(monitor: Monitor) -> list[Response]:
     """The layer responses after the last iteration, on the whole first held-out split."""
+    run = monitor.run
 
     def held_out_images() -> Iterator[Tensor]:
         with closing(run.batches.held_out(next(iter(run.batches.splits)))) as held_out:
             for images, _ in held_out:
-                stop.refresh()
-                raise_if_stopped(run, stop, run.plan.num_iterations)
+                monitor.stop.refresh()
+                monitor.raise_if_stopped(run.plan.num_iterations)
                 yield images
 
     with run.statistics.averaged():

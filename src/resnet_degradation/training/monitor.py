@@ -1,0 +1,155 @@
+"""What happens between the iterations of a run: it is saved, stopped, measured and recorded."""
+
+import math
+from dataclasses import dataclass
+
+from resnet_degradation.console.progress import Progress
+from resnet_degradation.distributed.stop_agreement import StopAgreement
+from resnet_degradation.probes.errors import held_out_errors
+from resnet_degradation.probes.layer_stats import layer_stats
+from resnet_degradation.records.metrics import Row, as_recorded
+from resnet_degradation.records.run_folder import checkpoint_files
+from resnet_degradation.system.errors import DivergenceError, Stopped
+from resnet_degradation.training.recorder import Recorder
+from resnet_degradation.training.state import Run
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """Watches a run while it trains."""
+
+    run: Run
+    recorder: Recorder | None  # of rank 0
+    progress: Progress
+    stop: StopAgreement
+
+    def begin(self) -> None:
+        """Measure what was due when the run was saved, or the net before its first iteration."""
+        run = self.run
+        if self.recorder is not None:
+            images = run.probe()[0][:32] * run.batches.std + run.batches.mean
+            self.recorder.add_images(images.clamp(0, 1))
+        run.clock.run()
+        run.throughput.begin()
+        if run.start == 0:
+            self._record_layer_stats(0)
+        else:
+            self.measure(run.start)
+
+    def save(self, iteration: int) -> None:
+        """Write a checkpoint, or raise DivergenceError if the loss or a weight is not finite."""
+        with self.run.clock.excluded():
+            self._check_loss(iteration)
+            for name, values in self.run.net.state_dict().items():
+                if not values.isfinite().all():
+                    what = f"{name} is no longer finite after iteration {iteration:,}"
+                    raise self._divergence_error(iteration, what)
+            self.run.save(iteration)
+
+    def poll_signals(self, iteration: int) -> None:
+        """Save the run if a signal asked for it; raise Stopped if one asked the run to stop.
+
+        Nothing may have been measured since `iteration` was trained.
+        """
+        stop = self.stop
+        stop.refresh()
+        if stop.save_requested or stop.stop_signal is not None:
+            self.save(iteration)
+            if stop.save_requested:
+                self.progress.say(f"{self.run.name}: saved after {iteration:,} iterations")
+            stop.request.saved = stop.stop_signal is not None
+        self.raise_if_stopped(iteration)
+
+    def raise_if_stopped(self, iteration: int) -> None:
+        """Raise Stopped if a signal asked the run to stop. It must already have been saved."""
+        if self.stop.stop_signal is not None:
+            self.run.world.barrier()  # rank 0 may still be saving
+            raise Stopped(
+                self.stop.stop_signal,
+                f"{self.run.name} stopped after {iteration:,} of "
+                f"{self.run.plan.num_iterations:,} iterations, all saved: the same command "
+                "resumes it",
+            )
+
+    def measure(self, iteration: int) -> None:
+        """Whatever is due after an iteration: evaluate, inform the schedule, record a row."""
+        run, plan, schedule = self.run, self.run.plan, self.run.schedule
+        lr = schedule.lr(iteration - 1)
+        held_out: dict[str, float] = {}
+        if plan.is_due(iteration, plan.eval_every) or schedule.wants_held_out_error(iteration):
+            self._check_loss(iteration)
+            with run.clock.excluded(), run.statistics.averaged():
+                held_out = held_out_errors(
+                    run.net, run.batches, lambda: self.poll_signals(iteration), run.world
+                )
+        # From here on the run's state changes, so signals wait for the next iteration.
+        if schedule.wants_training_error(iteration):
+            self._check_loss(iteration)
+            schedule.observe_training_error(run.meter.read("warm-up").error)
+        if iteration == plan.num_iterations - plan.final_window:
+            run.meter.read("final")  # the final training error counts from the next iteration
+        if schedule.wants_held_out_error(iteration):
+            # Where there is a validation set, the test set must not influence training.
+            schedule.observe_held_out_error(held_out.get("val", held_out.get("test", math.nan)))
+        self._record_layer_stats(iteration)
+        if plan.is_due(iteration, plan.log_every) or held_out:
+            self._check_loss(iteration)
+            self._record_row(iteration, lr, held_out)
+
+    def _record_row(self, iteration: int, lr: float, held_out: dict[str, float]) -> None:
+        """Record the training error since the last row, and these held-out errors in percent."""
+        run = self.run
+        seen = run.meter.read("row")
+        seconds = run.clock.lap()
+        last = run.rows[-1].iteration if run.rows else 0
+        row = Row(
+            iteration=iteration,
+            epoch=iteration / run.plan.iterations_per_epoch,
+            lr=lr,
+            train_loss=seen.loss,
+            train_error=seen.error,
+            val_error=held_out.get("val"),
+            test_error=held_out.get("test"),
+            images_per_second=(iteration - last) * run.config.recipe.batch_size / seconds,
+            seconds=run.clock.seconds(),
+        )
+        # A resumed run reads its rows back with the precision of the file.
+        run.rows.append(as_recorded(row))
+        self.progress.row(row)
+        throughput = run.throughput.since_last(seconds)
+        if self.recorder is not None:
+            self.recorder.add(run.rows[-1])
+            if throughput is not None:
+                speeds = {f"data/{name}": value for name, value in throughput._asdict().items()}
+                self.recorder.add_scalars(iteration, speeds)
+
+    def _record_layer_stats(self, iteration: int) -> None:
+        """Record the statistics of every layer if they are due. The run does not change."""
+        if self.run.plan.is_due(iteration, self.run.plan.signals_every):
+            with self.run.clock.excluded():
+                stats = layer_stats(self.run.net, *self.run.probe(), iteration)
+                if self.recorder is not None:
+                    self.recorder.add_layer_stats(iteration, stats)
+
+    def _check_loss(self, iteration: int) -> None:
+        """Raise DivergenceError if a training loss up to this iteration was not finite."""
+        if (finite := self.run.meter.count_finite()) < iteration:
+            what = f"the loss of iteration {finite + 1:,} is not finite"
+            raise self._divergence_error(finite + 1, what)
+
+    def _divergence_error(self, iteration: int, what: str) -> DivergenceError:
+        """The error of a run that diverged in an iteration, counted from 1."""
+        lr = self.run.schedule.lr(iteration - 1)
+        return DivergenceError(
+            f"{self.run.name} diverged: {what}, at learning rate {lr:g}. "
+            f"{describe_last_checkpoint(self.run)}. Lower recipe.lr, or start slowly with "
+            "recipe.warmup=always"
+        )
+
+
+def describe_last_checkpoint(run: Run) -> str:
+    """A sentence that names the checkpoint from which the run can be resumed."""
+    files = checkpoint_files(run.folder)
+    if not files:
+        return "It has no checkpoint yet"
+    return f"Its last good checkpoint is {files[0].name}, in {run.folder}"
