@@ -9,11 +9,10 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
@@ -60,13 +59,6 @@ PATIENCE = 120
 GRACE = 1.0
 
 
-class Outcome(NamedTuple):
-    """Why a worker exited early: an exit code and a message, which may be empty."""
-
-    exit_code: int
-    message: str
-
-
 def train_on_devices(config: Config, progress: Progress) -> Path:
     """Train in this process, or in as many workers as `runtime.devices` asks for; see `train`.
 
@@ -75,18 +67,14 @@ def train_on_devices(config: Config, progress: Progress) -> Path:
     """
     folder = run_folder(config)
     try:
-        if (
-            process_info() is None
-            and (count := num_processes(config)) > 1
-            and not is_finished(folder)
-        ):
+        count = num_processes(config) if process_info() is None else 1
+        if count > 1 and not is_finished(folder):
             check_processes(config, count)
             check_devices(config, count)
             launch(config, count, quiet=isinstance(progress, NullProgress))
             return folder
-        from resnet_degradation.training.session import (
-            train,  # slow to import, and a launcher does not need it
-        )
+        # Slow to import, and a launcher does not need it.
+        from resnet_degradation.training.session import train
 
         return train(config, progress)
     except Stopped as stop:
@@ -118,7 +106,6 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
     If a worker dies, all restart from the last checkpoint, up to `runtime.max_restarts` times.
     """
     folder = run_folder(config)
-
     preempted: list[int] = []
 
     def save(number: int, _frame: object) -> None:
@@ -131,11 +118,15 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in FOR_AGENT}
     handlers |= {SAVING: save} if SAVING is not None else {}
     handlers |= dict.fromkeys(requeue_signals(), preempt)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
     with (
         TemporaryDirectory(prefix="resnet-train-") as logs,
-        torch_kept_quiet(),
         handle_signals(handlers),
+        ExitStack() as at_end,
     ):
+        # Silence what torch logs about workers that exit: our own message is one line.
+        at_end.callback(logging.disable, logging.root.manager.disable)
+        logging.disable()
         settings = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -150,31 +141,29 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
         )
         # Signals that are ignored (nohup) stay ignored.
         handled = [n.name for n in FOR_AGENT if signal.getsignal(n) is not signal.SIG_IGN]
-        for name, value in (
-            ("signals_to_handle", ",".join(handled)),
-            ("shutdown_timeout", PATIENCE),
-        ):
-            if hasattr(settings, name):  # depends on the version of torch
-                setattr(settings, name, value)
+        wanted = {"signals_to_handle": ",".join(handled), "shutdown_timeout": PATIENCE}
+        for name in wanted.keys() & vars(settings).keys():  # depends on the version of torch
+            setattr(settings, name, wanted[name])
         try:
-            outcomes: dict[int, Outcome | None] = elastic_launch(settings, work)(config, quiet)
+            ends: dict[int, Stopped | UserError | None] = elastic_launch(settings, work)(
+                config, quiet
+            )
         except SignalException as error:
             number = preempted[0] if preempted else int(error.sigval)
             raise Stopped(number, f"{run_name(config)} stopped. {how_to_resume(folder)}") from None
         except ChildFailedError as error:
             raise _died(*error.get_first_failure(), folder) from None
-    ended = [outcome for outcome in outcomes.values() if outcome is not None]
-    if ended:
-        outcome = max(ended, key=lambda each: (each.exit_code > 128, bool(each.message)))
-        if outcome.exit_code > 128:
-            raise Stopped(outcome.exit_code - 128, outcome.message)
-        failure = UserError(outcome.message)
-        failure.exit_code = outcome.exit_code
-        raise failure
+    failures = [failure for failure in ends.values() if failure is not None]
+    if failures:
+        raise max(failures, key=lambda each: (isinstance(each, Stopped), bool(str(each))))
 
 
-def work(config: Config, quiet: bool) -> Outcome | None:
-    """The main function of a worker. Failures are returned, because raising would restart it."""
+def work(config: Config, quiet: bool) -> Stopped | UserError | None:
+    """The main function of a worker.
+
+    It returns what the user must know, because raising that would restart all workers. The message
+    is empty if another worker knows more.
+    """
     ascii_fallback()
     one_line_warnings()
     end_on_signals()
@@ -191,10 +180,12 @@ def work(config: Config, quiet: bool) -> Outcome | None:
         from resnet_degradation.training.session import train
 
         train(config, NullProgress() if quiet else RunProgress(Terminal()))
+    # New errors, because the raised ones refer to the run.
     except Stopped as stop:
-        outcome, seconds = Outcome(stop.exit_code, stop.message), GRACE
-    except PeerFailedError as error:
-        outcome, seconds = Outcome(error.exit_code, ""), config.runtime.timeout
+        failure: Stopped | UserError = Stopped(stop.exit_code - 128, stop.message)
+        seconds = GRACE
+    except PeerFailedError:
+        failure, seconds = UserError(""), config.runtime.timeout
     except LostContactError as error:
         exit_if_stopped(error.exit_code)
         time.sleep(GRACE)
@@ -203,43 +194,24 @@ def work(config: Config, quiet: bool) -> Outcome | None:
         if (message := explain(error)) is None:
             raise
         prefix = f"rank {rank()}: " if rank() > 0 else ""
-        code = error.exit_code if isinstance(error, UserError) else UserError.exit_code
-        outcome, seconds = Outcome(code, prefix + message), config.runtime.timeout
+        failure, seconds = UserError(prefix + message), config.runtime.timeout
+        failure.exit_code = getattr(error, "exit_code", UserError.exit_code)
     else:
         return None
     # The others notice once the run, and its connections with it, is freed.
     gc.collect()
-    # The launcher waits for the outcomes of all workers, but not forever.
-    exit_if_stopped(outcome.exit_code)
-    exit_later(outcome.exit_code, seconds)
-    return outcome
-
-
-def exit_later(code: int, seconds: float) -> None:
-    """Exit this process after so many seconds, unless it has exited before."""
-    timer = threading.Timer(seconds, os._exit, [code])
+    # The launcher waits until all workers have returned, but not forever.
+    exit_if_stopped(failure.exit_code)
+    timer = threading.Timer(seconds, os._exit, [failure.exit_code])
     timer.daemon = True
     timer.start()
+    return failure
 
 
 def exit_if_stopped(code: int) -> None:
     """Exit this process silently on any signal that asks it to stop."""
     for number in ENDING:
         signal.signal(number, lambda *_: os._exit(code))
-
-
-@contextmanager
-def torch_kept_quiet() -> Iterator[None]:
-    """Silence what torch logs about workers that exit: our own message is one line."""
-    level, disabled = os.environ.get("TORCH_CPP_LOG_LEVEL"), logging.root.manager.disable
-    os.environ["TORCH_CPP_LOG_LEVEL"] = level or "ERROR"  # for the workers
-    logging.disable()
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
-        if level is None:
-            del os.environ["TORCH_CPP_LOG_LEVEL"]
 
 
 def how_to_resume(folder: Path) -> str:
