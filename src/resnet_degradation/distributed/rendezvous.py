@@ -1,8 +1,4 @@
-"""The processes that train one run together, and what they tell each other.
-
-Every process makes the same calls in the same order; a process on its own makes them for nothing.
-NCCL carries what is on a GPU, Gloo what is on the CPU.
-"""
+"""How the processes of a run find each other, and what becomes of them when one fails."""
 
 import os
 import re
@@ -76,7 +72,10 @@ def _join(name: str, where: ProcessInfo, timeout: timedelta) -> Store:
         _meet_in_slurm(where)
     try:
         store, _, _ = next(rendezvous("env://", timeout=timeout))
-        store = PrefixStore(f"{name}/{_attempt()}", store)
+        # Restarted processes must not read what dead ones left in a store that outlives them.
+        outlives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
+        store = PrefixStore(f"{name}/{restart}", store)
         _KEPT.append(store)
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
@@ -95,15 +94,6 @@ def _join(name: str, where: ProcessInfo, timeout: timedelta) -> Store:
         failure.rank = where.rank
         raise failure from error
     return store
-
-
-def _attempt() -> str:
-    """The number of the restart, if the store outlives the processes; else empty.
-
-    Restarted processes must not read what dead ones left in the store.
-    """
-    outlives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
 
 
 def _meet_in_slurm(where: ProcessInfo) -> None:
@@ -144,13 +134,11 @@ def _lost_contact(error: Exception, rank: int, timeout: float) -> LostContactErr
     if not isinstance(error, RuntimeError) or isinstance(error, NotImplementedError):
         return None
     if SILENT.search(str(error)):
-        return LostContactError(
-            f"rank {rank} waited in vain for another process for {timeout:g} s (runtime.timeout); "
-            "the same command resumes from the last checkpoint"
-        )
-    if isinstance(error, dist.DistError) or GONE.search(str(error)):
-        return LostContactError(
-            f"rank {rank} lost contact with another process; the same command resumes from the "
-            "last checkpoint"
-        )
-    return None
+        what = f"waited in vain for another process for {timeout:g} s (runtime.timeout)"
+    elif isinstance(error, dist.DistError) or GONE.search(str(error)):
+        what = "lost contact with another process"
+    else:
+        return None
+    return LostContactError(
+        f"rank {rank} {what}; the same command resumes from the last checkpoint"
+    )

@@ -1,8 +1,4 @@
-"""The processes that train one run together, and what they tell each other.
-
-Every process makes the same calls in the same order; a process on its own makes them for nothing.
-NCCL carries what is on a GPU, Gloo what is on the CPU.
-"""
+"""The running statistics of batch normalization in several processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -32,11 +32,11 @@ class StopAgreement:
         save, request.save_requested = request.save_requested, False
         mine = torch.tensor([stop + FIRST * (stop in REQUEUING), int(save)])
         if self.world.size == 1:
-            self._learn(mine)
+            self._update(mine)
             return
         if self._work is not None:
             self._work.wait()
-            self._learn(self._posted)
+            self._update(self._posted)
         self._posted = mine
         self._work = dist.all_reduce(mine, dist.ReduceOp.MAX, async_op=True)
 
@@ -45,6 +45,6 @@ class StopAgreement:
         if self._work is not None:
             self._work.wait()
 
-    def _learn(self, asked: Tensor) -> None:
-        stop, save = asked.tolist()
+    def _update(self, requested: Tensor) -> None:
+        stop, save = requested.tolist()
         self.stop_signal, self.save_requested = stop % FIRST or None, bool(save)

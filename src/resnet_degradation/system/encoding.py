@@ -11,16 +11,11 @@ IN_ASCII = {"±": "+-", "†": "*", "…": "..."}
 
 
 def accept_any_locale() -> None:
-    """At the start of a program: treat file names as UTF-8, and print to any stream."""
-    _ensure_utf8()
-    ascii_fallback()
+    """At the start of a program: treat file names as UTF-8, and print to any stream.
 
-
-def _ensure_utf8() -> None:
-    """Restart this program in Python's UTF-8 mode if it would treat file names as ASCII.
-
-    In the C locale with PYTHONUTF8=0, a name such as fotos-ü could not be recorded. The encoding of
-    the standard streams stays.
+    Where file names would be ASCII (the C locale with PYTHONUTF8=0), a name such as fotos-ü could
+    not be recorded, so the program restarts in Python's UTF-8 mode. The standard streams keep their
+    encoding.
     """
     is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == "ascii"
     if is_ascii and os.environ.get("PYTHONUTF8") != "1":
@@ -28,6 +23,7 @@ def _ensure_utf8() -> None:
             os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    ascii_fallback()
 
 
 def ascii_fallback() -> None:
@@ -41,11 +37,8 @@ def ascii_fallback() -> None:
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     refused = error.object[error.start : error.end]
-    return "".join(IN_ASCII.get(character) or _code(character) for character in refused), error.end
-
-
-def _code(character: str) -> str:
-    return character.encode("ascii", "backslashreplace").decode()
+    printed = (IN_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in refused)
+    return "".join(printed), error.end
 
 
 def as_text(name: str) -> str:

@@ -10,7 +10,5 @@ def ignore_current_folder() -> None:
     A user's file there, such as inspect.py, would take the place of Python's module of that name.
     Code that a setting names is looked for there later.
     """
-    here = os.getcwd()  # noqa: PTH109
-    holds_this_package = os.path.join(here, "resnet_degradation") == os.path.dirname(__file__)  # noqa: PTH118, PTH120
-    if sys.path[0] == here and not holds_this_package:
+    if sys.path[0] == os.getcwd():  # noqa: PTH109
         del sys.path[0]

@@ -28,7 +28,7 @@ from resnet_degradation.training.memory import (
     set_activation_checkpointing,
     set_precision,
 )
-from resnet_degradation.training.meters import Clock, Meter, ThroughputMonitor
+from resnet_degradation.training.meters import Meter, ThroughputMonitor
 from resnet_degradation.training.schedule import Schedule, make_plan
 from resnet_degradation.training.state import Run
 from resnet_degradation.training.warm_start import extend_shallow
@@ -85,12 +85,9 @@ def prepare(
         scaler=torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16"),
         schedule=Schedule(recipe, plan.num_iterations, batches.num_train),
         meter=Meter(device, ("row", "warm-up", "final"), world),
-        clock=Clock(),
         throughput=ThroughputMonitor(
             run_name(config), batches.decode_stats, config.runtime.num_workers
         ),
-        start=0,
-        rows=[],
         identity=identity_settings(config) | source.contents(),
         environment={
             "the version of torch": str(torch.__version__),

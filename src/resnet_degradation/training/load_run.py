@@ -65,15 +65,6 @@ def inspection_batches(
     return make_batches(source, plain, device, progress=report)
 
 
-def _fewer_held_out(source: Source, at_most: int) -> Source:
-    """A source with at most this many images of each held-out split, evenly spaced."""
-    fewer = {
-        name: images.subset(evenly_spaced(len(images), at_most))
-        for name, images in source.held_out.items()
-    }
-    return replace(source, held_out=fewer)
-
-
 def load_trained(
     folder: Path,
     runtime: RuntimeConfig,
@@ -83,13 +74,17 @@ def load_trained(
 ) -> Trained:
     """The net of a run after its last checkpoint, in evaluation mode.
 
-    num_held_out: the largest number of images to use of each held-out split.
+    num_held_out: at most this many images of each held-out split are used, evenly spaced.
     Raises UserError if the run, its checkpoint or its images are missing.
     """
     config, checkpoint = config_of_run(folder, runtime), last_state(folder)
-    source = _fewer_held_out(find_images(config, report), num_held_out)
+    source = find_images(config, report)
+    held_out = {
+        name: images.subset(evenly_spaced(len(images), num_held_out))
+        for name, images in source.held_out.items()
+    }
     net = make_net(config, len(source.classes), initialised=False)
     assign(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
     net.to(device).to(memory_format=torch.channels_last).eval()
-    batches = inspection_batches(config, source, device, report)
+    batches = inspection_batches(config, replace(source, held_out=held_out), device, report)
     return Trained(config, folder, checkpoint.iteration, net, batches)

@@ -99,7 +99,8 @@ def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
         monitor = Monitor(run, recorder, progress, stop)
         try:
             iterate(run, monitor)
-            final = final_errors(run)
+            seen, last = run.meter.read("final"), run.rows[-1]
+            final = FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
             responses = final_responses(monitor)
         finally:
             progress.end()
@@ -120,12 +121,6 @@ def require_folder(output_dir: str) -> None:
         raise ConfigError(
             f"output_dir={output_dir} cannot be used as a folder ({error.strerror}): name another"
         ) from error
-
-
-def final_errors(run: Run) -> FinalErrors:
-    """The errors of a run after its last iteration."""
-    seen, last = run.meter.read("final"), run.rows[-1]
-    return FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
 
 
 def final_responses(monitor: Monitor) -> list[Response]:

@@ -2,7 +2,7 @@
 
 import warnings
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,12 @@ class Run:
     scaler: torch.amp.GradScaler  # of the loss in fp16; it does nothing in other precisions
     schedule: Schedule
     meter: Meter
-    clock: Clock
     throughput: ThroughputMonitor
-    start: int
-    rows: list[Row]  # the record so far
     identity: dict[str, Any]  # must equal the checkpoint's for a run to resume
     environment: dict[str, Any]  # hardware and versions under which the run started
+    clock: Clock = field(default_factory=Clock)
+    start: int = 0
+    rows: list[Row] = field(default_factory=list)  # the record so far
     first_batch: Batch | None = None  # kept if it is needed again
     extension: Extension | None = None  # if it starts from a shallower net
     layout: str | None = None  # of the weights file it starts from
