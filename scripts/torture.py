@@ -97,7 +97,7 @@ def cases(images: Path) -> list[Case]:
 
 
 def write_images(root: Path) -> None:
-    """Some of the embedded digits as image files."""
+    """Some of the bundled digits as image files."""
     from torchvision.io import write_png
 
     source: Any = load_digits(24).train

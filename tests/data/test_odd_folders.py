@@ -186,7 +186,7 @@ def test_images_without_class_folders_or_list_are_refused_with_what_to_do(
     with pytest.raises(DataError, match=f"list of classes does not name .*/val/{first}.JPEG"):
         scan_folder(root)
     annotations.write_text("".join(f"{name}.JPEG\tdigit9\n" for name in classes))
-    with pytest.raises(DataError, match=r"only there: digit9; only in train: digit0, digit1"):
+    with pytest.raises(DataError, match=r"only in val: digit9; only in train: digit0, digit1"):
         scan_folder(root)
     annotations.write_text("no tabs here\n")
     with pytest.raises(DataError, match=r"cannot read the list of classes .*val_annotations.txt"):

@@ -61,7 +61,7 @@ drawn = {name: make(runs, Drawing(title=name), False) for name, make in FIGURES.
 drawn["log"] = FIGURES["curves"](runs, Drawing(log=True, x="epoch"), True)
 for name, plot in (
     ("signals", inspection.plot_signals),
-    ("residuals", inspection.plot_sizes),
+    ("residuals", inspection.plot_residual_norms),
     ("lesions", inspection.plot_lesions),
 ):
     drawn[name] = plot(inspection.load_inspected(runs, name), name)

@@ -24,7 +24,7 @@ from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weights
 from resnet_degradation.probes.lesions import error_without, random_blocks, removable, without
-from resnet_degradation.probes.residual_norms import block_sizes
+from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.records.layers import (
     read_inspection,
     read_layer_stats,
@@ -134,7 +134,7 @@ def test_sizes_are_those_of_both_summands() -> None:
     net = trained_net(14, True, shortcut="B").train()
     images, _ = digits(30)
     before = state(net)
-    sizes = block_sizes(net, [images[:20], images[20:]])
+    sizes = residual_norms(net, [images[:20], images[20:]])
     assert_untouched(net, before, training=True)
     net.eval()
     with torch.no_grad():
@@ -154,7 +154,7 @@ def test_sizes_are_those_of_both_summands() -> None:
 
 
 def test_plain_nets_have_no_two_summands() -> None:
-    assert block_sizes(trained_net(8, False), [digits(4)[0]]) == []
+    assert residual_norms(trained_net(8, False), [digits(4)[0]]) == []
 
 
 # --- lesions ---

@@ -27,7 +27,7 @@ from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.errors import top1_error
 from resnet_degradation.probes.layer_stats import layer_stats
 from resnet_degradation.probes.lesions import keeping_shape, without
-from resnet_degradation.probes.residual_norms import block_sizes
+from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.metrics import read_metrics
@@ -424,8 +424,8 @@ def test_what_a_block_overrides_is_inspected(here: Path) -> None:
     sizes = {}
     for kind in ("Weak", "HalfShortcut"):
         own, usual = nets_of(here, kind)
-        sizes[kind] = block_sizes(own, [images])[0]
-        sizes["basic"] = block_sizes(usual, [images])[0]
+        sizes[kind] = residual_norms(own, [images])[0]
+        sizes["basic"] = residual_norms(usual, [images])[0]
     assert sizes["Weak"].branch == pytest.approx(0.1 * sizes["basic"].branch, rel=1e-5)
     assert sizes["HalfShortcut"].shortcut == pytest.approx(0.5 * sizes["basic"].shortcut, rel=1e-5)
     identities = [sizes[kind].is_identity for kind in ("basic", "Weak", "HalfShortcut")]

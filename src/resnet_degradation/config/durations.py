@@ -31,7 +31,7 @@ def is_fraction(milestone: object) -> bool:
 def normal_duration(duration: Duration, key: str) -> Duration:
     """The duration in its normal form: 300 for "300" and 3e2, "2ep" for "2 epochs".
 
-    It has all digits of the number, and no exponent.
+    The number keeps its precision and has no exponent.
     """
     number, in_epochs = parse_duration(duration, key)
     return f"{Decimal(repr(number)).normalize():f}ep" if in_epochs else int(number)

@@ -27,20 +27,20 @@ def identity(config: Config) -> dict[str, Any]:
     A setting at the schema's default is left out, so that a later version can add one without
     renaming earlier runs.
     """
-    kept = dataclasses.asdict(config)
-    runtime, _ = kept.pop("runtime"), kept.pop("output_dir")
-    kept["runtime"] = {"precision": runtime["precision"]}
+    settings = dataclasses.asdict(config)
+    runtime, _ = settings.pop("runtime"), settings.pop("output_dir")
+    settings["runtime"] = {"precision": runtime["precision"]}
     # on_error: checkpoints identify the images, so a run never resumes with others skipped.
     for key in ("families", "download", "on_error"):
-        kept["data"].pop(key)
+        settings["data"].pop(key)
     if config.data.name not in USER_DATA and config.data.loader is None:
-        kept["data"].pop("root")  # the images are checksummed, so their folder does not matter
-    kept.pop("weights")  # weights_digest identifies them
+        settings["data"].pop("root")  # the images are checksummed, so their folder does not matter
+    settings.pop("weights")  # weights_digest identifies them
     if architecture(config.depth, cast(Family, config.family)).block == "basic":
-        kept.pop("bottleneck_stride")
+        settings.pop("bottleneck_stride")
     for key in _without_effect(config.recipe):
-        kept["recipe"].pop(key)
-    return _changed(kept, dataclasses.asdict(Config()))
+        settings["recipe"].pop(key)
+    return _changed(settings, dataclasses.asdict(Config()))
 
 
 def _without_effect(recipe: RecipeConfig) -> Iterator[str]:

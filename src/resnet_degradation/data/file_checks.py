@@ -35,8 +35,8 @@ def skip_unreadable(
     skipped: list[tuple[str, str]] = []
     for name, images in splits.items():
         if isinstance(images, Files) and (bad := _find_unreadable(images, config, progress)):
-            kept = [i for i in range(len(images)) if i not in bad]
-            splits[name] = images.subset(torch.tensor(kept, dtype=torch.int64))
+            readable = [i for i in range(len(images)) if i not in bad]
+            splits[name] = images.subset(torch.tensor(readable, dtype=torch.int64))
             skipped += [(name, reason) for reason in bad.values()]
     for name, images in splits.items():
         counts = images.labels.bincount(minlength=len(source.classes)).tolist()

@@ -45,8 +45,8 @@ def draw_crops(seed: int, iteration: int, batch_size: int, pad: int, mirror: boo
     """Uniform offsets in [0, 2 * pad] and mirroring with probability one half (section 4.2)."""
     rng = generator("crops", seed, iteration)
     top, left = torch.randint(0, 2 * pad + 1, (2, batch_size), generator=rng)
-    coin = torch.randint(0, 2, (batch_size,), generator=rng) == 1
-    return Crops(top, left, coin if mirror else torch.zeros_like(coin))
+    mirrored = torch.randint(0, 2, (batch_size,), generator=rng) == 1
+    return Crops(top, left, mirrored if mirror else torch.zeros_like(mirrored))
 
 
 def pad_images(images: Tensor, pad: int) -> Tensor:

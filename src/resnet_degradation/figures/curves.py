@@ -27,11 +27,9 @@ from resnet_degradation.records.metrics import Row, read_metrics
 from resnet_degradation.records.run_folder import read_extension
 from resnet_degradation.system.errors import UserError
 
-# Training error is thin and held-out error bold, as in figure 4, or it is dashed, as in figure 6.
-TRAINING: dict[bool, dict[str, Any]] = {
-    False: {"linewidth": 0.8, "linestyle": "-"},
-    True: {"linewidth": 1.0, "linestyle": "--"},
-}
+# Held-out error is bold; training error is thin, as in figure 4, or dashed, as in figure 6.
+THIN: dict[str, Any] = {"linewidth": 0.8, "linestyle": "-"}
+DASHED: dict[str, Any] = {"linewidth": 1.0, "linestyle": "--"}
 BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 
 # Inches: the figure's height, a panel's width, and the space left of, and between, panels.
@@ -39,6 +37,11 @@ HEIGHT, PANEL, LEFT, BETWEEN = 3.7, 2.95, 0.62, 0.25
 
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
+
+
+def training_style(drawing: Drawing) -> dict[str, Any]:
+    """The line of training errors in a panel that shows both errors."""
+    return DASHED if drawing.dashed else THIN
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,10 @@ def _average_error(
     """The mean over seeds at the iterations at which all of them measured this error."""
     measured = [{row.iteration: row for row in rows if error(row) is not None} for rows in seeds]
     common = sorted(set.intersection(*(set(rows) for rows in measured)))
-    places = np.array([[getattr(rows[i], x) for i in common] for rows in measured], dtype=float)
+    x_values = np.array([[getattr(rows[i], x) for i in common] for rows in measured], dtype=float)
     errors = np.array([[error(rows[i]) for i in common] for rows in measured], dtype=float)
     windows = [slice(max(0, end - smooth), end) for end in range(1, len(common) + 1)]
-    return average(places.mean(axis=0), [errors[:, window].mean(axis=1) for window in windows])
+    return average(x_values.mean(axis=0), [errors[:, window].mean(axis=1) for window in windows])
 
 
 def plot_curves(
@@ -193,7 +196,7 @@ def _draw_panel(
                 marker="o" if one_point else "",
                 clip_on=not one_point,
                 label=f"{net.name} {kind}",
-                **(TRAINING[drawing.dashed] if thin else BOLD),
+                **(training_style(drawing) if thin else BOLD),
             )
             kinds.add(kind)
         if curves:
@@ -208,13 +211,16 @@ def _draw_panel(
 
 
 def _error_limit(curves: list[Curve], drawing: Drawing) -> float:
-    """The upper end of the error axis."""
+    """The upper end of the error axis.
+
+    The y_max of `drawing`, if it is forced or the median curve ends well below it. Otherwise all
+    curves fit, with their bands.
+    """
     if not curves:
         return 100.0
-    ends = sorted(float(curve.mean[-1]) for curve in curves)
     if drawing.y_max is not None:
-        fits = ends[len(ends) // 2] < 0.9 * drawing.y_max
-        if fits or drawing.y_forced:
+        median = sorted(float(curve.mean[-1]) for curve in curves)[len(curves) // 2]
+        if drawing.y_forced or median < 0.9 * drawing.y_max:
             return drawing.y_max
     highest = max(float((curve.mean + curve.spread).max()) for curve in curves)
     return min(100.0, 1.05 * highest) or 1.0
@@ -235,7 +241,7 @@ def _label_horizontal(axes: Axes, nets: list[NetCurves], x: str) -> None:
 def _draw_legend(figure: Figure, nets: list[NetCurves], drawing: Drawing, dark: bool) -> None:
     held_out = " / ".join(sorted({net.held_out_name for net in nets}))
     smoothed = f" (mean over {drawing.smooth} rows)" if drawing.smooth > 1 else ""
-    lines = {f"training error{smoothed}": TRAINING[drawing.dashed], f"{held_out} error": BOLD}
+    lines = {f"training error{smoothed}": training_style(drawing), f"{held_out} error": BOLD}
     figure.legend(
         handles=[
             Line2D([], [], color=muted(dark), label=name, **line) for name, line in lines.items()

@@ -1,4 +1,4 @@
-"""What is measured of nets, as in figure 7: responses, signals, sizes of F(x), and lesions."""
+"""What is measured of nets, as in figure 7: responses, signals, norms of F(x), and lesions."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from resnet_degradation.figures.labels import add_header, write_caption
+from resnet_degradation.figures.labels import draw_legend_above, write_caption
 from resnet_degradation.figures.seeds import NetRows, average, draw_curve, load_nets
 from resnet_degradation.figures.style import colours, muted, rc
 from resnet_degradation.records.layers import LayerStats, read_inspection, read_responses
@@ -66,7 +66,7 @@ def _framed(
     with rc_context(rc(dark)):
         figure = Figure(figsize=size)
         yield figure, lines
-        add_header(figure, title)
+        draw_legend_above(figure, title)
         configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
         write_caption(figure, configs, num_seeds, dark, drawn_as, notes)
 
@@ -142,18 +142,18 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     return figure
 
 
-def plot_sizes(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
+def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
     """The ratio of F(x) to x of every block; hollow where the shortcut is no identity."""
     with _framed(nets, title, dark, (6.4, 3.9)) as (figure, lines):
         axes = figure.subplots()
         for net, line in lines:
             ratios = np.mean([[row.ratio for row in rows] for rows in net.seeds], axis=0)
-            places = (np.arange(len(ratios)) + 0.5) / len(ratios)
-            axes.plot(places, ratios, linewidth=1.1, label=net.name, **line)
-            for place, ratio, row in zip(places, ratios, net.seeds[0], strict=True):
+            depths = (np.arange(len(ratios)) + 0.5) / len(ratios)
+            axes.plot(depths, ratios, linewidth=1.1, label=net.name, **line)
+            for depth, ratio, row in zip(depths, ratios, net.seeds[0], strict=True):
                 shade = line["color"]
                 face = shade if row.is_identity else rcParams["axes.facecolor"]
-                axes.plot(place, ratio, "o", color=shade, markerfacecolor=face, markersize=4)
+                axes.plot(depth, ratio, "o", color=shade, markerfacecolor=face, markersize=4)
         axes.axhline(1, color=muted(dark), linewidth=0.8, linestyle=":")
         axes.set(
             xlabel="blocks, from the images (0) to the logits (1); hollow: no identity",
@@ -173,9 +173,9 @@ def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
         for net, line in lines:
             dots = line | {"marker": "o", "markersize": 3}
             singles = [[row for row in rows if row.position > 0] for rows in net.seeds]
-            places = [(row.position - 0.5) / row.of for row in singles[0]]
+            depths = [(row.position - 0.5) / row.of for row in singles[0]]
             errors = np.mean([[row.error for row in rows] for rows in singles], axis=0)
-            one.plot(places, errors, linewidth=1.1, label=net.name, **dots)
+            one.plot(depths, errors, linewidth=1.1, label=net.name, **dots)
             by_count: dict[int, list[float]] = {}  # of random blocks; 0 is the whole net
             for row in sorted((r for rows in net.seeds for r in rows), key=lambda row: row.count):
                 if row.position == 0:

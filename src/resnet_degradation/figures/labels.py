@@ -14,7 +14,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.style import muted
 
 FONT_SIZE = 7.5  # points, of captions and of names where curves end
-LINE = 1.25 * FONT_SIZE
+LINE_HEIGHT = 1.25 * FONT_SIZE
 LEGEND_FONT_SIZE = 9.0  # points; font.size in style.rc
 
 # Inches, in a legend: a line's sample with the space around it, the height of a row, the height of
@@ -51,15 +51,15 @@ def label_ends(axes: Axes, labels: list[Label]) -> None:
     height = axes.get_window_extent().height * 72 / axes.figure.dpi  # points
     labels = sorted(labels, key=lambda label: label.end)
     texts = [label.text(top) for label in labels]
-    places = []
+    ends = []
     for label in labels:
         pixel = axes.transData.transform((0, max(label.end, 1e-9)))
-        places.append(min(float(axes.transAxes.inverted().transform(pixel)[1]), 1.0))
-    heights = [LINE / height * (1 + text.count("\n")) for text in texts]
-    for place, text, label in zip(spread_out(places, heights), texts, labels, strict=True):
+        ends.append(min(float(axes.transAxes.inverted().transform(pixel)[1]), 1.0))
+    heights = [LINE_HEIGHT / height * (1 + text.count("\n")) for text in texts]
+    for y, text, label in zip(spread_out(ends, heights), texts, labels, strict=True):
         axes.annotate(
             text,
-            (1.012, place),
+            (1.012, y),
             xycoords="axes fraction",
             color=label.colour,
             fontsize=FONT_SIZE,
@@ -68,27 +68,28 @@ def label_ends(axes: Axes, labels: list[Label]) -> None:
         )
 
 
-def spread_out(places: list[float], heights: list[float]) -> list[float]:
-    """The centres of boxes of these heights, near their rising `places`, without overlap.
+def spread_out(centres: list[float], heights: list[float]) -> list[float]:
+    """The centres of boxes, moved until no two boxes overlap.
 
-    Places are shares of the axes, 0 below and 1 above; boxes stay inside as far as they fit.
+    centres: where they should be, rising, as fractions of the axes (0 below, 1 above). heights: of
+    the boxes, likewise. The boxes stay inside the axes as far as they fit.
     """
-    centres: list[float] = []
+    moved: list[float] = []
     floor = 0.0
-    for place, height in zip(places, heights, strict=True):
-        centres.append(max(place, floor + height / 2))
-        floor = centres[-1] + height / 2
+    for centre, height in zip(centres, heights, strict=True):
+        moved.append(max(centre, floor + height / 2))
+        floor = moved[-1] + height / 2
     ceiling = max(1.02, sum(heights))
-    for position in reversed(range(len(centres))):
-        centres[position] = min(centres[position], ceiling - heights[position] / 2)
-        ceiling = centres[position] - heights[position] / 2
-    return centres
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], ceiling - heights[i] / 2)
+        ceiling = moved[i] - heights[i] / 2
+    return moved
 
 
-def add_header(figure: Figure, title: str) -> None:
+def draw_legend_above(figure: Figure, title: str) -> None:
     """Write the title and a legend of all named lines above the panels.
 
-    The figure becomes taller for it; its panels keep their size.
+    The figure becomes new_height for it; its panels keep their size.
     """
     lines = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
     named = {name: line for name, line in lines.items() if not name.startswith("_")}
@@ -100,16 +101,16 @@ def add_header(figure: Figure, title: str) -> None:
     if any(axes.get_title() for axes in figure.axes):
         needed += 0.2
     parts = figure.subplotpars
-    taller = height * parts.top + needed
-    figure.set_size_inches(width, taller)
-    figure.subplots_adjust(top=1 - needed / taller, bottom=parts.bottom * height / taller)
+    new_height = height * parts.top + needed
+    figure.set_size_inches(width, new_height)
+    figure.subplots_adjust(top=1 - needed / new_height, bottom=parts.bottom * height / new_height)
     if title:
-        figure.suptitle(title, y=1 - MARGIN / taller)
+        figure.suptitle(title, y=1 - MARGIN / new_height)
     figure.legend(
         handles=[*named.values()],
         ncols=columns,
         loc="upper center",
-        bbox_to_anchor=(0.5, 1 - above / taller),
+        bbox_to_anchor=(0.5, 1 - above / new_height),
         borderaxespad=0,
     )
 
@@ -130,8 +131,8 @@ def write_caption(
     seeds += " seed" if set(num_seeds) == {1} else f" seeds ({drawn_as})"
     text = "; ".join([conditions(configs), seeds, *(notes or [])])
     inches = figure.get_figwidth() - 0.2
-    columns = max(20, int(len(text) * min(1, 0.95 * inches / text_width([text]))))
-    lines = "\n".join(textwrap.wrap(text, columns))
+    max_chars = max(20, int(len(text) * min(1, 0.95 * inches / text_width([text]))))
+    lines = "\n".join(textwrap.wrap(text, max_chars))
     figure.text(0.5, 0.01, lines, ha="center", fontsize=FONT_SIZE, color=muted(dark))
 
 

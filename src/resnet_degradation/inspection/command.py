@@ -26,7 +26,7 @@ from resnet_degradation.system.errors import ConfigError
 MEASUREMENTS: dict[str, tuple[Callable[..., Figure], Callable[[list[NetRows]], Finding]]] = {
     "responses": (figures.plot_responses, findings.find_responses),
     "signals": (figures.plot_signals, findings.find_signals),
-    "residuals": (figures.plot_sizes, findings.find_residuals),
+    "residuals": (figures.plot_residual_norms, findings.find_residuals),
     "lesions": (figures.plot_lesions, findings.find_lesions),
 }
 
@@ -36,7 +36,7 @@ def inspect(options: InspectionConfig, console: Console, progress: Progress) -> 
 
     Raises UserError for whatever the user can fix.
     """
-    folders = named_runs(options)
+    folders = runs_to_inspect(options)
     from resnet_degradation.inspection.measure import measure_runs  # imports torch
 
     iterations = measure_runs(folders, options, progress)
@@ -57,7 +57,7 @@ def inspect(options: InspectionConfig, console: Console, progress: Progress) -> 
     return results
 
 
-def named_runs(options: InspectionConfig) -> list[Path]:
+def runs_to_inspect(options: InspectionConfig) -> list[Path]:
     """The folders of the runs to inspect; raises ConfigError for invalid options."""
     if not options.run or not isinstance(options.run, str | list):
         raise ConfigError("name what to inspect: run=FOLDER of a run or a study, or a list of them")

@@ -15,7 +15,7 @@ from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.overrides import called_methods
 from resnet_degradation.probes.layer_stats import layer_stats
 from resnet_degradation.probes.lesions import error_without, keeping_shape, random_blocks, removable
-from resnet_degradation.probes.residual_norms import block_sizes
+from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import (
     LayerStats,
@@ -74,7 +74,7 @@ def _measure(trained: Trained, options: InspectionConfig, report: ReportProgress
     tables: dict[str, Callable[[], Sequence[object]]] = {
         "responses": lambda: layer_responses(net, images),
         "signals": lambda: _signals(trained),
-        "residuals": lambda: block_sizes(net, images),
+        "residuals": lambda: residual_norms(net, images),
         "lesions": lambda: list(_lesions(trained, held_out, options, report)),
     }
     for what, rows in tables.items():

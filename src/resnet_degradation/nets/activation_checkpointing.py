@@ -29,20 +29,20 @@ def run_blocks(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 def run_checkpointed(
-    blocks: list[nn.Module], x: Tensor, length: int, *, keep_last: bool, custom: bool
+    blocks: list[nn.Module], x: Tensor, length: int, *, keep_last: bool, preserve_rng: bool
 ) -> Tensor:
     """`run_blocks`, keeping only the inputs (N, C, H, W) of segments of `length` blocks.
 
     keep_last: keep all activations of the last segment. The backward pass starts with the net's
         last one, so recomputing it saves nothing.
-    custom: the blocks may draw random numbers, and must draw the same ones again.
+    preserve_rng: the blocks may draw random numbers, and must draw the same ones again.
     """
     for first in range(0, len(blocks), length):
         segment = blocks[first : first + length]
         if keep_last and first + length >= len(blocks):
             return run_blocks(segment, x)
         parameters = (p for block in segment for p in block.parameters() if p.requires_grad)
-        x = _Segment.apply(segment, custom, x, *parameters)
+        x = _Segment.apply(segment, preserve_rng, x, *parameters)
     return x
 
 
@@ -55,7 +55,7 @@ class _Segment(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, blocks: list[nn.Module], custom: bool, x: Tensor, *parameters: Tensor
+        ctx: Any, blocks: list[nn.Module], preserve_rng: bool, x: Tensor, *parameters: Tensor
     ) -> Tensor:
         device_type = x.device.type
         ctx.blocks, ctx.parameters = blocks, parameters
@@ -66,8 +66,8 @@ class _Segment(torch.autograd.Function):
             # The cache may hold weights that were cast without gradients.
             "cache_enabled": False,
         }
-        ctx.rng = torch.get_rng_state() if custom else None
-        ctx.cuda_rng = torch.cuda.get_rng_state(x.device) if custom and x.is_cuda else None
+        ctx.rng = torch.get_rng_state() if preserve_rng else None
+        ctx.cuda_rng = torch.cuda.get_rng_state(x.device) if preserve_rng and x.is_cuda else None
         ctx.save_for_backward(x)
         return run_blocks(blocks, x)
 
@@ -79,7 +79,7 @@ class _Segment(torch.autograd.Function):
         with (
             torch.enable_grad(),
             torch.autocast(**ctx.autocast),
-            freeze_running_statistics(ctx.blocks),
+            preserve_running_statistics(ctx.blocks),
             torch.random.fork_rng([x.device] if x.is_cuda else [], enabled=ctx.rng is not None),
         ):
             if ctx.rng is not None:
@@ -92,16 +92,16 @@ class _Segment(torch.autograd.Function):
 
 
 @contextmanager
-def freeze_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
-    """Make blocks in training mode update copies of their running statistics, then drop these."""
+def preserve_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
+    """Let blocks in training mode update copies of their running statistics; discard these."""
     modules = [m for block in blocks for m in block.modules() if m._buffers]
-    kept = [dict(module._buffers) for module in modules]
-    for module, buffers in zip(modules, kept, strict=True):
+    originals = [dict(module._buffers) for module in modules]
+    for module, buffers in zip(modules, originals, strict=True):
         module._buffers.update({n: None if v is None else v.clone() for n, v in buffers.items()})
     try:
         yield
     finally:
-        for module, buffers in zip(modules, kept, strict=True):
+        for module, buffers in zip(modules, originals, strict=True):
             module._buffers.update(buffers)
 
 
@@ -130,5 +130,5 @@ def segment_lengths(stages: Stages) -> list[int]:
     Sizes are those of a stage's last block.
     """
     sizes = [(len(blocks), *blocks[-1]) for blocks in stages]
-    peak = math.sqrt(sum(n * kept * output for n, kept, output in sizes))
-    return [min(n, max(1, round(peak / kept))) for n, kept, _ in sizes]
+    peak = math.sqrt(sum(n * activations * output for n, activations, output in sizes))
+    return [min(n, max(1, round(peak / activations))) for n, activations, _ in sizes]

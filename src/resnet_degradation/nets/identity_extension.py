@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from resnet_degradation.nets.activation_checkpointing import freeze_running_statistics
+from resnet_degradation.nets.activation_checkpointing import preserve_running_statistics
 from resnet_degradation.nets.blocks import BasicBlock
 from resnet_degradation.nets.hooks import observed
 from resnet_degradation.nets.resnet import ResNet
@@ -72,7 +72,7 @@ def stage_statistics(net: ResNet, batches: Iterable[Tensor]) -> list[tuple[Tenso
 
     with (
         observed(net, stages, observe, training=True),
-        freeze_running_statistics([net]),
+        preserve_running_statistics([net]),
     ):
         for images in batches:
             net(images)

@@ -102,7 +102,7 @@ class ResNet(nn.Module):
                 x,
                 length,
                 keep_last=stage is stages[-1],
-                custom=self.has_custom_blocks,
+                preserve_rng=self.has_custom_blocks,
             )
         return x
 

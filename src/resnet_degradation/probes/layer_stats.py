@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.nets.activation_checkpointing import freeze_running_statistics
+from resnet_degradation.nets.activation_checkpointing import preserve_running_statistics
 from resnet_degradation.nets.hooks import observed
 from resnet_degradation.records.layers import LayerStats
 
@@ -38,7 +38,7 @@ def layer_stats(net: nn.Module, images: Tensor, labels: Tensor, iteration: int) 
 
     with (
         observed(net, layers, observe, training=True),
-        freeze_running_statistics([net]),
+        preserve_running_statistics([net]),
         torch.enable_grad(),
     ):
         loss = F.cross_entropy(net(images), labels)

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from resnet_degradation.nets.hooks import observed
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.records.layers import BlockSizes
+from resnet_degradation.records.layers import ResidualNorms
 
 
 @torch.no_grad()
-def block_sizes(net: ResNet, batches: Iterable[Tensor]) -> list[BlockSizes]:
+def residual_norms(net: ResNet, batches: Iterable[Tensor]) -> list[ResidualNorms]:
     """The norms of both summands of every residual block, over batches of images (N, 3, H, W).
 
     Measured in evaluation mode. Empty for a plain net, which has no shortcuts.
@@ -34,8 +34,8 @@ def block_sizes(net: ResNet, batches: Iterable[Tensor]) -> list[BlockSizes]:
         with observed(net, blocks, observe, training=False):
             for images in batches:
                 net(images)
-    sizes = []
+    norms = []
     for number, (name, total) in enumerate(totals.items(), 1):
         branch, shortcut, ratio = (total[:3] / total[3]).tolist()
-        sizes.append(BlockSizes(number, name, branch, shortcut, ratio, is_identity[name]))
-    return sizes
+        norms.append(ResidualNorms(number, name, branch, shortcut, ratio, is_identity[name]))
+    return norms

@@ -44,7 +44,7 @@ class LayerStats:
 
 
 @dataclass(frozen=True)
-class BlockSizes:
+class ResidualNorms:
     """Euclidean norms of what a block adds up, averaged over images.
 
     `ratio` is the mean over images of the branch's norm divided by the shortcut's.
@@ -77,7 +77,7 @@ class LesionRow:
 INSPECTION_ROWS: dict[str, type[Any]] = {
     "responses": Response,
     "signals": LayerStats,
-    "residuals": BlockSizes,
+    "residuals": ResidualNorms,
     "lesions": LesionRow,
 }
 LayerStatsLog = dict[int, list[LayerStats]]  # by the iteration after which they were measured

@@ -1,4 +1,4 @@
-"""The embedded data: scikit-learn's scanned digits."""
+"""The bundled data: scikit-learn's scanned digits."""
 
 import importlib.util
 from pathlib import Path

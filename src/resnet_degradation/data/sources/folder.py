@@ -17,7 +17,7 @@ from resnet_degradation.system.errors import DataError
 # torchvision's list. It is fixed, because reading more endings would add images to known data sets;
 # files with other endings cause a warning.
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-UNREAD_ENDINGS = (".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".dng", ".svg")
+UNSUPPORTED_ENDINGS = (".gif", ".heic", ".heif", ".avif", ".jfif", ".jp2", ".jxl", ".dng", ".svg")
 
 
 # For images whose classes are unknown.
@@ -31,8 +31,8 @@ ADVICE = (
 def scan_folder(root: Path) -> Source:
     """The image files of train/<class>/* and of val/<class>/* or test/<class>/* (or both).
 
-    Where a list names the classes of the images in val, they may be in any folders below it. A
-    held-out folder whose images have no classes is left out, with a warning, if there is another.
+    If a list gives the classes of the images in val, they may lie in any folders below it. A
+    held-out folder whose images have no classes is skipped with a warning if there is another.
     """
     train_root, held_out_roots = split_folders(root)
     classes = _class_names(train_root)
@@ -42,7 +42,7 @@ def scan_folder(root: Path) -> Source:
             f"{''.join(f' ({name})' for name in classes)}: expected two or more folders "
             f"{train_root}/<class>/ of image files"
         )
-    held_out = {name: _held_out(folder, classes) for name, folder in held_out_roots.items()}
+    held_out = {name: _held_out_images(folder, classes) for name, folder in held_out_roots.items()}
     known: dict[str, Images] = {
         name: images for name, images in held_out.items() if isinstance(images, Files)
     }
@@ -51,20 +51,20 @@ def scan_folder(root: Path) -> Source:
         raise DataError(f"{problems[0]}: {ADVICE}")
     for problem in problems:
         warnings.warn(f"{problem}: they are not used", stacklevel=2)
-    return Source(_in_class_folders(train_root, classes), known, classes)
+    return Source(_images_in_class_folders(train_root, classes), known, classes)
 
 
-def _held_out(folder: Path, classes: list[str]) -> Files | str:
+def _held_out_images(folder: Path, classes: list[str]) -> Files | str:
     """The images in val or test, or a message if their classes are unknown.
 
     Raises DataError if their classes are not those of the training images.
     """
     found = _class_names(folder)
     if found == classes:
-        return _in_class_folders(folder, classes)
+        return _images_in_class_folders(folder, classes)
     listed = _read_class_list(folder) if folder.name == "val" else None
     if listed is not None:
-        return _by_list(folder, classes, listed)
+        return _images_by_list(folder, classes, listed)
     if set(found) <= {"images"}:
         num_images = sum(1 for _ in _image_files(folder, []))
         if num_images == 0:
@@ -73,11 +73,11 @@ def _held_out(folder: Path, classes: list[str]) -> Files | str:
     raise DataError(_different_classes(folder, found, classes))
 
 
-def _by_list(folder: Path, classes: list[str], listed: dict[str, str]) -> Files:
+def _images_by_list(folder: Path, classes: list[str], listed: dict[str, str]) -> Files:
     """The image files in a folder, by class and then by name, as in class folders."""
-    unread: list[str] = []
-    paths = list(_image_files(folder, unread))
-    _warn_about_unread(unread)
+    unsupported: list[str] = []
+    paths = list(_image_files(folder, unsupported))
+    _warn_about_unsupported(unsupported)
     if unknown := [path for path in paths if Path(path).stem not in listed]:
         raise DataError(f"the list of classes does not name {unknown[0]}")
     named = sorted((listed[Path(path).stem], path) for path in paths)
@@ -92,7 +92,10 @@ def _different_classes(folder: Path, found: list[str], classes: list[str]) -> st
     def some(names: set[str]) -> str:
         return ", ".join(sorted(names)[:5]) + (" ..." if len(names) > 5 else "")
 
-    sides = {"only there": set(found) - set(classes), "only in train": set(classes) - set(found)}
+    sides = {
+        f"only in {folder.name}": set(found) - set(classes),
+        "only in train": set(classes) - set(found),
+    }
     differences = [f"{side}: {some(names)}" for side, names in sides.items() if names]
     return (
         f"the classes in {folder} are not those in {folder.with_name('train')} "
@@ -114,7 +117,7 @@ def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
         raise DataError(
             f"no images: looked for the folder {missing}. Expected train/<class>/* and "
             f"val/<class>/* or test/<class>/* in {root}: name their folder with data.root= or "
-            "RESNET_DATA, or train on the embedded images with data=digits"
+            "RESNET_DATA, or train on the bundled images with data=digits"
         )
     return train_root, held_out_roots
 
@@ -125,12 +128,12 @@ def _class_names(folder: Path) -> list[str]:
     )
 
 
-def _in_class_folders(folder: Path, classes: list[str]) -> Files:
+def _images_in_class_folders(folder: Path, classes: list[str]) -> Files:
     paths: list[str] = []
     labels: list[int] = []
-    unread: list[str] = []
+    unsupported: list[str] = []
     for label, name in enumerate(classes):
-        found = sorted(_image_files(folder / name, unread))
+        found = sorted(_image_files(folder / name, unsupported))
         if not found:
             raise DataError(
                 f"{folder / name} has no images: every class needs at least one file with an "
@@ -138,15 +141,15 @@ def _in_class_folders(folder: Path, classes: list[str]) -> Files:
             )
         paths += found
         labels += [label] * len(found)
-    _warn_about_unread(unread)
+    _warn_about_unsupported(unsupported)
     return Files(str(folder), paths, torch.tensor(labels))
 
 
-def _warn_about_unread(unread: list[str]) -> None:
-    if unread:
+def _warn_about_unsupported(unsupported: list[str]) -> None:
+    if unsupported:
         warnings.warn(
-            f"{len(unread):,} files are not read, such as {unread[0]}: convert them to JPEG or PNG "
-            "to use them",
+            f"{len(unsupported):,} files are not read, such as {unsupported[0]}: convert them to "
+            "JPEG or PNG to use them",
             stacklevel=2,
         )
 
@@ -157,30 +160,30 @@ def _is_debris(name: str) -> bool:
 
 
 def _image_files(
-    folder: Path | str, unread: list[str], seen: set[tuple[int, int]] | None = None
+    folder: Path | str, unsupported: list[str], seen: set[tuple[int, int]] | None = None
 ) -> Iterator[str]:
     """The image files in a folder and below it, as strings: a million Paths are slow.
 
-    Images with other endings are added to `unread`. `seen` folders are skipped, as links may make
-    loops. Raises OSError for a folder that cannot be read.
+    Images with other endings are added to `unsupported`. `seen` folders are skipped: links may
+    make loops. Raises OSError for a folder that cannot be read.
     """
     seen = set() if seen is None else seen
     status = os.stat(folder)  # noqa: PTH116
-    if (identity := (status.st_dev, status.st_ino)) in seen:
+    if (inode := (status.st_dev, status.st_ino)) in seen:
         return
-    seen.add(identity)
+    seen.add(inode)
     with os.scandir(folder) as entries:
         for entry in entries:
             if _is_debris(entry.name):
                 continue
             if entry.is_dir():
-                yield from _image_files(entry.path, unread, seen)
+                yield from _image_files(entry.path, unsupported, seen)
             elif entry.name.lower().endswith(IMAGE_ENDINGS):
                 if not entry.is_file() and Path(entry.path).exists():  # a pipe would block
                     raise DataError(f"{entry.path} is named like an image but is not a file")
                 yield entry.path
-            elif entry.name.lower().endswith(UNREAD_ENDINGS):
-                unread.append(entry.path)
+            elif entry.name.lower().endswith(UNSUPPORTED_ENDINGS):
+                unsupported.append(entry.path)
 
 
 def _read_class_list(val: Path) -> dict[str, str] | None:

@@ -78,6 +78,6 @@ def _fetch(open_sets: Callable[..., Any], data: DataConfig, looked_for: str, url
     raise DataError(
         f"{data.name} was not found: looked for {root / looked_for} (complete, with the right "
         f"checksums), and {reason}. To fix it, download {url} and unpack it in "
-        f"{root}, or name another folder with data.root=, or train on the embedded images with "
+        f"{root}, or name another folder with data.root=, or train on the bundled images with "
         "data=digits"
     )
