@@ -271,7 +271,7 @@ def test_images_in_formats_that_are_not_read_are_pointed_out(digits_folder: Fold
         assert len(scan_folder(root).train) == 24
 
 
-def test_a_windows_zip_unpacked_without_folders_is_recognised(tmp_path: Path) -> None:
+def test_a_windows_zip_unpacked_without_folders_is_recognized(tmp_path: Path) -> None:
     for split in ("train", "val"):
         (tmp_path / f"{split}\\cat\\0.png").write_bytes(b"an image")
     with pytest.raises(DataError, match=r"backslashes.*Unpack it again, with the command unzip"):

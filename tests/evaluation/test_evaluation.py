@@ -427,7 +427,7 @@ def test_a_run_whose_weights_are_not_finite_is_not_evaluated(
         (["run=RUN", "scales=[8]"], "scales belongs to protocol=multi-scale"),
         (["run=RUN", "shorter_side=9"], "shorter_side belongs to protocol=ten-crop"),
         (["run=RUN", "protocol=ten-crop", "shorter_side=9"], "images that are streamed"),
-        (["run=RUN", "split=test"], "split=test is not there: choose val"),
+        (["run=RUN", "split=test"], "there is no split=test: choose val"),
         (["run=RUN", "export=net.onnx"], r"name a .safetensors, .pt or .pth file"),
         (["run=RUN", "runtime.devices=2"], "runs in one process"),
         (["run=nowhere"], "no run in nowhere"),

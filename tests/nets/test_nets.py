@@ -104,7 +104,7 @@ def test_seeds_give_different_weights() -> None:
     assert not torch.equal(first.conv1.weight, second.conv1.weight)
 
 
-def test_initialisation_is_he_fan_in() -> None:
+def test_initialization_is_he_fan_in() -> None:
     net = ResNet(34, True, family="imagenet", num_classes=1000)
     initialize(net, 0)
     for name, module in net.named_modules():

@@ -173,7 +173,7 @@ def loaded(*overrides: str) -> tuple[ResNet, Config, str]:
     config = compose_config(*overrides)
     assert config.weights is not None
     file = Path(config.weights)
-    net = make_net(config, num_classes(file), initialised=False)
+    net = make_net(config, num_classes(file), initialized=False)
     return net.eval(), config, load_weights(net, file)
 
 
@@ -221,7 +221,7 @@ def test_the_public_layout_in_safetensors_needs_no_order(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("depth", [20, 32, 44, 56])
 @pytest.mark.parametrize(("zeros", "last"), [("downsample", "fc"), ("shortcut", "linear")])
-def test_public_nets_with_projections_are_recognised_as_option_b(
+def test_public_nets_with_projections_are_recognized_as_option_b(
     tmp_path: Path, depth: int, zeros: str, last: str
 ) -> None:
     theirs = public_net(depth, zeros, last, num_classes=100)

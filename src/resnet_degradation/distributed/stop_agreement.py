@@ -5,7 +5,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from resnet_degradation.distributed.world import World
-from resnet_degradation.system.os_signals import REQUEUING, StopRequest
+from resnet_degradation.system.os_signals import REQUEUE_SIGNALS, StopRequest
 
 FIRST = 1000  # added to the number of a signal that takes precedence
 
@@ -30,7 +30,7 @@ class StopAgreement:
         request = self.request
         stop = request.stop_signal or 0
         save, request.save_requested = request.save_requested, False
-        mine = torch.tensor([stop + FIRST * (stop in REQUEUING), int(save)])
+        mine = torch.tensor([stop + FIRST * (stop in REQUEUE_SIGNALS), int(save)])
         if self.world.size == 1:
             self._update(mine)
             return

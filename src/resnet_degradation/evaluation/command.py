@@ -122,11 +122,11 @@ def _load_net(
     config = evaluation.config
     if checkpoint is not None:
         weights = checkpoint.parts["net"]
-        net = make_net(config, classes or len(weights["fc.bias"]), initialised=False)
+        net = make_net(config, classes or len(weights["fc.bias"]), initialized=False)
         assign(net, weights, f"the checkpoint of {evaluation.run}")
     else:
         file = Path(str(config.weights))
-        net = make_net(config, classes or num_classes(file), initialised=False)
+        net = make_net(config, classes or num_classes(file), initialized=False)
         progress.say(load_weights(net, file))
     return net
 
@@ -145,7 +145,7 @@ def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint
     """Raise DataError if the classes are not the net's; warn if the images are not the run's."""
     split = evaluation.split
     if split is not None and split not in source.held_out:
-        raise ConfigError(f"split={split} is not there: choose {', '.join(source.held_out)}")
+        raise ConfigError(f"there is no split={split}: choose {', '.join(source.held_out)}")
     if evaluation.run is None or checkpoint is None:
         return
     trained_on = read_classes(evaluation.run)

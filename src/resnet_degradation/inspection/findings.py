@@ -135,10 +135,10 @@ def find_residuals(nets: Nets) -> Finding:
         hint = "" if ratios else " (no identity)"
         medians.append(f"{median(ratios or others):.2f} in {net.name}{hint}")
     return Finding(
-        "How large F(x) is beside x",
-        "Norm of the residual branch beside that of the identity shortcut, median over blocks: "
+        "F(x) compared with x",
+        "Norm of the residual branch divided by that of the identity shortcut, median over blocks: "
         f"{', '.join(medians)}.",
-        ["net", "median", "least", "most", "F < x", "median, no identity"],
+        ["net", "median", "smallest", "largest", "F < x", "median, no identity"],
         rows,
     )
 

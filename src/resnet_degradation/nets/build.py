@@ -19,7 +19,7 @@ from resnet_degradation.system.rng import generator
 
 
 def initialize(net: nn.Module, seed: int) -> None:
-    """He initialisation, in place: normal with std sqrt(2 / fan_in); biases zero.
+    """He initialization, in place: normal with std sqrt(2 / fan_in); biases zero.
 
     Every layer has its own random stream, named after it. So for one seed a plain net and its
     residual twin start from the same weights, whatever the shortcuts, and so do the layers that a
@@ -53,8 +53,8 @@ def _load_block(name: str) -> type[Block]:
     return block
 
 
-def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResNet:
-    """The net of a resolved configuration, with its initial weights if `initialised`.
+def make_net(config: Config, num_classes: int, initialized: bool = True) -> ResNet:
+    """The net of a resolved configuration, with its initial weights if `initialized`.
 
     Raises ConfigError if its custom block cannot be imported or used.
     """
@@ -71,7 +71,7 @@ def make_net(config: Config, num_classes: int, initialised: bool = True) -> ResN
     )
     if config.block is not None:
         check_overrides(net, config.data.image_size)
-    if initialised:
+    if initialized:
         initialize(net, config.seed)
     return net
 

@@ -7,7 +7,7 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Synchronised batch normalization on any device; torch's own needs a GPU."""
+    """Synchronized batch normalization on any device; torch's own needs a GPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -31,7 +31,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def convert_sync_batchnorm(net: nn.Module, device: torch.device) -> None:
-    """Synchronise every batch normalization of a net, in place; state dict keys do not change."""
+    """Synchronize every batch normalization of a net, in place; state dict keys do not change."""
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(net)  # in place, as the net is no normalization
         return

@@ -1,4 +1,4 @@
-"""How large is F(x) beside x? The two summands of equation 1, block by block."""
+"""How large is F(x) compared with x? The two summands of equation 1, block by block."""
 
 from collections.abc import Iterable
 

@@ -35,7 +35,7 @@ def format_row(row: Any) -> list[str]:
 
 
 def parse_row(cells: dict[str, str], kind: type[Kind]) -> Kind:
-    """The row with these cells by column; raises ValueError or KeyError if they are not one."""
+    """The row with these cells by column; raises ValueError or KeyError if they do not fit."""
     if None in cells or None in cells.values():
         raise ValueError("the numbers of cells and columns differ")
     columns: Any = fields(kind)  # type: ignore[arg-type]
@@ -59,6 +59,6 @@ def read_table(file: Path, kind: type[Kind], remedy: str) -> list[Kind]:
         with file.open(newline="", encoding="utf-8") as stream:
             return [parse_row(cells, kind) for cells in csv.DictReader(stream)]
     except OSError as error:
-        raise UserError(f"{file} is not there: {remedy}") from error
+        raise UserError(f"{file} is missing: {remedy}") from error
     except (KeyError, ValueError, csv.Error) as error:
         raise UserError(f"{file} is damaged ({error}): {remedy}") from error

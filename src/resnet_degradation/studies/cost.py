@@ -76,7 +76,7 @@ def image_cost(run: Config, num_classes: int = 10) -> int:
 
 def _layers(run: Config, num_classes: int = 10) -> list[LayerCost]:
     with torch.device("meta"):
-        net = make_net(run, num_classes, initialised=False)
+        net = make_net(run, num_classes, initialized=False)
     return layer_costs(net, run.data.image_size)
 
 

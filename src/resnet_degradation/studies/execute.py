@@ -35,7 +35,7 @@ from resnet_degradation.studies.progress import StudyProgress
 from resnet_degradation.system.encoding import ascii_fallback
 from resnet_degradation.system.errors import Stopped, explain, one_line_warnings
 from resnet_degradation.system.os_signals import (
-    SAVING,
+    SAVE_SIGNAL,
     handle_signals,
     ignore_interrupts,
     print_from_handler,
@@ -83,7 +83,7 @@ def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> None:
             slots.put(slot)
 
     threads = ThreadPoolExecutor(jobs)
-    save: dict[int, Any] = {SAVING: lambda n, _: signal_runs(runs, n)} if SAVING else {}
+    save: dict[int, Any] = {SAVE_SIGNAL: lambda n, _: signal_runs(runs, n)} if SAVE_SIGNAL else {}
     pending: dict[Future[str | None], Config] = {}
     try:
         pending = {threads.submit(train_in_process, run): run for run in runs}

@@ -13,17 +13,17 @@ from typing import Any
 from resnet_degradation.system.errors import BROKEN_PIPE, Stopped
 
 # Not every system has all of them.
-ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-SAVING: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+STOP_SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+SAVE_SIGNAL: signal.Signals | None = getattr(signal, "SIGUSR1", None)
 
-# Batch systems preempt a job with these, or with the former.
-REQUEUING = [getattr(signal, n) for n in ("SIGUSR2",) if hasattr(signal, n)]
+# Batch systems preempt a job with this one or with SAVE_SIGNAL.
+REQUEUE_SIGNALS = [getattr(signal, n) for n in ("SIGUSR2",) if hasattr(signal, n)]
 
 # Its default action would kill a process that has nothing to save yet.
-_SAVING_NOTHING: dict[int, Any] = {} if SAVING is None else {SAVING: lambda *_: None}
+_IGNORE_SAVE: dict[int, Any] = {} if SAVE_SIGNAL is None else {SAVE_SIGNAL: lambda *_: None}
 
-# Seconds that a process which serves another waits after SIGTERM.
-LAST_SECONDS = 30
+# How long a worker or helper process may go on after SIGTERM, in seconds.
+GRACE_SECONDS = 30
 RESUMABLE = "the same command resumes what is saved"
 
 
@@ -42,7 +42,7 @@ def end_on_signals() -> None:
     def stop(number: int, _frame: FrameType | None) -> None:
         raise Stopped(number, f"stopped: {RESUMABLE}")
 
-    _handle({**dict.fromkeys(ENDING, stop), **_SAVING_NOTHING})
+    _handle({**dict.fromkeys(STOP_SIGNALS, stop), **_IGNORE_SAVE})
 
 
 def stop_on_broken_pipe() -> None:
@@ -54,15 +54,15 @@ def stop_on_broken_pipe() -> None:
 
 def ignore_interrupts() -> None:
     """Ignore Ctrl-C in a worker process: it reaches the parent too, which decides."""
-    _handle({signal.SIGINT: signal.SIG_IGN, **_SAVING_NOTHING})
+    _handle({signal.SIGINT: signal.SIG_IGN, **_IGNORE_SAVE})
 
 
 def ignore_signals() -> None:
     """Ignore signals in a helper process: its parent gets them too and saves the run first."""
     _handle(dict.fromkeys(_caught_signals(), signal.SIG_IGN))
     if hasattr(signal, "alarm"):
-        # The parent sends SIGTERM too when it ends, so it works, but late.
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_SECONDS))
+        # A parent that ends sends SIGTERM as well, so it is not ignored but delayed.
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def unblock_signals() -> None:
 
 
 def _caught_signals() -> set[int]:
-    return {number for number in (*ENDING, SAVING) if number}
+    return {number for number in (*STOP_SIGNALS, SAVE_SIGNAL) if number}
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
         if os.getpid() != owner or request.saved:
             return
         again = request.stop_signal is not None
-        if request.stop_signal not in REQUEUING:  # Slurm sends others after it
+        if request.stop_signal not in REQUEUE_SIGNALS:  # Slurm sends others after it
             request.stop_signal = number
         if number == signal.SIGINT and alone:
             if again:
@@ -114,9 +114,9 @@ def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
     def save(_number: int, _frame: FrameType | None) -> None:
         request.save_requested = os.getpid() == owner
 
-    handlers: dict[int, Any] = dict.fromkeys(ENDING, stop)
-    if SAVING is not None:
-        handlers[SAVING] = save
+    handlers: dict[int, Any] = dict.fromkeys(STOP_SIGNALS, stop)
+    if SAVE_SIGNAL is not None:
+        handlers[SAVE_SIGNAL] = save
     handlers |= dict.fromkeys(requeue_signals(), stop)
     with handle_signals(handlers):
         yield request
@@ -126,7 +126,7 @@ def requeue_signals() -> list[int]:
     """The signals on which submitit queues a preempted job again."""
     return [
         number
-        for number in (*REQUEUING, *([SAVING] if SAVING is not None else []))
+        for number in (*REQUEUE_SIGNALS, *([SAVE_SIGNAL] if SAVE_SIGNAL is not None else []))
         if str(getattr(signal.getsignal(number), "__module__", "")).startswith("submitit")
     ]
 
@@ -134,8 +134,8 @@ def requeue_signals() -> list[int]:
 def forward_signal(number: int) -> None:
     """Pass a signal on to submitit, which waits for it, once the run is saved."""
     if number in requeue_signals():
-        signal.raise_signal(number)  # it ends rank 0, and with it the job
-        time.sleep(LAST_SECONDS)
+        signal.raise_signal(number)  # ends rank 0, and so the job
+        time.sleep(GRACE_SECONDS)
 
 
 def print_from_handler(text: str) -> None:
@@ -160,7 +160,7 @@ def _handle(handlers: dict[int, Callable[..., None] | signal.Handlers]) -> dict[
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
-            # nohup, or a shell that runs a job in the background, has it ignored.
+            # nohup ignores it, and so does a shell for jobs in the background.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, handler)
     return before

@@ -58,7 +58,7 @@ def prepare(
     normalization = "torch's"
     if config.runtime.sync_batchnorm and world.size > 1:
         convert_sync_batchnorm(net, device)
-        normalization = "synchronised"
+        normalization = "synchronized"
     costs = layer_costs(net, config.data.image_size)
     set_activation_checkpointing(net, costs, config, world)
     keep_freed_memory()

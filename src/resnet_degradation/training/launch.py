@@ -38,9 +38,9 @@ from resnet_degradation.system.errors import (
     one_line_warnings,
 )
 from resnet_degradation.system.os_signals import (
-    ENDING,
-    REQUEUING,
-    SAVING,
+    REQUEUE_SIGNALS,
+    SAVE_SIGNAL,
+    STOP_SIGNALS,
     end_on_signals,
     forward_signal,
     handle_signals,
@@ -49,7 +49,7 @@ from resnet_degradation.system.os_signals import (
 from resnet_degradation.system.process import process_info, rank
 
 # The elastic launcher replaces the handlers of these and does not restore them.
-FOR_AGENT = [*ENDING, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
+FOR_AGENT = [*STOP_SIGNALS, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
 
 # Seconds in which workers must save the run when they are asked to stop.
 PATIENCE = 120
@@ -116,7 +116,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
         raise SignalException("preempted", signal.SIGTERM)
 
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in FOR_AGENT}
-    handlers |= {SAVING: save} if SAVING is not None else {}
+    handlers |= {SAVE_SIGNAL: save} if SAVE_SIGNAL is not None else {}
     handlers |= dict.fromkeys(requeue_signals(), preempt)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
     with (
@@ -167,7 +167,7 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
     ascii_fallback()
     one_line_warnings()
     end_on_signals()
-    for number in REQUEUING:  # Slurm sends it to all processes, but it is for the launcher
+    for number in REQUEUE_SIGNALS:  # Slurm sends it to all processes, but it is for the launcher
         signal.signal(number, signal.SIG_IGN)
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     if restarts > 0 and rank() == 0:
@@ -210,7 +210,7 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
 
 def exit_if_stopped(code: int) -> None:
     """Exit this process silently on any signal that asks it to stop."""
-    for number in ENDING:
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: os._exit(code))
 
 

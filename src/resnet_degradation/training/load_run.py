@@ -33,7 +33,8 @@ class Trained:
 def config_of_run(folder: Path, runtime: RuntimeConfig, root: str | None = None) -> Config:
     """The configuration of a run with another `runtime`.
 
-    root: the folder of its images, if they have moved. Raises UserError if `folder` is no run.
+    root: the folder of its images, if they have moved.
+    Raises UserError if `folder` is not a run folder.
     """
     config = read_config(folder)
     data = config.data if root is None else replace(config.data, root=root)
@@ -60,7 +61,7 @@ def last_state(folder: Path) -> Checkpoint:
 def inspection_batches(
     config: Config, source: Source, device: torch.device, report: ReportProgress = ignore_progress
 ) -> Batches:
-    """A run's images. Without colour augmentation, whose statistics would take a pass over them."""
+    """A run's images, without colour augmentation: that needs a pass over all of them."""
     plain = replace(config, recipe=replace(config.recipe, colour_std=0.0))
     return make_batches(source, plain, device, progress=report)
 
@@ -83,7 +84,7 @@ def load_trained(
         name: images.subset(evenly_spaced(len(images), num_held_out))
         for name, images in source.held_out.items()
     }
-    net = make_net(config, len(source.classes), initialised=False)
+    net = make_net(config, len(source.classes), initialized=False)
     assign(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
     net.to(device).to(memory_format=torch.channels_last).eval()
     batches = inspection_batches(config, replace(source, held_out=held_out), device, report)

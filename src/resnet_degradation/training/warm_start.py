@@ -72,7 +72,7 @@ def extend_shallow(
     num_batches = min(num_batches, MOST_BATCHES)
     shallower = shallow_config(config)
     state = world.broadcast(lambda: _solution(config, shallower))
-    shallow = make_net(shallower, batches.num_classes, initialised=False)
+    shallow = make_net(shallower, batches.num_classes, initialized=False)
     shallow.load_state_dict(state)
     shallow.to(next(deep.parameters()).device).to(memory_format=torch.channels_last)
     with closing(batches.training(0, num_batches)) as training:
