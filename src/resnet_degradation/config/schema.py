@@ -179,6 +179,7 @@ class StudyConfig:
     name: str = MISSING
     title: str = ""
     nets: list[NetConfig] = field(default_factory=list)
+    grid: dict[str, list[Any]] = field(default_factory=dict)  # values of a dotted key for each net
     figures: list[str] = field(default_factory=lambda: ["curves"])
     panels: list[PanelConfig] = field(
         default_factory=lambda: [
@@ -187,6 +188,7 @@ class StudyConfig:
         ]
     )
     dashed: bool = False
+    log: bool = False
     y_max: Optional[float] = None
 
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from resnet_degradation.figures.curves import load_curves, plot_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
 from resnet_degradation.figures.drawing import Drawing
+from resnet_degradation.figures.grid import load_grid, plot_grid
 from resnet_degradation.figures.inspection import load_responses, plot_responses
 
 # Draws the runs in these folders with these titles and axes, for a light or a dark page.
@@ -18,4 +19,7 @@ FIGURES: dict[str, Maker] = {
         load_responses(folders), drawing.title, dark
     ),
     "depths": lambda folders, drawing, dark: plot_depths(load_depths(folders), drawing.title, dark),
+    "grid": lambda folders, drawing, dark: plot_grid(
+        *load_grid(folders), drawing.title, drawing.log, dark
+    ),
 }

@@ -1,15 +1,18 @@
 """Which runs make a figure, and in which folder the figure belongs."""
 
+import copy
 import dataclasses
 import json
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from resnet_degradation.config.custom_code import attribute_of, check_custom_name, is_custom
 from resnet_degradation.config.identity import (
@@ -38,6 +41,7 @@ class Study:
     figures: list[str]
     drawing: Drawing
     folder: Path
+    grid: list[str] = field(default_factory=list)  # the dotted keys of the settings that it varies
 
     def pending(self) -> list[Config]:
         """The unfinished runs."""
@@ -63,38 +67,62 @@ def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> S
     Raises ConfigError for whatever cannot be run or drawn.
     """
     config = cast(StudyRunConfig, OmegaConf.to_object(composed))
-    study, runs = config.study, _runs(config)
+    study, runs = config.study, _runs(composed)
     _check_study(config, runs)
     name = study.name
     if as_filed is not None:
         filed = cast(StudyRunConfig, OmegaConf.to_object(as_filed))
         identity = _digest(study, runs)
-        if filed.study.name == name and identity != _digest(filed.study, _runs(filed)):
+        if filed.study.name == name and identity != _digest(filed.study, _runs(as_filed)):
             name = f"{name}-{data_name(runs[0])}-{identity}"
         if study.nets != filed.study.nets and study.title == filed.study.title:
             study.title = ""  # it describes the nets of the file
     folder = Path(config.output_dir) / "studies" / name
-    return Study(study.name, runs, study.figures, _drawing(study), folder)
+    return Study(study.name, runs, study.figures, _drawing(study), folder, [*study.grid])
 
 
-def _runs(config: StudyRunConfig) -> list[Config]:
-    """Every net with every seed, all nets of one seed before the next."""
+def _runs(composed: DictConfig) -> list[Config]:
+    """Every net with every seed and every point of the grid; all runs of one seed first."""
+    config = cast(StudyRunConfig, OmegaConf.to_object(composed))
     if not config.study.nets or not config.seeds:
         raise ConfigError("study.nets and seeds need at least one entry each")
-    shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Settings)}
     runs = []
+    points = [_settings(composed, point) for point in _grid_points(config.study.grid)]
     for seed in config.seeds:
         for net in config.study.nets:
             given = {key: value for key, value in vars(net).items() if value is not None}
-            runs.append(resolve(Config(**(shared | given | {"seed": seed}))))
+            runs += [resolve(Config(**(shared | given | {"seed": seed}))) for shared in points]
     folder, count = Counter(map(run_folder, runs)).most_common(1)[0]
     if count > 1:
         raise ConfigError(f"study.nets or seeds name the same run twice: {folder.name}")
     return runs
 
 
+def _grid_points(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values of a grid, as settings by dotted key."""
+    if empty := [key for key, values in grid.items() if not values]:
+        raise ConfigError(f"study.grid: {empty[0]} has no values")
+    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+
+def _settings(composed: DictConfig, point: dict[str, Any]) -> dict[str, Any]:
+    """The settings that runs share at a point of the grid; ConfigError if they are not valid."""
+    changed = copy.deepcopy(composed)
+    names = [field.name for field in dataclasses.fields(Settings)]
+    for key, value in point.items():
+        try:
+            if key.partition(".")[0] not in names:
+                raise ConfigError("nets have no such setting")
+            OmegaConf.update(changed, key, value)
+        except (OmegaConfBaseException, ConfigError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"study.grid: {key}={value} is not valid: {reason}") from error
+    config = OmegaConf.to_object(changed)
+    return {name: getattr(config, name) for name in names}
+
+
 def _drawing(study: StudyConfig) -> Drawing:
-    return Drawing(study.title, study.panels, dashed=study.dashed, y_max=study.y_max)
+    return Drawing(study.title, study.panels, dashed=study.dashed, log=study.log, y_max=study.y_max)
 
 
 def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ALT_TEXTS = {
     "curves": "Training and held-out error of every net against iterations",
     "depths": "Final training error of plain and residual nets against depth",
+    "grid": "Final training error of every net against the setting that varies",
     "responses": "Standard deviation of the responses of every net's 3x3 layers",
 }
 

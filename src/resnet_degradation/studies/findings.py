@@ -1,6 +1,6 @@
 """What the runs of a study show: verdicts, and cautions about them."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
 from typing import Any, NamedTuple, cast
 
@@ -21,6 +21,8 @@ from resnet_degradation.studies.verdict import (
     DEPTH,
     EXTENSION,
     RESIDUAL,
+    Comparison,
+    Spread,
     Wording,
     compare,
     pooled_spread,
@@ -61,7 +63,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
     kinds: Kinds = {}
     for net in nets:
         if net.config.extends is None:
-            kinds.setdefault(_kind(net.config), {})[net.config.depth] = net
+            kinds.setdefault(kind_of(net.config), {})[net.config.depth] = net
     spread_of_all = pooled_spread(
         [result.errors.train_error for result in net.results]
         for depths in kinds.values()
@@ -70,23 +72,10 @@ def find_verdicts(results: list[Result]) -> list[str]:
     verdicts: list[str] = []
 
     def add_verdict(first: Net, second: Net, wording: Wording) -> str | None:
-        """Compare two nets over the seeds of both; return the outcome, None without such seeds."""
-        pairs = [
-            (one, other)
-            for one in first.results
-            for other in second.results
-            if one.config.seed == other.config.seed
-        ]
-        if not pairs:
+        """Compare two nets; return the outcome, None if they have no seed in common."""
+        comparison = compare_nets(first, second, spread_of_all)
+        if comparison is None:
             return None
-        comparison = compare(
-            first.name,
-            second.name,
-            [one.errors.train_error for one, _ in pairs],
-            [other.errors.train_error for _, other in pairs],
-            min(result.errors.num_train_images for result in pairs[0]),
-            spread_of_all,
-        )
         verdicts.append(comparison.verdict(wording))
         return comparison.outcome
 
@@ -108,12 +97,36 @@ def find_verdicts(results: list[Result]) -> list[str]:
             first = min(net.results, key=lambda result: result.config.seed)
             if (facts := read_extension(first.folder)) is not None:
                 verdicts.append(extension_verdict(facts, first.config.seed))
-            if from_scratch := kinds.get(_kind(net.config), {}).get(net.config.depth):
+            if from_scratch := kinds.get(kind_of(net.config), {}).get(net.config.depth):
                 add_verdict(from_scratch, net, EXTENSION)
     return verdicts
 
 
-def _kind(config: Config) -> Kind:
+def compare_nets(first: Net, second: Net, others: Spread | None) -> Comparison | None:
+    """The second net against the first, over the seeds of both; None if they have none in common.
+
+    others: the spread over all nets of the study, for a comparison over a single seed.
+    """
+    pairs = [
+        (one, other)
+        for one in first.results
+        for other in second.results
+        if one.config.seed == other.config.seed
+    ]
+    if not pairs:
+        return None
+    return compare(
+        first.name,
+        second.name,
+        [one.errors.train_error for one, _ in pairs],
+        [other.errors.train_error for _, other in pairs],
+        min(result.errors.num_train_images for result in pairs[0]),
+        others,
+    )
+
+
+def kind_of(config: Config) -> Kind:
+    """What a net has in common with the nets that it is compared with over depth."""
     family = cast(Family, config.family)
     block = config.block or architecture(config.depth, family).block
     padding = str(config.shortcut_padding)
@@ -169,8 +182,11 @@ def response_verdict(results: list[Result]) -> str:
     return f"standard deviation of layer responses, mean over layers: {', '.join(means)}"
 
 
-def find_cautions(results: list[Result]) -> list[str]:
-    """Reasons why a verdict may be misleading."""
+def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str]:
+    """Reasons why a verdict may be misleading.
+
+    grid: the dotted keys of the settings that the study varies on purpose.
+    """
     nets = by_net(results)
     configs, net_names = [net.config for net in nets], [net.name for net in nets]
     cautions = [_extension_caution(net, nets) for net in nets if net.config.extends is not None]
@@ -178,7 +194,7 @@ def find_cautions(results: list[Result]) -> list[str]:
         values_of(key, [setting(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
         for key in differing_settings(configs)
-        if key not in (*NET_SETTINGS, "seed")
+        if key not in (*NET_SETTINGS, *grid, "seed")
     ]
     names = distinct_run_names([result.config for result in results])
     named = list(zip(names, results, strict=True))

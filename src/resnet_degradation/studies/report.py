@@ -33,6 +33,7 @@ from resnet_degradation.studies.findings import (
     find_verdicts,
     response_verdict,
 )
+from resnet_degradation.studies.grid_findings import find_grid_verdicts
 from resnet_degradation.studies.results import (
     Net,
     Result,
@@ -55,7 +56,7 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
     Returns the content of the report: texts, tables and figures.
     """
     results = [read_result(run) for run in study.runs]
-    verdicts = find_verdicts(results)
+    verdicts = find_grid_verdicts(results, study.grid) if study.grid else find_verdicts(results)
     if "responses" in study.figures:
         verdicts.append(response_verdict(results))
     write_index(study, verdicts)
@@ -69,7 +70,10 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
         "conditions": conditions(study.runs),
         "figures": draw_figures(study),
         "missing": missing,
-        "verdicts": [*verdicts, *(f"Caution: {caution}" for caution in find_cautions(results))],
+        "verdicts": [
+            *verdicts,
+            *(f"Caution: {caution}" for caution in find_cautions(results, study.grid)),
+        ],
         "rule": RULE,
         "seconds": sum(result.seconds for result in results),
         "command": shlex.join(["resnet-study", *(arguments or [f"study={study.name}"])]),

@@ -1,0 +1,140 @@
+"""Final training error against a setting that a study varies, such as the learning rate."""
+
+from collections import defaultdict
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from resnet_degradation.config.identity import (
+    differing_settings,
+    distinct_names,
+    key_without,
+    setting,
+)
+from resnet_degradation.config.schema import Config, NetConfig
+from resnet_degradation.figures.labels import (
+    Label,
+    label_ends,
+    text_width,
+    write_caption,
+)
+from resnet_degradation.figures.seeds import Curve, Values, average, draw_curve
+from resnet_degradation.figures.style import colours, rc
+from resnet_degradation.records.run_folder import read_config, without_copies
+from resnet_degradation.records.summary import is_finished, read_final_errors
+from resnet_degradation.system.errors import UserError
+
+# Settings in which the nets of a study may differ anyway.
+OF_NETS = {"seed", *(field.name for field in fields(NetConfig)), "bottleneck_stride"}
+
+# Inches: the width of the axes and the space left of them.
+PANEL, LEFT, HEIGHT = 4.3, 0.62, 3.9
+
+
+@dataclass(frozen=True)
+class GridNet:
+    """The final training errors (percent) of one net, for each value of the varied setting."""
+
+    name: str
+    configs: list[Config]  # one for each value
+    errors: list[Values]  # of the seeds, for each value
+
+    def curve(self, key: str, values: list[Any]) -> Curve:
+        """The mean error over the values, or over their positions if one is not a number."""
+        own = [setting(config, key) for config in self.configs]
+        numeric = all(isinstance(value, int | float) for value in values)
+        x = own if numeric else [values.index(value) for value in own]
+        return average(np.array(x, dtype=float), self.errors)
+
+
+def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
+    """The setting that the finished runs in these folders vary, and their nets.
+
+    Raises UserError if no run is finished, or unless exactly one setting of the training varies.
+    """
+    finished = without_copies([f.resolve() for f in folders if is_finished(f)])
+    if not finished:
+        raise UserError("there is nothing to draw yet: no run is finished")
+    configs = {folder: read_config(folder) for folder in finished}
+    keys = [key for key in differing_settings([*configs.values()]) if key not in OF_NETS]
+    if len(keys) != 1:
+        raise UserError(
+            "the figure grid shows runs that differ in one setting besides the net and the seed; "
+            f"these differ in {', '.join(keys) or 'none'}"
+        )
+    (key,) = keys
+    nets: dict[str, dict[Any, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for folder, config in configs.items():
+        nets[key_without(config, {"seed", key})][setting(config, key)].append(folder)
+    ordered = [sorted(net.items(), key=lambda item: _order(item[0])) for net in nets.values()]
+    of_nets = [[configs[runs[0]] for _, runs in net] for net in ordered]
+    names = distinct_names([points[0] for points in of_nets], alike=("seed", key))
+    return key, [
+        GridNet(
+            name,
+            points,
+            [np.array([read_final_errors(run).train_error for run in runs]) for _, runs in net],
+        )
+        for name, points, net in zip(names, of_nets, ordered, strict=True)
+    ]
+
+
+def _order(value: Any) -> tuple[float, str]:
+    return (float(value), "") if isinstance(value, int | float) else (0.0, str(value))
+
+
+def plot_grid(
+    key: str, nets: list[GridNet], title: str = "", log: bool = False, dark: bool = False
+) -> Figure:
+    """Mean final training error of every net against the setting `key`.
+
+    A dot is one run, a band one standard deviation over seeds. Plain nets are dashed. log: a
+    logarithmic error axis; errors of zero are drawn at its lower end.
+    """
+    values = sorted({setting(c, key) for net in nets for c in net.configs}, key=_order)
+    with rc_context(rc(dark)):
+        figure = Figure(figsize=(LEFT + PANEL, HEIGHT))
+        axes = figure.subplots()
+        labels = []
+        shades = colours([net.configs[0] for net in nets], dark, twins=True)
+        for net, shade in zip(nets, shades, strict=True):
+            curve = net.curve(key, values)
+            line = "-" if net.configs[0].residual else "--"
+            draw_curve(axes, curve, shade, label=net.name, linewidth=2, linestyle=line)
+            for x, errors in zip(curve.x, net.errors, strict=True):
+                axes.plot([x] * len(errors), errors, "o", color=shade, markersize=3.5)
+            labels.append(Label(net.name, shade, float(curve.mean[-1])))
+        ticks = sorted({float(x) for net in nets for x in net.curve(key, values).x})
+        if all(isinstance(value, int | float) for value in values):
+            if ticks[0] > 0 and ticks[-1] >= 4 * ticks[0]:
+                axes.set_xscale("log")
+            texts = [f"{tick:,g}" for tick in ticks]
+        else:
+            texts = [str(value) for value in values]
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticklabels(texts)
+        names = {"recipe.lr": "learning rate", "recipe.iterations": "iterations"}
+        axes.set(xlabel=names.get(key, key), ylabel="final training error (%)")
+        if log:
+            positive = [e for net in nets for errors in net.errors for e in errors if e > 0]
+            axes.set_yscale("log")
+            axes.set_ylim(0.8 * min(positive, default=1.0), None)
+            axes.yaxis.set_major_formatter("{x:g}")
+        else:
+            axes.set_ylim(0, None)
+        configs = [config for net in nets for config in net.configs]
+        write_caption(figure, configs, [len(e) for net in nets for e in net.errors], dark)
+        if title:
+            figure.suptitle(title)
+        beside = 0.15 + text_width([label.name for label in labels])
+        width = LEFT + PANEL + beside
+        figure.set_figwidth(width)
+        figure.subplots_adjust(left=LEFT / width, right=1 - beside / width, top=0.9, bottom=0.25)
+        label_ends(axes, labels)
+    return figure

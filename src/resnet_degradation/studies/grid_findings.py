@@ -1,0 +1,105 @@
+"""What a study shows that trains every net at several values of a setting."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+from resnet_degradation.config.identity import key_without, setting
+from resnet_degradation.studies.findings import compare_nets, find_verdicts, kind_of
+from resnet_degradation.studies.results import Net, Result, by_net
+from resnet_degradation.studies.verdict import pooled_spread
+
+Point = tuple[Any, ...]  # a value of each setting of the grid
+
+
+def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
+    """The gap between the deepest and the shallowest net at every value, and verdicts at the best.
+
+    keys: the dotted keys of the settings that vary. The best value of a net is that with the lowest
+    mean training error. It is chosen and reported on the same runs, which favours every net alike.
+    """
+    nets: dict[str, dict[Point, Net]] = defaultdict(dict)  # the points of each net
+    for net in by_net(results):
+        point = tuple(setting(net.config, key) for key in keys)
+        nets[key_without(net.config, {"seed", *keys})][point] = net
+    firsts = {key: next(iter(points.values())) for key, points in nets.items()}
+    names = {key: by_net(net.results)[0].name for key, net in firsts.items()}
+    verdicts = [
+        _gap(shallow, deep, names, nets, keys)
+        for shallow, deep in _depth_pairs(nets)
+        if nets[shallow].keys() & nets[deep].keys()
+    ]
+    best = {key: min(points, key=lambda p: _error(points[p])) for key, points in nets.items()}
+    texts = [
+        f"{names[key]} at {_at(point, keys)} ({_error(nets[key][point]):.2f} %)"
+        for key, point in best.items()
+    ]
+    verdicts.append(f"lowest training error of each net: {', '.join(texts)}")
+    at_best = [result for key, point in best.items() for result in nets[key][point].results]
+    verdicts += [f"each net at its best: {verdict}" for verdict in find_verdicts(at_best)]
+    return verdicts
+
+
+def _error(net: Net) -> float:
+    return mean(result.errors.train_error for result in net.results)
+
+
+def _at(point: Point, keys: Sequence[str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in zip(keys, point, strict=True))
+
+
+def _depth_pairs(nets: dict[str, dict[Point, Net]]) -> list[tuple[str, str]]:
+    """The shallowest and the deepest net of each kind, by their keys."""
+    kinds: dict[Any, list[tuple[int, str]]] = defaultdict(list)
+    for key, points in nets.items():
+        config = next(iter(points.values())).config
+        if config.extends is None:
+            kinds[kind_of(config)].append((config.depth, key))
+    pairs = [(min(members), max(members)) for members in kinds.values()]
+    return [(first[1], last[1]) for first, last in pairs if first[0] < last[0]]
+
+
+def _gap(
+    shallow: str,
+    deep: str,
+    names: dict[str, str],
+    nets: dict[str, dict[Point, Net]],
+    keys: Sequence[str],
+) -> str:
+    """The deep net's training error minus the shallow one's at every point, and its trend."""
+    spread = pooled_spread(
+        [result.errors.train_error for result in net.results]
+        for points in nets.values()
+        for net in points.values()
+    )
+    gaps = {}
+    for point in nets[shallow]:
+        if point in nets[deep]:
+            gap = compare_nets(nets[shallow][point], nets[deep][point], spread)
+            if gap is not None:
+                gaps[point] = gap
+    listed = ", ".join(f"{gap.mean:+.2f} at {_at(point, keys)}" for point, gap in gaps.items())
+    outcomes = [gap.outcome for gap in gaps.values()]
+    counts = [f"{o} at {outcomes.count(o)}" for o in ("worse", "alike", "better") if o in outcomes]
+    noise = max(gap.threshold for gap in gaps.values())
+    return (
+        f"{names[deep]} minus {names[shallow]}, points of training error (noise up to "
+        f"{noise:.2f}): {listed}. The deeper net is {', '.join(counts)} of {len(gaps)} values"
+        f"{_trend({point[0]: gap.mean for point, gap in gaps.items()}, keys)}"
+    )
+
+
+def _trend(gaps: dict[Any, float], keys: Sequence[str]) -> str:
+    """How the gap changes with the length of the training."""
+    if [*keys] != ["recipe.iterations"] or not all(isinstance(x, int) for x in gaps):
+        return ""
+    first, last = min(gaps), max(gaps)
+    if first == last or min(gaps[first], gaps[last]) <= 0:
+        return ""
+    factor = (gaps[last] / gaps[first]) ** (1 / math.log2(last / first))
+    return (
+        f". From {first:,} to {last:,} iterations, each doubling multiplies the gap by "
+        f"{factor:.2f} on average"
+    )
