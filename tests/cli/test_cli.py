@@ -442,7 +442,7 @@ def test_plain_34_runs_on_the_embedded_data(tmp_path: Path) -> None:
     assert "plain-34 seed 0, imagenet family" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
     """Built, installed into a separate environment, and run from an unrelated folder."""
     repository = Path(__file__).parents[2]

@@ -103,7 +103,7 @@ def test_rows_come_back_as_they_were_recorded(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     key=st.sampled_from(list(valid_keys(Config))),
     value=st.text(max_size=12) | st.floats().map(str) | st.integers().map(str),

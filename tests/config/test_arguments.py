@@ -81,10 +81,10 @@ def test_a_sweep_over_output_folders_is_not_quoted() -> None:
     assert paths_as_typed(["output_dir=range(3)"], Config) == ['output_dir="range(3)"']
 
 
-@pytest.mark.parametrize("name", ["fotos-ü", "cats (1), it's a=b#c ${x}"])
 def test_a_run_is_trained_tested_and_inspected_in_folders_of_any_name(
-    name: str, tmp_path: Path, digits_folder: "object"
+    tmp_path: Path, digits_folder: "object"
 ) -> None:
+    name = "fotos-ü (1), it's a=b#c ${x}"
     assert callable(digits_folder)
     images = digits_folder(size=8)
     images.rename(tmp_path / name)

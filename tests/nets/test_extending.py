@@ -76,7 +76,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(file.stem, None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_works_word_by_word(tmp_path: Path) -> None:
     commands = write_examples(tmp_path)
     assert len(commands) == 5

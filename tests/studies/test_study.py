@@ -166,7 +166,7 @@ def break_first_run(study: Study) -> None:
     (checkpoints / "iteration-000000005.pt").write_bytes(b"no checkpoint")
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore:damaged")
 def test_a_failed_run_does_not_keep_the_others_from_running(tmp_path: Path, jobs: int) -> None:
     study = study_of(tmp_path)
@@ -217,7 +217,7 @@ def test_a_bug_in_one_run_shows_its_traceback_and_the_others_run(
     assert len(list(tmp_path.rglob("summary.json"))) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parallel_runs_give_the_same_results_as_sequential_runs(tmp_path: Path) -> None:
     in_turn, at_once = study_of(tmp_path / "a"), study_of(tmp_path / "b", "runtime.num_threads=1")
     run_study(in_turn, quiet())
@@ -378,7 +378,7 @@ CONSTRUCTED = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_deep_net_starts_from_the_solution_of_a_shallow_one(tmp_path: Path, jobs: int) -> None:
     """The shallow run is carried out first, wherever the study names it."""
     study = composed_study(*CONSTRUCTED, f"output_dir={tmp_path}", "runtime.num_threads=1")
