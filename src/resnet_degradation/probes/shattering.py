@@ -1,0 +1,54 @@
+"""Whether a net's gradients at nearby inputs point the same way (Balduzzi et al. 2017).
+
+Along a line between two images, the gradients of a deep plain net resemble white noise: those at
+neighbouring points are not correlated. With shortcuts they decorrelate slowly, as brown noise does.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from resnet_degradation.nets.hooks import mode
+from resnet_degradation.system.rng import generator
+
+# Points of a line, and images a forward pass.
+NUM_POINTS = 64
+BATCH_SIZE = 128
+
+
+def input_gradients(net: nn.Module, first: Tensor, last: Tensor) -> Tensor:
+    """The gradients of a net along the line between two images (C, H, W).
+
+    They are of one fixed random combination of the logits, with respect to the images, at
+    NUM_POINTS points: (NUM_POINTS, C * H * W). The net is in evaluation mode, because in training
+    mode each gradient would depend on the other images of the batch.
+    """
+    shares = torch.linspace(0, 1, NUM_POINTS, device=first.device).view(-1, 1, 1, 1)
+    points = (first + shares * (last - first)).requires_grad_()
+    parts = []
+    with mode(net, training=False), torch.enable_grad():
+        for part in points.split(BATCH_SIZE):
+            logits = net(part)
+            weights = torch.randn(logits.shape[1], generator=generator("shattering")).to(logits)
+            parts.append(torch.autograd.grad((logits @ weights).sum(), part)[0].flatten(1))
+    return torch.cat(parts)
+
+
+def correlations(gradients: Tensor) -> Tensor:
+    """The mean cosine of gradients (T, D) that lie 0, 1, ..., T/2 points apart: (T/2 + 1,).
+
+    It is 1 at distance 0. Gradients of zero count as correlated with nothing.
+    """
+    units = nn.functional.normalize(gradients.double(), dim=1)
+    cosines = units @ units.T
+    half = len(gradients) // 2
+    return torch.stack([cosines.diagonal(distance).mean() for distance in range(half + 1)])
+
+
+def white_noise(dimensions: int) -> Tensor:
+    """Independent gradients (NUM_POINTS, dimensions): those of a completely shattered net."""
+    return torch.randn(NUM_POINTS, dimensions, generator=generator("white noise"))
+
+
+def brown_noise(dimensions: int) -> Tensor:
+    """A random walk of gradients (NUM_POINTS, dimensions), each step as large as its start."""
+    return white_noise(dimensions).cumsum(dim=0)

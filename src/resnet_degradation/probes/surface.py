@@ -1,0 +1,89 @@
+"""The loss surface around a trained net, along filter-normalized directions (Li et al. 2018)."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_degradation.data.batches import Batch
+from resnet_degradation.nets.hooks import mode
+from resnet_degradation.system.rng import generator
+
+Direction = dict[str, Tensor]  # by parameter
+
+
+class SurfacePoint(NamedTuple):
+    """A point of the plane: its coordinates, the mean loss and the error in percent there."""
+
+    first: float
+    second: float
+    loss: float
+    error: float
+
+
+def random_direction(net: nn.Module, number: int) -> Direction:
+    """Random weights whose filters have the norms of the net's own.
+
+    Biases and parameters of batch normalization do not move, as in the authors' code. number:
+    directions of different numbers are independent.
+    """
+    direction = {}
+    for name, parameter in net.named_parameters():
+        if parameter.dim() > 1:
+            shape = parameter.shape
+            noise = torch.randn(shape, generator=generator("surface", number, name)).to(parameter)
+            dims = tuple(range(1, parameter.dim()))
+            norms = [
+                torch.linalg.vector_norm(w, dim=dims, keepdim=True) for w in (parameter, noise)
+            ]
+            direction[name] = noise * norms[0] / norms[1].clamp_min(1e-10)
+    return direction
+
+
+@contextmanager
+def moved(net: nn.Module, steps: Iterable[tuple[float, Direction]]) -> Iterator[None]:
+    """Move a net's weights by multiples of directions, and back."""
+    parameters = dict(net.named_parameters())
+    original = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    try:
+        with torch.no_grad():
+            for step, direction in steps:
+                for name, values in direction.items():
+                    parameters[name].add_(values, alpha=step)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(original[name])
+
+
+@torch.no_grad()
+def loss_and_error(net: nn.Module, batches: list[Batch]) -> tuple[float, float]:
+    """The mean cross-entropy and the error in percent, in evaluation mode.
+
+    Batch normalization uses the running statistics of the trained net at every point of the
+    surface, as in the authors' code.
+    """
+    total = torch.zeros(2, dtype=torch.float64)
+    num_images = 0
+    with mode(net, training=False):
+        for images, labels in batches:
+            logits = net(images).float()
+            wrong = (logits.argmax(dim=1) != labels).sum()
+            total += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), wrong]).cpu()
+            num_images += len(labels)
+    loss, error = (total / num_images).tolist()
+    return loss, 100 * error
+
+
+def surface(
+    net: nn.Module, batches: list[Batch], coordinates: list[tuple[float, float]]
+) -> Iterator[SurfacePoint]:
+    """The loss at points of the plane that two random directions span; the net is at (0, 0)."""
+    directions = [random_direction(net, number) for number in (0, 1)]
+    for point in coordinates:
+        with moved(net, zip(point, directions, strict=True)):
+            yield SurfacePoint(*point, *loss_and_error(net, batches))
