@@ -52,19 +52,18 @@ DRAW = """
 import json, locale, sys
 from pathlib import Path
 locale._override_localeconv = {"decimal_point": ","}
-from resnet_degradation.figures import inspection
 from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.registry import FIGURES
+from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.style import save_figure
+from resnet_degradation.inspection.registry import PROBES
 runs, out = [Path(run) for run in json.loads(sys.argv[1])], Path(sys.argv[2])
-drawn = {name: make(runs, Drawing(title=name), False) for name, make in FIGURES.items()}
+drawn = {
+    name: make(runs, Drawing(title=name), False) for name, make in FIGURES.items() if name != "grid"
+}
 drawn["log"] = FIGURES["curves"](runs, Drawing(log=True, x="epoch"), True)
-for name, plot in (
-    ("signals", inspection.plot_signals),
-    ("residuals", inspection.plot_residual_norms),
-    ("lesions", inspection.plot_lesions),
-):
-    drawn[name] = plot(inspection.load_inspected(runs, name), name)
+for name in ("signals", "residuals", "lesions"):
+    drawn[name] = PROBES[name].figure(load_inspected(runs, name, PROBES[name].row), name)
 for name, figure in drawn.items():
     save_figure(figure, out / name, ("png",), dark=name == "log")
 """

@@ -18,7 +18,8 @@ from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
 from resnet_degradation.inspection.command import inspect
-from resnet_degradation.inspection.findings import find_signals, gradient_outcome
+from resnet_degradation.inspection.signals import find as find_signals
+from resnet_degradation.inspection.signals import gradient_outcome
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
@@ -26,6 +27,10 @@ from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weigh
 from resnet_degradation.probes.lesions import error_without, random_blocks, removable, without
 from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.records.layers import (
+    LayerStats,
+    LesionRow,
+    ResidualNorms,
+    Response,
     read_inspection,
     read_layer_stats,
     read_responses,
@@ -291,14 +296,14 @@ def test_several_runs_are_inspected_and_left_as_they_were(
     }  # fmt: skip
     report = (where / "report.md").read_text()
     assert "Held-out error without one block" in report
-    signals = read_inspection(runs[1], "signals")
+    signals = read_inspection(runs[1], "signals", LayerStats)
     assert sorted({row.iteration for row in signals}) == [0, 6, 12]
     recorded = read_layer_stats(runs[1])[12]
     now = [row.gradient_norm for row in signals if row.iteration == 12]
     assert now == pytest.approx([signal.gradient_norm for signal in recorded], rel=1e-4)
-    assert len(read_inspection(runs[1], "residuals")) == 6
-    assert read_inspection(runs[0], "residuals") == []
-    lesions = read_inspection(runs[1], "lesions")
+    assert len(read_inspection(runs[1], "residuals", ResidualNorms)) == 6
+    assert read_inspection(runs[0], "residuals", ResidualNorms) == []
+    lesions = read_inspection(runs[1], "lesions", LesionRow)
     assert [row.position for row in lesions if row.position] == [1, 2, 3, 4, 5, 6]
     assert [row.count for row in lesions if not row.position] == [0, 1, 1, 2, 2, 4, 4]
 
@@ -309,7 +314,7 @@ def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
     run = train_run(tiny())
     where = run_inspection(run, output_dir=tmp_path, images=10_000, what=["responses"])
     assert where == run / "inspection"
-    measured = read_inspection(run, "responses")
+    measured = read_inspection(run, "responses", Response)
     recorded = read_responses(run)
     assert [row.name for row in measured] == [row.name for row in recorded]
     assert [r.std for r in measured] == pytest.approx([r.std for r in recorded], rel=1e-4)
@@ -448,13 +453,13 @@ def test_a_report_says_how_the_gradients_fare(
 ) -> None:
     run = train_run(tiny("recipe.iterations=2"))
     run_inspection(run, output_dir=tmp_path, what=["signals"])
-    rows = read_inspection(run, "signals")
+    rows = read_inspection(run, "signals", LayerStats)
     changed = [
         replace(row, gradient_norm=change(row.layer, row.gradient_norm)) if row.iteration else row
         for row in rows
     ]
-    write_inspection(run, "signals", changed)
-    finding = find_signals(load_inspected([run], "signals"))
+    write_inspection(run, "signals", changed, LayerStats)
+    finding = find_signals(load_inspected([run], "signals", LayerStats))
     others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
     assert [part for part in others if part in finding.sentence] == [
         part for part in others if said.startswith(part)
@@ -462,7 +467,7 @@ def test_a_report_says_how_the_gradients_fare(
     assert said in finding.sentence
     assert "at the beginning:" not in finding.sentence
     assert "nan" not in finding.sentence + " ".join(finding.rows[1])
-    plot_signals(load_inspected([run], "signals"))
+    plot_signals(load_inspected([run], "signals", LayerStats))
 
 
 def test_a_dead_seed_among_others_is_named(
@@ -470,9 +475,11 @@ def test_a_dead_seed_among_others_is_named(
 ) -> None:
     runs = [train_run(tiny("recipe.iterations=2", f"seed={seed}")) for seed in (0, 1)]
     run_inspection(*runs, output_dir=tmp_path, what=["signals"])
-    rows = [replace(row, gradient_norm=0.0) for row in read_inspection(runs[1], "signals")]
-    write_inspection(runs[1], "signals", rows)
-    finding = find_signals(load_inspected(runs, "signals"))
+    rows = [
+        replace(row, gradient_norm=0.0) for row in read_inspection(runs[1], "signals", LayerStats)
+    ]
+    write_inspection(runs[1], "signals", rows, LayerStats)
+    finding = find_signals(load_inspected(runs, "signals", LayerStats))
     assert "at the end (1 of 2 seeds): no gradient reaches" in finding.sentence
 
 
@@ -484,10 +491,10 @@ def test_a_layer_without_a_gradient_is_reported_as_vanished(
     for dead in ({3}, {8}, {7, 8}, set(range(1, 9))):
         rows = [
             replace(row, gradient_norm=0.0) if row.layer in dead and row.iteration else row
-            for row in read_inspection(run, "signals")
+            for row in read_inspection(run, "signals", LayerStats)
         ]
-        write_inspection(run, "signals", rows)
-        finding = find_signals(load_inspected([run], "signals"))
+        write_inspection(run, "signals", rows, LayerStats)
+        finding = find_signals(load_inspected([run], "signals", LayerStats))
         assert ("vanishes" in finding.sentence) == (len(dead) < 8)
 
 
@@ -496,7 +503,7 @@ def test_part_of_the_blocks_is_drawn_where_it_is_in_the_net(
 ) -> None:
     run = train_run(tiny("depth=20", "recipe.iterations=2"))
     run_inspection(run, output_dir=tmp_path, images=20, max_blocks=3, draws=1, what=["lesions"])
-    figure = plot_lesions(load_inspected([run], "lesions"))
+    figure = plot_lesions(load_inspected([run], "lesions", LesionRow))
     (line,) = [
         line for line in figure.axes[0].get_lines() if line.get_label() == "ResNet-20-width0.5"
     ]
@@ -515,7 +522,7 @@ def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(
         warnings.simplefilter("error")
         run_inspection(warm, output_dir=tmp_path, what=["signals"])
         run_inspection(first, output_dir=tmp_path, what=["signals"])
-        figure = plot_signals(load_inspected([warm], "signals"))
-        both = plot_signals(load_inspected([warm, first], "signals"))
+        figure = plot_signals(load_inspected([warm], "signals", LayerStats))
+        both = plot_signals(load_inspected([warm, first], "signals", LayerStats))
     assert [axes.get_title() for axes in figure.axes] == ["after 2 iterations", ""]
     assert len(both.axes) == 4

@@ -79,9 +79,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.long
 def test_the_page_works_word_by_word(tmp_path: Path) -> None:
     commands = write_examples(tmp_path)
-    assert len(commands) == 5
+    assert len(commands) == 6
+    *commands, inspection = commands
     for command in commands:
         last = called(command, tmp_path)
+    assert "small, mean over rows: ResNet-8" in " ".join(called(inspection, tmp_path).split())
+    (table, *_) = (tmp_path / "outputs/digits").glob("*/inspection/small_weights.csv")
+    assert len(table.read_text().splitlines()) == 1 + 7  # the convolutions of ResNet-8
     outputs = tmp_path / "outputs"
     runs = {folder.name.rpartition("-")[0] for folder in outputs.glob("*/*") if is_finished(folder)}
     assert runs == {

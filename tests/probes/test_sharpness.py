@@ -22,9 +22,9 @@ def test_a_linear_net_has_the_eigenvalue_of_its_exact_hessian() -> None:
         return F.cross_entropy(logits, labels)
 
     exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, vector)).max()
-    assert sharpness(net, [(images, labels)]) == pytest.approx(float(exact), rel=0.02)
+    assert sharpness(net, [(images, labels)]) == pytest.approx(float(exact), rel=0.03)
     halves = [(images[:10], labels[:10]), (images[10:], labels[10:])]
-    assert sharpness(net, halves) == pytest.approx(float(exact), rel=0.02)
+    assert sharpness(net, halves) == pytest.approx(float(exact), rel=0.03)
 
 
 def test_a_residual_net_has_the_eigenvalue_of_its_exact_hessian_and_is_left_as_it_was() -> None:
@@ -46,7 +46,7 @@ def test_a_residual_net_has_the_eigenvalue_of_its_exact_hessian_and_is_left_as_i
     exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, flat)).max()
     net.load_state_dict(before)
     net.eval()
-    assert sharpness(net, [(images, labels)]) == pytest.approx(float(exact), rel=0.02)
+    assert sharpness(net, [(images, labels)]) == pytest.approx(float(exact), rel=0.03)
     assert not net.training
     for name, value in net.state_dict().items():
         assert torch.equal(value, before[name]), name

@@ -35,13 +35,13 @@ def test_the_surface_of_a_linear_net_is_that_of_its_logits() -> None:
     one, two = (random_direction(net, number)["1.weight"] for number in (0, 1))
     weight, bias = net[1].weight.detach().clone(), net[1].bias.detach()
     coordinates = [(0.0, 0.0), (-1.0, 0.5), (2.0, 1.0)]
-    for a, b, loss, error in surface(
-        net, [(images[:5], labels[:5]), (images[5:], labels[5:])], coordinates
-    ):
-        logits = F.linear(images.flatten(1), weight + a * one + b * two, bias)
-        assert loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
+    batches = [(images[:5], labels[:5]), (images[5:], labels[5:])]
+    for point in surface(net, batches, coordinates):
+        moved = weight + point.first * one + point.second * two
+        logits = F.linear(images.flatten(1), moved, bias)
+        assert point.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
         wrong = (logits.argmax(dim=1) != labels).double().mean()
-        assert error == pytest.approx(100 * float(wrong))
+        assert point.error == pytest.approx(100 * float(wrong))
 
 
 def test_the_net_is_left_as_it_was_even_in_the_middle(net: ResNet) -> None:

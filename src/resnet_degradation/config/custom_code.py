@@ -12,6 +12,7 @@ EXAMPLES = {
     "block": "my_code:MyBlock",
     "data.loader": "my_code:load",
     "study.figures": "my_code:draw",
+    "what": "my_probes:small_weights",
 }
 
 FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")

@@ -23,6 +23,7 @@ DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette
 USER_DATA = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 INSPECTIONS = ("responses", "signals", "residuals", "lesions")
+MORE_INSPECTIONS = ("surface", "shattering", "sharpness")  # measured only if `what` names them
 ERRORS = ("both", "training", "held-out")
 
 
@@ -140,10 +141,11 @@ class InspectionConfig:
     """Which runs are inspected, and what is measured of them."""
 
     run: Any = field(default=None, metadata=INPUTS)
-    what: list[str] = field(default_factory=lambda: list(INSPECTIONS))
+    what: Any = field(default_factory=lambda: list(INSPECTIONS))
     images: int = 500
     draws: int = 5
     max_blocks: int = 60
+    points: int = 11
     output_dir: str = field(default="outputs", metadata=OUTPUT)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
@@ -173,13 +175,21 @@ class PanelConfig:
 
 
 @dataclass
+class GridConfig:
+    """A setting of the runs, by its dotted key, and the values that every net is trained with."""
+
+    key: str = MISSING
+    values: list[Any] = field(default_factory=list)
+
+
+@dataclass
 class StudyConfig:
     """The nets of a study and its figures."""
 
     name: str = MISSING
     title: str = ""
     nets: list[NetConfig] = field(default_factory=list)
-    grid: dict[str, list[Any]] = field(default_factory=dict)  # values of a dotted key for each net
+    grid: list[GridConfig] = field(default_factory=list)
     figures: list[str] = field(default_factory=lambda: ["curves"])
     panels: list[PanelConfig] = field(
         default_factory=lambda: [

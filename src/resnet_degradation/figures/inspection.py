@@ -28,12 +28,14 @@ def load_responses(folders: list[Path]) -> list[NetRows]:
     return nets
 
 
-def load_inspected(folders: list[Path], what: str) -> list[NetRows]:
+def load_inspected(folders: list[Path], name: str, row: type[Any]) -> list[NetRows]:
     """One measurement of the runs in these folders, by net; runs with an empty table are left out.
+
+    row: the dataclass of the table's rows.
 
     Raises UserError if a table is missing or damaged.
     """
-    return load_nets(folders, lambda folder: read_inspection(folder, what))
+    return load_nets(folders, lambda folder: read_inspection(folder, name, row))
 
 
 def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[LayerStats]]:
@@ -46,7 +48,7 @@ def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[Lay
 
 
 @contextmanager
-def _framed(
+def framed(
     nets: list[NetRows],
     title: str,
     dark: bool,
@@ -77,7 +79,7 @@ def plot_responses(nets: list[NetRows], title: str = "", dark: bool = False) -> 
     Plain nets dashed, residual nets solid; a band is one standard deviation over seeds.
     """
     deviation = "band: one standard deviation"
-    with _framed(nets, title, dark, (7.2, 6.2), deviation) as (figure, lines):
+    with framed(nets, title, dark, (7.2, 6.2), deviation) as (figure, lines):
         in_order, descending = figure.subplots(2, 1)
         # Residual nets are drawn over plain ones.
         for net, line in sorted(lines, key=lambda pair: pair[0].config.residual):
@@ -105,7 +107,7 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     known = [net for net in nets if all(rows[0].iteration == 0 for rows in rows_at(net, min))]
     columns = [("with the initial weights", min)] if known else []
     columns.append((f"after {count} iterations", max))
-    with _framed(nets, title, dark, (7.6 if known else 4.8, 5.6)) as (figure, lines):
+    with framed(nets, title, dark, (7.6 if known else 4.8, 5.6)) as (figure, lines):
         panels = figure.subplots(2, len(columns), sharey="row", squeeze=False)
         for (gradients, stds), (heading, pick) in zip(panels.T, columns, strict=True):
             for net, line in lines:
@@ -144,7 +146,7 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
 
 def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
     """The ratio of F(x) to x of every block; hollow where the shortcut is no identity."""
-    with _framed(nets, title, dark, (6.4, 3.9)) as (figure, lines):
+    with framed(nets, title, dark, (6.4, 3.9)) as (figure, lines):
         axes = figure.subplots()
         for net, line in lines:
             ratios = np.mean([[row.ratio for row in rows] for rows in net.seeds], axis=0)
@@ -168,7 +170,7 @@ def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False
 def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
     """The error without one block (left), and without several at random (right)."""
     notes = ["level lines: the whole net", "band: one deviation over draws and seeds"]
-    with _framed(nets, title, dark, (7.8, 3.9), notes=notes) as (figure, lines):
+    with framed(nets, title, dark, (7.8, 3.9), notes=notes) as (figure, lines):
         one, several = figure.subplots(1, 2, sharey=True)
         for net, line in lines:
             dots = line | {"marker": "o", "markersize": 3}

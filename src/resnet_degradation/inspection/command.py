@@ -1,34 +1,23 @@
 """`resnet-inspect`: measures the named runs, then writes figures, tables and a report."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from resnet_degradation.config.custom_code import check_custom_name, is_custom
 from resnet_degradation.config.identity import net_name, short_hash
 from resnet_degradation.config.resolve import expand_home
-from resnet_degradation.config.schema import INSPECTIONS, InspectionConfig
+from resnet_degradation.config.schema import INSPECTIONS, MORE_INSPECTIONS, InspectionConfig
 from resnet_degradation.config.validate import check_measuring_runtime
 from resnet_degradation.console.progress import Progress
-from resnet_degradation.figures import inspection as figures
-from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.style import save_figure
-from resnet_degradation.inspection import findings
-from resnet_degradation.inspection.findings import Finding
+from resnet_degradation.inspection.probe import Finding
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError
-
-# How to draw each measurement, and what to say of it.
-MEASUREMENTS: dict[str, tuple[Callable[..., Figure], Callable[[list[NetRows]], Finding]]] = {
-    "responses": (figures.plot_responses, findings.find_responses),
-    "signals": (figures.plot_signals, findings.find_signals),
-    "residuals": (figures.plot_residual_norms, findings.find_residuals),
-    "lesions": (figures.plot_lesions, findings.find_lesions),
-}
 
 
 def inspect(options: InspectionConfig, console: Console, progress: Progress) -> Path:
@@ -37,21 +26,23 @@ def inspect(options: InspectionConfig, console: Console, progress: Progress) -> 
     Raises UserError for whatever the user can fix.
     """
     folders = runs_to_inspect(options)
-    from resnet_degradation.inspection.measure import measure_runs  # imports torch
+    # These import torch.
+    from resnet_degradation.inspection.measure import measure_runs
+    from resnet_degradation.inspection.registry import chosen_probes
 
-    iterations = measure_runs(folders, options, progress)
+    probes = chosen_probes(named_measurements(options.what))
+    iterations = measure_runs(folders, probes, options, progress)
     results = results_folder(folders, options.output_dir)
     results.mkdir(parents=True, exist_ok=True)
     found: dict[str, Finding] = {}
-    for what in dict.fromkeys(options.what):
-        nets = figures.load_inspected(folders, what)
+    for name, probe in probes.items():
+        nets = load_inspected(folders, name, probe.row)
         if not nets:
-            progress.say(f"{what}: nothing to show (plain nets have no shortcuts)")
+            progress.say(f"{name}: nothing to show (plain nets have no shortcuts)")
             continue
-        plot, find = MEASUREMENTS[what]
-        found[what] = find(nets)
-        save_figure(plot(nets, found[what].title), results / what)
-        _show(found[what], console)
+        found[name] = probe.finding(nets, name)
+        save_figure(probe.figure(nets, found[name].title), results / name)
+        _show(found[name], console)
     _write_report(results, iterations, found)
     progress.say(f"report and figures: {results}/")
     return results
@@ -61,17 +52,36 @@ def runs_to_inspect(options: InspectionConfig) -> list[Path]:
     """The folders of the runs to inspect; raises ConfigError for invalid options."""
     if not options.run or not isinstance(options.run, str | list):
         raise ConfigError("name what to inspect: run=FOLDER of a run or a study, or a list of them")
-    for what in options.what:
-        if what not in INSPECTIONS:
-            raise ConfigError(f"what={what} is not valid: choose from {', '.join(INSPECTIONS)}")
-    if min(options.images, options.draws, options.max_blocks) < 1 or not options.what:
+    if min(options.images, options.draws, options.max_blocks) < 1:
+        raise ConfigError("give at least 1 for images, draws and max_blocks")
+    if options.points < 3 or options.points % 2 == 0:
         raise ConfigError(
-            "give at least one entry in what=, and at least 1 for images, draws and max_blocks"
+            f"points={options.points} is not valid: give an odd number from 3 on, so that the net "
+            "is one of the points"
         )
     check_measuring_runtime("resnet-inspect", options.runtime)
     names = [options.run] if isinstance(options.run, str) else options.run
     folders = [folder for name in names for folder in find_runs(Path(expand_home(str(name))))]
     return without_copies(list(dict.fromkeys(folder.resolve() for folder in folders)))
+
+
+def named_measurements(what: object) -> list[str]:
+    """The measurements that `what` names, each once; ConfigError for other values."""
+    every = [*INSPECTIONS, *MORE_INSPECTIONS]
+    if what in ("all", ["all"]):
+        return every
+    names = what if isinstance(what, list) else [what]
+    for name in names:
+        if isinstance(name, str) and is_custom(name):
+            check_custom_name(name, "what")
+        elif name not in every:
+            raise ConfigError(
+                f"what={name} is not valid: choose from {', '.join(every)}; or all; or your own "
+                "probe, as my_probes:small_weights"
+            )
+    if not names:
+        raise ConfigError(f"what=[] is not valid: choose from {', '.join(every)}")
+    return list(dict.fromkeys(names))
 
 
 def results_folder(folders: list[Path], output_dir: str) -> Path:

@@ -1,5 +1,8 @@
 """The sharpness of a net: the largest eigenvalue of the Hessian of its training loss."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
@@ -7,22 +10,41 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.data.batches import Batch
-from resnet_degradation.nets.activation_checkpointing import freeze_running_statistics
+from resnet_degradation.nets.activation_checkpointing import preserve_running_statistics
 from resnet_degradation.nets.hooks import mode
 from resnet_degradation.system.rng import generator
 
 # Relative accuracy of the eigenvalue, and the Hessian-vector products after which to give up.
-TOLERANCE = 1e-2
-MAX_PRODUCTS = 400
+TOLERANCE = 2e-2
+MAX_PRODUCTS = 200
 
 
-def sharpness(net: nn.Module, batches: list[Batch]) -> float | None:
+@dataclass(frozen=True)
+class Sharpness:
+    """The sharpness on `images` training images after some iterations; None if it was not found.
+
+    limit: the sharpness above which the highest learning rate of the recipe is unstable.
+    """
+
+    iteration: int
+    images: int
+    value: float | None
+    limit: float
+
+
+def sharpness(
+    net: nn.Module,
+    batches: list[Batch],
+    report: Callable[[int, int], None] = lambda *_: None,
+) -> float | None:
     """The largest eigenvalue of the Hessian of the mean cross-entropy over these batches.
 
     The net is in training mode: each batch is normalized by its own statistics, as in training.
     Weight decay is not part of the loss. Lanczos iteration (ARPACK) finds the eigenvalue within
-    one percent; None if it does not within MAX_PRODUCTS Hessian-vector products, or if the loss is
+    two percent; None if it does not within MAX_PRODUCTS Hessian-vector products, or if the loss is
     not finite.
+
+    report: is called with the number of products so far and the largest possible one.
     """
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     size = sum(parameter.numel() for parameter in parameters)
@@ -46,6 +68,7 @@ def sharpness(net: nn.Module, batches: list[Batch]) -> float | None:
     def matvec(vector: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> object:
         nonlocal products
         products += 1
+        report(products, MAX_PRODUCTS)
         result = product(np.ascontiguousarray(vector.ravel(), dtype=np.float32)).numpy()
         if not np.isfinite(result).all():
             raise FloatingPointError
@@ -53,7 +76,7 @@ def sharpness(net: nn.Module, batches: list[Batch]) -> float | None:
 
     start = torch.randn(size, generator=generator("sharpness")).numpy()
     hessian = LinearOperator((size, size), matvec=matvec, dtype=np.float32)
-    with mode(net, training=True), freeze_running_statistics([net]):
+    with mode(net, training=True), preserve_running_statistics([net]):
         try:
             (value,) = eigsh(
                 hessian,

@@ -4,6 +4,8 @@ Along a line between two images, the gradients of a deep plain net resemble whit
 neighbouring points are not correlated. With shortcuts they decorrelate slowly, as brown noise does.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,20 @@ from resnet_degradation.system.rng import generator
 # Points of a line, and images a forward pass.
 NUM_POINTS = 64
 BATCH_SIZE = 128
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """How alike gradients at points of a line are, `distance` points apart (of NUM_POINTS).
+
+    `of` says which: a net with "initial" or "trained" weights, "white noise" or "brown noise".
+    `correlation` is the mean cosine, over lines; `spread` their standard deviation over lines.
+    """
+
+    of: str
+    distance: int
+    correlation: float
+    spread: float
 
 
 def input_gradients(net: nn.Module, first: Tensor, last: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ from resnet_degradation.system.rng import generator
 Direction = dict[str, Tensor]  # by parameter
 
 
-class SurfacePoint(NamedTuple):
+@dataclass(frozen=True)
+class SurfacePoint:
     """A point of the plane: its coordinates, the mean loss and the error in percent there."""
 
     first: float

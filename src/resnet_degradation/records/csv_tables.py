@@ -2,9 +2,10 @@
 
 import csv
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import UserError
@@ -48,6 +49,44 @@ def write_table(file: Path, rows: Sequence[Kind], kind: type[Kind]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(column_names(kind))
         writer.writerows(map(format_row, rows))
+
+
+class PartialTable(Generic[Kind]):
+    """The rows of an unfinished table, saved one by one so that an interruption loses none.
+
+    key: identifies the table; rows that were saved under another key are dropped.
+    """
+
+    def __init__(self, file: Path, kind: type[Kind], key: str) -> None:
+        self.file, self.rows = file, self._read(file, kind, key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", newline="", encoding="utf-8") as stream:
+            stream.write(f"{key}\n")
+            csv.writer(stream, lineterminator="\n").writerow(column_names(kind))
+            csv.writer(stream, lineterminator="\n").writerows(map(format_row, self.rows))
+
+    @staticmethod
+    def _read(file: Path, kind: type[Kind], key: str) -> list[Kind]:
+        rows: list[Kind] = []
+        # A row may be cut off.
+        with (
+            suppress(FileNotFoundError, ValueError, KeyError),
+            file.open(newline="", encoding="utf-8") as stream,
+        ):
+            if stream.readline().rstrip("\n") == key:
+                for cells in csv.DictReader(stream):
+                    rows.append(parse_row(cells, kind))
+        return rows
+
+    def add(self, row: Kind) -> None:
+        """Append a row to the file."""
+        self.rows.append(row)
+        with self.file.open("a", newline="", encoding="utf-8") as stream:
+            csv.writer(stream, lineterminator="\n").writerow(format_row(row))
+
+    def remove(self) -> None:
+        """Delete the file, once the whole table is written elsewhere."""
+        self.file.unlink()
 
 
 def read_table(file: Path, kind: type[Kind], remedy: str) -> list[Kind]:

@@ -73,25 +73,17 @@ class LesionRow:
     error: float
 
 
-# The rows of the tables in inspection/, by the names that `what` takes.
-INSPECTION_ROWS: dict[str, type[Any]] = {
-    "responses": Response,
-    "signals": LayerStats,
-    "residuals": ResidualNorms,
-    "lesions": LesionRow,
-}
 LayerStatsLog = dict[int, list[LayerStats]]  # by the iteration after which they were measured
 
 
-def write_inspection(folder: Path, what: str, rows: Sequence[Any]) -> None:
+def write_inspection(folder: Path, name: str, rows: Sequence[Any], row: type[Any]) -> None:
     """Write one measurement of the run in `folder`."""
-    write_table(folder / "inspection" / f"{what}.csv", rows, INSPECTION_ROWS[what])
+    write_table(folder / "inspection" / f"{name}.csv", rows, row)
 
 
-def read_inspection(folder: Path, what: str) -> list[Any]:
+def read_inspection(folder: Path, name: str, row: type[Any]) -> list[Any]:
     """The rows of one measurement; raises UserError if the table is missing or damaged."""
-    file = folder / "inspection" / f"{what}.csv"
-    return read_table(file, INSPECTION_ROWS[what], "inspect the run again")
+    return read_table(folder / "inspection" / f"{name}.csv", row, "inspect the run again")
 
 
 def write_layer_stats(folder: Path, log: LayerStatsLog) -> None:

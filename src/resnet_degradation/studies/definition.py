@@ -24,7 +24,14 @@ from resnet_degradation.config.identity import (
     short_hash,
 )
 from resnet_degradation.config.resolve import resolve
-from resnet_degradation.config.schema import ERRORS, Config, Settings, StudyConfig, StudyRunConfig
+from resnet_degradation.config.schema import (
+    ERRORS,
+    Config,
+    GridConfig,
+    Settings,
+    StudyConfig,
+    StudyRunConfig,
+)
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.records.summary import is_finished
@@ -78,7 +85,9 @@ def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> S
         if study.nets != filed.study.nets and study.title == filed.study.title:
             study.title = ""  # it describes the nets of the file
     folder = Path(config.output_dir) / "studies" / name
-    return Study(study.name, runs, study.figures, _drawing(study), folder, [*study.grid])
+    return Study(
+        study.name, runs, study.figures, _drawing(study), folder, [axis.key for axis in study.grid]
+    )
 
 
 def _runs(composed: DictConfig) -> list[Config]:
@@ -98,11 +107,12 @@ def _runs(composed: DictConfig) -> list[Config]:
     return runs
 
 
-def _grid_points(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
+def _grid_points(grid: list[GridConfig]) -> list[dict[str, Any]]:
     """Every combination of the values of a grid, as settings by dotted key."""
-    if empty := [key for key, values in grid.items() if not values]:
+    if empty := [axis.key for axis in grid if not axis.values]:
         raise ConfigError(f"study.grid: {empty[0]} has no values")
-    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    keys = [axis.key for axis in grid]
+    return [dict(zip(keys, values, strict=True)) for values in product(*(a.values for a in grid))]
 
 
 def _settings(composed: DictConfig, point: dict[str, Any]) -> dict[str, Any]:

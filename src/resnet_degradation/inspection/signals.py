@@ -1,13 +1,16 @@
-"""A sentence and a table for each measurement, computed from the tables in run folders."""
+"""Forward signals and gradients of every layer, with the initial weights and with the last ones."""
 
 import math
-from dataclasses import dataclass
-from statistics import mean, median
+from statistics import mean
 
 import numpy as np
+import torch
 
-from resnet_degradation.figures.inspection import rows_at
-from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.figures.inspection import plot_signals, rows_at
+from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
+from resnet_degradation.nets.build import make_net
+from resnet_degradation.probes.layer_stats import layer_stats
+from resnet_degradation.records.layers import LayerStats, read_layer_stats
 
 # A gradient vanishes, or explodes, if it is this many times smaller, or larger, than that of the
 # last convolution.
@@ -21,37 +24,21 @@ PHRASES = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one measurement shows of several nets: a title, a sentence, and a table."""
-
-    title: str
-    sentence: str
-    columns: list[str]
-    rows: list[list[str]]
-
-
-Nets = list[NetRows]
-
-
-def find_responses(nets: Nets) -> Finding:
-    rows, means = [], {}
-    for net in nets:
-        stds = [mean(row.std for row in layer) for layer in zip(*net.seeds, strict=True)]
-        means[net.name] = mean(stds)
-        rows.append([net.name, *(f"{value:.3f}" for value in (mean(stds), min(stds), max(stds)))])
-    order = " < ".join(sorted(means, key=means.__getitem__))
-    if len(means) == 1:
-        order += f": {means[order]:.3f}"
-    return Finding(
-        "Layer responses (figure 7)",
-        f"Standard deviation of 3x3 layers' outputs, mean over layers: {order}.",
-        ["net", "mean", "weakest layer", "strongest layer"],
-        rows,
-    )
+def measure(subject: Subject) -> list[LayerStats]:
+    """With the initial weights if they are known, as recorded in training, and at the end."""
+    trained, config = subject.trained, subject.trained.config
+    ((images, labels),) = subject.training_batches(1)
+    recorded = read_layer_stats(trained.folder).items()
+    signals = {iteration: at for iteration, at in recorded if iteration < trained.iteration}
+    if 0 not in signals and config.weights is None and config.extends is None:
+        untrained = make_net(config, trained.batches.num_classes).to(images.device)
+        untrained.to(memory_format=torch.channels_last)
+        signals[0] = layer_stats(untrained, images, labels, 0)
+    signals[trained.iteration] = layer_stats(trained.net, images, labels, trained.iteration)
+    return [row for _, rows in sorted(signals.items()) for row in rows]
 
 
-def find_signals(nets: Nets) -> Finding:
+def find(nets: Nets) -> Finding:
     rows, problems = [], []
     slopes: dict[str, float] = {}  # the first convolution's gradient divided by the last one's
     for net in nets:
@@ -122,41 +109,4 @@ def _format(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < math.inf else f"{value:.3g}"
 
 
-def find_residuals(nets: Nets) -> Finding:
-    rows, medians = [], []
-    for net in nets:
-        blocks = [row for seed in net.seeds for row in seed]
-        ratios = [row.ratio for row in blocks if row.is_identity]
-        others = [row.ratio for row in blocks if not row.is_identity]
-        row = [net.name, *(f"{of(ratios):.2f}" if ratios else "-" for of in (median, min, max))]
-        row.append(f"{sum(ratio < 1 for ratio in ratios)}/{len(ratios)}")
-        rows.append([*row, f"{median(others):.2f}" if others else "-"])
-        # With option C every shortcut is a projection.
-        hint = "" if ratios else " (no identity)"
-        medians.append(f"{median(ratios or others):.2f} in {net.name}{hint}")
-    return Finding(
-        "F(x) compared with x",
-        "Norm of the residual branch divided by that of the identity shortcut, median over blocks: "
-        f"{', '.join(medians)}.",
-        ["net", "median", "smallest", "largest", "F < x", "median, no identity"],
-        rows,
-    )
-
-
-def find_lesions(nets: Nets) -> Finding:
-    rows, medians = [], []
-    for net in nets:
-        lesions = [row for seed in net.seeds for row in seed]
-        whole = mean(row.error for row in lesions if row.count == 0)
-        singles = [row for row in lesions if row.position > 0]
-        change = median(row.error - whole for row in singles)
-        worst = max(singles, key=lambda row: row.error)
-        row = [net.name, f"{whole:.2f}", f"{change:+.2f}"]
-        rows.append([*row, f"{worst.error - whole:+.2f} ({worst.blocks})"])
-        medians.append(f"{change:+.1f} points in {net.name}")
-    return Finding(
-        "Without a block",
-        f"Held-out error without one block, median over blocks: {', '.join(medians)}.",
-        ["net", "error (%)", "median change", "largest change"],
-        rows,
-    )
+PROBE = Probe(LayerStats, measure, find, plot_signals)

@@ -1,0 +1,65 @@
+"""The error of a net without some of its blocks."""
+
+from collections.abc import Iterator
+from statistics import mean, median
+
+import torch
+
+from resnet_degradation.data.dataset import evenly_spaced
+from resnet_degradation.figures.inspection import plot_lesions
+from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
+from resnet_degradation.probes.lesions import error_without, keeping_shape, random_blocks, removable
+from resnet_degradation.records.layers import LesionRow
+
+
+def measure(subject: Subject) -> list[LesionRow]:
+    """The held-out errors without some of the blocks."""
+    return list(_lesions(subject))
+
+
+def _lesions(subject: Subject) -> Iterator[LesionRow]:
+    """The error of the whole net, without single blocks, and without several random blocks."""
+    net, held_out, options = subject.net, subject.held_out, subject.options
+
+    @torch.no_grad()
+    def error() -> float:
+        wrong = [(net(images).argmax(dim=1) != labels).sum() for images, labels in held_out]
+        return 100 * int(torch.stack(wrong).sum()) / sum(len(labels) for _, labels in held_out)
+
+    positions = {name: number for number, name in enumerate(net.blocks(), 1)}
+    candidates = removable(net)
+    singles = [candidates[i] for i in evenly_spaced(len(candidates), options.max_blocks).tolist()]
+    num_random = len(keeping_shape(net))
+    counts = [2**power for power in range(9) if 2**power <= num_random]
+    num_steps = len(singles) + len(counts)
+    yield LesionRow(0, 0, len(positions), "", error())
+    for step, name in enumerate(singles, 1):
+        yield LesionRow(1, positions[name], len(positions), name, error_without(net, [name], error))
+        subject.report("lesions", step, num_steps)
+    for step, count in enumerate(counts, len(singles) + 1):
+        for names in random_blocks(net, count, options.draws, subject.trained.config.seed):
+            row = (count, 0, len(positions), " ".join(names))
+            yield LesionRow(*row, error_without(net, names, error))
+        subject.report("lesions", step, num_steps)
+
+
+def find(nets: Nets) -> Finding:
+    rows, medians = [], []
+    for net in nets:
+        lesions = [row for seed in net.seeds for row in seed]
+        whole = mean(row.error for row in lesions if row.count == 0)
+        singles = [row for row in lesions if row.position > 0]
+        change = median(row.error - whole for row in singles)
+        worst = max(singles, key=lambda row: row.error)
+        row = [net.name, f"{whole:.2f}", f"{change:+.2f}"]
+        rows.append([*row, f"{worst.error - whole:+.2f} ({worst.blocks})"])
+        medians.append(f"{change:+.1f} points in {net.name}")
+    return Finding(
+        "Without a block",
+        f"Held-out error without one block, median over blocks: {', '.join(medians)}.",
+        ["net", "error (%)", "median change", "largest change"],
+        rows,
+    )
+
+
+PROBE = Probe(LesionRow, measure, find, plot_lesions, needs_branch=True)

@@ -1,0 +1,141 @@
+"""The interface of a probe: what it measures of a run, and how the results of runs are shown."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields
+from functools import cached_property
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from resnet_degradation.config.schema import InspectionConfig
+from resnet_degradation.console.progress import ReportProgress
+from resnet_degradation.figures.inspection import framed
+from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.figures.style import rc
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from resnet_degradation.data.batches import Batch
+    from resnet_degradation.nets.resnet import ResNet
+    from resnet_degradation.training.load_run import Trained
+
+Nets = list[NetRows]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one measurement shows of several nets: a title, a sentence, and a table."""
+
+    title: str
+    sentence: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained net, and the images on which a probe measures it."""
+
+    trained: "Trained"
+    options: InspectionConfig
+    report: ReportProgress
+
+    @property
+    def net(self) -> "ResNet":
+        """The net in evaluation mode. A probe must leave it as it was."""
+        return self.trained.net
+
+    @cached_property
+    def held_out(self) -> "list[Batch]":
+        """Batches of `options.images` held-out images (N, 3, H, W) with their labels (N,)."""
+        batches = self.trained.batches
+        with closing(batches.held_out(next(iter(batches.splits)))) as held_out:
+            return list(held_out)
+
+    @property
+    def images(self) -> "list[Tensor]":
+        """The held-out images, in batches."""
+        return [images for images, _ in self.held_out]
+
+    @cached_property
+    def initial_net(self) -> "ResNet | None":
+        """The net with its initial weights; None if they came from a file or another run."""
+        config = self.trained.config
+        if config.weights is not None or config.extends is not None:
+            return None
+        import torch  # slow, and not needed to refuse wrong settings
+
+        from resnet_degradation.nets.build import make_net
+
+        net = make_net(config, self.trained.batches.num_classes)
+        device = next(self.net.parameters()).device
+        return net.to(device).to(memory_format=torch.channels_last).eval()
+
+    def training_batches(self, count: int) -> "list[Batch]":
+        """The first `count` batches of augmented training images with their labels."""
+        with closing(self.trained.batches.training(0, count)) as batches:
+            return list(batches)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One measurement of trained nets; `what` of resnet-inspect chooses some.
+
+    row: a dataclass of numbers and texts; a field is a column of inspection/NAME.csv.
+    measure: the rows of one run.
+    find: what they show of several nets, each with the rows of every seed.
+    draw: the figure of these nets, from the nets and the title; by default every column of numbers
+        over the rows.
+    needs_branch: whether it calls `branch` and `shortcut` of the blocks.
+    """
+
+    row: type[Any]
+    measure: Callable[[Subject], Sequence[Any]]
+    find: Callable[[Nets], Finding] | None = None
+    draw: Callable[[Nets, str], Figure] | None = None
+    needs_branch: bool = False
+
+    def finding(self, nets: Nets, name: str) -> Finding:
+        """What the rows of these nets show; by default the mean of every column of numbers."""
+        if self.find is not None:
+            return self.find(nets)
+        columns = number_columns(self.row)
+        rows, texts = [], []
+        for net in nets:
+            means = {c: [mean(getattr(r, c) for r in seed) for seed in net.seeds] for c in columns}
+            cells = [f"{mean(m):.4g}" + _plus_minus(m) for m in means.values()]
+            rows.append([net.name, *cells])
+            texts.append(f"{net.name} {', '.join(cells)}")
+        sentence = f"{' and '.join(columns)}, mean over rows: {'; '.join(texts)}."
+        return Finding(name, sentence, ["net", *columns], rows)
+
+    def figure(self, nets: Nets, title: str) -> Figure:
+        """The figure of these nets."""
+        if self.draw is not None:
+            return self.draw(nets, title)
+        columns = number_columns(self.row)
+        with rc_context(rc()), framed(nets, title, False, (6.4, 1 + 2.2 * len(columns))) as parts:
+            figure, lines = parts
+            panels = figure.subplots(len(columns), 1, squeeze=False)[:, 0]
+            for axes, column in zip(panels, columns, strict=True):
+                for net, line in lines:
+                    seeds = [[getattr(row, column) for row in seed] for seed in net.seeds]
+                    values = [mean(at) for at in zip(*seeds, strict=False)]
+                    axes.plot(range(1, len(values) + 1), values, label=net.name, marker=".", **line)
+                axes.set_ylabel(column)
+            panels[-1].set_xlabel("row")
+            figure.subplots_adjust(left=0.13, right=0.97, top=0.86, bottom=0.22)
+        return figure
+
+
+def number_columns(row: type[Any]) -> list[str]:
+    """The columns of a table that hold numbers."""
+    return [column.name for column in fields(row) if column.type in (int, float)]
+
+
+def _plus_minus(values: list[float]) -> str:
+    return f" ± {stdev(values):.2g}" if len(values) > 1 else ""

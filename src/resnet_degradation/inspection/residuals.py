@@ -1,0 +1,37 @@
+"""How large F(x) is compared with x, block by block."""
+
+from statistics import median
+
+from resnet_degradation.figures.inspection import plot_residual_norms
+from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
+from resnet_degradation.probes.residual_norms import residual_norms
+from resnet_degradation.records.layers import ResidualNorms
+
+
+def measure(subject: Subject) -> list[ResidualNorms]:
+    """The norms of both summands of every block; none for a plain net."""
+    return residual_norms(subject.net, subject.images)
+
+
+def find(nets: Nets) -> Finding:
+    rows, medians = [], []
+    for net in nets:
+        blocks = [row for seed in net.seeds for row in seed]
+        ratios = [row.ratio for row in blocks if row.is_identity]
+        others = [row.ratio for row in blocks if not row.is_identity]
+        row = [net.name, *(f"{of(ratios):.2f}" if ratios else "-" for of in (median, min, max))]
+        row.append(f"{sum(ratio < 1 for ratio in ratios)}/{len(ratios)}")
+        rows.append([*row, f"{median(others):.2f}" if others else "-"])
+        # With option C every shortcut is a projection.
+        hint = "" if ratios else " (no identity)"
+        medians.append(f"{median(ratios or others):.2f} in {net.name}{hint}")
+    return Finding(
+        "F(x) compared with x",
+        "Norm of the residual branch divided by that of the identity shortcut, median over blocks: "
+        f"{', '.join(medians)}.",
+        ["net", "median", "smallest", "largest", "F < x", "median, no identity"],
+        rows,
+    )
+
+
+PROBE = Probe(ResidualNorms, measure, find, plot_residual_norms, needs_branch=True)

@@ -1,0 +1,33 @@
+"""Layer responses (figure 7): the standard deviation of every 3x3 layer's output."""
+
+from statistics import mean
+
+from resnet_degradation.figures.inspection import plot_responses
+from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
+from resnet_degradation.probes.responses import layer_responses
+from resnet_degradation.records.layers import Response
+
+
+def measure(subject: Subject) -> list[Response]:
+    """The responses to the held-out images."""
+    return layer_responses(subject.net, subject.images)
+
+
+def find(nets: Nets) -> Finding:
+    rows, means = [], {}
+    for net in nets:
+        stds = [mean(row.std for row in layer) for layer in zip(*net.seeds, strict=True)]
+        means[net.name] = mean(stds)
+        rows.append([net.name, *(f"{value:.3f}" for value in (mean(stds), min(stds), max(stds)))])
+    order = " < ".join(sorted(means, key=means.__getitem__))
+    if len(means) == 1:
+        order += f": {means[order]:.3f}"
+    return Finding(
+        "Layer responses (figure 7)",
+        f"Standard deviation of 3x3 layers' outputs, mean over layers: {order}.",
+        ["net", "mean", "weakest layer", "strongest layer"],
+        rows,
+    )
+
+
+PROBE = Probe(Response, measure, find, plot_responses)

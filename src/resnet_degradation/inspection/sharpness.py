@@ -1,0 +1,57 @@
+"""Sharpness: the largest eigenvalue of the Hessian of the training loss."""
+
+import math
+from statistics import mean
+
+from resnet_degradation.figures.sharpness import plot_sharpness
+from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
+from resnet_degradation.probes.sharpness import Sharpness, sharpness, stability_limit
+
+# A Hessian-vector product takes about three times as long as a training step of these images, and
+# up to 200 are needed.
+MAX_IMAGES = 64
+
+
+def measure(subject: Subject) -> list[Sharpness]:
+    """The sharpness with the initial weights, if they are known, and with the last ones."""
+    trained, recipe = subject.trained, subject.trained.config.recipe
+    num_images = min(subject.options.images, MAX_IMAGES)
+    batches = subject.training_batches(math.ceil(num_images / recipe.batch_size))
+    images = sum(len(labels) for _, labels in batches)
+    limit = stability_limit(recipe.lr, recipe.momentum)
+    nets = {0: subject.initial_net, trained.iteration: subject.net}
+    rows = []
+    for iteration, net in nets.items():
+        if net is not None:
+
+            def count(products: int, of: int, iteration: int = iteration) -> None:
+                subject.report(f"sharpness at iteration {iteration:,}", products, of)
+
+            value = sharpness(net, batches, count)
+            rows.append(Sharpness(iteration, images, value, limit))
+    return rows
+
+
+def find(nets: Nets) -> Finding:
+    rows, texts = [], []
+    images = nets[0].seeds[0][0].images
+    for net in nets:
+        values = {}
+        for when, position in (("initial", 0), ("trained", -1)):
+            found = [seed[position].value for seed in net.seeds]
+            values[when] = [value for value in found if value is not None]
+        cells = [f"{mean(v):.3g}" if v else "unclear" for v in values.values()]
+        limit = net.seeds[0][0].limit
+        texts.append(f"{net.name} {cells[1]} (limit {limit:.3g})")
+        rows.append([net.name, *cells, f"{limit:.3g}"])
+    return Finding(
+        "Sharpness",
+        f"Largest eigenvalue of the Hessian of the loss on {images} training images, after "
+        "training; the limit is 2 (1 + momentum) / learning rate, above which the recipe's highest "
+        f"rate is unstable on a quadratic loss: {', '.join(texts)}.",
+        ["net", "initial", "trained", "stability limit"],
+        rows,
+    )
+
+
+PROBE = Probe(Sharpness, measure, find, plot_sharpness)

@@ -1,0 +1,82 @@
+"""Shattered gradients: how alike a net's gradients at nearby inputs are (Balduzzi et al. 2017)."""
+
+from statistics import mean
+
+import torch
+
+from resnet_degradation.data.dataset import evenly_spaced
+from resnet_degradation.figures.shattering import plot_shattering
+from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
+from resnet_degradation.probes.shattering import (
+    NUM_POINTS,
+    Correlation,
+    brown_noise,
+    correlations,
+    input_gradients,
+    white_noise,
+)
+
+NUM_LINES = 20
+
+
+def measure(subject: Subject) -> list[Correlation]:
+    """Correlations along lines between held-out images: with the initial and the last weights.
+
+    The references, white and brown noise of the images' dimensions, are rows of their own.
+    """
+    images = torch.cat(subject.images)
+    chosen = images[evenly_spaced(len(images), 2 * NUM_LINES)]
+    half = len(chosen) // 2
+    lines = list(zip(chosen[:half], chosen[half : 2 * half], strict=True))
+    nets = {"initial": subject.initial_net, "trained": subject.net}
+    rows = []
+    done = 0
+    for when, net in nets.items():
+        if net is None:
+            continue
+        of_lines = []
+        for first, last in lines:
+            of_lines.append(correlations(input_gradients(net, first, last)))
+            done += 1
+            subject.report("shattering", done, NUM_LINES * len(nets))
+        rows += _rows(when, torch.stack(of_lines))
+    dimensions = chosen[0].numel()
+    for name, noise in (("white noise", white_noise), ("brown noise", brown_noise)):
+        rows += _rows(name, correlations(noise(dimensions))[None])
+    return rows
+
+
+def _rows(of: str, of_lines: torch.Tensor) -> list[Correlation]:
+    """A row for each distance, from correlations (lines, distances)."""
+    spread = of_lines.std(dim=0) if len(of_lines) > 1 else torch.zeros(of_lines.shape[1])
+    pairs = zip(of_lines.mean(dim=0).tolist(), spread.tolist(), strict=True)
+    return [Correlation(of, distance, *values) for distance, values in enumerate(pairs)]
+
+
+def find(nets: Nets) -> Finding:
+    rows, texts = [], []
+    for net in nets:
+        values = {}
+        for of in ("initial", "trained"):
+            seeds = [
+                [row for row in seed if (row.of, row.distance) == (of, 1)] for seed in net.seeds
+            ]
+            if all(seeds):
+                values[of] = (
+                    mean(seed[0].correlation for seed in seeds),
+                    mean(seed[0].spread for seed in seeds),
+                )
+        cells = [f"{m:.2f} ± {s:.2f}" for m, s in values.values()]
+        texts += [f"{net.name} {of} {cell}" for of, cell in zip(values, cells, strict=True)]
+        rows.append([net.name, *(cells if len(cells) == 2 else ["-", *cells])])
+    return Finding(
+        "Shattered gradients",
+        "Correlation of the gradients at neighbouring points of a line between two images, "
+        f"{NUM_POINTS} points each (mean ± standard deviation over lines; white noise 0): "
+        f"{', '.join(texts)}.",
+        ["net", "initial", "trained"],
+        rows,
+    )
+
+
+PROBE = Probe(Correlation, measure, find, plot_shattering)

@@ -1,0 +1,69 @@
+"""The loss surface around a net, along filter-normalized random directions (Li et al. 2018)."""
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from statistics import mean
+
+from resnet_degradation.figures.surface import plot_surface
+from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
+from resnet_degradation.probes.surface import SurfacePoint, surface
+from resnet_degradation.records.csv_tables import PartialTable
+
+# The plane reaches this far in both directions; 1 adds random weights as large as the net's own.
+EXTENT = 0.5
+
+NEAR = 10.0  # points of training error
+
+
+def measure(subject: Subject) -> list[SurfacePoint]:
+    """The loss at options.points x options.points points, on augmented training images.
+
+    An interrupted measurement resumes: its points are kept in inspection/surface.part.csv.
+    """
+    config, options = subject.trained.config, subject.options
+    count = math.ceil(options.images / config.recipe.batch_size)
+    axis = [EXTENT * (2 * i / (options.points - 1) - 1) for i in range(options.points)]
+    points = list(product(axis, axis))
+    key = f"{subject.trained.iteration} {options.images} {options.points}"
+    part = PartialTable(subject.trained.folder / "inspection/surface.part.csv", SurfacePoint, key)
+    batches = subject.training_batches(count)
+    for point in surface(subject.net, batches, points[len(part.rows) :]):
+        part.add(point)
+        subject.report("loss surface", len(part.rows), len(points))
+    part.remove()
+    return part.rows
+
+
+def find(nets: Nets) -> Finding:
+    rows, texts = [], []
+    for net in nets:
+        shares = [share_near(seed) for seed in net.seeds]
+        centre = mean(centre_of(seed).error for seed in net.seeds)
+        losses = [max(row.loss for row in seed) for seed in net.seeds]
+        over = f" ({min(shares):.0f} - {max(shares):.0f} % over seeds)" if len(shares) > 1 else ""
+        texts.append(f"{net.name} {mean(shares):.0f} %{over}")
+        cells = [f"{centre:.2f}", f"{mean(shares):.1f}", f"{mean(losses):.3g}"]
+        rows.append([net.name, *cells])
+    seed = "" if any(len(net.seeds) > 1 for net in nets) else " One seed of each net."
+    return Finding(
+        "Loss surface",
+        "Share of a random plane through the trained net (filter-normalized directions) on which "
+        f"its training error rises by at most {NEAR:g} points: {', '.join(texts)}.{seed}",
+        ["net", "error at centre (%)", "share (%)", "highest loss"],
+        rows,
+    )
+
+
+def centre_of(points: Sequence[SurfacePoint]) -> SurfacePoint:
+    """The point of the trained net itself, or the one closest to it."""
+    return min(points, key=lambda point: math.hypot(point.first, point.second))
+
+
+def share_near(points: Sequence[SurfacePoint]) -> float:
+    """The percentage of points with an error at most NEAR above the centre's."""
+    limit = centre_of(points).error + NEAR
+    return 100 * sum(point.error <= limit for point in points) / len(points)
+
+
+PROBE = Probe(SurfacePoint, measure, find, plot_surface)

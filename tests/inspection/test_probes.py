@@ -1,0 +1,160 @@
+"""Probes that only `what` chooses: their tables, their sentences, and what a user adds."""
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from resnet_degradation.config.schema import MORE_INSPECTIONS, Config, InspectionConfig
+from resnet_degradation.console.progress import NullProgress
+from resnet_degradation.figures.inspection import load_inspected
+from resnet_degradation.figures.surface import loss_grid
+from resnet_degradation.inspection import command, surface
+from resnet_degradation.inspection.registry import PROBES, chosen_probes
+from resnet_degradation.probes.sharpness import Sharpness
+from resnet_degradation.probes.shattering import NUM_POINTS, Correlation
+from resnet_degradation.probes.surface import SurfacePoint
+from resnet_degradation.records.layers import read_inspection
+from resnet_degradation.system.errors import ConfigError
+from resnet_degradation.training.load_run import load_trained
+
+
+def run_inspection(*folders: Path, output_dir: Path, **options: Any) -> Path:
+    asked = InspectionConfig(run=[str(folder) for folder in folders], output_dir=str(output_dir))
+    asked.runtime.num_threads = 1
+    return command.inspect(replace(asked, **options), Console(quiet=True), NullProgress())
+
+
+@pytest.fixture
+def runs(tiny: Callable[..., Config], train_run: Callable[[Config], Path]) -> list[Path]:
+    return [train_run(tiny(f"residual={residual}")) for residual in ("false", "true")]
+
+
+def test_every_further_probe_leaves_a_table_a_figure_and_a_sentence(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    where = run_inspection(
+        *runs, output_dir=tmp_path, what=list(MORE_INSPECTIONS), images=32, points=3
+    )
+    report = (where / "report.md").read_text()
+    for name in MORE_INSPECTIONS:
+        assert (where / f"{name}.png").is_file()
+        assert f"({name}.png)" in report
+    points = read_inspection(runs[0], "surface", SurfacePoint)
+    assert [(p.first, p.second) for p in points][::4] == [(-0.5, -0.5), (0, 0), (0.5, 0.5)]
+    assert not list((runs[0] / "inspection").glob("*.part.csv"))
+    rows = read_inspection(runs[1], "shattering", Correlation)
+    assert {row.of for row in rows} == {"initial", "trained", "white noise", "brown noise"}
+    assert all(row.correlation == 1 for row in rows if row.distance == 0)
+    assert max(row.distance for row in rows) == NUM_POINTS // 2
+    sharpness = read_inspection(runs[0], "sharpness", Sharpness)
+    assert [row.iteration for row in sharpness] == [0, 12]
+
+
+def test_the_centre_of_the_surface_is_the_trained_net(runs: list[Path], tmp_path: Path) -> None:
+    run_inspection(runs[1], output_dir=tmp_path, what=["surface"], images=32, points=3)
+    points = read_inspection(runs[1], "surface", SurfacePoint)
+    runtime = InspectionConfig().runtime
+    trained = load_trained(runs[1], runtime, torch.device("cpu"), num_held_out=32)
+    batch_size = trained.config.recipe.batch_size
+    count = math.ceil(32 / batch_size)
+    batches = list(trained.batches.training(0, count))
+    with torch.no_grad():
+        wrong = sum(
+            int((trained.net(images).argmax(dim=1) != labels).sum()) for images, labels in batches
+        )
+    assert surface.centre_of(points).error == pytest.approx(100 * wrong / (count * batch_size))
+    axis, losses = loss_grid(points)
+    assert axis.tolist() == [-0.5, 0, 0.5]
+    assert losses[0, 2] == next(p.loss for p in points if (p.first, p.second) == (-0.5, 0.5))
+
+
+def test_an_interrupted_surface_resumes(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"what": ["surface"], "images": 32, "points": 3}
+    run_inspection(runs[0], output_dir=tmp_path, **options)
+    table = runs[0] / "inspection/surface.csv"
+    whole = table.read_bytes()
+    table.unlink()
+    measured = surface.surface
+    asked: list[int] = []
+
+    def interrupted(net: Any, batches: Any, points: Any) -> Any:
+        asked.append(len(points))
+        for number, point in enumerate(measured(net, batches, points)):
+            if number == 4 and len(asked) == 1:
+                raise KeyboardInterrupt
+            yield point
+
+    monkeypatch.setattr(surface, "surface", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_inspection(runs[0], output_dir=tmp_path, **options)
+    part = runs[0] / "inspection/surface.part.csv"
+    part.write_bytes(part.read_bytes()[:-7])  # the last row is cut off
+    run_inspection(runs[0], output_dir=tmp_path, **options)
+    assert asked == [9, 6]
+    assert table.read_bytes() == whole
+    asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run_inspection(runs[0], output_dir=tmp_path, **options)
+    run_inspection(runs[0], output_dir=tmp_path, **options | {"images": 16})
+    assert asked == [9, 9]  # other images: nothing of the table is used
+
+
+def test_the_share_of_the_plane_counts_points_near_the_centre() -> None:
+    points = [SurfacePoint(a, b, 1.0, 5 + 20 * abs(a) + 20 * abs(b))
+              for a in (-0.5, 0.0, 0.5) for b in (-0.5, 0.0, 0.5)]  # fmt: skip
+    assert surface.centre_of(points).error == 5
+    assert surface.share_near(points) == pytest.approx(100 * 5 / 9)
+
+
+CUSTOM = """
+from dataclasses import dataclass
+from resnet_degradation.inspection.probe import Probe
+
+@dataclass(frozen=True)
+class Row:
+    layer: int
+    weights: float
+
+def measure(subject):
+    return [Row(i, float(p.numel())) for i, p in enumerate(subject.net.parameters(), 1)]
+
+sizes = Probe(Row, measure)
+signals = Probe(Row, measure)
+no_probe = 3
+"""
+
+
+def test_a_custom_probe_is_measured_drawn_and_reported(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "custom_probes.py").write_text(CUSTOM)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    where = run_inspection(*runs, output_dir=tmp_path, what="custom_probes:sizes")
+    probe = chosen_probes(["custom_probes:sizes"])["sizes"]
+    (plain, residual) = load_inspected(runs, "sizes", probe.row)
+    assert [row.layer for row in plain.seeds[0]] == list(range(1, len(residual.seeds[0]) + 1))
+    assert "layer and weights, mean over rows: plain-8" in (where / "report.md").read_text()
+    assert (where / "sizes.png").is_file()
+    with pytest.raises(ConfigError, match="another probe is named signals too"):
+        chosen_probes(["custom_probes:signals"])
+    with pytest.raises(ConfigError, match="what=custom_probes:no_probe is a int, not a Probe"):
+        chosen_probes(["custom_probes:no_probe"])
+
+
+def test_all_names_every_probe() -> None:
+    assert command.named_measurements("all") == list(PROBES)
+    assert command.named_measurements("signals") == ["signals"]
+    with pytest.raises(ConfigError, match=r"what=\[\] is not valid"):
+        command.named_measurements([])
+    with pytest.raises(ConfigError, match="what=3 is not valid"):
+        command.named_measurements([3])
