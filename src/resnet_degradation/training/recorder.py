@@ -47,7 +47,7 @@ class Recorder:
     """Writes the record of one run. Only rank 0 has one.
 
     metrics.csv is the record. A resumed run rewrites it, and TensorBoard's events, from the rows in
-    the checkpoint: so later rows and damage to the files disappear, and no point appears twice.
+    the checkpoint, so later rows and damage to the files disappear, and no point appears twice.
     """
 
     def __init__(self, run: Run) -> None:
