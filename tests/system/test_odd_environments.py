@@ -282,7 +282,7 @@ def test_checkpoints_of_another_version_are_neither_damaged_nor_half_used(
     before = everything_in(folder)
     with pytest.raises(CheckpointError, match="another version of resnet-degradation") as error:
         train_run(config)
-    assert f"or move {folder} away to start anew" in str(error.value)
+    assert f"or move {folder} away to start over" in str(error.value)
     assert everything_in(folder) == before
     assert not recwarn.list
 

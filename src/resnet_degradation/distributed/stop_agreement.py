@@ -7,7 +7,7 @@ from torch import Tensor
 from resnet_degradation.distributed.world import World
 from resnet_degradation.system.os_signals import REQUEUE_SIGNALS, StopRequest
 
-FIRST = 1000  # added to the number of a signal that takes precedence
+PRECEDENCE = 1000  # added to signals that take precedence over others
 
 
 class StopAgreement:
@@ -26,11 +26,11 @@ class StopAgreement:
         self._work: dist.Work | None = None
 
     def refresh(self) -> None:
-        """Update `stop_signal` and `save_requested`; all processes call it equally often."""
+        """Update `stop_signal` and `save_requested`; all processes must call it equally often."""
         request = self.request
         stop = request.stop_signal or 0
         save, request.save_requested = request.save_requested, False
-        mine = torch.tensor([stop + FIRST * (stop in REQUEUE_SIGNALS), int(save)])
+        mine = torch.tensor([stop + PRECEDENCE * (stop in REQUEUE_SIGNALS), int(save)])
         if self.world.size == 1:
             self._update(mine)
             return
@@ -47,4 +47,4 @@ class StopAgreement:
 
     def _update(self, requested: Tensor) -> None:
         stop, save = requested.tolist()
-        self.stop_signal, self.save_requested = stop % FIRST or None, bool(save)
+        self.stop_signal, self.save_requested = stop % PRECEDENCE or None, bool(save)

@@ -30,7 +30,7 @@ class World(ProcessInfo):
         """This process's slice of `count` items; the slices' lengths differ by at most one."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """Replace values by their sums over all processes."""
         if self.size > 1:
             dist.all_reduce(values)
@@ -44,10 +44,10 @@ class World(ProcessInfo):
 
     def barrier(self) -> None:
         """Wait until all processes have reached this point."""
-        self.sum(torch.zeros(1))
+        self.all_reduce_sum(torch.zeros(1))
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """The result of `make` on rank 0, in all processes."""
+        """The result of `make`, called on rank 0 only, in all processes."""
         if self.size == 1:
             return make()
         box: list[T | None] = [make() if self.is_main else None]
@@ -56,7 +56,7 @@ class World(ProcessInfo):
 
     def any(self, holds: bool) -> bool:
         """Whether `holds` is true in any process."""
-        return bool(self.sum(torch.tensor(int(holds))))
+        return bool(self.all_reduce_sum(torch.tensor(int(holds))))
 
     def local_rank_zero_first(self, make: Callable[[], T]) -> T:
         """The result of `make`, called first by one process of each machine, then by the others."""

@@ -35,7 +35,7 @@ def top1_error(
             if len(labels) > 0:
                 num_wrong += (net(images).argmax(dim=1) != labels).sum()
             between_batches()
-    return 100 * int(world.sum(num_wrong)) / batches.splits[split]
+    return 100 * int(world.all_reduce_sum(num_wrong)) / batches.splits[split]
 
 
 def held_out_errors(

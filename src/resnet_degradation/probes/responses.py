@@ -50,7 +50,7 @@ def layer_responses(
                 net(images)
             unnormalized.clear()
     responses: list[Response] = []
-    sums = world.sum(torch.stack(list(totals.values())))
+    sums = world.all_reduce_sum(torch.stack(list(totals.values())))
     for name, (count, total, squares) in zip(totals, sums, strict=True):
         if count > 0:
             variance = squares / count - (total / count) ** 2

@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old content or the new, and never a part of either."""
+"""Writes files so that a reader finds either the old or the new content, never a part of it."""
 
 import errno
 import json
@@ -11,21 +11,21 @@ from typing import IO, Any
 
 
 def check_writable(folder: Path) -> None:
-    """Create the folder, and a temporary file in it; raises OSError if that is impossible."""
+    """Create the folder and, as a test, a temporary file in it; raises OSError on failure."""
     folder.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=folder).close()
 
 
 @contextmanager
 def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A stream whose content takes the place of `file`, once it is complete and on the disk.
+    """A stream whose content replaces `file` once it is complete and on disk.
 
-    If anything goes wrong, `file` stays as it was. mode: "w" for text in UTF-8 (line ends are
-    written as they are), "wb" for bytes.
+    If writing fails, `file` is unchanged. mode: "w" for UTF-8 text (newlines are not translated),
+    "wb" for bytes.
     """
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")  # others may write it too
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")  # other processes may write `file`
     try:
-        # The name of a file may hold bytes that are no text: they are written as they are.
+        # Text may hold file names with bytes that are not UTF-8: they are written unchanged.
         newline, encoding, errors = (
             (None, None, None) if "b" in mode else ("", "utf-8", "surrogateescape")
         )
@@ -39,7 +39,7 @@ def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(file)  # which is what matters; and writing does not tell any
+            error.filename = str(file)  # not the temporary file, or none at all
         raise
 
 
@@ -51,14 +51,14 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the system can say so."""
+    """Flush a folder's entries to disk, if the system supports it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # it is no file system that can
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not supported by this file system
             raise
     finally:
         os.close(descriptor)

@@ -6,12 +6,12 @@ import os
 import re
 import sys
 
-# What this program prints beyond ASCII.
+# The characters outside ASCII that this program prints, and their replacements.
 IN_ASCII = {"±": "+-", "†": "*", "…": "..."}
 
 
 def accept_any_locale() -> None:
-    """At the start of a program: treat file names as UTF-8, and print to any stream.
+    """Treat file names as UTF-8 and print to any stream; call this when a program starts.
 
     Where file names would be ASCII (the C locale with PYTHONUTF8=0), a name such as fotos-ü could
     not be recorded, so the program restarts in Python's UTF-8 mode. The standard streams keep their
@@ -27,7 +27,7 @@ def accept_any_locale() -> None:
 
 
 def ascii_fallback() -> None:
-    """Print characters that a standard stream cannot encode as ASCII: ± as +-, others as codes."""
+    """Replace what a standard stream cannot encode by ASCII: ± by +-, others by escape codes."""
     codecs.register_error("resnet-degradation", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a notebook's streams are not
@@ -42,5 +42,5 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def as_text(name: str) -> str:
-    """A file name in which bytes that are not UTF-8 are written as %FC."""
+    """A file name whose bytes that are not UTF-8 are written in hexadecimal, such as %FC."""
     return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)

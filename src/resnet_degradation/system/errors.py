@@ -1,4 +1,4 @@
-"""Errors that a user can fix, each one line: what is wrong and what to do; and warnings."""
+"""Errors that a user can fix, in one line (what is wrong, what to do), and warnings."""
 
 import re
 import signal
@@ -9,8 +9,8 @@ from resnet_degradation.system.process import rank
 # The number of SIGPIPE. Python ignores the signal and raises BrokenPipeError.
 BROKEN_PIPE = 13
 
-# What torch says where memory runs out on a CPU, or on a GPU outside of torch's own allocator: for
-# the context of a process, cuBLAS or cuDNN.
+# torch's messages if memory runs out on a CPU, or on a GPU outside torch's own allocator: for the
+# CUDA context, cuBLAS or cuDNN.
 OUT_OF_MEMORY = re.compile(r"can't allocate memory|CUDA error: out of memory|STATUS_ALLOC_FAILED")
 
 
@@ -42,7 +42,7 @@ class RecordError(UserError):
 
 
 class DivergenceError(UserError):
-    """The training loss stopped being finite."""
+    """The training loss or a weight is no longer finite."""
 
     exit_code = 3
 
@@ -62,7 +62,7 @@ class PeerFailedError(UserError):
 
 
 class Stopped(BaseException):
-    """A signal stopped the program. Like KeyboardInterrupt it is no Exception: nothing failed."""
+    """A signal stopped the program. Like KeyboardInterrupt, not an Exception: nothing failed."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(number, message)  # all arguments, so that it can be pickled
@@ -85,7 +85,7 @@ def describe_os_error(error: OSError) -> str:
 
 
 def one_line_warnings() -> None:
-    """Print warnings as one line without their place in the code, and on rank 0 only."""
+    """Print each warning as one line without its source location, and on rank 0 only."""
     if rank() > 0:
         warnings.simplefilter("ignore")
     warnings.formatwarning = lambda message, *_details, **_more: f"warning: {message}\n"

@@ -12,17 +12,17 @@ from typing import Any
 
 from resnet_degradation.system.errors import BROKEN_PIPE, Stopped
 
-# Not every system has all of them.
+# Not every system has all of these signals.
 STOP_SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 SAVE_SIGNAL: signal.Signals | None = getattr(signal, "SIGUSR1", None)
 
-# Batch systems preempt a job with this one or with SAVE_SIGNAL.
+# Batch systems preempt a job with this signal or with SAVE_SIGNAL.
 REQUEUE_SIGNALS = [getattr(signal, n) for n in ("SIGUSR2",) if hasattr(signal, n)]
 
-# Its default action would kill a process that has nothing to save yet.
+# By default, SAVE_SIGNAL would kill a process that has nothing to save yet.
 _IGNORE_SAVE: dict[int, Any] = {} if SAVE_SIGNAL is None else {SAVE_SIGNAL: lambda *_: None}
 
-# How long a worker or helper process may go on after SIGTERM, in seconds.
+# Seconds that a worker or helper process may continue after SIGTERM.
 GRACE_SECONDS = 30
 RESUMABLE = "the same command resumes what is saved"
 
@@ -33,7 +33,7 @@ class StopRequest:
 
     stop_signal: int | None = None  # the number of the signal
     save_requested: bool = False
-    saved: bool = False  # the run that is asked to stop is saved
+    saved: bool = False  # the run has been saved since it was asked to stop
 
 
 def end_on_signals() -> None:
@@ -53,7 +53,7 @@ def stop_on_broken_pipe() -> None:
 
 
 def ignore_interrupts() -> None:
-    """Ignore Ctrl-C in a worker process: it reaches the parent too, which decides."""
+    """Ignore Ctrl-C in a worker process: the parent receives it too, and decides."""
     _handle({signal.SIGINT: signal.SIG_IGN, **_IGNORE_SAVE})
 
 
@@ -61,15 +61,15 @@ def ignore_signals() -> None:
     """Ignore signals in a helper process: its parent gets them too and saves the run first."""
     _handle(dict.fromkeys(_caught_signals(), signal.SIG_IGN))
     if hasattr(signal, "alarm"):
-        # A parent that ends sends SIGTERM as well, so it is not ignored but delayed.
+        # An exiting parent also sends SIGTERM, so that signal is delayed instead of ignored.
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """Delay signals here, and in processes started meanwhile until they call `unblock_signals`.
+    """Delay signals inside the block and, in processes it starts, until `unblock_signals`.
 
-    A process that has not installed its handlers yet is then not killed by a signal.
+    So no signal kills a process that has not installed its handlers yet.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -82,7 +82,7 @@ def block_signals() -> Iterator[None]:
 
 
 def unblock_signals() -> None:
-    """Receive signals again, in a process that was started by `block_signals`."""
+    """Receive signals again, in a process started inside `block_signals`."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _caught_signals())
 
@@ -95,8 +95,8 @@ def _caught_signals() -> set[int]:
 def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
     """Collect signals in a StopRequest; a second SIGINT raises Stopped.
 
-    alone: false in one of several processes, which receive the same Ctrl-C twice, from the terminal
-    and from their launcher. Outside the main thread and in forked processes, nothing is collected.
+    alone: False for one of several processes: each receives a Ctrl-C twice, from the terminal and
+    from the launcher. Outside the main thread and in forked processes, nothing is collected.
     """
     request, owner = StopRequest(), os.getpid()
 
@@ -104,7 +104,7 @@ def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
         if os.getpid() != owner or request.saved:
             return
         again = request.stop_signal is not None
-        if request.stop_signal not in REQUEUE_SIGNALS:  # Slurm sends others after it
+        if request.stop_signal not in REQUEUE_SIGNALS:  # Slurm sends other signals after it
             request.stop_signal = number
         if number == signal.SIGINT and alone:
             if again:
@@ -123,7 +123,7 @@ def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
 
 
 def requeue_signals() -> list[int]:
-    """The signals on which submitit queues a preempted job again."""
+    """The signals on which submitit requeues a preempted job."""
     return [
         number
         for number in (*REQUEUE_SIGNALS, *([SAVE_SIGNAL] if SAVE_SIGNAL is not None else []))
@@ -132,9 +132,9 @@ def requeue_signals() -> list[int]:
 
 
 def forward_signal(number: int) -> None:
-    """Pass a signal on to submitit, which waits for it, once the run is saved."""
+    """Pass a signal on to submitit if it handles that signal; call this once the run is saved."""
     if number in requeue_signals():
-        signal.raise_signal(number)  # ends rank 0, and so the job
+        signal.raise_signal(number)  # ends rank 0, and thereby the job
         time.sleep(GRACE_SECONDS)
 
 
@@ -146,7 +146,7 @@ def print_from_handler(text: str) -> None:
 
 @contextmanager
 def handle_signals(handlers: dict[int, Any]) -> Iterator[None]:
-    """Install these handlers for a while; ignored signals stay ignored."""
+    """Install these handlers inside the block; ignored signals stay ignored."""
     before = _handle(handlers)
     try:
         yield
@@ -156,11 +156,11 @@ def handle_signals(handlers: dict[int, Any]) -> Iterator[None]:
 
 
 def _handle(handlers: dict[int, Callable[..., None] | signal.Handlers]) -> dict[int, Any]:
-    """Set handlers, and return those that they replace."""
+    """Set handlers and return those they replace."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
-            # nohup ignores it, and so does a shell for jobs in the background.
+            # Ignored, for example, by nohup, or by a shell for background jobs: keep that.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, handler)
     return before

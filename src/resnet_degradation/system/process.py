@@ -6,7 +6,7 @@ from dataclasses import dataclass
 # The variables of torchrun with which the processes of a run find each other.
 RENDEZVOUS = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
 
-# The load per core from which the cores count as busy.
+# Load per core at or above which the cores count as busy.
 CROWDED = 1.3
 
 
@@ -21,7 +21,7 @@ class ProcessInfo:
 
 
 def process_info() -> ProcessInfo | None:
-    """This process among others, from environment variables; None if it is the only one.
+    """This process's ranks, from environment variables; None if it is the only process.
 
     torchrun (and training/launch.py) set WORLD_SIZE. srun sets SLURM_STEP_NUM_TASKS, which is not
     set in a batch script or a shell inside an allocation.
@@ -32,13 +32,13 @@ def process_info() -> ProcessInfo | None:
             rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size)
         )
     if (size := _number("SLURM_STEP_NUM_TASKS")) > 1:
-        on_each = max(1, size // _number("SLURM_STEP_NUM_NODES"))
-        return ProcessInfo(_number("SLURM_PROCID", 0), size, _number("SLURM_LOCALID", 0), on_each)
+        per_node = max(1, size // _number("SLURM_STEP_NUM_NODES"))
+        return ProcessInfo(_number("SLURM_PROCID", 0), size, _number("SLURM_LOCALID", 0), per_node)
     return None
 
 
 def one_of_several() -> str:
-    """The variables by which this process is one of several, with their values."""
+    """The environment variables that make this process one of several, as NAME=value."""
     names = ("WORLD_SIZE", "RANK") if _number("WORLD_SIZE") > 1 else ("SLURM_STEP_NUM_TASKS",)
     return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
 
@@ -67,15 +67,15 @@ def rendezvous_problem() -> str:
 
 
 def rank() -> int:
-    """The rank of this process; 0 if it is the only one."""
-    where = process_info()
-    return where.rank if where is not None else 0
+    """The rank of this process; 0 if it is the only process."""
+    info = process_info()
+    return info.rank if info is not None else 0
 
 
 def cpu_contention(num_threads: int) -> str:
     """Advice for threads that share cores with other programs; empty if the cores are free.
 
-    Threads wait for the slowest of them, so one busy core slows down all.
+    All threads wait for the slowest, so one busy core slows down all.
     """
     if num_threads < 2 or not (busy := load_of_others()):
         return ""
@@ -99,7 +99,7 @@ def describe_threads(num_threads: int) -> str:
 
 
 def num_cpus() -> int:
-    """The CPUs that this process may use."""
+    """The number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

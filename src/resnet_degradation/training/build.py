@@ -50,7 +50,7 @@ def prepare(
     device = choose_device(config, world)
     set_precision(config.runtime.precision)
     if source is None:
-        # One process a machine downloads.
+        # One process per machine downloads.
         source = world.local_rank_zero_first(lambda: find_images(config, report))
     batches = make_batches(source, config, device, world, report)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
@@ -110,7 +110,7 @@ def prepare(
 
 
 def start_momentum_at_zero(optimizer: torch.optim.Optimizer) -> None:
-    """Give every parameter a momentum of zeros, from which the first step is the same.
+    """Start every parameter's momentum at zero, which does not change the first step.
 
     Otherwise fused SGD allocates it in the first step, and leaves it uninitialized if the scaler
     skips that step, as it may while its scale is still too large.
@@ -139,23 +139,23 @@ def choose_device(config: Config, world: World = ALONE) -> torch.device:
     num_gpus = torch.cuda.device_count()
     if num_gpus > 1 and world.local_rank >= num_gpus:
         raise ConfigError(
-            f"{world.local_size} processes on a machine with {num_gpus} GPUs: start one a GPU, or "
-            "set runtime.device=cpu"
+            f"{world.local_size} processes on a machine with {num_gpus} GPUs: start one per GPU, "
+            "or set runtime.device=cpu"
         )
-    # Slurm may show each process its own GPU only.
+    # Slurm may show each process only its own GPU.
     device = torch.device("cuda", world.local_rank % num_gpus)
     torch.cuda.set_device(device)
     return device
 
 
 def forward_function(run: Run) -> nn.Module:
-    """The net, compiled if configured, its gradients averaged over all processes."""
+    """The net, compiled if configured, with gradients averaged over all processes."""
     modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
     net: nn.Module = run.net
     if (wanted := run.config.runtime.compile) in modes:
         torch.compiler.reset()  # otherwise the ninth net of a process is not compiled
-        # The compiler does not support its autograd function. (Disabling it where it is defined
-        # would load the compiler in every run, which takes a second.)
+        # The compiler does not support its autograd function. (Disabling run_checkpointed where it
+        # is defined would load the compiler in every run, which takes a second.)
         run.net.run_checkpointed = torch.compiler.disable(run_checkpointed)
         net = cast(nn.Module, torch.compile(net, mode=modes[wanted]))
     if run.world.size == 1:

@@ -1,4 +1,4 @@
-"""What a run is, in a few lines at its start and as a summary at its end."""
+"""Describes a run: in a few lines at its start, and in a summary at its end."""
 
 import os
 import platform
@@ -23,16 +23,18 @@ def describe(run: Run) -> str:
     """The net, the data, the schedule and the device, in a few lines."""
     config, plan, size = run.config, run.plan, run.config.data.image_size
     held_out = ", ".join(f"{count:,} {split}" for split, count in run.batches.splits.items())
-    on = describe_threads(torch.get_num_threads()) if run.device.type == "cpu" else run.device.type
+    device = run.device.type
+    if device == "cpu":
+        device = describe_threads(torch.get_num_threads())
     if run.world.size > 1:
-        on = f"{run.world.size} processes, each on {on}"
+        device = f"{run.world.size} processes, each on {device}"
     epochs = plan.num_iterations / plan.iterations_per_epoch
     lines = [
         f"{run.name}, {config.family} family: {num_parameters(run.net):,} parameters, "
         f"{run.multiply_adds / 1e6:,.1f} M multiply-adds",
         f"{data_name(config)} {size}x{size}: {run.batches.num_train:,} train, {held_out}",
         f"{plan.num_iterations:,} iterations of {config.recipe.batch_size} "
-        f"({epochs:.1f} epochs) on {on}",
+        f"({epochs:.1f} epochs) on {device}",
         f"in {run.folder}",
     ]
     if config.weights is not None:

@@ -48,11 +48,11 @@ from resnet_degradation.system.os_signals import (
 )
 from resnet_degradation.system.process import process_info, rank
 
-# The elastic launcher replaces the handlers of these and does not restore them.
-FOR_AGENT = [*STOP_SIGNALS, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
+# Signals whose handlers the elastic launcher replaces and does not restore.
+LAUNCHER_SIGNALS = [*STOP_SIGNALS, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
 
-# Seconds in which workers must save the run when they are asked to stop.
-PATIENCE = 120
+# Seconds that workers have to save the run when they are asked to stop.
+SAVE_SECONDS = 120
 
 # A worker that lost contact exits this many seconds later, so that the launcher first sees the
 # worker that died.
@@ -62,8 +62,8 @@ GRACE = 1.0
 def train_on_devices(config: Config, progress: Progress) -> Path:
     """Train in this process, or in as many workers as `runtime.devices` asks for; see `train`.
 
-    Rank 0 of the workers shows progress itself. A job that its cluster preempts is queued again
-    once the run is saved.
+    Rank 0 of the workers shows progress itself. A job that its cluster preempts is requeued once
+    the run is saved.
     """
     folder = run_folder(config)
     try:
@@ -95,8 +95,8 @@ def check_devices(config: Config, count: int) -> None:
     num_gpus = 0 if config.runtime.device == "cpu" else torch.cuda.device_count()
     if 0 < num_gpus < count:
         raise ConfigError(
-            f"runtime.devices={count}, but there are {num_gpus} GPUs here: give {num_gpus}, or "
-            "runtime.device=cpu"
+            f"runtime.devices={count}, but there are {num_gpus} GPUs here: set it to "
+            f"{num_gpus}, or set runtime.device=cpu"
         )
 
 
@@ -115,7 +115,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
         preempted.append(number)
         raise SignalException("preempted", signal.SIGTERM)
 
-    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in FOR_AGENT}
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in LAUNCHER_SIGNALS}
     handlers |= {SAVE_SIGNAL: save} if SAVE_SIGNAL is not None else {}
     handlers |= dict.fromkeys(requeue_signals(), preempt)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
@@ -140,20 +140,20 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
             logs_specs=DefaultLogsSpecs(log_dir=logs),
         )
         # Signals that are ignored (nohup) stay ignored.
-        handled = [n.name for n in FOR_AGENT if signal.getsignal(n) is not signal.SIG_IGN]
-        wanted = {"signals_to_handle": ",".join(handled), "shutdown_timeout": PATIENCE}
-        for name in wanted.keys() & vars(settings).keys():  # depends on the version of torch
+        handled = [n.name for n in LAUNCHER_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+        wanted = {"signals_to_handle": ",".join(handled), "shutdown_timeout": SAVE_SECONDS}
+        for name in wanted.keys() & vars(settings).keys():  # not all versions of torch have them
             setattr(settings, name, wanted[name])
         try:
-            ends: dict[int, Stopped | UserError | None] = elastic_launch(settings, work)(
+            outcomes: dict[int, Stopped | UserError | None] = elastic_launch(settings, work)(
                 config, quiet
             )
         except SignalException as error:
             number = preempted[0] if preempted else int(error.sigval)
             raise Stopped(number, f"{run_name(config)} stopped. {how_to_resume(folder)}") from None
         except ChildFailedError as error:
-            raise _died(*error.get_first_failure(), folder) from None
-    failures = [failure for failure in ends.values() if failure is not None]
+            raise _worker_error(*error.get_first_failure(), folder) from None
+    failures = [failure for failure in outcomes.values() if failure is not None]
     if failures:
         raise max(failures, key=lambda each: (isinstance(each, Stopped), bool(str(each))))
 
@@ -161,13 +161,13 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
 def work(config: Config, quiet: bool) -> Stopped | UserError | None:
     """The main function of a worker.
 
-    It returns what the user must know, because raising that would restart all workers. The message
-    is empty if another worker knows more.
+    It returns errors that the user can fix, because raising one would restart all workers. The
+    message is empty if another worker reports the cause.
     """
     ascii_fallback()
     one_line_warnings()
     end_on_signals()
-    for number in REQUEUE_SIGNALS:  # Slurm sends it to all processes, but it is for the launcher
+    for number in REQUEUE_SIGNALS:  # Slurm sends it to all processes, but only the launcher acts
         signal.signal(number, signal.SIG_IGN)
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     if restarts > 0 and rank() == 0:
@@ -180,12 +180,12 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
         from resnet_degradation.training.session import train
 
         train(config, NullProgress() if quiet else RunProgress(Terminal()))
-    # New errors, because the raised ones refer to the run.
+    # New errors, because the raised ones keep the run alive through their tracebacks.
     except Stopped as stop:
         failure: Stopped | UserError = Stopped(stop.exit_code - 128, stop.message)
-        seconds = GRACE
+        exit_after = GRACE
     except PeerFailedError:
-        failure, seconds = UserError(""), config.runtime.timeout
+        failure, exit_after = UserError(""), config.runtime.timeout
     except LostContactError as error:
         exit_if_stopped(error.exit_code)
         time.sleep(GRACE)
@@ -194,15 +194,15 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
         if (message := explain(error)) is None:
             raise
         prefix = f"rank {rank()}: " if rank() > 0 else ""
-        failure, seconds = UserError(prefix + message), config.runtime.timeout
+        failure, exit_after = UserError(prefix + message), config.runtime.timeout
         failure.exit_code = getattr(error, "exit_code", UserError.exit_code)
     else:
         return None
-    # The others notice once the run, and its connections with it, is freed.
+    # Freeing the run closes its connections, which tells the other workers.
     gc.collect()
     # The launcher waits until all workers have returned, but not forever.
     exit_if_stopped(failure.exit_code)
-    timer = threading.Timer(seconds, os._exit, [failure.exit_code])
+    timer = threading.Timer(exit_after, os._exit, [failure.exit_code])
     timer.daemon = True
     timer.start()
     return failure
@@ -215,12 +215,12 @@ def exit_if_stopped(code: int) -> None:
 
 
 def how_to_resume(folder: Path) -> str:
-    """A sentence that says where the same command resumes."""
+    """A sentence that says from which iteration the same command resumes."""
     saved = last_checkpoint(folder)
     return f"The same command resumes from iteration {saved:,}" if saved else "Nothing was saved"
 
 
-def _died(number: int, failure: ProcessFailure, folder: Path) -> UserError:
+def _worker_error(number: int, failure: ProcessFailure, folder: Path) -> UserError:
     """The error of a run whose worker of rank `number` died first."""
     reported, code = failure.error_file_data["message"], failure.exitcode
     if isinstance(reported, dict):

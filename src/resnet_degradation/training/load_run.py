@@ -21,7 +21,7 @@ from resnet_degradation.system.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Trained:
-    """A net with the weights of its run's last checkpoint, and its images."""
+    """A net with the weights of its run's last checkpoint, and the run's images."""
 
     config: Config
     folder: Path
@@ -31,16 +31,16 @@ class Trained:
 
 
 def config_of_run(folder: Path, runtime: RuntimeConfig, root: str | None = None) -> Config:
-    """The configuration of a run with another `runtime`.
+    """The configuration of a run, with `runtime` in place of its own.
 
-    root: the folder of its images, if they have moved.
+    root: the folder of the run's images, if they have moved.
     Raises UserError if `folder` is not a run folder.
     """
     config = read_config(folder)
     data = config.data if root is None else replace(config.data, root=root)
     # The precision belongs to the run's identity.
     runtime = replace(runtime, precision=config.runtime.precision)
-    # The file of its initial weights is not needed and may no longer exist.
+    # The file of the run's initial weights is not needed and may no longer exist.
     resolved = resolve(
         replace(config, data=data, runtime=runtime, weights=None, weights_digest=None)
     )
@@ -52,8 +52,8 @@ def last_state(folder: Path) -> Checkpoint:
     checkpoint = load_checkpoint(folder)
     if checkpoint is None:
         raise CheckpointError(
-            f"{folder} has no checkpoint: name a run whose checkpoints were not deleted, or repeat "
-            "it"
+            f"{folder} has no checkpoint: name a run whose checkpoints were not deleted, or "
+            "train it again"
         )
     return checkpoint
 
@@ -61,7 +61,7 @@ def last_state(folder: Path) -> Checkpoint:
 def inspection_batches(
     config: Config, source: Source, device: torch.device, report: ReportProgress = ignore_progress
 ) -> Batches:
-    """A run's images, without colour augmentation: that needs a pass over all of them."""
+    """A run's images, without colour augmentation, which needs a pass over all of them."""
     plain = replace(config, recipe=replace(config.recipe, colour_std=0.0))
     return make_batches(source, plain, device, progress=report)
 
@@ -73,7 +73,7 @@ def load_trained(
     num_held_out: int,
     report: ReportProgress = ignore_progress,
 ) -> Trained:
-    """The net of a run after its last checkpoint, in evaluation mode.
+    """The net of a run at its last checkpoint, in evaluation mode.
 
     num_held_out: at most this many images of each held-out split are used, evenly spaced.
     Raises UserError if the run, its checkpoint or its images are missing.

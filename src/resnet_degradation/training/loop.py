@@ -1,7 +1,7 @@
-"""The training loop: the paper's recipe (sections 3.4 and 4.2), one iteration after the other.
+"""The training loop: the paper's recipe (sections 3.4 and 4.2), one iteration after another.
 
-A checkpoint is written after an update and before anything is measured of it. What follows depends
-on the saved state only, so a resumed run repeats it exactly.
+A checkpoint is written after an update and before its measurements. Everything after it depends
+only on the saved state, so a resumed run repeats it exactly.
 """
 
 from contextlib import closing
@@ -20,8 +20,8 @@ from resnet_degradation.training.state import Run
 def iterate(run: Run, monitor: Monitor) -> None:
     """Train from the run's last checkpoint, or its beginning, to its last iteration.
 
-    Raises Stopped when a signal asks for it, once the run is saved; DivergenceError when the loss
-    or a weight is no longer finite.
+    Raises Stopped on a signal, after saving the run; DivergenceError when the loss or a weight is
+    no longer finite.
     """
     plan, forward = run.plan, forward_function(run)
     run.net.train()

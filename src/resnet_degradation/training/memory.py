@@ -63,7 +63,7 @@ def keep_freed_memory() -> None:
     """
     if (mallopt := c_function("mallopt")) is not None:
         if mallopt(M_MMAP_THRESHOLD, 2**30) == 0:
-            mallopt(M_MMAP_THRESHOLD, 2**25)  # older ones take no more
+            mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that older versions accept
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
@@ -77,7 +77,7 @@ def release_memory() -> None:
 
 
 def c_function(name: str) -> Any:
-    """A function of the C library; None where it does not exist, as outside glibc."""
+    """A function of the C library; None if it does not exist, as outside glibc."""
     with suppress(OSError, AttributeError):
         return getattr(ctypes.CDLL(None), name) if sys.platform == "linux" else None
     return None
@@ -86,7 +86,7 @@ def c_function(name: str) -> Any:
 def keeps_gradients(net: ResNet) -> bool:
     """Whether gradients keep their memory, so that each iteration overwrites them.
 
-    Gradients that every backward pass allocates lie between the activations and fragment the
+    Gradients allocated anew by every backward pass lie between the activations and fragment the
     memory. Custom blocks are an exception: a parameter that gets no gradient must keep None,
     because SGD applies weight decay to a parameter whose gradient is zero.
     """
@@ -96,7 +96,7 @@ def keeps_gradients(net: ResNet) -> bool:
 def set_activation_checkpointing(
     net: ResNet, costs: list[LayerCost], config: Config, world: World = ALONE
 ) -> None:
-    """Recompute a net's activations in the backward pass where that is needed."""
+    """Recompute a net's activations in the backward pass if configured or needed."""
     device = next(net.parameters()).device
     stages = activation_bytes(costs)
     if world.any(uses_activation_checkpointing(config, stages, device, world)):

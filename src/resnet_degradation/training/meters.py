@@ -12,7 +12,7 @@ from torch import Tensor
 from resnet_degradation.data.decode import DecodeStats
 from resnet_degradation.distributed.world import ALONE, World
 
-# Percent of the training time spent waiting, from which the data is called the bottleneck.
+# Data is the bottleneck if training waits for it more than this percentage of the time.
 TOO_MUCH_WAITING = 20.0
 
 # Seconds of training before a warning: at first, the decoding processes are still starting.
@@ -60,13 +60,13 @@ class Meter:
         return TrainingError((loss - loss0) / count, 100 * (wrong - wrong0) / count, int(count))
 
     def _collect(self) -> list[float]:
-        totals: list[float] = self.world.sum(self.totals).tolist()
-        if not self.world.is_main:  # rank 0 has them now
+        totals: list[float] = self.world.all_reduce_sum(self.totals).tolist()
+        if not self.world.is_main:  # rank 0 holds the sums now
             self.totals.zero_()
         return totals
 
     def count_finite(self) -> int:
-        """The iterations before the loss of any process was first not finite."""
+        """The number of iterations before any process's loss first was not finite."""
         return int(self.world.all_reduce_min(self.num_finite))
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Clock:
     def lap(self) -> float:
         """Seconds of training since the last lap; starts the next one.
 
-        Never 0, because a speed is computed from it and some clocks tick slower than a net trains.
+        Never 0, because a speed is computed from it and a clock's tick may be longer than a lap.
         """
         lap = max(self._lap_so_far(), 1e-6)
         self._lap = 0.0
@@ -134,7 +134,7 @@ class Clock:
 
 
 class Throughput(NamedTuple):
-    """How images were decoded over some time of training."""
+    """How fast images were decoded, and how long training waited for them."""
 
     decoded_per_second: float  # by one process, per second of its CPU time
     waiting_percent: float  # of the training time
@@ -147,7 +147,7 @@ class Throughput(NamedTuple):
 
 
 def throughput_of(stats: DecodeStats, seconds: float) -> Throughput:
-    """The throughput over so many seconds of training."""
+    """The throughput over `seconds` of training."""
     waiting = 100 * stats.waiting / seconds if seconds > 0 else 0.0
     return Throughput(stats.images_per_second(), min(waiting, 100.0))
 
@@ -156,7 +156,7 @@ class ThroughputMonitor:
     """Measures decoding since the run was started or resumed."""
 
     def __init__(self, name: str, stats: DecodeStats | None, num_workers: int) -> None:
-        """stats: what the batches count; None where images are in memory."""
+        """stats: the decoding counters of the batches; None if images are in memory."""
         self.name = name
         self.num_workers = num_workers
         self._stats = stats
@@ -170,7 +170,7 @@ class ThroughputMonitor:
             self._last = self._first = self._stats.since(DecodeStats())
 
     def since_last(self, seconds: float) -> Throughput | None:
-        """The throughput since the last call, `seconds` of training ago; warns if it is low."""
+        """The throughput since the last call, `seconds` of training ago; warns once if too low."""
         if self._stats is None:
             return None
         recent = throughput_of(self._stats.since(self._last), seconds)
@@ -183,7 +183,7 @@ class ThroughputMonitor:
         return recent
 
     def overall(self) -> Throughput | None:
-        """The throughput of the whole run; None where images are in memory."""
+        """The throughput since `begin`; None if images are in memory."""
         if self._stats is None or self._seconds == 0:
             return None
         return throughput_of(self._last.since(self._first), self._seconds)
@@ -200,5 +200,5 @@ class ThroughputMonitor:
             f"time is spent waiting for images. Decoding one takes "
             f"{1000 / measured.decoded_per_second:.2g} ms of a core, so "
             f"runtime.num_workers={self.num_workers} gives at most {at_most:,.0f} a second: raise "
-            "it where cores are idle, or store smaller images"
+            "it if cores are idle, or store smaller images"
         )

@@ -19,12 +19,12 @@ class Monitor:
     """Watches a run while it trains."""
 
     run: Run
-    recorder: Recorder | None  # of rank 0
+    recorder: Recorder | None  # on rank 0 only
     progress: Progress
     stop: StopAgreement
 
     def begin(self) -> None:
-        """Measure what was due when the run was saved, or the net before its first iteration."""
+        """Measure what was due when the run was saved or, in a new run, the initial net."""
         run = self.run
         if self.recorder is not None:
             images = run.probe()[0][:32] * run.batches.std + run.batches.mean
@@ -49,7 +49,7 @@ class Monitor:
     def poll_signals(self, iteration: int) -> None:
         """Save the run if a signal asked for it; raise Stopped if one asked the run to stop.
 
-        Nothing may have been measured since `iteration` was trained.
+        Call it before measurements after `iteration` change the run's state.
         """
         stop = self.stop
         stop.refresh()
@@ -72,7 +72,7 @@ class Monitor:
             )
 
     def measure(self, iteration: int) -> None:
-        """Whatever is due after an iteration: evaluate, inform the schedule, record a row."""
+        """Do what is due after an iteration: evaluate, inform the schedule, record a row."""
         run, plan, schedule = self.run, self.run.plan, self.run.schedule
         lr = schedule.lr(iteration - 1)
         held_out: dict[str, float] = {}
@@ -124,7 +124,7 @@ class Monitor:
                 self.recorder.add_scalars(iteration, speeds)
 
     def _record_layer_stats(self, iteration: int) -> None:
-        """Record the statistics of every layer if they are due. The run does not change."""
+        """Record the statistics of every layer if they are due. The run's state does not change."""
         if self.run.plan.is_due(iteration, self.run.plan.signals_every):
             with self.run.clock.excluded():
                 stats = layer_stats(self.run.net, *self.run.probe(), iteration)

@@ -47,8 +47,7 @@ class Recorder:
     """Writes the record of one run. Only rank 0 has one.
 
     metrics.csv is the record. A resumed run rewrites it, and TensorBoard's events, from the rows in
-    the checkpoint: rows recorded after the checkpoint and damage to the files disappear, and no
-    point appears twice.
+    the checkpoint, so later rows and damage to the files disappear, and no point appears twice.
     """
 
     def __init__(self, run: Run) -> None:
@@ -70,14 +69,14 @@ class Recorder:
         self._layer_stats: LayerStatsLog = {}
         self._start_time = time.time() - (rows[-1].seconds if rows else 0)
         self._hook, threading.excepthook = threading.excepthook, _ignore_event_writer
-        # A TensorBoard that is watching forgets the points of the interrupted run.
+        # Makes a running TensorBoard drop the points of the interrupted run.
         self._tensorboard = SummaryWriter(str(folder), purge_step=0)
         self._tensorboard.add_text("configuration", f"```yaml\n{configuration}```", 0)
         for row in rows:
             self._show(row)
 
     def add(self, row: Row) -> None:
-        """Append one row; it is in the file at once."""
+        """Append one row to the file at once."""
         self._csv.writerow(format_row(row))
         self._stream.flush()
         self._show(row)
@@ -94,16 +93,16 @@ class Recorder:
     def add_layer_stats(self, iteration: int, stats: list[LayerStats]) -> None:
         """Append the statistics of every layer to signals.csv and TensorBoard."""
         new = {iteration: stats}
-        if not self._layer_stats:  # the first since the run was started or resumed
+        if not self._layer_stats:  # the first call since the run started or resumed
             recorded = read_layer_stats(self.folder)
-            new = {number: recorded[number] for number in recorded if number < iteration} | new
+            new = {step: recorded[step] for step in recorded if step < iteration} | new
         self._layer_stats |= new
         write_layer_stats(self.folder, self._layer_stats)
-        for number, layers in new.items():
+        for step, layers in new.items():
             for layer in layers:
                 for tag in ("signal_std", "gradient_norm"):
                     name = f"{tag}/{layer.layer:03d}_{layer.name}"
-                    self._tensorboard.add_scalar(name, getattr(layer, tag), number)
+                    self._tensorboard.add_scalar(name, getattr(layer, tag), step)
 
     def _write_skipped(self, skipped: list[tuple[str, str]]) -> None:
         file = self.folder / "skipped.csv"
@@ -118,7 +117,7 @@ class Recorder:
     def finish(
         self, final: FinalErrors, responses: list[Response], summary: dict[str, Any]
     ) -> None:
-        """Write responses, TensorBoard's hparams, and last summary.json: the run is finished."""
+        """Write responses, hparams and, last, summary.json, which marks the run as finished."""
         write_responses(self.folder, responses)
         errors = {f"final/{n}": e for n, e in final.in_percent().items() if e is not None}
         self.add_scalars(summary["iterations"], errors)

@@ -1,4 +1,4 @@
-"""When a run does what: its length, its intervals, and the learning rate of every iteration."""
+"""The timing of a run: its length, its intervals, and the learning rate of every iteration."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -29,7 +29,10 @@ class Plan:
         return max(1, round(min(self.iterations_per_epoch, self.num_iterations / 10)))
 
     def is_due(self, iteration: int, interval: int | None) -> bool:
-        """Whether what happens every `interval` iterations is due; at the end everything is."""
+        """Whether an action with this interval is due.
+
+        All but disabled ones (None) are due at the last iteration.
+        """
         return interval is not None and (
             iteration % interval == 0 or iteration == self.num_iterations
         )
@@ -39,8 +42,8 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
     """The plan of a resolved configuration for these numbers of images.
 
     Intervals that are null depend on the length of the run: a short run gets enough points for a
-    curve; a long one a row every 100 iterations, an evaluation every 1,000 (or every epoch, if that
-    is longer), and a checkpoint every 1,000. Evaluations take at most about a fifth of the time.
+    curve; a long one, a row every 100 iterations, an evaluation every 1,000 (or every epoch, if
+    longer), and a checkpoint every 1,000. Evaluations take at most about a fifth of the time.
 
     Raises ConfigError if a batch has more images than the training set.
     """
@@ -52,12 +55,12 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
     if batch_size > num_train:
         raise ConfigError(
             f"recipe.batch_size={batch_size} is more than the {num_train} training images: "
-            "give at most their number"
+            f"set it to at most {num_train}"
         )
     total = iterations(config.recipe.iterations, "recipe.iterations")
     epoch = num_train / batch_size
-    # An image costs a third of a training image to evaluate: one forward, no backward pass.
-    fifth_of_the_time = 5 * num_held_out / (3 * batch_size)
+    # Evaluating an image costs a third of training on it: it needs no backward pass.
+    min_eval_interval = 5 * num_held_out / (3 * batch_size)
 
     def interval(name: str, shortest: float, share: float, longest: float) -> int:
         duration: Duration | None = getattr(runtime, name)
@@ -66,9 +69,10 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
         return iterations(duration, f"runtime.{name}")
 
     log_every = interval("log_every", 10, 1 / 30, 100)
-    eval_every = interval("eval_every", fifth_of_the_time, 1 / 15, max(1000, epoch))
+    eval_every = interval("eval_every", min_eval_interval, 1 / 15, max(1000, epoch))
     if runtime.eval_every is None:
-        # An evaluation ends a row: between two rows, it would leave one of few, noisy, batches.
+        # An evaluation closes the current row, so evaluations are aligned with rows: otherwise some
+        # rows would average only a few batches and be noisy.
         eval_every = log_every * math.ceil(eval_every / log_every)
     return Plan(
         num_iterations=total,
@@ -151,7 +155,7 @@ class Schedule:
 def milestones(recipe: RecipeConfig, num_iterations: int, num_images: int) -> list[int]:
     """The milestones in iterations; fractions are of `num_iterations`.
 
-    Raises ConfigError unless they rise and lie within the run. (In a very short run, several
+    Raises ConfigError unless they increase and lie within the run. (In a very short run, several
     fractions may be the same iteration.)
     """
     resolved = [
@@ -164,6 +168,6 @@ def milestones(recipe: RecipeConfig, num_iterations: int, num_images: int) -> li
     if repeated or resolved != sorted(resolved) or any(m >= num_iterations for m in resolved):
         raise ConfigError(
             f"recipe.milestones={recipe.milestones} are iterations {resolved}: give them in "
-            f"rising order and below recipe.iterations={num_iterations}, or as fractions of it"
+            f"increasing order and below recipe.iterations={num_iterations}, or as fractions of it"
         )
     return resolved

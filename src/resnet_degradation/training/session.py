@@ -1,4 +1,4 @@
-"""One run from its lock to its summary: resume, train, finish, and what errors become."""
+"""One run from its lock to its summary: resume, train, finish, report errors."""
 
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
@@ -53,7 +53,7 @@ def train(config: Config, progress: Progress) -> Path:
             require_folder(config.output_dir)
         lock = run_lock(folder, config.output_dir, config.runtime.lock)
         with lock if world.is_main else nullcontext():
-            # Another process may have finished it while this one waited.
+            # Another program may have finished the run while this one waited.
             if not world.broadcast(lambda: is_finished(folder)):
                 try:
                     run = prepare(config, world, progress.prepare)
@@ -67,8 +67,7 @@ def train(config: Config, progress: Progress) -> Path:
 def run_training(run: Run, progress: Progress) -> None:
     """Train and finish a run.
 
-    Raises Stopped when a signal asks for it, once the run is saved; RecordError when files cannot
-    be written.
+    Raises Stopped on a signal, after saving the run; RecordError if files cannot be written.
     """
     with catch_signals(alone=run.world.size == 1) as request:
         try:
@@ -79,7 +78,8 @@ def run_training(run: Run, progress: Progress) -> None:
                 error.filename = error.filename or str(run.folder)
                 failure = RecordError(
                     f"{run.name} cannot continue ({describe_os_error(error)}). "
-                    f"{describe_last_checkpoint(run)}: fix that, and the same command resumes it"
+                    f"{describe_last_checkpoint(run)}. Once the cause is fixed, the same command "
+                    "resumes it"
                 )
             if request.stop_signal is not None:
                 saved = "saved" if request.saved else f"not saved: {failure}"

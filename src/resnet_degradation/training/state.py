@@ -38,13 +38,13 @@ class Run:
     world: World
     batches: Batches
     classes: list[str]
-    skipped: list[tuple[str, str]]  # unreadable images: the split each was in, and the reason
+    skipped: list[tuple[str, str]]  # unreadable images: (split, what is wrong with the file)
     plan: Plan
     net: ResNet
     statistics: RunningStatistics
     multiply_adds: int  # of one image
     optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler  # of the loss in fp16; it does nothing in other precisions
+    scaler: torch.amp.GradScaler  # scales the loss in fp16; does nothing in other precisions
     schedule: Schedule
     meter: Meter
     throughput: ThroughputMonitor
@@ -53,9 +53,9 @@ class Run:
     clock: Clock = field(default_factory=Clock)
     start: int = 0
     rows: list[Row] = field(default_factory=list)  # the record so far
-    first_batch: Batch | None = None  # kept if it is needed again
-    extension: Extension | None = None  # if it starts from a shallower net
-    layout: str | None = None  # of the weights file it starts from
+    first_batch: Batch | None = None  # kept if layer statistics need it again
+    extension: Extension | None = None  # if the run starts from a shallower net
+    layout: str | None = None  # of the weights file that the run starts from
 
     def parts(self) -> dict[str, Any]:
         """What a checkpoint saves. The data needs no state but the iteration."""
@@ -80,7 +80,7 @@ class Run:
         return batch
 
     def save(self, iteration: int) -> None:
-        """Write a checkpoint after an update and before anything is measured of it."""
+        """Write a checkpoint; call this after an update, before its measurements."""
         with self.statistics.averaged():
             states = {name: part.state_dict() for name, part in self.parts().items()}
             rows = [format_row(row) for row in self.rows]
@@ -91,7 +91,7 @@ class Run:
                 )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take over the state of a checkpoint.
+        """Restore the state in a checkpoint.
 
         Raises CheckpointError if it belongs to another run or was written by another version.
         """
@@ -114,13 +114,13 @@ class Run:
         if problem is not None:
             raise CheckpointError(
                 f"the checkpoints in {self.folder} belong to another run: {problem}. "
-                f"Restore what was changed, or move {self.folder} away to start anew"
+                f"Restore what was changed, or move {self.folder} away to start over"
             )
         if difference := first_difference(
             checkpoint.environment, self.environment, default="unknown"
         ):
             warnings.warn(
-                f"{self.name} resumes under other conditions than it started under, so results "
+                f"{self.name} resumes under different conditions than it started, so results "
                 f"will differ slightly: {difference}",
                 stacklevel=2,
             )

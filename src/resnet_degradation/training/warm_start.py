@@ -1,6 +1,6 @@
 """Starts a deep plain net from a trained shallower one: the added layers are identities.
 
-This is the construction of section 1, by which a deeper net need not train worse.
+The paper (section 1) argues from this construction that a deeper net need not train worse.
 """
 
 from contextlib import closing
@@ -24,8 +24,8 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import CheckpointError
 
-# At most this many batches measure the statistics of the added layers and compare both nets.
-MOST_BATCHES = 100
+# At most this many batches serve to measure the added layers' statistics and to compare both nets.
+MAX_BATCHES = 100
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def extend_shallow(
 ) -> Extension:
     """Initialize a run's net from the shallower one that its configuration names.
 
-    num_batches: in an epoch. Raises CheckpointError if the shallower net is not trained yet.
+    num_batches: batches per epoch. Raises CheckpointError if the shallower net is not trained yet.
     """
-    num_batches = min(num_batches, MOST_BATCHES)
+    num_batches = min(num_batches, MAX_BATCHES)
     shallower = shallow_config(config)
-    state = world.broadcast(lambda: _solution(config, shallower))
+    state = world.broadcast(lambda: _trained_weights(config, shallower))
     shallow = make_net(shallower, batches.num_classes, initialized=False)
     shallow.load_state_dict(state)
     shallow.to(next(deep.parameters()).device).to(memory_format=torch.channels_last)
@@ -85,7 +85,7 @@ def extend_shallow(
     return _compare(names, (shallow, deep), batches, num_batches, world, report)
 
 
-def _solution(config: Config, shallow: Config) -> dict[str, Any]:
+def _trained_weights(config: Config, shallow: Config) -> dict[str, Any]:
     folder = run_folder(shallow)
     checkpoint = load_checkpoint(folder) if is_finished(folder) else None
     if checkpoint is None:
@@ -96,9 +96,9 @@ def _solution(config: Config, shallow: Config) -> dict[str, Any]:
         study = "" if given else " (resnet-study study=constructed does both)"
         raise CheckpointError(
             f"{net_name(config)} starts from the finished run {folder}, which is missing or "
-            f"has no checkpoint: first give the same command with depth={shallow.depth}{given} and "
+            f"has no checkpoint: first run the same command with depth={shallow.depth}{given} and "
             f"without extends{study}; if only the checkpoint is missing, delete that folder's "
-            "summary.json before"
+            "summary.json first"
         )
     net: dict[str, Any] = checkpoint.parts["net"]
     return net
@@ -120,13 +120,13 @@ def _compare(
     with closing(batches.training(0, num_batches)) as training:
         for number, (images, labels) in enumerate(training, 1):
             logits = [net(images) for net in nets]
-            for i, of_net in enumerate(logits):
-                wrong[i] += int((of_net.argmax(dim=1) != labels).sum())
+            for i, net_logits in enumerate(logits):
+                wrong[i] += int((net_logits.argmax(dim=1) != labels).sum())
             num_images += len(labels)
             difference = max(difference, float((logits[0] - logits[1]).abs().max()))
             largest = max(largest, float(logits[0].abs().max()))
             report("comparing with the shallower net", number, num_batches)
-    *wrong, num_images = world.sum(torch.tensor([*wrong, num_images])).tolist()
+    *wrong, num_images = world.all_reduce_sum(torch.tensor([*wrong, num_images])).tolist()
     difference, largest = (-world.all_reduce_min(torch.tensor([-difference, -largest]))).tolist()
     compared = [
         NetErrors(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
