@@ -292,7 +292,8 @@ def test_several_runs_are_inspected_and_left_as_they_were(
         after = {name: data for name, data in content(run).items() if "inspection/" not in name}
         assert after == files
     assert {file.name for file in where.iterdir()} == {
-        *(f"{what}.{end}" for what in INSPECTIONS for end in ("png", "svg", "pdf")), "report.md",
+        *(f"{what}.{end}" for what in INSPECTIONS for end in ("png", "svg", "pdf")),
+        "report.md", "index.html",
     }  # fmt: skip
     report = (where / "report.md").read_text()
     assert "Held-out error without one block" in report

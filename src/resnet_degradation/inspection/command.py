@@ -1,6 +1,5 @@
 """`resnet-inspect`: measures the named runs, then writes figures, tables and a report."""
 
-import os
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +14,8 @@ from resnet_degradation.console.progress import Progress
 from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.style import save_figure
 from resnet_degradation.inspection.probe import Finding
+from resnet_degradation.inspection.report import write_report
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
-from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError
 
 
@@ -43,8 +42,9 @@ def inspect(options: InspectionConfig, console: Console, progress: Progress) -> 
         found[name] = probe.finding(nets, name)
         save_figure(probe.figure(nets, found[name].title), results / name)
         _show(found[name], console)
-    _write_report(results, iterations, found)
-    progress.say(f"report and figures: {results}/")
+    about = {name: probe.about for name, probe in probes.items()}
+    write_report(results, iterations, found, about)
+    progress.say(f"report: {results / 'index.html'} (or report.md)")
     return results
 
 
@@ -104,22 +104,3 @@ def _show(finding: Finding, console: Console) -> None:
         table.add_row(*row)
     console.print(table)
     console.print(finding.sentence, highlight=False, markup=False)
-
-
-def _write_report(results: Path, iterations: dict[Path, int], found: dict[str, Finding]) -> None:
-    """Write report.md: the sentence, figure and table of each finding, and the runs."""
-    lines = ["# Inspection", ""]
-    for what, finding in found.items():
-        lines += [f"## {finding.title}", "", finding.sentence, ""]
-        lines += [f"![{finding.title}]({what}.png)", ""]
-        rows = [finding.columns, ["---"] * len(finding.columns), *finding.rows]
-        lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
-    lines += ["## Runs", ""]
-    for folder, iteration in iterations.items():
-        path = Path(os.path.relpath(folder, results)).as_posix()
-        lines.append(
-            f"- [{folder.name}]({path}) after {iteration:,} iterations: its tables are in "
-            "`inspection/`"
-        )
-    with atomic_write(results / "report.md") as stream:
-        stream.write("\n".join(lines) + "\n")

@@ -62,4 +62,10 @@ def find(nets: Nets) -> Finding:
     )
 
 
-PROBE = Probe(LesionRow, measure, find, plot_lesions, needs_branch=True)
+ABOUT = (
+    "The held-out error after a block is removed: a residual block leaves its shortcut, a "
+    "plain block nothing, so that its input goes to the next block (Veit et al. 2016). "
+    "Plain blocks that change the shape cannot be removed."
+)
+
+PROBE = Probe(LesionRow, measure, find, plot_lesions, needs_branch=True, about=ABOUT)

@@ -91,6 +91,7 @@ class Probe:
     draw: the figure of these nets, from the nets and the title; by default every column of numbers
         over the rows.
     needs_branch: whether it calls `branch` and `shortcut` of the blocks.
+    about: the definition of the measurement, for the report.
     """
 
     row: type[Any]
@@ -98,6 +99,7 @@ class Probe:
     find: Callable[[Nets], Finding] | None = None
     draw: Callable[[Nets, str], Figure] | None = None
     needs_branch: bool = False
+    about: str = ""
 
     def finding(self, nets: Nets, name: str) -> Finding:
         """What the rows of these nets show; by default the mean of every column of numbers."""

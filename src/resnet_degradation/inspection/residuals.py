@@ -34,4 +34,9 @@ def find(nets: Nets) -> Finding:
     )
 
 
-PROBE = Probe(ResidualNorms, measure, find, plot_residual_norms, needs_branch=True)
+ABOUT = (
+    "The Euclidean norm of F(x) divided by that of x, for every image and averaged; "
+    "hollow dots are blocks whose shortcut changes x. Plain nets have no shortcut."
+)
+
+PROBE = Probe(ResidualNorms, measure, find, plot_residual_norms, needs_branch=True, about=ABOUT)

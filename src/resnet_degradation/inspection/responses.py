@@ -30,4 +30,10 @@ def find(nets: Nets) -> Finding:
     )
 
 
-PROBE = Probe(Response, measure, find, plot_responses)
+ABOUT = (
+    "The standard deviation, over images, channels and places, of the output of every 3x3 "
+    "convolution after batch normalization and before ReLU and addition, in evaluation "
+    "mode (He et al. 2016, figure 7)."
+)
+
+PROBE = Probe(Response, measure, find, plot_responses, about=ABOUT)

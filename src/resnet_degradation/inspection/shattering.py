@@ -79,4 +79,10 @@ def find(nets: Nets) -> Finding:
     )
 
 
-PROBE = Probe(Correlation, measure, find, plot_shattering)
+ABOUT = (
+    "The cosine between the gradients of a fixed random combination of the logits at two "
+    "points of a line between two held-out images, in evaluation mode, averaged over "
+    "pairs of points and 20 lines (after Balduzzi et al. 2017)."
+)
+
+PROBE = Probe(Correlation, measure, find, plot_shattering, about=ABOUT)

@@ -109,4 +109,10 @@ def _format(value: float) -> str:
     return f"{value:,.0f}" if 1000 <= value < math.inf else f"{value:.3g}"
 
 
-PROBE = Probe(LayerStats, measure, find, plot_signals)
+ABOUT = (
+    "The norm of the gradient of every layer's weights, and the standard deviation of its "
+    "output before batch normalization, for one batch of training images in training "
+    "mode."
+)
+
+PROBE = Probe(LayerStats, measure, find, plot_signals, about=ABOUT)

@@ -66,4 +66,10 @@ def share_near(points: Sequence[SurfacePoint]) -> float:
     return 100 * sum(point.error <= limit for point in points) / len(points)
 
 
-PROBE = Probe(SurfacePoint, measure, find, plot_surface)
+ABOUT = (
+    "The training loss at the trained weights plus multiples of two random directions. "
+    "Each filter of a direction has the norm of the net's own; biases and batch "
+    "normalization do not move; the net is in evaluation mode (Li et al. 2018)."
+)
+
+PROBE = Probe(SurfacePoint, measure, find, plot_surface, about=ABOUT)
