@@ -282,7 +282,7 @@ def test_checkpoints_of_another_version_are_neither_damaged_nor_half_used(
     before = everything_in(folder)
     with pytest.raises(CheckpointError, match="another version of resnet-degradation") as error:
         train_run(config)
-    assert f"or move {folder} away to start anew" in str(error.value)
+    assert f"or move {folder} away to start over" in str(error.value)
     assert everything_in(folder) == before
     assert not recwarn.list
 
@@ -296,7 +296,7 @@ def test_a_setting_of_another_version_is_named(tiny: Tiny, train_run: TrainRun) 
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("use the version that made the run")
     config.unlink()
-    with pytest.raises(UserError, match=r"no run folder: it has no config\.yaml"):
+    with pytest.raises(UserError, match=r"not a run folder: it has no config\.yaml"):
         read_config(folder)
 
 

@@ -114,7 +114,7 @@ class Run:
         if problem is not None:
             raise CheckpointError(
                 f"the checkpoints in {self.folder} belong to another run: {problem}. "
-                f"Restore what was changed, or move {self.folder} away to start anew"
+                f"Restore what was changed, or move {self.folder} away to start over"
             )
         if difference := first_difference(
             checkpoint.environment, self.environment, default="unknown"
