@@ -56,7 +56,7 @@ MISTAKES = [
     (["depth"], "'depth' lacks a value: settings are given as key=VALUE"),
     (["depth=[1"], "[1"),
     (["depth=20,56"], "'depth=20,56' names several values: add -m to run each"),
-    (["--depth", "20"], "--depth is no option: settings are given as depth=VALUE"),
+    (["--depth", "20"], "--depth is not an option: give the setting as depth=VALUE"),
     (["data=folder", "data.root=~/nowhere"], "/nowhere/train"),
     (["data=folder", "data.root=/nowhere"], "/nowhere/train"),
     (["data=imagenet", "depth=18", "data.root=/nowhere"], "/nowhere/train"),

@@ -56,7 +56,7 @@ def test_a_missing_path_is_quoted_only_where_hydra_could_not_read_it() -> None:
 
 
 def test_a_setting_given_as_an_option_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"--depth=20 is no option: .* as depth=VALUE"):
+    with pytest.raises(ConfigError, match=r"--depth=20 is not an option: .* as depth=VALUE"):
         paths_as_typed(["--depth=20"], Config)
 
 

@@ -106,9 +106,9 @@ def test_runs_without_a_common_iteration_cannot_be_averaged(tmp_path: Path) -> N
 
 def test_a_damaged_index_is_named(tmp_path: Path) -> None:
     (tmp_path / "study.json").write_text("{")
-    with pytest.raises(UserError, match=r"study\.json is no index of a study"):
+    with pytest.raises(UserError, match=r"study\.json is not a valid study\.json"):
         find_runs(tmp_path)
-    with pytest.raises(UserError, match=r"study\.json is no index of a study"):
+    with pytest.raises(UserError, match=r"study\.json is not a valid study\.json"):
         read_drawing(tmp_path)
 
 

@@ -133,7 +133,7 @@ def test_custom_code_is_part_of_a_runs_name_and_identity(here: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["block=NoLastReLU"], "give module:attribute, as my_code:MyBlock"),
+        (["block=NoLastReLU"], "give module:attribute, such as my_code:MyBlock"),
         (["block=my_blocks:"], "give module:attribute"),
         (["block=my_blocks:NoLastReLU", "depth=50", "family=imagenet"], "without bottlenecks"),
         (["data.loader=my_code:load"], "data.name=digits is not valid with data.loader"),

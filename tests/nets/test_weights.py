@@ -571,7 +571,7 @@ def test_a_run_is_named_by_the_content_of_its_weights(tmp_path: Path, tiny: Tiny
     assert run_folder(a) == run_folder(b)
     assert len({digest(config) for config in (tiny(), a, c)}) == 3
     assert tiny(f"weights={a.weights}", f"weights_digest={a.weights_digest}") == a
-    with pytest.raises(ConfigError, match="is another file than expected"):
+    with pytest.raises(ConfigError, match="is not the expected file"):
         tiny(f"weights={a.weights}", f"weights_digest={c.weights_digest}")
     with pytest.raises(ConfigError, match=r"none.pt cannot be read \(No such file"):
         tiny(f"weights={tmp_path}/none.pt")

@@ -108,7 +108,10 @@ def test_a_complete_file_that_is_no_checkpoint_is_skipped(tiny: Tiny) -> None:
     config = tiny()
     interrupt(config, 11)
     newest = checkpoint_files(run_folder(config))[0]
-    for content, said in ((["no", "checkpoint"], "no checkpoint"), ({"net": 1}, "no checkpoint")):
+    for content, said in (
+        (["no", "checkpoint"], "not a checkpoint"),
+        ({"net": 1}, "not a checkpoint"),
+    ):
         buffer = io.BytesIO()
         torch.save(content, buffer)
         newest = with_its_checksum(newest, buffer.getvalue())
@@ -123,7 +126,7 @@ def test_a_checkpoint_renamed_to_another_iteration_is_skipped(tiny: Tiny) -> Non
     interrupt(config, 11)
     newest, older = checkpoint_files(run_folder(config))
     newest.rename(newest.with_name(newest.name.replace("000000010", "000000011")))
-    with pytest.warns(UserWarning, match="it is of iteration 10"):
+    with pytest.warns(UserWarning, match="it contains iteration 10"):
         checkpoint = load_checkpoint(run_folder(config))
     assert checkpoint is not None
     assert checkpoint.iteration == 5

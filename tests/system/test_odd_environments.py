@@ -296,7 +296,7 @@ def test_a_setting_of_another_version_is_named(tiny: Tiny, train_run: TrainRun) 
     assert "\n" not in str(error.value)
     assert str(error.value).endswith("use the version that made the run")
     config.unlink()
-    with pytest.raises(UserError, match=r"no run folder: it has no config\.yaml"):
+    with pytest.raises(UserError, match=r"not a run folder: it has no config\.yaml"):
         read_config(folder)
 
 

@@ -3,7 +3,7 @@
 May import system.
 """
 
-# Custom loaders name the type of their argument.
+# Exported for custom loaders, which annotate their argument with it.
 from resnet_degradation.config.schema import DataConfig
 
 __all__ = ["DataConfig"]

@@ -12,7 +12,7 @@ Family = Literal["cifar", "imagenet"]
 BlockKind = Literal["basic", "bottleneck"]
 FAMILIES: tuple[Family, ...] = ("cifar", "imagenet")
 
-# A deeper net of the CIFAR family takes minutes to build: probably a typo.
+# A deeper net of the CIFAR family takes minutes to build, and is probably a typo.
 DEEPEST = 9998
 
 # Table 1: depth -> kind of block and number of blocks in conv2_x .. conv5_x.
@@ -29,7 +29,7 @@ IMAGENET_DEPTHS: dict[int, tuple[BlockKind, tuple[int, ...]]] = {
 class Architecture:
     """The stages of a net.
 
-    `channels` are the 3x3 filters of each stage; a bottleneck's output has four times as many.
+    `channels` is the width of each stage's 3x3 layers; a bottleneck's output is four times as wide.
     """
 
     family: Family
@@ -49,7 +49,7 @@ def fits(depth: int, family: Family) -> bool:
 def choose_family(depth: int, candidates: tuple[Family, ...]) -> Family:
     """The first of `candidates` that has a net of this depth.
 
-    Raises ConfigError, listing the valid depths of every candidate, if none has.
+    Raises ConfigError, listing the valid depths of every candidate, if none has one.
     """
     for family in candidates:
         if fits(depth, family):

@@ -15,7 +15,7 @@ from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import schema_fields
 from resnet_degradation.system.errors import ConfigError
 
-# A time in a path, which otherwise each job of a launcher would resolve anew.
+# A time in a path. If Hydra resolved it, each job of a launcher would get another one.
 NOW = re.compile(r"\$\{now:([^{}'\"\\]*)\}")
 UNREADABLE = object()
 
@@ -32,7 +32,7 @@ def paths_as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
     for argument in arguments:
         key, equals, value = argument.partition("=")
         if argument.startswith("--") and key[2:] in fields:
-            raise ConfigError(f"{argument} is no option: settings are given as {key[2:]}=VALUE")
+            raise ConfigError(f"{argument} is not an option: give the setting as {key[2:]}=VALUE")
         value = expand_home(value)
         field = fields.get(key.lstrip("+"))
         if value and field is not None and "path" in field.metadata:

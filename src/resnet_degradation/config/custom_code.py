@@ -26,7 +26,8 @@ def is_custom(name: str) -> bool:
 def check_custom_name(name: str, key: str) -> None:
     """Raise ConfigError unless `name`, the value of `key`, has the form module:attribute."""
     if not FORM.fullmatch(name):
-        raise ConfigError(f"{key}={name} is not valid: give module:attribute, as {EXAMPLES[key]}")
+        example = EXAMPLES[key]
+        raise ConfigError(f"{key}={name} is not valid: give module:attribute, such as {example}")
 
 
 def attribute_of(name: str) -> str:

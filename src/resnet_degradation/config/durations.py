@@ -18,13 +18,13 @@ def parse_duration(duration: Duration, key: str) -> tuple[float, bool]:
         if 0 < number <= LONGEST and (in_epochs or number.is_integer()):
             return number, in_epochs
     raise ConfigError(
-        f"{key}={duration} is not a duration: give a positive number of iterations, as 64000, "
-        f"or of epochs, as 90ep"
+        f"{key}={duration} is not a duration: give a positive number of iterations, such as "
+        "64000, or of epochs, such as 90ep"
     )
 
 
 def is_fraction(milestone: object) -> bool:
-    """Whether a milestone is a fraction of the run, and not a duration."""
+    """Whether a milestone is a fraction of the run rather than a duration."""
     return isinstance(milestone, float) and 0 < milestone < 1
 
 

@@ -1,7 +1,7 @@
 """The identity of a run, and the names and the run folder that follow from it.
 
 The name of a net, such as ResNet-34-B, does not identify it: two custom blocks can have the same
-class name, and two runs with the same name can have other recipes. The identity of a run does.
+class name, and two runs with the same name can have different recipes. The identity of a run does.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ def identity(config: Config) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     runtime, _ = settings.pop("runtime"), settings.pop("output_dir")
     settings["runtime"] = {"precision": runtime["precision"]}
-    # on_error: checkpoints identify the images, so a run never resumes with others skipped.
+    # on_error: checkpoints identify the images, so a run never resumes with different ones skipped.
     for key in ("families", "download", "on_error"):
         settings["data"].pop(key)
     if config.data.name not in USER_DATA and config.data.loader is None:
@@ -40,7 +40,7 @@ def identity(config: Config) -> dict[str, Any]:
         settings.pop("bottleneck_stride")
     for key in _without_effect(config.recipe):
         settings["recipe"].pop(key)
-    return _changed(settings, dataclasses.asdict(Config()))
+    return _non_default(settings, dataclasses.asdict(Config()))
 
 
 def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
@@ -57,9 +57,9 @@ def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
         yield "mirror"
 
 
-def _changed(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+def _non_default(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _changed(value, defaults[key]) if isinstance(value, dict) else value
+        key: _non_default(value, defaults[key]) if isinstance(value, dict) else value
         for key, value in values.items()
         if isinstance(value, dict) or value != defaults[key]
     }
@@ -80,7 +80,7 @@ def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def literal(value: Any) -> Any:
-    """A text, or nested ones, escaped so that OmegaConf finds no interpolation in it."""
+    """The value, its texts escaped so that OmegaConf finds no interpolation in them."""
     if isinstance(value, dict):
         return {key: literal(each) for key, each in value.items()}
     if isinstance(value, str):
@@ -114,7 +114,7 @@ def net_name(config: Config) -> str:
 
 
 def shallow_config(config: Config) -> Config:
-    """The run whose solution a run with `extends` starts from."""
+    """The shallower run from whose solution a run with `extends` starts."""
     assert config.extends is not None
     return dataclasses.replace(config, depth=config.extends, extends=None)
 
@@ -125,14 +125,14 @@ def run_name(config: Config) -> str:
 
 
 def data_name(config: Config) -> str:
-    """The name of the data set, or of the folder where the images are the user's."""
+    """The name of the data set, or of the folder if the images are the user's own."""
     if config.data.name in USER_DATA and config.data.root is not None:
         return as_text(Path(config.data.root).name) or config.data.name
     return config.data.name
 
 
 def run_folder(config: Config) -> Path:
-    """The run folder of a resolved configuration: the same settings, the same folder."""
+    """The run folder of a resolved configuration; equal settings give the same folder."""
     name = f"{net_name(config)}-seed{config.seed}-{digest(config)}"
     return Path(config.output_dir) / data_name(config) / name
 
@@ -149,7 +149,7 @@ def key_without(config: Config, keys: Collection[str]) -> str:
 
 
 def group_by_net(runs: Iterable[tuple[Config, Item]]) -> list[tuple[str, Config, list[Item]]]:
-    """Items of runs by net: a name that no other net has, its first configuration, its items."""
+    """For each net of these runs: a unique name, its first configuration, and its items."""
     groups: dict[str, list[tuple[Config, Item]]] = {}
     for config, item in runs:
         groups.setdefault(net_key(config), []).append((config, item))
@@ -174,9 +174,9 @@ def distinct_names(
     names: Sequence[str] | None = None,
     alike: Collection[str] = ("seed",),
 ) -> list[str]:
-    """A name for each configuration; equal names are completed by the settings that differ.
+    """A name for each configuration; the settings that differ are added to equal names.
 
-    names: those of the nets by default. alike: settings that do not distinguish.
+    names: the nets' names by default. alike: settings that are never added.
     """
     groups: dict[str, list[Config]] = {}
     named = list(zip(names or map(net_name, configs), configs, strict=True))
@@ -195,14 +195,16 @@ def distinct_names(
 
 
 def distinct_run_names(configs: Sequence[Config]) -> list[str]:
-    """A name for each run: its net's among the nets of these runs, and the seed."""
+    """A name for each run: its net's, distinct among these runs, and the seed."""
     names = distinct_names(configs)
     return [f"{name} seed {config.seed}" for name, config in zip(names, configs, strict=True)]
 
 
 def values_of(what: str, values: Sequence[Any], names: Sequence[str]) -> str:
-    """Which value each name has, as "recipe.warmup is never for plain-20 and always for ..."."""
+    """Which value each name has: "recipe.warmup is never for plain-20 and always for ..."."""
     groups: dict[str, dict[str, None]] = {}
     for value, name in zip(values, names, strict=True):
         groups.setdefault(str(value), {})[name] = None
-    return f"{what} is " + " and ".join(f"{v} for {', '.join(of)}" for v, of in groups.items())
+    return f"{what} is " + " and ".join(
+        f"{value} for {', '.join(members)}" for value, members in groups.items()
+    )

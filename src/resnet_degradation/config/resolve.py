@@ -12,7 +12,7 @@ from resnet_degradation.config.schema import Config, DataConfig
 from resnet_degradation.config.validate import check_custom_code, check_extends, check_values
 from resnet_degradation.system.errors import ConfigError
 
-# Section 4.2 trains nets of this depth first with a smaller learning rate.
+# Section 4.2 starts nets of this depth with a smaller learning rate.
 WARMUP_FROM_DEPTH = 110
 
 # Section 3.4 samples the shorter side in [256, 480] for crops of 224.
@@ -66,7 +66,7 @@ def resolve(config: Config) -> Config:
 
 
 def default_warmup(depth: int, family: Family) -> str:
-    """The meaning of warmup=auto (section 4.2)."""
+    """What warmup=auto means for this net (section 4.2)."""
     return "always" if family == "cifar" and depth >= WARMUP_FROM_DEPTH else "never"
 
 
@@ -89,14 +89,14 @@ def _normal_path(path: str) -> str:
 
 def expand_home(path: str) -> str:
     """The path with the home folder in place of ~ or of ~user, if there is such a user."""
-    return os.path.expanduser(path)  # noqa: PTH111 (Path.expanduser raises for other users)
+    return os.path.expanduser(path)  # noqa: PTH111 (Path.expanduser raises for unknown users)
 
 
 def _weights(config: Config) -> tuple[str | None, str | None]:
     """The absolute path of the file of initial weights, and 16 digits of its checksum."""
     if not config.weights:
         if config.weights_digest:
-            raise ConfigError("weights_digest needs the file that it identifies: give weights=")
+            raise ConfigError("weights_digest needs the file that it identifies: give weights=FILE")
         return None, None
     path = _normal_path(config.weights)
     try:
@@ -105,7 +105,7 @@ def _weights(config: Config) -> tuple[str | None, str | None]:
         raise ConfigError(f"weights={path} cannot be read ({error.strerror})") from error
     if config.weights_digest not in (None, digest):
         raise ConfigError(
-            f"weights={path} is another file than expected: its digest is {digest}, not "
+            f"weights={path} is not the expected file: its digest is {digest}, not "
             f"weights_digest={config.weights_digest}"
         )
     return path, digest

@@ -12,14 +12,14 @@ from omegaconf import MISSING
 
 from resnet_degradation.config.architectures import FAMILIES
 
-# OmegaConf reads `Optional` and `Union`, not `X | Y`, on every Python that it supports.
+# OmegaConf reads `Optional` and `Union` on every Python version, `X | Y` only on some.
 # ruff: noqa: UP007, UP045
 
-# Settings that are paths: an existing one, a list of existing ones, one that is written.
+# Metadata of settings that are paths: one that exists, several that exist, one to write.
 INPUT, INPUTS, OUTPUT = {"path": "input"}, {"path": "inputs"}, {"path": "output"}
 DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette")
 
-# Custom data, which only its folder identifies.
+# Custom data, identified by its folder alone.
 USER_DATA = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 INSPECTIONS = ("responses", "signals", "residuals", "lesions")
@@ -74,8 +74,8 @@ class RuntimeConfig:
     """How a run is computed.
 
     Only the precision is part of a run's identity. The number of threads, `compile` and, without
-    `sync_batchnorm`, the number of `devices` change results slightly too. They are not, so that a
-    run can resume elsewhere: they are recorded, and resuming under others warns.
+    `sync_batchnorm`, the number of `devices` change results slightly too. They are left out so
+    that a run can resume elsewhere, but recorded: resuming with other values warns.
     """
 
     device: str = "auto"
@@ -138,7 +138,7 @@ class EvaluationConfig(Config):
 
 @dataclass
 class InspectionConfig:
-    """Which runs are inspected, and what is measured of them."""
+    """Which runs are inspected, and what is measured in them."""
 
     run: Any = field(default=None, metadata=INPUTS)
     what: Any = field(default_factory=lambda: list(INSPECTIONS))
@@ -152,7 +152,7 @@ class InspectionConfig:
 
 @dataclass
 class NetConfig:
-    """One net of a study; missing settings are those of the rest of the configuration."""
+    """One net of a study; unset fields are taken from the study's shared settings."""
 
     depth: int = MISSING
     residual: bool = MISSING

@@ -1,4 +1,4 @@
-"""The rules for the values of settings, and between settings, that the types do not express."""
+"""The rules for settings, alone and combined, that their types do not express."""
 
 import math
 import re
@@ -60,11 +60,11 @@ RULES: dict[str, Rule] = {
     "data.validation_fraction": (lambda fraction: 0 <= fraction < 1, "a fraction in [0, 1)"),
     "data.mean": (
         lambda mean: mean in ("pixel", "channel") or _is_rgb(mean, smallest=0),
-        "pixel, channel, or three numbers in [0, 1], as [0.485,0.456,0.406]",
+        "pixel, channel, or three numbers in [0, 1], such as [0.485,0.456,0.406]",
     ),
     "data.std": (
         lambda std: std is None or _is_rgb(std, smallest=1e-6),
-        "three numbers in (0, 1], as [0.229,0.224,0.225], or null",
+        "three numbers in (0, 1], such as [0.229,0.224,0.225], or null",
     ),
     "recipe.batch_size": (lambda size: size >= 2, "at least 2, for batch normalization"),
     "recipe.lr": POSITIVE,
@@ -86,8 +86,8 @@ RULES: dict[str, Rule] = {
     "runtime.num_threads": COUNT,
     "runtime.num_workers": COUNT,
     "runtime.lock": (
-        lambda lock: lock in ("on", "off") or any(sign in lock for sign in "/\\"),
-        "on, off or a folder, as ./locks",
+        lambda lock: lock in ("on", "off") or any(separator in lock for separator in "/\\"),
+        "on, off or a folder, such as ./locks",
     ),
     "runtime.eval_batch_size": POSITIVE,
 }
@@ -111,7 +111,9 @@ def check_values(config: Config) -> None:
             f"not below the crop of data.image_size={size}"
         )
     if recipe.colour_std > 0 and recipe.augmentation != "scale-jitter":
-        raise ConfigError("recipe.colour_std needs recipe.augmentation=scale-jitter: set it to 0")
+        raise ConfigError(
+            "recipe.colour_std needs recipe.augmentation=scale-jitter: set recipe.colour_std=0"
+        )
     for key in ("log_every", "eval_every", "checkpoint_every", "signals_every"):
         if (interval := getattr(runtime, key)) is not None:
             parse_duration(interval, f"runtime.{key}")
@@ -133,7 +135,7 @@ def check_processes(config: Config, count: int) -> None:
     if batch_size % count:
         raise ConfigError(
             f"recipe.batch_size={batch_size} cannot be divided among {count} processes: give a "
-            f"multiple of {count}, or other runtime.devices"
+            f"multiple of {count}, or change runtime.devices"
         )
     if batch_size < 2 * count and not config.runtime.sync_batchnorm:
         raise ConfigError(
@@ -143,9 +145,9 @@ def check_processes(config: Config, count: int) -> None:
 
 
 def check_padding(given: Config, resolved: Config) -> None:
-    """Raise ConfigError if a single run pads with zeros around the channels without option A.
+    """Raise ConfigError if a single run sets shortcut_padding=around without option A.
 
-    In a study, only some of the nets may have option A. A plain net has no shortcuts at all.
+    Studies are not checked: some of their nets may have option A. A plain net has no shortcuts.
     """
     if given.shortcut_padding == "around" and resolved.shortcut not in (None, "A"):
         raise ConfigError(
@@ -159,7 +161,7 @@ def check_extends(config: Config, family: Family) -> None:
     if config.extends is None:
         return
     if config.weights:
-        raise ConfigError("weights and extends both say what the net starts from: give one")
+        raise ConfigError("weights and extends both say what the net starts from: give only one")
     deep, shallow = architecture(config.depth, family), architecture(config.extends, family)
     if config.residual or deep.block != "basic" or shallow.block != "basic":
         raise ConfigError("extends is for plain nets (residual=false; no bottlenecks)")
@@ -189,7 +191,8 @@ def check_custom_code(config: Config, family: Family) -> None:
         check_custom_name(config.block, "block")
         if architecture(config.depth, family).block != "basic" or config.extends is not None:
             raise ConfigError(
-                "block replaces the basic block: choose a depth without bottlenecks, omit extends"
+                "block replaces the basic block: choose a depth without bottlenecks, and omit "
+                "extends"
             )
 
 

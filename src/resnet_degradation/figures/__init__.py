@@ -13,7 +13,7 @@ from resnet_degradation.system.errors import UserError
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib without warnings, and without a backend that prevents it.
+    """Import matplotlib without warnings, whatever backend MPLBACKEND names.
 
     An MPLBACKEND that is not installed, such as a notebook's in a shell command, would make the
     import fail; a read-only home folder would print several lines. Raises UserError for a
@@ -42,5 +42,5 @@ def _import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = backend
 
 
-# Before a module of this package imports it, and before hours of training rather than after them.
+# Before a module here imports matplotlib; an error comes before hours of training, not after.
 _import_matplotlib()

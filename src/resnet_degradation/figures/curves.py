@@ -94,8 +94,8 @@ def _read_rows(folder: Path) -> list[Row]:
 def _average_seeds(net: NetRows, x: str, smooth: int) -> NetCurves:
     if not set.intersection(*({row.iteration for row in rows} for rows in net.seeds)):
         raise UserError(
-            f"the {len(net.seeds)} runs of {net.name} have no recorded iteration in common to "
-            "average at: draw them one by one"
+            f"the {len(net.seeds)} runs of {net.name} have no recorded iteration in common, "
+            "so they cannot be averaged: draw them one by one"
         )
     validated = any(row.val_error is not None for rows in net.seeds for row in rows)
     held_out = attrgetter("val_error" if validated else "test_error")

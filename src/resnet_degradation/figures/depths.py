@@ -35,7 +35,7 @@ STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 
 @dataclass(frozen=True)
 class Series:
-    """Nets that differ in depth alone, and in what depends on it: an entry for each depth."""
+    """Nets that differ only in depth and what depends on it; an entry for each depth."""
 
     name: str
     configs: list[Config]
@@ -82,7 +82,7 @@ def load_depths(folders: list[Path]) -> list[Series]:
 def _merge_groups(groups: list[ByDepth]) -> list[ByDepth]:
     """Merge groups that differ only in defaults that depend on the depth.
 
-    Nets of 110 layers have a warm-up, for example, and still belong to the series of those of 56.
+    Nets of 110 layers, for example, have a warm-up, yet belong to one series with those of 56.
     Groups that have a depth in common differ for another reason.
     """
     merged: list[tuple[set[str], ByDepth]] = []
@@ -110,7 +110,7 @@ def _key_without_defaults(config: Config) -> str:
 
 
 def _other_differences(series: Series) -> list[str]:
-    """The settings other than depth that differ among these nets, as a sentence each."""
+    """The settings other than depth that differ among these nets, one sentence each."""
     depths = [str(config.depth) for config in series.configs]
     values = {
         key: [setting(config, key) for config in series.configs]

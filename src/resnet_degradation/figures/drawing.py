@@ -1,4 +1,4 @@
-"""What a figure of curves shows, as data: from a study's configuration, or from its study.json."""
+"""Settings of a curve figure, from a study's configuration, or from its study.json."""
 
 import json
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ HORIZONTAL = ("iteration", "epoch", "seconds")
 
 @dataclass(frozen=True)
 class Drawing:
-    """Titles, panels and axes of a figure of curves.
+    """Titles, panels and axes of a curve figure.
 
     y_max: upper end of the error axis in percent, used if most curves end below it, or always if
     `y_forced`.
-    dashed: training error dashed, as in figure 6, and not thin, as in figure 4.
+    dashed: training error dashed (figure 6) instead of thin (figure 4).
     smooth: number of rows of metrics.csv that a point of a training curve averages.
     """
 
@@ -33,8 +33,8 @@ class Drawing:
 
 def shows(panel: PanelConfig, config: Config) -> bool:
     """Whether a net belongs to a panel."""
-    kind = panel.residual is None or panel.residual == config.residual
-    return kind and panel.min_depth <= config.depth <= panel.max_depth
+    kind_matches = panel.residual is None or panel.residual == config.residual
+    return kind_matches and panel.min_depth <= config.depth <= panel.max_depth
 
 
 def read_drawing(folder: Path) -> Drawing:
@@ -50,4 +50,4 @@ def read_drawing(folder: Path) -> Drawing:
         panels = [PanelConfig(**panel) for panel in settings.pop("panels")]
         return Drawing(panels=panels, **settings)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{index} is no index of a study: {error}") from error
+        raise UserError(f"{index} is not a valid study.json: {error}") from error

@@ -29,8 +29,8 @@ from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import UserError
 
-# Settings in which the nets of a study may differ anyway.
-OF_NETS = {"seed", *(field.name for field in fields(NetConfig)), "bottleneck_stride"}
+# Settings that distinguish nets and seeds, so none of them is the varied setting.
+NET_SETTINGS = {"seed", *(field.name for field in fields(NetConfig)), "bottleneck_stride"}
 
 # Inches: the width of the axes and the space left of them.
 PANEL, LEFT, HEIGHT = 4.3, 0.62, 3.9
@@ -42,7 +42,7 @@ class GridNet:
 
     name: str
     configs: list[Config]  # one for each value
-    errors: list[Values]  # of the seeds, for each value
+    errors: list[Values]  # for each value, those of the seeds
 
     def curve(self, key: str, values: list[Any]) -> Curve:
         """The mean error over the values, or over their positions if one is not a number."""
@@ -55,13 +55,13 @@ class GridNet:
 def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
     """The setting that the finished runs in these folders vary, and their nets.
 
-    Raises UserError if no run is finished, or unless exactly one setting of the training varies.
+    Raises UserError if no run is finished, or if not exactly one training setting varies.
     """
     finished = without_copies([f.resolve() for f in folders if is_finished(f)])
     if not finished:
         raise UserError("there is nothing to draw yet: no run is finished")
     configs = {folder: read_config(folder) for folder in finished}
-    keys = [key for key in differing_settings([*configs.values()]) if key not in OF_NETS]
+    keys = [key for key in differing_settings([*configs.values()]) if key not in NET_SETTINGS]
     if len(keys) != 1:
         raise UserError(
             "the figure grid shows runs that differ in one setting besides the net and the seed; "
@@ -71,20 +71,20 @@ def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
     nets: dict[str, dict[Any, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for folder, config in configs.items():
         nets[key_without(config, {"seed", key})][setting(config, key)].append(folder)
-    ordered = [sorted(net.items(), key=lambda item: _order(item[0])) for net in nets.values()]
-    of_nets = [[configs[runs[0]] for _, runs in net] for net in ordered]
-    names = distinct_names([points[0] for points in of_nets], alike=("seed", key))
+    ordered = [sorted(net.items(), key=lambda item: _sort_key(item[0])) for net in nets.values()]
+    configs_by_net = [[configs[runs[0]] for _, runs in net] for net in ordered]
+    names = distinct_names([points[0] for points in configs_by_net], alike=("seed", key))
     return key, [
         GridNet(
             name,
             points,
             [np.array([read_final_errors(run).train_error for run in runs]) for _, runs in net],
         )
-        for name, points, net in zip(names, of_nets, ordered, strict=True)
+        for name, points, net in zip(names, configs_by_net, ordered, strict=True)
     ]
 
 
-def _order(value: Any) -> tuple[float, str]:
+def _sort_key(value: Any) -> tuple[float, str]:
     return (float(value), "") if isinstance(value, int | float) else (0.0, str(value))
 
 
@@ -96,7 +96,7 @@ def plot_grid(
     A dot is one run, a band one standard deviation over seeds. Plain nets are dashed. log: a
     logarithmic error axis; errors of zero are drawn at its lower end.
     """
-    values = sorted({setting(c, key) for net in nets for c in net.configs}, key=_order)
+    values = sorted({setting(c, key) for net in nets for c in net.configs}, key=_sort_key)
     with rc_context(rc(dark)):
         figure = Figure(figsize=(LEFT + PANEL, HEIGHT))
         axes = figure.subplots()

@@ -31,7 +31,7 @@ class Label:
     end: float
 
     def text(self, top: float) -> str:
-        """The name, and the value of a curve that ends above the top of the axes."""
+        """The name, with the end value if the curve ends above the top of the axes."""
         return f"{self.name}\n(ends at {self.end:.0f} %)" if self.end > top else self.name
 
 
@@ -71,8 +71,8 @@ def label_ends(axes: Axes, labels: list[Label]) -> None:
 def spread_out(centres: list[float], heights: list[float]) -> list[float]:
     """The centres of boxes, moved until no two boxes overlap.
 
-    centres: where they should be, rising, as fractions of the axes (0 below, 1 above). heights: of
-    the boxes, likewise. The boxes stay inside the axes as far as they fit.
+    centres: the preferred ones, ascending, as fractions of the axes' height (0 is the bottom).
+    heights: in the same unit. The boxes stay inside the axes as far as they fit.
     """
     moved: list[float] = []
     floor = 0.0
@@ -89,7 +89,7 @@ def spread_out(centres: list[float], heights: list[float]) -> list[float]:
 def draw_legend_above(figure: Figure, title: str) -> None:
     """Write the title and a legend of all named lines above the panels.
 
-    The figure becomes new_height for it; its panels keep their size.
+    The figure becomes taller for it; its panels keep their size.
     """
     lines = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
     named = {name: line for name, line in lines.items() if not name.startswith("_")}

@@ -34,7 +34,7 @@ OTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#009E73", "#E69F00")
 # A net that began with the solution of a shallower one.
 EXTENDED_COLOUR = "#0072B2"
 
-# Nets with another shortcut option than the paper's, which keeps the colour of its depth.
+# For nets whose shortcut option is not the paper's; the others have the colour of their depth.
 SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#0072B2", "C": "#009E73"}
 FORMATS = ("png", "svg", "pdf")
 
@@ -45,7 +45,7 @@ def muted(dark: bool) -> str:
 
 
 def rc(dark: bool = False) -> dict[Any, Any]:
-    """All settings of matplotlib: its defaults, not those of the user, and our style over them.
+    """All settings of matplotlib: its defaults, not the user's, with our style on top.
 
     dark: for pages read on a dark screen.
     """
@@ -72,7 +72,7 @@ def rc(dark: bool = False) -> dict[Any, Any]:
         "text.parse_math": False,  # a $ in a folder's name or a title is a $
         "figure.facecolor": paper,
         "savefig.dpi": 200,
-        "pdf.fonttype": 42,  # text stays text
+        "pdf.fonttype": 42,  # keeps text editable
         "svg.fonttype": "none",
         # A figure drawn twice from the same record is the same file.
         "svg.hashsalt": "resnet-degradation",
@@ -80,9 +80,9 @@ def rc(dark: bool = False) -> dict[Any, Any]:
 
 
 def colours(configs: list[Config], dark: bool = False, twins: bool = False) -> list[str]:
-    """The colours of these nets in one panel, by depth and shortcut; equal ones are shaded.
+    """The colours of these nets in one panel, by depth and shortcut; repeated ones are shaded.
 
-    twins: a plain net has the colour of its residual twin, from which its line style differs.
+    twins: a plain net has the colour of its residual twin; only their line styles differ.
     """
     base = [(twins and config.residual, _base_colour(config)) for config in configs]
     return [

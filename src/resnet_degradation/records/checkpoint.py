@@ -15,7 +15,7 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after `iteration` iterations, before anything that is then due is measured."""
+    """A run after `iteration` iterations, before the measurements due at that iteration."""
 
     iteration: int
     fingerprint: dict[str, Any]  # what identifies its run
@@ -24,7 +24,7 @@ class Checkpoint:
     environment: dict[str, Any]  # hardware and versions, which may change the rounding of results
 
 
-# The names of the fields in a file, which are those of version 0.1.0.
+# The fields' names in a file: version 0.1.0 chose them.
 NAMES_IN_FILE = {name: name for name in ("iteration", "parts", "rows")} | {
     "fingerprint": "belongs_to",
     "environment": "begun",
@@ -32,16 +32,17 @@ NAMES_IN_FILE = {name: name for name in ("iteration", "parts", "rows")} | {
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint of the run in `folder`, and delete all but it and the one before.
+    """Write a checkpoint of the run in `folder`; keep it and the previous one, delete others.
 
-    Returns its file. Raises OSError, and keeps the others, if it cannot be written.
+    Returns its file. Raises OSError, and deletes nothing, if it cannot be written.
     """
     directory = folder / "checkpoints"
-    directory.mkdir(exist_ok=True)  # but not the run's own folder, if that was deleted
+    directory.mkdir(exist_ok=True)  # no parents=True: do not recreate a run folder that was deleted
     stem = f"iteration-{checkpoint.iteration:09d}"
     values = {NAMES_IN_FILE[name]: value for name, value in vars(checkpoint).items()}
     file = save_checksummed(directory, stem, values)
-    # Others of this or a later iteration are damaged: this run did not resume from them.
+    # Any other checkpoint at this iteration or later must be damaged, or the run would have resumed
+    # from it: delete it too.
     others = [old for old in checkpoint_files(folder) if old != file]
     before = [old for old in others if checkpoint_iteration(old) < checkpoint.iteration]
     for old in set(others) - set(before[: KEPT - 1]):
@@ -50,20 +51,21 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest undamaged checkpoint, or None if there is none at all.
+    """The newest undamaged checkpoint, or None if the run has no checkpoints.
 
-    Warns of damaged ones. Raises CheckpointError if all are damaged, or one is of another version.
+    Warns of damaged ones. Raises CheckpointError if all are damaged, or another version wrote one.
     """
     files = checkpoint_files(folder)
     for number, file in enumerate(files):
         try:
             return _read(file)
         except DamagedError as error:
-            then = "resuming from the one before" if number + 1 < len(files) else "none is left"
-            warnings.warn(f"damaged checkpoint {file}: {error}; {then}", stacklevel=2)
+            more_left = number + 1 < len(files)
+            outcome = "resuming from the previous one" if more_left else "none is left"
+            warnings.warn(f"damaged checkpoint {file}: {error}; {outcome}", stacklevel=2)
     if files:
         raise CheckpointError(
-            f"no checkpoint in {files[0].parent} can be read: move that folder away to start anew"
+            f"no checkpoint in {files[0].parent} can be read: move that folder away to start over"
         )
     return None
 
@@ -71,20 +73,20 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 def _read(file: Path) -> Checkpoint:
     values = load_checksummed(file)
     if not isinstance(values, dict) or "iteration" not in values:
-        raise DamagedError("it is no checkpoint")
+        raise DamagedError("not a checkpoint")
     if values.keys() != set(NAMES_IN_FILE.values()):
         raise other_version(file.parents[1])
     if values["iteration"] != checkpoint_iteration(file):
-        raise DamagedError(f"it is of iteration {values['iteration']}")
+        raise DamagedError(f"it contains iteration {values['iteration']}, not the one in its name")
     return Checkpoint(**{name: values[in_file] for name, in_file in NAMES_IN_FILE.items()})
 
 
 def other_version(folder: Path) -> CheckpointError:
-    """The error of checkpoints in a run folder that another version wrote."""
+    """The error to raise for checkpoints written by another version."""
     return CheckpointError(
         f"the checkpoints in {folder} were written by another version of resnet-degradation than "
         f"this one, {__version__}: use the version that made the run, or move {folder} away to "
-        "start anew"
+        "start over"
     )
 
 
@@ -93,7 +95,7 @@ def first_difference(
 ) -> str | None:
     """The first key by which two runs differ, with both values; None if they are equal.
 
-    default: the word for a value that only one of them has.
+    default: shown in place of the value for the run that lacks the key.
     """
     for key in here | there:
         one, other = there.get(key, default), here.get(key, default)

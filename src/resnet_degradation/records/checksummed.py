@@ -1,6 +1,6 @@
 """Tensors in files whose names end with the checksum of their content, as torch.hub's do.
 
-A file is never complete without its checksum, and a single changed bit is noticed.
+Loading therefore notices an incomplete file, and even a single changed bit.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from resnet_degradation.system.atomic_files import atomic_write
 
 
 class DamagedError(Exception):
-    """A file whose content does not match its name, or may not be loaded."""
+    """A file's content does not match its name, or is not safe to load."""
 
 
 def save_checksummed(folder: Path, stem: str, value: Any) -> Path:
@@ -32,9 +32,9 @@ def save_checksummed(folder: Path, stem: str, value: Any) -> Path:
 
 
 def load_checksummed(file: Path) -> Any:
-    """The value that `save_checksummed` saved, on the CPU; code in a file is never executed.
+    """Load what `save_checksummed` saved, onto the CPU; code in a file is never executed.
 
-    Raises DamagedError for any other file, PermissionError for one that may not be read.
+    Raises DamagedError for any other file, PermissionError for one without read permission.
     """
     try:
         content = file.read_bytes()
@@ -45,7 +45,7 @@ def load_checksummed(file: Path) -> Any:
     if not content:
         raise DamagedError("it is empty")
     if _checksum(content) != file.stem.rpartition("-")[2]:
-        raise DamagedError("its content does not have the checksum in its name")
+        raise DamagedError("its content does not match the checksum in its name")
     try:
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import UserError
 
-Kind = TypeVar("Kind")
+RowType = TypeVar("RowType")
 PARSERS: dict[Any, Any] = {
     int: int,
     float: float,
@@ -20,65 +20,64 @@ PARSERS: dict[Any, Any] = {
 }
 
 
-def column_names(kind: type[Any]) -> list[str]:
+def column_names(row_type: type[Any]) -> list[str]:
     """The header of a table."""
-    return [column.name for column in fields(kind)]
+    return [column.name for column in fields(row_type)]
 
 
 def format_row(row: Any) -> list[str]:
-    """The cells of a row: floats have six digits, or the field's "format"; None is empty."""
+    """The cells of a row: floats have 6 digits, or the field's "format"; None is empty."""
     cells = []
     for column in fields(row):
         value = getattr(row, column.name)
-        digits = column.metadata.get("format", ".6g" if isinstance(value, float) else "")
-        cells.append("" if value is None else format(value, digits))
+        spec = column.metadata.get("format", ".6g" if isinstance(value, float) else "")
+        cells.append("" if value is None else format(value, spec))
     return cells
 
 
-def parse_row(cells: dict[str, str], kind: type[Kind]) -> Kind:
-    """The row with these cells by column; raises ValueError or KeyError if they do not fit."""
+def parse_row(cells: dict[str, str], row_type: type[RowType]) -> RowType:
+    """The row from its cells by column; raises ValueError or KeyError if they do not fit."""
     if None in cells or None in cells.values():
         raise ValueError("the numbers of cells and columns differ")
-    columns: Any = fields(kind)  # type: ignore[arg-type]
-    return kind(**{column.name: PARSERS[column.type](cells[column.name]) for column in columns})
+    columns: Any = fields(row_type)  # type: ignore[arg-type]
+    return row_type(**{column.name: PARSERS[column.type](cells[column.name]) for column in columns})
 
 
-def write_table(file: Path, rows: Sequence[Kind], kind: type[Kind]) -> None:
+def write_table(file: Path, rows: Sequence[RowType], row_type: type[RowType]) -> None:
     """Write a whole table atomically."""
     with atomic_write(file) as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(column_names(kind))
+        writer.writerow(column_names(row_type))
         writer.writerows(map(format_row, rows))
 
 
-class PartialTable(Generic[Kind]):
+class PartialTable(Generic[RowType]):
     """The rows of an unfinished table, saved one by one so that an interruption loses none.
 
     key: identifies the table; rows that were saved under another key are dropped.
     """
 
-    def __init__(self, file: Path, kind: type[Kind], key: str) -> None:
-        self.file, self.rows = file, self._read(file, kind, key)
+    def __init__(self, file: Path, row_type: type[RowType], key: str) -> None:
+        self.file, self.rows = file, self._read(file, row_type, key)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w", newline="", encoding="utf-8") as stream:
             stream.write(f"{key}\n")
-            csv.writer(stream, lineterminator="\n").writerow(column_names(kind))
+            csv.writer(stream, lineterminator="\n").writerow(column_names(row_type))
             csv.writer(stream, lineterminator="\n").writerows(map(format_row, self.rows))
 
     @staticmethod
-    def _read(file: Path, kind: type[Kind], key: str) -> list[Kind]:
-        rows: list[Kind] = []
-        # A row may be cut off.
-        with (
-            suppress(FileNotFoundError, ValueError, KeyError),
-            file.open(newline="", encoding="utf-8") as stream,
-        ):
-            if stream.readline().rstrip("\n") == key:
-                for cells in csv.DictReader(stream):
-                    rows.append(parse_row(cells, kind))
-        return rows
+    def _read(file: Path, row_type: type[RowType], key: str) -> list[RowType]:
+        if not file.is_file():
+            return []
+        first, *lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+        if first != key:
+            return []
+        with suppress(ValueError, KeyError, csv.Error):
+            # The last line is empty, or was cut off by an interruption.
+            return [parse_row(cells, row_type) for cells in csv.DictReader(lines[:-1])]
+        return []
 
-    def add(self, row: Kind) -> None:
+    def add(self, row: RowType) -> None:
         """Append a row to the file."""
         self.rows.append(row)
         with self.file.open("a", newline="", encoding="utf-8") as stream:
@@ -89,14 +88,14 @@ class PartialTable(Generic[Kind]):
         self.file.unlink()
 
 
-def read_table(file: Path, kind: type[Kind], remedy: str) -> list[Kind]:
+def read_table(file: Path, row_type: type[RowType], remedy: str) -> list[RowType]:
     """The rows of a table.
 
-    Raises UserError with the remedy if the file is missing or damaged.
+    Raises UserError, ending with `remedy`, if the file is missing or damaged.
     """
     try:
         with file.open(newline="", encoding="utf-8") as stream:
-            return [parse_row(cells, kind) for cells in csv.DictReader(stream)]
+            return [parse_row(cells, row_type) for cells in csv.DictReader(stream)]
     except OSError as error:
         raise UserError(f"{file} is missing: {remedy}") from error
     except (KeyError, ValueError, csv.Error) as error:

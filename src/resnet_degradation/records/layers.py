@@ -32,7 +32,7 @@ class Response:
 class LayerStats:
     """What passes through a layer with weights, forward and backward: a row of signals.csv.
 
-    `iteration` counts the iterations trained before; `layer` the layers on the main path, from 1.
+    `iteration` counts the iterations trained before; `layer` numbers the main path's layers from 1.
     """
 
     iteration: int
@@ -45,7 +45,7 @@ class LayerStats:
 
 @dataclass(frozen=True)
 class ResidualNorms:
-    """Euclidean norms of what a block adds up, averaged over images.
+    """Euclidean norms of the two terms that a block adds, averaged over images.
 
     `ratio` is the mean over images of the branch's norm divided by the shortcut's.
     """
@@ -62,8 +62,8 @@ class ResidualNorms:
 class LesionRow:
     """The error in percent without `count` blocks, whose names are joined by spaces.
 
-    `position` counts a single block among all of the net, from 1; it is 0 for several or none.
-    `of` is the number of the net's blocks.
+    `position` is the place of a single block in the net, from 1; it is 0 for several or none.
+    `of` is how many blocks the net has.
     """
 
     count: int
@@ -73,7 +73,7 @@ class LesionRow:
     error: float
 
 
-LayerStatsLog = dict[int, list[LayerStats]]  # by the iteration after which they were measured
+LayerStatsLog = dict[int, list[LayerStats]]  # keyed by the iterations trained before
 
 
 def write_inspection(folder: Path, name: str, rows: Sequence[Any], row: type[Any]) -> None:
@@ -92,10 +92,10 @@ def write_layer_stats(folder: Path, log: LayerStatsLog) -> None:
 
 
 def read_layer_stats(folder: Path) -> LayerStatsLog:
-    """What signals.csv holds, up to the first row that is cut off; empty without that file."""
+    """The rows of signals.csv before the first damaged one; empty without that file."""
     log: LayerStatsLog = {}
     with (
-        suppress(FileNotFoundError, KeyError, ValueError),
+        suppress(FileNotFoundError, KeyError, ValueError, csv.Error),
         (folder / "signals.csv").open(newline="", encoding="utf-8", errors="replace") as stream,
     ):
         for cells in csv.DictReader(stream):
@@ -111,5 +111,5 @@ def write_responses(folder: Path, responses: list[Response]) -> None:
 
 def read_responses(folder: Path) -> list[Response]:
     """The layer responses of a finished run; raises UserError if they are missing."""
-    remedy = f"it is written when a run is finished. If this one is, {RESTORE}"
+    remedy = f"it is written when a run finishes. If this run is finished, {RESTORE}"
     return read_table(folder / "responses.csv", Response, remedy)

@@ -22,10 +22,10 @@ else:
     import fcntl
 
 
-# A child of a killed process keeps its lock until it notices, within some seconds.
+# Seconds. A child of a killed process keeps the lock until it notices, a few seconds later.
 GRACE = 20.0
 
-# The errors of file systems without locks, as some network file systems are.
+# The errors of file systems without locks, such as some network file systems.
 NO_LOCKS = {errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -36,7 +36,7 @@ def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]
     where: runtime.lock; "off" locks nothing.
 
     Raises UserError, naming the host and process of the owner, if another process has the lock;
-    ConfigError where locks are impossible.
+    ConfigError if the lock cannot be created.
     """
     if where == "off":
         warnings.warn(
@@ -61,7 +61,7 @@ def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]
 
 
 def lock_owner(folder: Path, output_dir: str, where: str = "on") -> int | None:
-    """The process on this machine that has locked the run in `folder`, or None."""
+    """The ID of the process on this machine that has locked the run in `folder`, or None."""
     lock, owner = _files(folder, output_dir, where)
     if where == "off" or not owner.is_file():
         return None
@@ -96,16 +96,16 @@ def _cannot_lock(locks: Path, output_dir: str, where: str, error: OSError) -> st
     problem = describe_os_error(error)
     if error.errno in NO_LOCKS and error.filename is None:
         return (
-            f"{locks} is on a file system without locks ({problem}), which keep two processes "
-            "from training the same run at once: give runtime.lock=FOLDER, a folder on another "
-            "file system, or runtime.lock=off and make sure yourself that nothing else trains it"
+            f"{locks} is on a file system without locks ({problem}), so two processes could "
+            "train the same run at once: give runtime.lock=FOLDER, a folder on another file "
+            "system, or runtime.lock=off and make sure yourself that nothing else trains it"
         )
     setting = f"output_dir={output_dir}" if where == "on" else f"runtime.lock={where}"
-    return f"{setting} cannot be written in ({problem}): fix that, or name another"
+    return f"{setting} is not a writable folder ({problem}): fix that, or choose another"
 
 
 def _try_lock(stream: IO[bytes]) -> bool:
-    """Lock an open file unless another process has; raises OSError where there are no locks."""
+    """Lock an open file; False if another process has. Raises OSError where locks do not work."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
@@ -114,7 +114,7 @@ def _try_lock(stream: IO[bytes]) -> bool:
     except BlockingIOError:
         return False
     except PermissionError:
-        if sys.platform == "win32":  # its error for a locked file
+        if sys.platform == "win32":  # Windows raises this for a locked file
             return False
         raise
     return True
@@ -129,7 +129,7 @@ def _release(stream: IO[bytes]) -> None:
 
 
 def _read_owner(owner: Path) -> tuple[str, str]:
-    """The process and the host in a file; empty if it does not exist."""
+    """The process and the host that the file names; empty if it does not exist."""
     with suppress(FileNotFoundError):
         process, _, host = owner.read_text("utf-8").partition(" ")
         return process, host
@@ -143,7 +143,7 @@ def _acquire(stream: IO[bytes], folder: Path, owner: Path) -> None:
         if not _is_dead(process, host) or time.monotonic() > deadline:
             known = f"process {process} on {host}" if process else "another process"
             raise UserError(
-                f"{folder} is being trained by {known}: wait for it, or end it, and repeat"
+                f"{folder} is being trained by {known}: wait for it or end it, then repeat"
             )
         time.sleep(0.2)
 

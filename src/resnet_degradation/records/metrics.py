@@ -24,8 +24,8 @@ class Row:
     """One row of metrics.csv, after `iteration` iterations.
 
     Errors are in percent. The training loss and error are those of the augmented batches since
-    the last row, in training mode. The held-out errors are of all images, in evaluation mode, and
-    None where they were not measured. `seconds` is the run's time so far.
+    the last row, in training mode. The held-out errors are those of all images, in evaluation
+    mode; None where not measured. `seconds` is the run's time so far.
     """
 
     iteration: int
@@ -60,7 +60,7 @@ def read_metrics(folder: Path) -> list[Row]:
     """The rows of a run's metrics.csv; raises UserError, naming the line, if it is damaged."""
     file = folder / "metrics.csv"
     if not file.is_file():
-        raise UserError(f"{folder} is no run folder: it has no metrics.csv")
+        raise UserError(f"{folder} is not a run folder: it has no metrics.csv")
     rows, problem = _parse(file)
     if problem:
         raise UserError(f"{file}, {problem}. If another program saved the file, {RESTORE}")
@@ -78,7 +78,7 @@ def _parse(file: Path) -> tuple[list[Row], str]:
     rows: list[Row] = []
     # Spreadsheets start a file with a byte order mark.
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines(keepends=True)
-    torn = bool(lines) and not lines[-1].endswith("\n")  # its beginning may look like a whole row
+    torn = bool(lines) and not lines[-1].endswith("\n")  # a cut-off row may look whole
     reader = csv.DictReader(lines[:-1] if torn else lines)
     try:
         if reader.fieldnames != COLUMNS:

@@ -1,4 +1,4 @@
-"""Finds run folders, and reads what has no module of its own. Nothing here needs a trainer."""
+"""Finds run folders, and reads their files that have no module of their own."""
 
 import csv
 import json
@@ -20,12 +20,12 @@ from resnet_degradation.records.metrics import read_whole_rows
 from resnet_degradation.system.atomic_files import write_json
 from resnet_degradation.system.errors import UserError
 
-Kind = TypeVar("Kind")
+Parsed = TypeVar("Parsed")
 _CHECKPOINT = re.compile(r"iteration-(\d{1,12})\b.*\.pt$")
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The run folders at or below `folder`, sorted; of a study's folder, the runs of the study.
+    """The run folders at or below `folder`, sorted; in a study's folder, those in study.json.
 
     Links to folders are followed. Raises UserError if there is no run.
     """
@@ -33,7 +33,7 @@ def find_runs(folder: Path) -> list[Path]:
         try:
             return [folder / str(run) for run in json.loads(index.read_bytes())["runs"]]
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{index} is no index of a study: {error}") from error
+            raise UserError(f"{index} is not a valid study.json: {error}") from error
     found, seen = [], set()
     for path, folders, files in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(path)) in seen:
@@ -47,9 +47,9 @@ def find_runs(folder: Path) -> list[Path]:
 
 
 def without_copies(folders: list[Path]) -> list[Path]:
-    """These run folders; of several copies of one run, the one with the most iterations.
+    """These run folders, but only the longest of several copies of the same run.
 
-    A copy of a run folder, such as a backup, is not another seed. Warns of each that is left out.
+    A copy of a run folder, such as a backup, is not another seed. Warns of each copy left out.
     """
     copies: dict[str, list[Path]] = {}
     for folder in dict.fromkeys(folders):
@@ -76,7 +76,7 @@ def read_config(folder: Path) -> Config:
     """The resolved configuration of a run; raises UserError if it is missing or damaged."""
     file = folder / "config.yaml"
     if not file.is_file():
-        raise UserError(f"{folder} is no run folder: it has no config.yaml")
+        raise UserError(f"{folder} is not a run folder: it has no config.yaml")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(file))
         config = OmegaConf.to_object(merged)
@@ -87,7 +87,7 @@ def read_config(folder: Path) -> Config:
         ) from error
     except (OSError, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
         raise UserError(
-            f"{file} is no configuration of a run: {str(error).splitlines()[0]}"
+            f"{file} is not the configuration of a run: {str(error).splitlines()[0]}"
         ) from error
     assert isinstance(config, Config)
     return config
@@ -108,9 +108,9 @@ def read_extension(folder: Path) -> dict[str, Any] | None:
     return _read_json(folder / "extension.json", dict)
 
 
-def _read_json(file: Path, kind: Callable[[Any], Kind]) -> Kind | None:
+def _read_json(file: Path, parse: Callable[[Any], Parsed]) -> Parsed | None:
     try:
-        return kind(json.loads(file.read_bytes()))
+        return parse(json.loads(file.read_bytes()))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
@@ -129,7 +129,7 @@ def num_skipped_images(folder: Path) -> int:
 def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints in a run folder, newest first.
 
-    Raises OSError if an existing folder cannot be listed, because a run would start anew.
+    Raises OSError if an existing folder cannot be listed: [] would make a run start over.
     """
     try:
         files = list((folder / "checkpoints").iterdir())

@@ -13,8 +13,8 @@ class FinalErrors:
     """Errors at the end of a run, in percent.
 
     `train_error` is counted on the `num_train_images` augmented images of the last epoch, or of
-    the last tenth of the run where that is shorter. The others are those of the last iterate,
-    never of the best.
+    the last tenth of the run where that is shorter. The others are those of the last iteration,
+    never of the best one.
     """
 
     train_error: float
@@ -45,7 +45,7 @@ def is_finished(folder: Path) -> bool:
 def read_summary(folder: Path) -> dict[str, Any]:
     """The summary of a finished run; raises UserError if it is not finished, or damaged."""
     if not is_finished(folder):
-        raise UserError(f"{folder} holds no finished run: it has no summary.json")
+        raise UserError(f"{folder} is not a finished run: it has no summary.json")
     file = folder / "summary.json"
     try:
         summary = json.loads(file.read_bytes())

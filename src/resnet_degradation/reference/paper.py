@@ -12,7 +12,7 @@ from resnet_degradation.config.schema import Config, DataConfig, RecipeConfig
 
 @dataclass(frozen=True)
 class Reference:
-    """An error of the paper: in percent, top-1, on the test (or validation) set."""
+    """An error that the paper reports: top-1, in percent, on the test (or validation) set."""
 
     error: float
     table: str
@@ -25,14 +25,14 @@ class Reference:
         return f"{self.error:.2f}{spread}"
 
 
-# Depth -> ResNets on CIFAR-10. The paper prints no numbers for its plain nets. Of five runs of
-# depth 110 it gives mean and deviation, and the best (6.43), which is a choice on the test set.
+# Depth -> ResNets on CIFAR-10. The paper prints no numbers for its plain nets. For five
+# runs of depth 110 it gives mean and deviation, and the best (6.43), selected on the test set.
 CIFAR = {
     depth: Reference(error, "Table 6", "single view", spread=0.16 if depth == 110 else None)
     for depth, error in {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.61, 1202: 7.93}.items()
 }
 
-# (Depth, shortcut option or None for a plain net) -> errors on ImageNet, top-5 of them in Table 3.
+# (Depth, shortcut option or None for a plain net) -> errors on ImageNet; top-5 is from Table 3.
 IMAGENET = {
     (18, None): Reference(27.94, "Table 2", "ten-crop"),
     (34, None): Reference(28.54, "Table 2", "ten-crop", 10.02),
@@ -45,7 +45,7 @@ IMAGENET = {
     (152, "B"): Reference(21.43, "Table 3", "ten-crop", 5.71),
 }
 
-# (Depth, shortcut option) -> errors on ImageNet by several scales, single models.
+# (Depth, shortcut option) -> errors of single models on ImageNet, tested at several scales.
 MULTI_SCALE = {
     (34, "B"): Reference(21.84, "Table 4", "multi-scale", 5.71),
     (34, "C"): Reference(21.53, "Table 4", "multi-scale", 5.60),
@@ -69,7 +69,7 @@ RECIPES = {
     ),
 }
 
-# Settings that are not compared: what the paper leaves open, and what the name of the data says.
+# Settings that are not compared: what the paper leaves open, and what the data's name implies.
 NOT_COMPARED = {
     "recipe.plateau_every",
     "recipe.plateau_patience",
@@ -84,12 +84,12 @@ DATA = {
     "imagenet": DataConfig(name="imagenet", image_size=224),
 }
 
-# What the data sets hold: CIFAR-10's test images, ImageNet's validation images.
+# The sizes of CIFAR-10's test set and of ImageNet's validation set.
 NUM_TEST_IMAGES = {"cifar": 10_000, "imagenet": 50_000}
 
 
 def reference(config: Config) -> Reference | None:
-    """What the paper reports of this net, whatever it is trained on here; None if nothing."""
+    """What the paper reports for this net, whatever data it is trained on here; None if nothing."""
     if config.width != 1 or config.block is not None:
         return None
     if config.family == "cifar":
@@ -101,7 +101,7 @@ def reference(config: Config) -> Reference | None:
 
 
 def reference_by(config: Config, protocol: str) -> Reference | None:
-    """What the paper reports of this net by a testing protocol; None if nothing."""
+    """What the paper reports for this net under a testing protocol; None if nothing."""
     usual = reference(config)
     if usual is not None and protocol == "multi-scale":
         shortcut = str(config.shortcut)
@@ -111,10 +111,10 @@ def reference_by(config: Config, protocol: str) -> Reference | None:
 
 
 def differences(config: Config, num_skipped: int = 0) -> list[str]:
-    """How a run differs from the paper's of the same net; empty if in nothing.
+    """How a run differs from the paper's run of the same net; empty if it does not.
 
     config: resolved. num_skipped: how many images were left out as unreadable. Every setting of
-    the run's identity is compared, so that a new one is not forgotten here.
+    the run's identity is compared, so that a new setting is not forgotten here.
     """
     family = cast(Family, config.family)
     theirs = Config(
