@@ -29,9 +29,9 @@ def plot_sharpness(nets: list[NetRows], title: str = "", dark: bool = False) -> 
         axes.annotate(
             "stability limit of the recipe's rate",
             (limits[-1], len(nets) - 0.55),
-            xytext=(-3, 0),
+            xytext=(3, 0),
             textcoords="offset points",
-            ha="right",
+            ha="left",
             va="top",
             color=muted(dark),
             fontsize=FONT_SIZE,

@@ -28,13 +28,13 @@ def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     norm, levels = LogNorm(low, high), np.geomspace(low, high, 15)
     width = PANEL * len(nets) + 1.2
     notes = [
-        "1: random weights as large as the net's own",
-        f"losses above {HIGHEST:,g} are not told apart",
+        "coordinates: 1 adds random weights as large as the net's own",
+        f"losses above {HIGHEST:,g} have one colour",
     ]
     with framed(nets, title, dark, (width, 2 * PANEL + 1.0), notes=notes) as (figure, _):
         for column, (net, (axis, loss)) in enumerate(zip(nets, grids, strict=True), 1):
             flat = figure.add_subplot(2, len(nets), column)
-            ticks = [axis[0], 0, axis[-1]]
+            ticks = [0.8 * axis[0], 0, 0.8 * axis[-1]]
             shown = np.clip(loss, low, high)
             flat.contourf(axis, axis, shown.T, levels=levels, norm=norm, cmap="viridis")
             flat.contour(axis, axis, shown.T, levels=levels, colors="white", linewidths=0.3)

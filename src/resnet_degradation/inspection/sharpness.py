@@ -1,7 +1,6 @@
 """Sharpness: the largest eigenvalue of the Hessian of the training loss."""
 
 import math
-from statistics import mean
 
 from resnet_degradation.figures.sharpness import plot_sharpness
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
@@ -40,18 +39,25 @@ def find(nets: Nets) -> Finding:
         for when, position in (("initial", 0), ("trained", -1)):
             found = [seed[position].value for seed in net.seeds]
             values[when] = [value for value in found if value is not None]
-        cells = [f"{mean(v):.3g}" if v else "unclear" for v in values.values()]
+        cells = [_format(v) for v in values.values()]
         limit = net.seeds[0][0].limit
-        texts.append(f"{net.name} {cells[1]} (limit {limit:.3g})")
+        texts.append(f"{net.name} from {cells[0]} to {cells[1]}")
         rows.append([net.name, *cells, f"{limit:.3g}"])
+    limits = sorted({row.limit for net in nets for seed in net.seeds for row in seed})
     return Finding(
         "Sharpness",
-        f"Largest eigenvalue of the Hessian of the loss on {images} training images, after "
-        "training; the limit is 2 (1 + momentum) / learning rate, above which the recipe's highest "
-        f"rate is unstable on a quadratic loss: {', '.join(texts)}.",
+        f"Largest eigenvalue of the Hessian of the loss on {images} training images, "
+        f"from the initial to the last weights: {', '.join(texts)}. The recipe's highest rate is "
+        f"unstable above {_format(limits)}: 2 (1 + momentum) / learning rate.",
         ["net", "initial", "trained", "stability limit"],
         rows,
     )
+
+
+def _format(values: list[float]) -> str:
+    """The range of these values, or "unclear" if there is none."""
+    texts = [f"{v:,.0f}" if v >= 1000 else f"{v:.3g}" for v in sorted(values)]
+    return " - ".join(dict.fromkeys([texts[0], texts[-1]])) if texts else "unclear"
 
 
 ABOUT = (
