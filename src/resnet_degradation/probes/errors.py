@@ -82,7 +82,7 @@ def errors_over_views(
 
 def _viewed_batches(batches: Batches, split: str, protocol: EvalProtocol) -> ViewedBatches:
     if protocol.name != "center":
-        yield from batches.viewed(split, protocol)
+        yield from batches.multi_view(split, protocol)
         return
     with closing(batches.held_out(split)) as held_out:
         for images, labels in held_out:
