@@ -112,7 +112,7 @@ def jittered_view(
 ) -> Tensor:
     """A training view (3, image_size, image_size) uint8 of an image (section 3.4).
 
-    A random crop of the image, or of its mirror image, after its shorter side is resized to a random size in `scale`.
+    The shorter side is resized to a random size in `scale`; the crop and mirroring are random.
     """
     from torchvision.transforms.v2 import functional as transforms
 
