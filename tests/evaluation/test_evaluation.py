@@ -94,7 +94,7 @@ def protocol(name: Any, scales: tuple[int, ...] = (), **changes: Any) -> EvalPro
 def all_logits(net: ResNet, config: Config, viewing: EvalProtocol) -> tuple[Tensor, Tensor]:
     batches = make_batches(find_images(config), config, CPU)
     scores, labels = [], []
-    for batch in batches.viewed("val", viewing):
+    for batch in batches.multi_view("val", viewing):
         scores.append(average_over_views(net, batch, viewing, views_at_once=13))
         labels.append(batch.labels)
     return torch.cat(scores).detach(), torch.cat(labels)

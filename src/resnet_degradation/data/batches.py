@@ -15,14 +15,14 @@ from resnet_degradation.distributed.world import World
 
 Batch = tuple[Tensor, Tensor]  # (B, C, H, W) float32, (B,) int64, both on the device
 
-# Close it unless it is exhausted: it may have worker processes.
+# Close it unless it is exhausted: it may own worker processes.
 BatchGenerator = Generator[Batch, None, None]
 
 
 class Batches(ABC):
-    """The data of a run on the device of this process: its part of every batch."""
+    """A run's batches on this process's device: this process's share of each."""
 
-    decode_stats: DecodeStats | None = None  # of training images; None if they are in memory
+    decode_stats: DecodeStats | None = None  # for training images; None if they are in memory
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Batches(ABC):
         device: torch.device,
         world: World,
     ) -> None:
-        """mean_image: (C, H, W) in [0, 1], of the training images; unused if data.mean is given."""
+        """mean_image: (C, H, W) in [0, 1], of training images; unused if data.mean is numbers."""
         data = config.data
         self.config, self.device, self.world = config, device, world
         self.num_train = len(source.train)
@@ -46,7 +46,7 @@ class Batches(ABC):
         else:
             mean = torch.tensor(data.mean)[:, None, None]
         self.mean = mean.float().to(device)  # (C, H, W) or (C, 1, 1), in [0, 1]; subtracted
-        # (C, 1, 1); divides the images without the mean
+        # (C, 1, 1); the mean-subtracted images are divided by it
         self.std = torch.tensor(data.std or [1.0], device=device)[:, None, None]
 
     @abstractmethod
@@ -64,11 +64,14 @@ class Batches(ABC):
         """
 
     @abstractmethod
-    def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
-        """Every image of a held-out split once, in its views by `protocol`, which is not center."""
+    def multi_view(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
+        """Every image of a held-out split once, in all views that `protocol` defines.
+
+        `protocol` must not be "center" (use `held_out`).
+        """
 
     def _indices(self, iteration: int) -> Tensor:
-        """The indices of the images of this process's part of a training batch."""
+        """The image indices of this process's share of a training batch."""
         size = self.config.recipe.batch_size
         indices = batch_indices(self.config.seed, iteration, size, self.num_train)
         return indices[self.world.share(size)]

@@ -33,7 +33,7 @@ def make_batches(
     world: World = ALONE,
     progress: ReportProgress = ignore_progress,
 ) -> Batches:
-    """The batches of a resolved configuration on `device`: the part of this process.
+    """This process's share of a resolved configuration's batches, on `device`.
 
     Raises DataError if an image is unreadable, ConfigError if it cannot be augmented as asked.
     """

@@ -20,7 +20,7 @@ def cache_folder(config: Config) -> Path:
 
 
 def cache_key(paths: list[str], *options: int) -> str:
-    """A digest of options and of the paths, sizes and modification times of files."""
+    """A digest of the options and of the files' paths, sizes and modification times."""
 
     def describe(path: str) -> tuple[str, int, int]:
         try:

@@ -22,11 +22,11 @@ class ChannelStatistics:
     """Statistics of the training images' pixels in [0, 1]."""
 
     mean: Tensor  # (3, H, W)
-    eigenvalues: Tensor  # (3,) of the covariance of RGB values
-    eigenvectors: Tensor  # (3, 3), one a column
+    eigenvalues: Tensor  # (3,), of the covariance of RGB values
+    eigenvectors: Tensor  # (3, 3), one per column
 
     def axes(self) -> Tensor:
-        """The eigenvectors, each times its eigenvalue (3, 3), one a column."""
+        """Each eigenvector times its eigenvalue: (3, 3), one per column."""
         return self.eigenvectors * self.eigenvalues
 
 

@@ -23,7 +23,7 @@ class Arrays:
         return len(self.labels)
 
     def subset(self, indices: Tensor) -> "Arrays":
-        """The images with these indices, in their order."""
+        """The images at these indices, in the order given."""
         return Arrays(self.images[indices], self.labels[indices])
 
 
@@ -32,14 +32,14 @@ class Files:
     """Image files of any size."""
 
     root: str  # the folder that holds them, at any depth
-    paths: list[str]  # plain strings: there may be millions
+    paths: list[str]  # strings, not Paths: there may be millions
     labels: Tensor  # (N,) int64
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def subset(self, indices: Tensor) -> "Files":
-        """The files with these indices, in their order."""
+        """The files at these indices, in the order given."""
         return Files(self.root, [self.paths[i] for i in indices.tolist()], self.labels[indices])
 
 
@@ -53,7 +53,7 @@ class Source:
     train: Images
     held_out: dict[str, Images]
     classes: list[str]
-    # Unreadable files that were left out: the split of each, and the reason.
+    # Unreadable files that were left out: (split, reason) of each.
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def splits(self) -> dict[str, Images]:
@@ -61,7 +61,7 @@ class Source:
         return {"train": self.train, **self.held_out}
 
     def contents(self) -> dict[str, Any]:
-        """Facts about the images, by which a resumed run checks that they are still the same."""
+        """Facts about the images; a resumed run checks that these are unchanged."""
         splits = {"training": self.train, **self.held_out}
         facts: dict[str, Any] = {"the number of classes": len(self.classes)}
         facts |= {f"the number of {name} images": len(images) for name, images in splits.items()}
@@ -103,6 +103,6 @@ def split_validation(source: Source, fraction: float) -> Source:
 
 
 def evenly_spaced(num_images: int, at_most: int) -> Tensor:
-    """Indices of at most `at_most` images, spread evenly: files are sorted by class."""
+    """At most `at_most` indices, evenly spaced because files are sorted by class."""
     count = min(num_images, at_most)
     return torch.arange(count) * num_images // count

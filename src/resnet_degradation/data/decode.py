@@ -21,21 +21,21 @@ from resnet_degradation.system.errors import DataError, describe_os_error
 from resnet_degradation.system.os_signals import block_signals, ignore_signals, unblock_signals
 
 ViewRequest = tuple[int, int, int]  # index of the file, iteration, position in the batch
-View = Callable[[str, int, int], Any]  # of a path, an iteration and a position
+View = Callable[[str, int, int], Any]  # takes a path, an iteration and a position
 
 CPU = torch.device("cpu")
 
 # The niceness of worker processes that share their cores with the training.
 NICENESS = 10
 
-# Images that are decoded at once where all files are needed.
+# Images per batch when all files are decoded.
 BATCH_SIZE = 64
 
-# Fewer images need no worker processes.
+# For fewer images, worker processes are not worth starting.
 MIN_IMAGES_FOR_WORKERS = 2001
 
-# DataLoader's half-built iterator, which the error refers to, prints a traceback when it is freed,
-# unless that is at the end of the process.
+# Each error refers to DataLoader's half-built iterator, which prints a traceback when it is freed
+# before the process ends.
 _failed_starts: list[OSError] = []
 
 
@@ -44,11 +44,11 @@ class DecodeStats:
     """How fast images are decoded, and how long the training waits for them."""
 
     num_images: int = 0
-    decoding: float = 0.0  # seconds of CPU time, of all processes
+    decoding: float = 0.0  # seconds of CPU time, summed over processes
     waiting: float = 0.0  # seconds
 
     def since(self, before: "DecodeStats") -> "DecodeStats":
-        """The difference to an earlier state."""
+        """The increase since an earlier state."""
         return DecodeStats(
             self.num_images - before.num_images,
             self.decoding - before.decoding,
@@ -56,7 +56,7 @@ class DecodeStats:
         )
 
     def images_per_second(self) -> float:
-        """The speed of one process with a core of its own."""
+        """The decoding speed of one process that has a core to itself."""
         return self.num_images / self.decoding if self.decoding > 0 else float("inf")
 
 
@@ -109,10 +109,10 @@ def decode_views(
 ) -> Generator[Any, None, None]:
     """The views that each of `requests` asks for, as a batch made by `collate`, in order.
 
-    device: where the views are used. A GPU gets them from pinned memory; on a CPU, workers have a
+    device: where the views are used. A GPU gets them from pinned memory; on a CPU, workers run at a
     lower priority than the training. `stats` is updated.
 
-    Raises DataError if an image cannot be read, or if the system ends a worker process.
+    Raises DataError if an image cannot be read, or if the system kills a worker process.
     """
     loader = DataLoader(
         _DecodedBatches(files, view, collate),
@@ -196,7 +196,7 @@ def decode_all(
 def load_arrays(
     files: Files, image_size: int, num_workers: int, progress: ReportProgress = ignore_progress
 ) -> Arrays:
-    """All files in memory: shorter side resized to `image_size`, centre square cropped."""
+    """All files in memory: resized to a shorter side of `image_size`, centre-cropped square."""
     images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
     view = partial(centre_view, image_size=image_size, shorter_side=image_size)
     views = decode_all(files, view, num_workers, "decoding images", progress)

@@ -17,7 +17,7 @@ from resnet_degradation.system.errors import DataError
 
 NUM_SAMPLED = 100
 
-# ImageNet itself has a few rotated images, which everybody trains on as they are stored.
+# ImageNet itself has a few rotated images, which are commonly trained on as stored.
 ROTATED_PERCENT = 5
 
 
@@ -81,7 +81,7 @@ def _find_defect(path: str) -> str | None:
 
 
 def warn_if_rotated(images: Images) -> None:
-    """Warn if many of a sample of the image files are stored rotated or mirrored."""
+    """Warn if many image files in a sample are stored rotated or mirrored."""
     if not isinstance(images, Files):
         return
     sampled = evenly_spaced(len(images), NUM_SAMPLED).tolist()
@@ -103,5 +103,5 @@ def _is_rotated(path: str) -> bool:
                 # Without EXIF data in the header, getexif() may decode the whole image.
                 exif = image.getexif() if "exif" in image.info else {}
                 return bool(exif.get(ExifTags.Base.Orientation, 1) != 1)
-    except Exception:  # training reports it
+    except Exception:  # training reports unreadable images
         return False

@@ -1,4 +1,4 @@
-"""Batches from small images of one size that stay in memory, on the training device."""
+"""Batches of small images of one size, which stay in the training device's memory."""
 
 import torch
 from torch import Tensor
@@ -22,9 +22,9 @@ from resnet_degradation.distributed.world import ALONE, World
 
 
 def compute_mean_image(images: Tensor) -> Tensor:
-    """The mean (C, H, W) float64 of uint8 images (N, C, H, W), in [0, 1].
+    """The mean, (C, H, W) float64 in [0, 1], of uint8 images (N, C, H, W).
 
-    Sums are of integers, so the mean does not depend on the order of the images.
+    The sums are integers, so the mean does not depend on the order of the images.
     """
     total = torch.zeros(images.shape[1:], dtype=torch.int64)
     for part in images.split(4096):
@@ -58,7 +58,7 @@ class MemoryBatches(Batches):
         self._mirror = config.recipe.mirror and augmented
         self._image_size = train.images.shape[-1]
         self._labels = train.labels.to(device)
-        # Padding must be zero after the mean is subtracted: so both are padded.
+        # Padding must be zero after mean subtraction, so images and mean are both padded.
         self._padded = pad_images(train.images, self._pad).to(device)
         full_mean = self.mean.expand(train.images.shape[1:])[None]
         self._padded_mean = pad_images(full_mean * 255, self._pad)
@@ -86,7 +86,7 @@ class MemoryBatches(Batches):
             centred = (images[share] / 255 - self.mean) / self.std
             yield centred.contiguous(memory_format=torch.channels_last), labels[share]
 
-    def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
+    def multi_view(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
         from torchvision.transforms.v2.functional import five_crop
 
         data = self._held_out[split]

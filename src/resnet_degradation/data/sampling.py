@@ -14,7 +14,7 @@ from resnet_degradation.system.rng import generator
 
 
 class Crops(NamedTuple):
-    """Where each image of a batch is cropped from its padded original, and whether mirrored."""
+    """Where each image of a batch is cropped from its padded original, and if it is mirrored."""
 
     top: Tensor  # (B,) int64, rows of the padded image
     left: Tensor  # (B,) int64
@@ -50,7 +50,7 @@ def draw_crops(seed: int, iteration: int, batch_size: int, pad: int, mirror: boo
 
 
 def pad_images(images: Tensor, pad: int) -> Tensor:
-    """(N, C, H, W) -> (N, H + 2 pad, W + 2 pad, C), zeros around, channels last."""
+    """(N, C, H, W) -> (N, H + 2 pad, W + 2 pad, C), zero-padded, channels last."""
     return F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1).contiguous()
 
 
@@ -63,7 +63,7 @@ def crop_images(padded: Tensor, indices: Tensor, crops: Crops, size: int) -> Ten
     window = torch.arange(size, device=padded.device)
     rows = indices[:, None] * height + crops.top[:, None] + window  # (B, size)
     columns = crops.left[:, None] + torch.where(crops.mirrored[:, None], window.flip(0), window)
-    # One index per pixel takes a third of the time of one index for each of three dimensions.
+    # One flat index per pixel is three times as fast as an index for each of three dimensions.
     pixels = (rows[:, :, None] * width + columns[:, None, :]).flatten()
     crop = padded.view(-1, channels).index_select(0, pixels)
     return crop.view(len(indices), size, size, channels).permute(0, 3, 1, 2)

@@ -35,7 +35,7 @@ from resnet_degradation.system.rng import generator
 
 
 class StreamBatches(Batches):
-    """Batches decoded from files while they are needed."""
+    """Batches decoded from files as they are needed."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class StreamBatches(Batches):
             scale=(smallest, largest),
             mirror=config.recipe.mirror,
         )
-        # The centre view is as large, in proportion, as the smallest of training.
+        # The centre view shows images at the smallest scale of training.
         self._centre_view = partial(centre_view, image_size=size, shorter_side=smallest)
         self._decode = partial(decode_views, num_workers=workers, device=device)
 
@@ -98,7 +98,7 @@ class StreamBatches(Batches):
     def held_out(self, split: str) -> BatchGenerator:
         files, size = self._held_out[split], self.config.runtime.eval_batch_size
         batches = request_all(len(files), size)
-        # A process without a part of a batch decodes one image and drops it.
+        # A process without a share of a batch decodes one image and drops it.
         requests = [batch[self.world.share(len(batch))] or batch[:1] for batch in batches]
         views = self._decode(files, self._centre_view, requests)
         for pixels, labels in zip(views, files.labels.split(size), strict=True):
@@ -106,7 +106,7 @@ class StreamBatches(Batches):
             images = (self._to_device(pixels[: len(own)]) - self.mean) / self.std
             yield images.contiguous(memory_format=torch.channels_last), own
 
-    def viewed(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
+    def multi_view(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
         files = self._held_out[split]
         count = protocol.images_per_batch(self.config.runtime.eval_batch_size)
         view = partial(file_views, protocol=protocol)

@@ -13,8 +13,8 @@ from torch import Tensor
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.system.rng import generator
 
-# The largest ratio of an image's sides. Resizing the shorter side of a more elongated image to the
-# size of a crop would make it huge.
+# The largest ratio of an image's sides. A more elongated image would become huge when its shorter
+# side is resized to the size of a crop.
 MAX_ELONGATION = 50
 
 
@@ -25,14 +25,14 @@ ProtocolName = Literal["center", "ten-crop", "multi-scale"]
 class EvalProtocol:
     """The views of an image over which a net's outputs are averaged.
 
-    center: the single view that runs are evaluated by. ten-crop: four corners and the centre, and
+    center: the single view that runs are evaluated on. ten-crop: four corners and the centre, and
     their mirror images. multi-scale: the whole image at several scales, and its mirror images, by
     the net in its fully convolutional form (Table 4).
     """
 
     name: ProtocolName
     image_size: int  # side of the crops that the net was trained on
-    shorter_side: int  # to which image files are resized before they are cropped
+    shorter_side: int  # of image files, resized before they are cropped
     scales: tuple[int, ...]  # of multi-scale: shorter sides of the whole image
     mirror: bool  # whether to add mirror images; a single view is never mirrored
 
@@ -73,11 +73,11 @@ Pixels = np.ndarray[Any, Any]
 def read_image(path: str) -> Image.Image:
     """The decoded RGB image; raises DataError with its path if it cannot be read.
 
-    Greyscale, palette and CMYK become RGB, transparency is dropped, 16 bits a channel become 8.
+    Greyscale, palette and CMYK become RGB, transparency is dropped, 16 bits per channel become 8.
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large images, transparency and damaged metadata.
+            # Pillow warns about large images, transparency and damaged metadata.
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 return _to_rgb(image)
@@ -96,7 +96,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):  # convert() would clip everything brighter than 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ValueError("its pixels are not bytes: save it with 8 bits a channel")
+        raise ValueError("its pixels are not bytes: save it with 8 bits per channel")
     return image.convert("RGB")
 
 
@@ -112,7 +112,7 @@ def jittered_view(
 ) -> Tensor:
     """A training view (3, image_size, image_size) uint8 of an image (section 3.4).
 
-    A random crop of the image, or of its mirror image, with the shorter side sampled in `scale`.
+    The shorter side is resized to a random size in `scale`; the crop and mirroring are random.
     """
     from torchvision.transforms.v2 import functional as transforms
 
@@ -135,7 +135,7 @@ def jittered_view(
 def centre_view(
     path: str, _iteration: int, _position: int, *, image_size: int, shorter_side: int
 ) -> Tensor:
-    """The single test view (3, image_size, image_size) uint8: resized, centre crop."""
+    """The single test view (3, image_size, image_size) uint8: resized, centre-cropped."""
     from torchvision.transforms.v2 import functional as transforms
 
     image = read_image(path)
@@ -149,10 +149,10 @@ def centre_view(
 def file_views(
     path: str, _iteration: int, _position: int, *, protocol: EvalProtocol
 ) -> list[Pixels]:
-    """The views of an image file, one array (V, 3, H, W) uint8 for each of their sizes.
+    """The views of an image file, one array (V, 3, H, W) uint8 per view size.
 
-    Those of multi-scale lack the mirror images. Arrays, unlike tensors, need no open file each to
-    pass between processes.
+    Multi-scale views lack the mirror images. Arrays, unlike tensors, pass between processes without
+    an open file each.
     """
     from torchvision.transforms.v2 import functional as transforms
 
@@ -183,7 +183,7 @@ def add_mirrors(views: Tensor) -> Tensor:
 
 
 def resize_images(images: Tensor, height: int, width: int) -> Tensor:
-    """Images (..., C, H, W) resized; a mean of channels (C, 1, 1) stays."""
+    """Images (..., C, H, W) resized; a per-channel mean (C, 1, 1) is unchanged."""
     from torchvision.transforms.v2 import functional as transforms
 
     if images.shape[-2:] == (1, 1):

@@ -34,7 +34,7 @@ def run_checkpointed(
     """`run_blocks`, keeping only the inputs (N, C, H, W) of segments of `length` blocks.
 
     keep_last: keep all activations of the last segment. The backward pass starts with the net's
-        last one, so recomputing it saves nothing.
+        last segment, so recomputing that saves nothing.
     preserve_rng: the blocks may draw random numbers, and must draw the same ones again.
     """
     for first in range(0, len(blocks), length):
@@ -49,7 +49,7 @@ def run_checkpointed(
 class _Segment(torch.autograd.Function):
     """Consecutive blocks that keep only their input.
 
-    torch.utils.checkpoint does the same by hooks on every saved tensor. They cost time, and their
+    torch.utils.checkpoint does the same with hooks on every saved tensor. Hooks cost time, and their
     nodes are small allocations between the activations, which fragment the memory.
     """
 
@@ -93,7 +93,7 @@ class _Segment(torch.autograd.Function):
 
 @contextmanager
 def preserve_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
-    """Let blocks in training mode update copies of their running statistics; discard these."""
+    """Let blocks in training mode update copies of their running statistics, then discard them."""
     modules = [m for block in blocks for m in block.modules() if m._buffers]
     originals = [dict(module._buffers) for module in modules]
     for module, buffers in zip(modules, originals, strict=True):

@@ -44,10 +44,10 @@ def num_parameters(net: nn.Module) -> int:
 def _load_block(name: str) -> type[Block]:
     block = load_custom(name, "block")
     if not (isinstance(block, type) and issubclass(block, Block)):
-        raise ConfigError(f"block={name} is no subclass of resnet_degradation.nets.blocks.Block")
+        raise ConfigError(f"block={name} is not a subclass of resnet_degradation.nets.blocks.Block")
     if not isinstance(getattr(block, "expansion", None), int):
         raise ConfigError(
-            f"block={name} has no number `expansion`: its output channels divided by its "
+            f"block={name} has no integer `expansion`: its output channels divided by its "
             "`channels`, 1 for a basic block"
         )
     return block

@@ -19,7 +19,7 @@ class LayerCost:
 
 
 def layer_costs(net: nn.Module, image_size: int) -> list[LayerCost]:
-    """The cost of every convolution and fully connected layer on square images, in order.
+    """The cost of each convolution and fully connected layer on a square image, in order.
 
     Counted as in Table 1: batch normalization, activations and additions are left out. One image
     passes through the net, which may be on the device "meta", where nothing is computed.
@@ -29,7 +29,7 @@ def layer_costs(net: nn.Module, image_size: int) -> list[LayerCost]:
 
     def record(name: str, _input: Tensor, output: Tensor) -> None:
         layer = layers[name]
-        # A weight of a convolution is used once for every position of the feature map.
+        # A convolution uses each weight once per position of its output.
         positions = output.shape[2:].numel() if isinstance(layer, nn.Conv2d) else 1
         num_parameters = sum(parameter.numel() for parameter in layer.parameters())
         shape = tuple(output.shape[1:])

@@ -51,7 +51,7 @@ def _check_extends(shallow: ResNet, deep: ResNet, stages: list[list[list[nn.Modu
     if not all(type(block) is BasicBlock and not block.residual for block in blocks):
         raise ConfigError(
             "only a plain net of basic blocks (no bottlenecks, no custom blocks) extends another: "
-            "residual=false"
+            "set residual=false"
         )
     few, many = ([len(stage) for stage in net] for net in stages)
     if len(few) != len(many) or any(m < n for n, m in zip(few, many, strict=True)):

@@ -1,4 +1,4 @@
-"""Checks that the methods which a custom block overrides are used."""
+"""Checks that the methods a custom block overrides are called."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,7 +29,7 @@ def replaced_methods(block: Block, methods: dict[str, Callable[..., Any]]) -> It
 
 @torch.no_grad()
 def called_methods(net: ResNet, image_size: int) -> dict[str, set[str]]:
-    """For each block by its name, which of METHODS a forward pass in evaluation mode calls."""
+    """By block name, those of METHODS that a forward pass in evaluation mode calls."""
     blocks = net.blocks()
     called: dict[str, set[str]] = {name: set() for name in blocks}
 

@@ -22,7 +22,7 @@ class ResNet(nn.Module):
     """A stem, stages of blocks, global average pooling and one fully connected layer.
 
     With `residual` false, the same layers are stacked without shortcuts: a plain net. The weights
-    are torch's default ones; see `nets.build.initialize` for the paper's.
+    have torch's default values; see `nets.build.initialize` for the paper's.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ResNet(nn.Module):
                 channels = stage_width * blocks[-1].expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, num_classes)
-        # What the shapes of the weights leave open; None where it has no meaning.
+        # What the shapes of the weights do not determine; None if not applicable.
         self.bottleneck_stride = bottleneck_stride if arch.block == "bottleneck" else None
         self.shortcut_padding: ShortcutPadding | None = None
         for module in self.modules():  # also in custom blocks, whose constructor has no padding

@@ -26,7 +26,7 @@ from resnet_degradation.system.errors import WeightsError
 # Keys under which public files keep a state dict beside other things.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 
-# Metadata for what the shapes of tensors leave open, with this project's defaults.
+# Metadata for what tensor shapes do not determine, with this project's defaults.
 STRIDE_KEY, PADDING_KEY = "bottleneck_stride", "shortcut_padding"
 DEFAULTS = {STRIDE_KEY: "1x1", PADDING_KEY: "behind"}
 
@@ -73,15 +73,17 @@ def read_weights(file: Path) -> WeightsFile:
             "save the state dict alone, as torch.save(net.state_dict(), FILE)"
         ) from error
     except Exception as error:  # readers raise errors of many kinds on damaged files
-        raise WeightsError(f"{file} is no file of weights, or damaged") from error
+        raise WeightsError(f"{file} is not a file of weights, or is damaged") from error
     if not isinstance(loaded, dict) or not loaded:
         raise WeightsError(f"{file} holds no weights by name")
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise WeightsError(f"{file} is no state dict: {name} in it is no tensor")
+            raise WeightsError(f"{file} is not a state dict: {name} in it is not a tensor")
         is_real = value.is_floating_point() or value.dtype == torch.int64  # which counts batches
         if value.is_meta or value.layout != torch.strided or not is_real:
-            raise WeightsError(f"{file} cannot be used: {name} in it is no array of real numbers")
+            raise WeightsError(
+                f"{file} cannot be used: {name} in it is not an array of real numbers"
+            )
     names = _standard_names(list(loaded))
     layout = _recognize_layout(names, metadata.get(PADDING_KEY))
     return WeightsFile({names[n]: value for n, value in loaded.items()}, metadata, layout)
@@ -125,7 +127,7 @@ def _recognize_layout(names: Mapping[str, str], shortcut_padding: str | None) ->
     """The layout of a file.
 
     names: those in the file, each with its standard name.
-    shortcut_padding: from the file's metadata, if it has that.
+    shortcut_padding: from the file's metadata, if it is there.
     """
     originals = {standard: name for name, standard in names.items()}
     blocks = {match[0] for name in originals if (match := re.match(r"layer\d+\.\d+\.", name))}
@@ -185,7 +187,7 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
     pairs = _match_names(expected, given, source, ordered)
     for name, other in pairs:
         value, wanted = given[other], expected[name]
-        known = other in expected  # under another name, a mean is still no variance
+        known = other in expected  # a renamed mean is still not a variance
         kinds = (name, other) if known else (name.rpartition(".")[2], other.rpartition(".")[2])
         if value.shape != wanted.shape or kinds[0] != kinds[1]:
             label = name if name == other else f"{other}, where the net has {name}"
@@ -247,7 +249,7 @@ def _misfit(source: str, problem: str) -> WeightsError:
 
 
 def _without_counters(weights: Weights) -> Weights:
-    """Weights without the numbers of batches seen, which old files lack."""
+    """The weights without batch counters, which old files lack."""
     return {name: v for name, v in weights.items() if not name.endswith("num_batches_tracked")}
 
 
@@ -272,7 +274,7 @@ def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:
 def write_weights(net: ResNet, file: Path, about: dict[str, str]) -> None:
     """Write a net's weights and running statistics to a .safetensors, .pt or .pth file.
 
-    The metadata are `about` and what shapes leave open. Raises WeightsError for another suffix,
+    The metadata are `about` and what tensor shapes do not determine. Raises WeightsError for another suffix,
     OSError if the file cannot be written.
     """
     check_export(file)

@@ -82,7 +82,7 @@ def errors_over_views(
 
 def _viewed_batches(batches: Batches, split: str, protocol: EvalProtocol) -> ViewedBatches:
     if protocol.name != "center":
-        yield from batches.viewed(split, protocol)
+        yield from batches.multi_view(split, protocol)
         return
     with closing(batches.held_out(split)) as held_out:
         for images, labels in held_out:
@@ -95,7 +95,7 @@ def average_over_views(
 ) -> Tensor:
     """The class probabilities (B, num_classes) of a batch's images, averaged over their views.
 
-    Of images with a single view, the logits.
+    With a single view per image, returns the logits.
     """
     size, num_views = protocol.image_size, protocol.views_per_image()
     total = torch.zeros(len(batch.labels), net.fc.out_features, device=batch.labels.device)
@@ -113,7 +113,7 @@ def average_over_views(
 
 
 def final_map(net: ResNet, image_size: int, device: torch.device) -> tuple[int, int]:
-    """Height and width of the feature maps that the net pools, for images of the training size."""
+    """Height and width of the net's final feature maps for images of the training size."""
     images = torch.zeros(1, 3, image_size, image_size, device=device)
     height, width = net.features(images).shape[-2:]
     return height, width

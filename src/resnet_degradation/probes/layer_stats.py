@@ -14,7 +14,7 @@ from resnet_degradation.records.layers import LayerStats
 
 
 def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The layers that a net's depth counts, those on the main path, by their names in order."""
+    """The main-path layers, which a net's depth counts, by name and in order."""
     return {
         name: module
         for name, module in net.named_modules()
@@ -25,7 +25,7 @@ def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
 def layer_stats(net: nn.Module, images: Tensor, labels: Tensor, iteration: int) -> list[LayerStats]:
     """Statistics of every layer with weights, for one batch in training mode.
 
-    images: (N, 3, H, W), labels: (N,), iteration: how many the net has been trained for. Of each
+    images: (N, 3, H, W), labels: (N,), iteration: how many the net has been trained for. For each
     layer: the standard deviation of its output, before batch normalization; the Euclidean norms of
     the loss's gradient with respect to its weights, and of the weights. The net and its gradients
     do not change. Layers that are not trained, or not used, are left out.

@@ -13,13 +13,13 @@ from resnet_degradation.nets.overrides import replaced_methods
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.rng import generator
 
-SIZE = 64  # of an image whose feature maps are larger than one value everywhere
+SIZE = 64  # of an image large enough that every feature map exceeds 1x1
 
 
 def removable(net: ResNet) -> list[str]:
     """The names of the blocks that can be removed.
 
-    Of a residual block the shortcut remains, so it can always be removed. A plain block is replaced
+    A residual block leaves its shortcut, so it can always be removed. A plain block is replaced
     by the identity, so it must keep the shape of its input.
     """
     same = keeping_shape(net)
@@ -70,7 +70,7 @@ def random_blocks(net: ResNet, count: int, draws: int, seed: int) -> list[list[s
     """
     candidates = keeping_shape(net)
     if count > len(candidates):
-        raise ValueError(f"{count} blocks cannot be removed of {len(candidates)}")
+        raise ValueError(f"cannot remove {count} of {len(candidates)} blocks")
     chosen = []
     for draw in range(draws):
         rng = generator("lesion", seed, count, draw)

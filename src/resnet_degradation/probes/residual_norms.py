@@ -17,7 +17,7 @@ def residual_norms(net: ResNet, batches: Iterable[Tensor]) -> list[ResidualNorms
     Measured in evaluation mode. Empty for a plain net, which has no shortcuts.
     """
     blocks = {name: block for name, block in net.blocks().items() if block.residual}
-    # Sums over images of both norms and of their ratio; the number of images.
+    # Both norms and their ratio, summed over images; the number of images.
     totals = {name: torch.zeros(4, dtype=torch.float64) for name in blocks}
     is_identity = dict.fromkeys(blocks, True)
 

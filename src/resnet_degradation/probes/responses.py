@@ -18,7 +18,7 @@ def layer_responses(
     """The standard deviation of each 3x3 layer's output over batches of images (N, 3, H, W).
 
     The output is taken after batch normalization, and before the nonlinearity and the addition, in
-    evaluation mode. A layer without a batch normalization of its output has no response. The
+    evaluation mode. A layer whose output is not batch-normalized has no response. The
     processes of a world measure it over all their images.
     """
     modules = dict(net.named_modules())

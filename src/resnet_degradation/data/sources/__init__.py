@@ -1,4 +1,4 @@
-"""Readers of data sets, one a module; each returns a `Source`."""
+"""Readers of data sets, one per module; each returns a `Source`."""
 
 # Where version 0.1.0 had the types that a custom loader returns.
 from resnet_degradation.data.dataset import Arrays, Files, Source

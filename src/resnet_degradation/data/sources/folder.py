@@ -1,6 +1,6 @@
 """Folders of image files: train/<class>/* and val/<class>/* or test/<class>/*.
 
-Some data sets have a list of the classes of held-out images instead of class folders.
+For held-out images, some data sets have a list of classes instead of class folders.
 """
 
 import csv
@@ -74,7 +74,7 @@ def _held_out_images(folder: Path, classes: list[str]) -> Files | str:
 
 
 def _images_by_list(folder: Path, classes: list[str], listed: dict[str, str]) -> Files:
-    """The image files in a folder, by class and then by name, as in class folders."""
+    """The image files in a folder, ordered by class and then name, as with class folders."""
     unsupported: list[str] = []
     paths = list(_image_files(folder, unsupported))
     _warn_about_unsupported(unsupported)
@@ -104,7 +104,7 @@ def _different_classes(folder: Path, found: list[str], classes: list[str]) -> st
 
 
 def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
-    """The folders of the training and of the held-out images; or DataError if one is missing."""
+    """The folders of training and held-out images; raises DataError if either is missing."""
     train_root = root / "train"
     held_out_roots = {name: root / name for name in ("val", "test") if (root / name).is_dir()}
     if not train_root.is_dir() or not held_out_roots:
@@ -162,7 +162,7 @@ def _is_debris(name: str) -> bool:
 def _image_files(
     folder: Path | str, unsupported: list[str], seen: set[tuple[int, int]] | None = None
 ) -> Iterator[str]:
-    """The image files in a folder and below it, as strings: a million Paths are slow.
+    """The image files in a folder and below it, as strings: millions of Paths are slow.
 
     Images with other endings are added to `unsupported`. `seen` folders are skipped: links may
     make loops. Raises OSError for a folder that cannot be read.
@@ -187,7 +187,7 @@ def _image_files(
 
 
 def _read_class_list(val: Path) -> dict[str, str] | None:
-    """The class of each image in `val`, by the image's file name without its ending; or None.
+    """The class of each image in `val`, by its file name without the ending; None without a list.
 
     Searches `val` and the folders above it, as far up as Kaggle's ILSVRC/Data/CLS-LOC/val needs.
     Raises DataError if the list cannot be read.
@@ -203,7 +203,7 @@ def _read_class_list(val: Path) -> dict[str, str] | None:
 
 
 def _tiny_imagenet(file: Path) -> dict[str, str]:
-    """Lines of: name of the image, class, bounding box; separated by tabs."""
+    """Each line has the image's name, its class and a bounding box, separated by tabs."""
     rows = (line.split("\t") for line in _text(file).splitlines())
     return {Path(name).stem: class_name for name, class_name, *_box in rows}
 

@@ -14,7 +14,7 @@ from resnet_degradation.data.dataset import Arrays, Source
 from resnet_degradation.data.sources.folder import scan_folder
 from resnet_degradation.system.errors import DataError
 
-# Training and validation images of Imagenette's second version.
+# Numbers of training and validation images in Imagenette 2.
 IMAGENETTE_IMAGES = (9_469, 3_925)
 
 
