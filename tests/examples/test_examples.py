@@ -1,0 +1,58 @@
+"""The examples compute what they say."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resnet_degradation.examples import multigrid, vlad
+
+
+def test_residual_descriptors_are_sums_of_differences_from_the_words() -> None:
+    rng = np.random.default_rng(0)
+    patches, words = rng.standard_normal((3, 5, 16)), rng.standard_normal((2, 16))
+    for residual in (False, True):
+        described = vlad.describe(patches, words, residual)
+        literal = np.zeros((3, 2, 16))
+        for image in range(3):
+            for patch in patches[image]:
+                word = int(np.argmin(((patch - words) ** 2).sum(axis=1)))
+                literal[image, word] += patch - (words[word] if residual else 0)
+        literal = np.sign(literal) * np.sqrt(np.abs(literal))
+        literal = literal.reshape(3, 32)
+        literal /= np.linalg.norm(literal, axis=1, keepdims=True)
+        np.testing.assert_allclose(described, literal)
+
+
+def test_precision_is_that_of_the_nearest_descriptors() -> None:
+    labels = np.arange(1797) % 10
+    perfect = np.eye(10)[labels]
+    assert vlad.precision(perfect, labels) == 100
+    assert vlad.precision(np.eye(10)[(labels + (np.arange(1797) < 1437)) % 10], labels) == 0
+
+
+def test_few_words_are_better_with_residuals() -> None:
+    vectors, residuals = vlad.measure(4, seed=0)
+    assert residuals > vectors + 1
+
+
+def test_two_grids_converge_where_relaxation_stalls(tmp_path: Path) -> None:
+    f = np.random.default_rng(1).standard_normal(multigrid.NUM_POINTS)
+    exact = multigrid.solve(f)
+    np.testing.assert_allclose(multigrid.apply(exact), f, atol=1e-8)
+    np.testing.assert_allclose(multigrid.relax(exact, f, 5), exact, atol=1e-10)
+    np.testing.assert_allclose(multigrid.two_grids(exact, f), exact, atol=1e-10)
+    curves = multigrid.measure()
+    alone, coarse = (shares for _, shares in curves.values())
+    assert alone[-1] > 0.9
+    assert coarse[-1] < 1e-10
+    ratios = [b / a for a, b in zip(coarse[:8], coarse[1:8], strict=False)]
+    assert max(ratios) < 0.2  # every cycle reduces the error by a constant factor
+    multigrid.main(tmp_path)
+    assert (tmp_path / "multigrid.png").is_file()
+
+
+def test_the_matrix_is_that_of_the_second_derivative() -> None:
+    x = np.arange(1, multigrid.NUM_POINTS + 1) / (multigrid.NUM_POINTS + 1)
+    u = np.sin(np.pi * x)
+    assert multigrid.apply(u) == pytest.approx(-(np.pi**2) * u, rel=1e-3)
