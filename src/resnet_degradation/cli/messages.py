@@ -102,7 +102,7 @@ def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
     if "missing mandatory value" in message:
         return f"a net of study.nets lacks {message.rpartition(' ')[2]}: {NETS}"
     if "NetConfig" in message:
-        return f"study.nets contains something that is no net: {NETS}"
+        return f"study.nets contains something that is not a net: {NETS}"
     expected = next((hint for kind, hint in EXPECTED.items() if kind in message), "")
     return f"{key}: {message}{expected}" if key else message + expected
 
