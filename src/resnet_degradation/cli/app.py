@@ -128,9 +128,7 @@ def shown_progress() -> Iterator["RunProgress"]:
 
 def _return_to_starting_folder() -> None:
     """Make relative paths mean the same in a launcher's job as where the command was started."""
-    runtime: Any = OmegaConf.to_container(
-        HydraConfig.get().runtime
-    )  # interpolations stay unresolved
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime)  # does not interpolate
     with suppress(OSError):  # the job's machine may not have the folder
         os.chdir(runtime["cwd"])
 

@@ -13,7 +13,7 @@ from resnet_degradation.records.metrics import Row
 # Between printed lines about the preparation of a run, where there is no bar.
 SECONDS_BETWEEN_LINES = 10.0
 
-# rich estimates the speed from at most 1,000 updates, here one per second, of the last RECENT seconds.
+# rich estimates the speed from the updates of the last RECENT seconds (at most 1,000).
 SECONDS_BETWEEN_UPDATES = 1.0
 RECENT = 600.0
 TIME_LEFT = TimeRemainingColumn(compact=True)

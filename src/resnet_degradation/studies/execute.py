@@ -108,9 +108,8 @@ def _terminate(futures: list[Future[str | None]]) -> None:
     print_from_handler(STOPPING)
     processes: list[multiprocessing.process.BaseProcess] = []
     try:
-        while any(
-            future.running() for future in futures
-        ):  # a future may start its process only now
+        # A future may start its process only now.
+        while any(future.running() for future in futures):
             processes = multiprocessing.active_children()
             for process in processes:
                 process.terminate()
