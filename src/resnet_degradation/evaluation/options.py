@@ -168,7 +168,7 @@ def _is_in(key: str, group: str) -> bool:
 
 
 def _is_equivalent(config: Config, key: str, value: Any) -> bool:
-    """Whether a run has this setting when it is resolved, such as a number of epochs."""
+    """Whether this value (such as a number of epochs) resolves to the run's setting."""
     bare = replace(config, weights=None, weights_digest=None)  # the file may be gone
     group, _, name = key.rpartition(".")
     changed: Any = {name: value}

@@ -45,7 +45,7 @@ from resnet_degradation.studies.results import (
 from resnet_degradation.studies.verdict import RULE
 from resnet_degradation.system.atomic_files import atomic_write
 
-Table = list[dict[str, str]]  # rows, which are texts by column
+Table = list[dict[str, str]]  # rows: each maps a column to its text
 TRAINING, PAPER = "training error (%)", "the paper (%)"
 
 
