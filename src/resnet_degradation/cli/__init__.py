@@ -1,3 +1,3 @@
-"""Entry points: one module a command, and what turns errors into messages and exit codes.
+"""The entry points of the commands, and what turns errors into messages and exit codes.
 
 May import every other room."""

@@ -71,7 +71,7 @@ def run_command(
         sys.argv[1:] = paths_as_typed(sys.argv[1:], schema)
         hydra.main(str(config_folder()), config_name, version_base="1.3")(job)()
     except BrokenPipeError:
-        _exit_after_flush(128 + BROKEN_PIPE)  # as `resnet-train --help | head -1`
+        _exit_after_flush(128 + BROKEN_PIPE)  # as in `resnet-train --help | head -1`
     except Stopped as stop:
         with suppress(OSError):  # the terminal may be gone
             if rank() == 0:
@@ -80,7 +80,7 @@ def run_command(
     except Exception as error:
         message = explain(error, schema)
         if message is None and not composed_any:
-            message = _explain_parser(error)
+            message = _explain_parser_error(error)
         if message is None:
             raise
         _print_error(message, error)
@@ -90,9 +90,9 @@ def run_command(
     sys.exit(failures[0][1] if failures else 0)
 
 
-def _explain_parser(error: Exception) -> str | None:
-    """What is wrong with the arguments, if Hydra's parser raises something else than its errors."""
-    if not __debug__:  # it relies on assertions
+def _explain_parser_error(error: Exception) -> str | None:
+    """What is wrong with the arguments, if Hydra's parser raises a plain Python error."""
+    if not __debug__:  # Hydra's parser relies on assertions
         return "these settings cannot be read under python -O: unset PYTHONOPTIMIZE"
     return f"these settings cannot be read: {error}" if isinstance(error, ValueError) else None
 
@@ -128,7 +128,7 @@ def shown_progress() -> Iterator["RunProgress"]:
 
 def _return_to_starting_folder() -> None:
     """Make relative paths mean the same in a launcher's job as where the command was started."""
-    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime)  # without interpolation
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime)  # does not interpolate
     with suppress(OSError):  # the job's machine may not have the folder
         os.chdir(runtime["cwd"])
 
@@ -145,6 +145,6 @@ def _print_error(message: str, error: Exception | None = None) -> None:
 def _exit_after_flush(code: int) -> NoReturn:
     try:
         sys.stdout.flush()
-    except OSError:  # its reader is gone; Python would print an error at exit
+    except OSError:  # the reader is gone; Python would print an error at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -41,7 +41,7 @@ def evaluate() -> NoReturn:
 
 
 def inspect() -> NoReturn:
-    """`resnet-inspect`: what lies behind the errors of trained nets."""
+    """`resnet-inspect`: what explains the errors of trained nets."""
     run_command(_inspect, "inspect_config", InspectionConfig)
 
 

@@ -35,7 +35,7 @@ def register_schemas() -> None:
 def compose_config(*overrides: str) -> Config:
     """The resolved configuration that `resnet-train` runs with these overrides.
 
-    Raises ConfigError or one of Hydra's exceptions for what it refuses.
+    Raises ConfigError or one of Hydra's exceptions for settings that cannot be used.
     """
     register_schemas()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):

@@ -13,7 +13,7 @@ from resnet_degradation.config.schema import NetConfig, StudyRunConfig, schema_f
 from resnet_degradation.system import errors
 from resnet_degradation.system.errors import ConfigError
 
-# The hints that OmegaConf's messages about types lack.
+# Hints that OmegaConf's messages about types lack, by a part of the message.
 EXPECTED = {
     "could not be converted to Integer": ": give a whole number",
     "could not be converted to Float": ": give a number",
@@ -58,7 +58,7 @@ def _unknown_key(key: str, schema: type[Any]) -> str:
     if key in net_keys:
         return f"there is no key {key}: {NETS}"
     keys = valid_keys(schema)
-    # By its letters alone, "lr" is not near to "recipe.lr".
+    # Compared as a whole, "lr" is not close to "recipe.lr".
     by_last_part = {known.rpartition(".")[2]: known for known in reversed(keys)}
     nearest = difflib.get_close_matches(key, keys, 1, 0.7) or [
         by_last_part[match]
@@ -102,7 +102,7 @@ def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
     if "missing mandatory value" in message:
         return f"a net of study.nets lacks {message.rpartition(' ')[2]}: {NETS}"
     if "NetConfig" in message:
-        return f"study.nets contains something that is no net: {NETS}"
+        return f"study.nets contains something that is not a net: {NETS}"
     expected = next((hint for kind, hint in EXPECTED.items() if kind in message), "")
     return f"{key}: {message}{expected}" if key else message + expected
 

@@ -10,10 +10,10 @@ from rich.progress import Progress as ProgressBar
 
 from resnet_degradation.records.metrics import Row
 
-# Between lines on the work before a run, where there is no bar.
+# Between printed lines about the preparation of a run, where there is no bar.
 SECONDS_BETWEEN_LINES = 10.0
 
-# rich estimates the speed from up to 1,000 updates: with one a second, from this many seconds.
+# rich estimates the speed from the updates of the last RECENT seconds (at most 1,000).
 SECONDS_BETWEEN_UPDATES = 1.0
 RECENT = 600.0
 TIME_LEFT = TimeRemainingColumn(compact=True)
@@ -68,7 +68,7 @@ class Throttle:
 
 
 def time_left(task: Task) -> str:
-    """The time left by the recent speed, as in "01:05 left"; empty while it is unknown."""
+    """The time left at the recent speed, as in "01:05 left"; empty while it is unknown."""
     return "" if task.time_remaining is None else f"{TIME_LEFT.render(task)} left"
 
 

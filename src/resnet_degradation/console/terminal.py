@@ -53,6 +53,6 @@ class Terminal(Console):
             self.width = 80
 
     def on_broken_pipe(self) -> None:
-        """Print no more, and end as on a signal: a run is saved first."""
+        """Print nothing more, and end as on a signal: a run is saved first."""
         self.quiet = True
         stop_on_broken_pipe()

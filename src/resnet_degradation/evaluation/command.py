@@ -40,7 +40,7 @@ from resnet_degradation.training.describe import environment
 from resnet_degradation.training.load_run import inspection_batches, last_state
 from resnet_degradation.training.memory import restore_settings, set_precision
 
-# An error of imported weights is near chance unless it is this share below that of guessing.
+# Imported weights are near chance unless their error is this share below that of guessing.
 SHARE_BELOW_CHANCE = 0.25
 
 
@@ -79,7 +79,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         net.to(memory_format=torch.channels_last)
         batches = inspection_batches(config, source, device, progress.prepare)
         file = evaluation.record()
-        _check_writable(file.parent)  # before the work, which would be lost
+        _check_writable(file.parent)  # before testing, as its result would be lost
         tested = _test(net, batches, evaluation, progress)
         iteration = None if checkpoint is None else checkpoint.iteration
         record = _to_dict(evaluation, tested, iteration)
@@ -97,7 +97,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
 
 
 def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> str | None:
-    """The usual causes, if weights from a file are hardly better than guessing; else None."""
+    """The usual causes, if weights from a file do hardly better than guessing; else None."""
     guessing = 100 * (1 - 1 / num_classes)
     worst = max(split.errors[1] for split in tested)
     if worst <= (1 - SHARE_BELOW_CHANCE) * guessing:
@@ -118,7 +118,7 @@ def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> 
 def _load_net(
     evaluation: Evaluation, checkpoint: Checkpoint | None, classes: int | None, progress: Progress
 ) -> ResNet:
-    """The net of the checkpoint, or of the weights file; classes: None for as many as in it."""
+    """The net of the checkpoint, or of the weights file; classes: None for as many as it has."""
     config = evaluation.config
     if checkpoint is not None:
         weights = checkpoint.parts["net"]

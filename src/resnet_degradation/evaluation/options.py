@@ -29,7 +29,7 @@ PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
 SCALES = (224, 256, 384, 480, 640)
 SCALES_CROP = 224
 
-# Keys that do not have to agree with those of the run.
+# Keys that may differ from those of the run.
 FREE_KEYS = (
     *("run", "weights", "protocol", "split", "shorter_side", "scales", "export", "output_dir"),
     *("data.root", "runtime"),
@@ -125,7 +125,7 @@ def _check_options(options: EvaluationConfig) -> None:
             f"they set ({one_of_several()})"
         )
     if options.run is not None and options.weights is not None:
-        raise ConfigError("run and weights both name a net: give one of them")
+        raise ConfigError("run and weights both name a net: set one of them, not both")
     if options.run is None and options.weights is None:
         raise ConfigError(
             "name what to evaluate: run=FOLDER of a run, or weights=FILE with its depth, "
@@ -168,7 +168,7 @@ def _is_in(key: str, group: str) -> bool:
 
 
 def _is_equivalent(config: Config, key: str, value: Any) -> bool:
-    """Whether a run has this setting when it is resolved, such as a number of epochs."""
+    """Whether this value (such as a number of epochs) resolves to the run's setting."""
     bare = replace(config, weights=None, weights_digest=None)  # the file may be gone
     group, _, name = key.rpartition(".")
     changed: Any = {name: value}

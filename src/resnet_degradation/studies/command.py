@@ -53,7 +53,7 @@ def _train(
     """
     if not runs:
         return []
-    # Imported here, because what they load is slow, and not needed to draw finished runs.
+    # Imported here, because they load slowly and are not needed to draw finished runs.
     from resnet_degradation.data.sources.folder import split_folders
     from resnet_degradation.studies.cost import run_cost
     from resnet_degradation.studies.progress import StudyProgress

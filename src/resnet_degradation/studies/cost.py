@@ -37,9 +37,9 @@ from resnet_degradation.training.memory import uses_activation_checkpointing
 from resnet_degradation.training.schedule import make_plan
 
 # A training step is a forward pass, and a backward pass that costs twice as much.
-FORWARDS_A_STEP = 3
+FORWARDS_PER_STEP = 3
 
-# The most multiply-adds of a timed step, so that it takes a second or less and little memory.
+# The most multiply-adds of a timed step: it then takes a second or less and little memory.
 # Larger batches are reduced to this.
 MAX_MULTIPLY_ADDS = {"cpu": 2e10, "cuda": 1e12}
 TIMED_STEPS = 5
@@ -65,7 +65,7 @@ class Cost:
 
 
 def run_cost(run: Config) -> float:
-    """A cost to compare runs of one recipe with: multiply-adds per image, times the length."""
+    """A cost for comparing runs of one recipe: multiply-adds per image, times the length."""
     return image_cost(run) * parse_duration(run.recipe.iterations, "recipe.iterations")[0]
 
 
@@ -85,8 +85,8 @@ def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], list[str]]:
 
     jobs: how many runs train at once, which slows each of them.
 
-    Raises DataError if custom images are missing, or if others are not downloaded and the length
-    is given in epochs.
+    Raises DataError if custom images are missing, or if built-in ones are not downloaded and the
+    length is given in epochs.
     """
     first, source, notes = study.runs[0], None, []
     try:
@@ -111,7 +111,7 @@ def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], list[str]]:
             costs.append(Cost(run, iterations, "finished"))
             continue
         done = last_checkpoint(run_folder(run))
-        images = FORWARDS_A_STEP * run.recipe.batch_size * iterations + evaluated
+        images = FORWARDS_PER_STEP * run.recipe.batch_size * iterations + evaluated
         work = per_image[net_key(run)] * images * (1 - done / iterations)
         seconds = tuple(work * speed for speed in speeds[net_key(run)])
         costs.append(Cost(run, iterations, f"at {done:,}" if done else "to do", work, seconds))
@@ -152,7 +152,7 @@ def measure_speeds(
             sample = sample_of(distinct[net], jobs * devices)
             batch_size = sample.recipe.batch_size
             steps = time_steps(sample, num_classes)
-            work = FORWARDS_A_STEP * per_image[net] * batch_size * devices
+            work = FORWARDS_PER_STEP * per_image[net] * batch_size * devices
             speeds[net] = [step / work for step in (min(steps), median(steps), max(steps))]
             measured.append(f"{names[net]} ({median(steps):.2g} s for {batch_size} images)")
             spent += sum(steps) / num_at_once
@@ -187,7 +187,7 @@ def sample_of(run: Config, num_at_once: int) -> Config:
     """
     device, devices, layers = choose_device(run), num_processes(run), _layers(run)
     per_image = sum(layer.multiply_adds for layer in layers)
-    limit = MAX_MULTIPLY_ADDS[device.type] / (FORWARDS_A_STEP * per_image)
+    limit = MAX_MULTIPLY_ADDS[device.type] / (FORWARDS_PER_STEP * per_image)
     # As with the whole batch, which the sample may reduce.
     recomputes = uses_activation_checkpointing(
         run, activation_bytes(layers), device, World(size=devices, local_size=devices)

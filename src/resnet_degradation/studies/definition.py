@@ -1,4 +1,4 @@
-"""Which runs make a figure, and in which folder the figure belongs."""
+"""Which runs a study consists of, and which folder its figures go to."""
 
 import copy
 import dataclasses
@@ -48,7 +48,7 @@ class Study:
     figures: list[str]
     drawing: Drawing
     folder: Path
-    grid: list[str] = field(default_factory=list)  # the dotted keys of the settings that it varies
+    grid: list[str] = field(default_factory=list)  # dotted keys of the varied settings
 
     def pending(self) -> list[Config]:
         """The unfinished runs."""
@@ -65,25 +65,27 @@ class Study:
         return self.run_names[run_folder(run)]
 
 
-def resolve_study(composed: DictConfig, as_filed: DictConfig | None = None) -> Study:
+def resolve_study(composed: DictConfig, without_overrides: DictConfig | None = None) -> Study:
     """The study that a composed configuration names: every net with every seed.
 
-    as_filed: the same study without overrides. If overrides change its runs or figures, the study
-    gets a separate folder, so that it does not overwrite the other's figures.
+    without_overrides: the original study. If overrides change its runs or figures, the study gets
+    a separate folder, so that it does not overwrite the original's figures.
 
-    Raises ConfigError for whatever cannot be run or drawn.
+    Raises ConfigError if something cannot be run or drawn.
     """
     config = cast(StudyRunConfig, OmegaConf.to_object(composed))
     study, runs = config.study, _runs(composed)
     _check_study(config, runs)
     name = study.name
-    if as_filed is not None:
-        filed = cast(StudyRunConfig, OmegaConf.to_object(as_filed))
+    if without_overrides is not None:
+        original = cast(StudyRunConfig, OmegaConf.to_object(without_overrides))
         identity = _digest(study, runs)
-        if filed.study.name == name and identity != _digest(filed.study, _runs(as_filed)):
+        if original.study.name == name and identity != _digest(
+            original.study, _runs(without_overrides)
+        ):
             name = f"{name}-{data_name(runs[0])}-{identity}"
-        if study.nets != filed.study.nets and study.title == filed.study.title:
-            study.title = ""  # it describes the nets of the file
+        if study.nets != original.study.nets and study.title == original.study.title:
+            study.title = ""  # the title describes the original nets
     folder = Path(config.output_dir) / "studies" / name
     return Study(
         study.name, runs, study.figures, _drawing(study), folder, [axis.key for axis in study.grid]
@@ -138,14 +140,16 @@ def _drawing(study: StudyConfig) -> Drawing:
 def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
     name = config.study.name
     if Path(name).name != name or name in ("", ".."):
-        raise ConfigError(f"study.name={name} is not valid: give the name of a folder")
+        raise ConfigError(
+            f"study.name={name} is not valid: use a plain name, without path separators"
+        )
     _check_drawing(config.study, runs)
     if config.jobs < 1:
         raise ConfigError(f"jobs={config.jobs} is not valid: give at least 1")
     if config.jobs > 1 and config.runtime.devices != 1:
         raise ConfigError(
-            f"jobs={config.jobs} with runtime.devices={config.runtime.devices}: the devices are "
-            "for one run at a time, so give one of them"
+            f"jobs={config.jobs} with runtime.devices={config.runtime.devices}: several "
+            "devices can train only one run at a time: set either jobs or runtime.devices, not both"
         )
     if config.part is not None and not 1 <= config.part <= len(runs):
         raise ConfigError(
@@ -166,7 +170,7 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
                 "custom function, as in my_code:draw"
             )
     if len(set(map(attribute_of, study.figures))) < len(study.figures):
-        raise ConfigError(f"study.figures={study.figures}: two of them have the same name")
+        raise ConfigError(f"study.figures={study.figures}: two figures have the same name")
     for panel in study.panels:
         if panel.errors not in ERRORS:
             raise ConfigError(
@@ -175,11 +179,11 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
     for run in runs:
         if not any(shows(panel, run) for panel in study.panels):
             raise ConfigError(
-                f"study.panels show no {net_name(run)}: widen residual, min_depth or max_depth "
-                "of one, or leave that net out of study.nets"
+                f"no panel in study.panels shows {net_name(run)}: relax residual, min_depth or "
+                "max_depth of a panel, or leave that net out of study.nets"
             )
     if study.y_max is not None and not 0 < study.y_max <= 100:
-        raise ConfigError(f"study.y_max={study.y_max} is not valid: give an error in percent")
+        raise ConfigError(f"study.y_max={study.y_max} must be above 0 and at most 100 (percent)")
 
 
 def _digest(study: StudyConfig, runs: list[Config]) -> str:

@@ -31,7 +31,7 @@ ALT_TEXTS = {
 def draw_figures(study: Study) -> list[dict[str, Any]]:
     """Save the figures of a study in its folder; return what the report needs of each.
 
-    That is its name and alternative text, data URLs for light and dark pages, its size, and the
+    Each has a name and alternative text, data URLs for light and dark pages, a size, and the
     values of its lines. Raises ConfigError if a custom function returns no figure.
     """
     figures = []

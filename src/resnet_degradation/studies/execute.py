@@ -60,7 +60,7 @@ def run_in_turn(runs: list[Config], view: StudyProgress) -> None:
 
 
 def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> None:
-    """Up to `jobs` runs at once, each in a process; one that dies fails only its run."""
+    """Up to `jobs` runs at once, each in its own process; if it dies, only its run fails."""
     spawn = multiprocessing.get_context("spawn")
     slots: SimpleQueue[int] = SimpleQueue()
     for slot in range(jobs):
@@ -108,7 +108,8 @@ def _terminate(futures: list[Future[str | None]]) -> None:
     print_from_handler(STOPPING)
     processes: list[multiprocessing.process.BaseProcess] = []
     try:
-        while any(future.running() for future in futures):  # one may start a process only now
+        # A future may start its process only now.
+        while any(future.running() for future in futures):
             processes = multiprocessing.active_children()
             for process in processes:
                 process.terminate()
@@ -193,7 +194,7 @@ def with_share_of_threads(run: Config, jobs: int) -> Config:
 
 
 def init_worker(slot: int) -> None:
-    """Set up a worker process: it exits when the study does, and uses the GPU of its slot."""
+    """Set up a worker process: it exits with the study, and uses the GPU of its slot."""
     ignore_interrupts()
     ascii_fallback()
     one_line_warnings()

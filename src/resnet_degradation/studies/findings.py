@@ -15,7 +15,7 @@ from resnet_degradation.config.identity import (
 )
 from resnet_degradation.config.schema import Config, NetConfig
 from resnet_degradation.records.run_folder import read_extension
-from resnet_degradation.studies.results import Net, Result, by_net, mean_and_spread
+from resnet_degradation.studies.results import NetResults, Result, by_net, mean_and_spread
 from resnet_degradation.studies.verdict import (
     CURE,
     DEPTH,
@@ -49,7 +49,7 @@ TWINS: tuple[tuple[str, Any, str], ...] = (
     ("shortcut_padding", "behind", "shortcut_padding=behind"),
     ("block", "basic", "basic blocks"),
 )
-Kinds = dict[Kind, dict[int, Net]]  # by kind and depth
+Kinds = dict[Kind, dict[int, NetResults]]  # by kind and depth
 
 
 def find_verdicts(results: list[Result]) -> list[str]:
@@ -71,7 +71,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
     )
     verdicts: list[str] = []
 
-    def add_verdict(first: Net, second: Net, wording: Wording) -> str | None:
+    def add_verdict(first: NetResults, second: NetResults, wording: Wording) -> str | None:
         """Compare two nets; return the outcome, None if they have no seed in common."""
         comparison = compare_nets(first, second, spread_of_all)
         if comparison is None:
@@ -102,7 +102,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
     return verdicts
 
 
-def compare_nets(first: Net, second: Net, others: Spread | None) -> Comparison | None:
+def compare_nets(first: NetResults, second: NetResults, others: Spread | None) -> Comparison | None:
     """The second net against the first, over the seeds of both; None if they have none in common.
 
     others: the spread over all nets of the study, for a comparison over a single seed.
@@ -133,7 +133,7 @@ def kind_of(config: Config) -> Kind:
     return Kind(config.shortcut, padding, config.width, block, family)
 
 
-def _twins(kinds: Kinds) -> Iterator[tuple[Net, Net, str]]:
+def _twins(kinds: Kinds) -> Iterator[tuple[NetResults, NetResults, str]]:
     """Options B and C with option A, and other blocks with as many basic ones: (twin, net, name).
 
     Nets of equal depths are twins, and those that stack as many blocks: 34 and 50 (Table 1).
@@ -217,7 +217,7 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     return cautions
 
 
-def _extension_caution(extended: Net, nets: list[Net]) -> str:
+def _extension_caution(extended: NetResults, nets: list[NetResults]) -> str:
     shallow = shallow_config(extended.config)
     caution = (
         f"{extended.name} began with the solution of {net_name(shallow)}: its iterations add to "

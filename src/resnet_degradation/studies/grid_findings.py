@@ -1,4 +1,4 @@
-"""What a study shows that trains every net at several values of a setting."""
+"""The findings of a study that trains every net at several values of a setting."""
 
 import math
 from collections import defaultdict
@@ -8,7 +8,7 @@ from typing import Any
 
 from resnet_degradation.config.identity import key_without, setting
 from resnet_degradation.studies.findings import compare_nets, find_verdicts, kind_of
-from resnet_degradation.studies.results import Net, Result, by_net
+from resnet_degradation.studies.results import NetResults, Result, by_net
 from resnet_degradation.studies.verdict import pooled_spread
 
 Point = tuple[Any, ...]  # a value of each setting of the grid
@@ -20,7 +20,7 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     keys: the dotted keys of the settings that vary. The best value of a net is that with the lowest
     mean training error. It is chosen and reported on the same runs, which favours every net alike.
     """
-    nets: dict[str, dict[Point, Net]] = defaultdict(dict)  # the points of each net
+    nets: dict[str, dict[Point, NetResults]] = defaultdict(dict)  # the points of each net
     for net in by_net(results):
         point = tuple(setting(net.config, key) for key in keys)
         nets[key_without(net.config, {"seed", *keys})][point] = net
@@ -42,7 +42,7 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     return verdicts
 
 
-def _error(net: Net) -> float:
+def _error(net: NetResults) -> float:
     return mean(result.errors.train_error for result in net.results)
 
 
@@ -50,7 +50,7 @@ def _at(point: Point, keys: Sequence[str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in zip(keys, point, strict=True))
 
 
-def _depth_pairs(nets: dict[str, dict[Point, Net]]) -> list[tuple[str, str]]:
+def _depth_pairs(nets: dict[str, dict[Point, NetResults]]) -> list[tuple[str, str]]:
     """The shallowest and the deepest net of each kind, by their keys."""
     kinds: dict[Any, list[tuple[int, str]]] = defaultdict(list)
     for key, points in nets.items():
@@ -65,7 +65,7 @@ def _gap(
     shallow: str,
     deep: str,
     names: dict[str, str],
-    nets: dict[str, dict[Point, Net]],
+    nets: dict[str, dict[Point, NetResults]],
     keys: Sequence[str],
 ) -> str:
     """The deep net's training error minus the shallow one's at every point, and its trend."""

@@ -28,7 +28,7 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
         remaining = (f"{work:.1e}", duration(seconds)) if work else ("-", "-")
         table.add_row(str(part), name, cost.state, f"{cost.iterations:,}", *remaining)
     table.add_section()
-    # Runs at once share the time, but none is faster than alone.
+    # Concurrent runs share the time, but none is faster than alone.
     fastest, usual, slowest = (
         max(sum(seconds) / jobs, *seconds)
         for seconds in zip(*(cost.seconds for cost in costs), strict=True)

@@ -37,7 +37,7 @@ class StudyProgress:
         num_finished: int,
         name_of: Callable[[Config], str] = run_name,
     ) -> None:
-        """costs: of each unfinished run by its name, in any one unit. name_of: unique names."""
+        """costs: by name of each unfinished run, all in the same unit. name_of: unique names."""
         self.console = console
         self.name_of = name_of
         self.costs = costs
@@ -67,7 +67,7 @@ class StudyProgress:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def start_run(self, run: Config) -> "StudyRunProgress":
-        """The progress of one run; the same object if it has started."""
+        """The progress of one run; the same object if the run has started."""
         name = self.name_of(run)
         if name not in self.running:
             self.running[name] = StudyRunProgress(self, run)
@@ -90,7 +90,7 @@ class StudyProgress:
         self.update()
 
     def update(self) -> None:
-        """Update the study's bar, and the text for lines, as "2/4 runs, 01:05 left"."""
+        """Update the study's bar, and the text for lines, as in "2/4 runs, 01:05 left"."""
         task, count = self.bar.tasks[0], f"{self.num_finished}/{self.num_runs} runs"
         task.total = sum(self.planned.values())  # update(total=...) would forget the speed
         self.bar.update(task.id, completed=sum(self.spent.values()), description=count)

@@ -35,7 +35,7 @@ from resnet_degradation.studies.findings import (
 )
 from resnet_degradation.studies.grid_findings import find_grid_verdicts
 from resnet_degradation.studies.results import (
-    Net,
+    NetResults,
     Result,
     by_net,
     mean_and_spread,
@@ -45,7 +45,7 @@ from resnet_degradation.studies.results import (
 from resnet_degradation.studies.verdict import RULE
 from resnet_degradation.system.atomic_files import atomic_write
 
-Table = list[dict[str, str]]  # rows, which are texts by column
+Table = list[dict[str, str]]  # rows: each maps a column to its text
 TRAINING, PAPER = "training error (%)", "the paper (%)"
 
 
@@ -129,7 +129,7 @@ def _tables(results: list[Result]) -> dict[str, Any]:
     }
 
 
-def net_table(nets: list[Net], held_out: str) -> tuple[Table, list[str]]:
+def net_table(nets: list[NetResults], held_out: str) -> tuple[Table, list[str]]:
     """Final errors per net beside the paper's, and notes on values that are not comparable.
 
     held_out: the name of the column of held-out errors.

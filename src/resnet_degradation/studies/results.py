@@ -43,8 +43,8 @@ class Result:
     num_skipped_images: int = 0  # unreadable ones
 
 
-class Net(NamedTuple):
-    """One net of a study: a name that no other has, its first configuration, results by seed."""
+class NetResults(NamedTuple):
+    """One net of a study: its unique name, its first configuration, and a result per seed."""
 
     name: str
     config: Config
@@ -67,9 +67,9 @@ def read_result(config: Config) -> Result:
     )
 
 
-def by_net(results: list[Result]) -> list[Net]:
+def by_net(results: list[Result]) -> list[NetResults]:
     """The nets of these runs, each with the results of its seeds."""
-    return [Net(*net) for net in group_by_net((result.config, result) for result in results)]
+    return [NetResults(*net) for net in group_by_net((result.config, result) for result in results)]
 
 
 def mean_and_spread(values: Iterable[float | None]) -> str:

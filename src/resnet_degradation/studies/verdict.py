@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev, variance
 from typing import NamedTuple
 
-# The quantile of the normal distribution that bounds 95 %.
+# 95 % of a normal distribution lie within this many standard deviations.
 NORMAL_QUANTILE = 1.96
 
 # The rule in short, for reports; docs/studies.md has its reasons.
@@ -63,7 +63,7 @@ def pooled_spread(nets: Iterable[list[float]]) -> Spread | None:
 
 
 def welch_spread(first: list[float], second: list[float]) -> Spread:
-    """The spread over seeds of two nets with as many seeds each, and at least two.
+    """The spread over seeds of two nets with equally many seeds, at least two.
 
     deviation: the root of the mean of both variances. degrees: those of Welch's test, which does
     not assume equal variances: from n - 1 (one net does not vary) to 2 (n - 1) (both vary alike).
@@ -126,7 +126,7 @@ class Comparison:
 
 def counting_noise(error: float, num_images: int) -> float:
     """The standard error in points of an error (percent) counted on `num_images` images."""
-    # At least one wrong answer, or an error of zero would have no noise.
+    # Assume at least one wrong answer; otherwise an error of zero would have no noise.
     share = min(max(error / 100, 1 / num_images), 1 - 1 / num_images)
     return 100 * math.sqrt(share * (1 - share) / num_images)
 
