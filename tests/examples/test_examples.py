@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from resnet_degradation.examples import highway, multigrid, vlad
+from resnet_degradation.config.architectures import Family
+from resnet_degradation.examples import highway, multigrid, unadd, vlad
+from resnet_degradation.nets.resnet import ResNet
 
 
 def test_residual_descriptors_are_sums_of_differences_from_the_words() -> None:
@@ -76,3 +78,24 @@ def test_a_highway_block_mixes_branch_and_shortcut_by_its_gate(tmp_path: Path) -
     assert len(gates) == 3
     assert all(0 < gate < 1 for gate in gates)
     assert len(highway.plot({8: gates}).axes[0].lines) == 2
+
+
+@pytest.mark.parametrize("family", ["cifar", "imagenet"])
+def test_a_residual_net_computes_what_a_plain_net_computes(family: Family) -> None:
+    torch.manual_seed(0)
+    plain = ResNet(14 if family == "cifar" else 18, False, family=family, width=0.25)
+    for norm in plain.modules():  # as after training: nothing has its initial value
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            for values in (norm.weight, norm.bias, norm.running_mean):
+                torch.nn.init.normal_(values)  # type: ignore[arg-type]
+            torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+    images = torch.randn(8, 3, 32, 32)
+    twin = unadd.residual_twin(plain.eval(), width=0.25)
+    assert all(block.residual for block in twin.blocks().values())
+    difference, largest = unadd.largest_difference(plain, twin, images)
+    assert difference < 1e-4 * largest
+    for block in twin.blocks().values():
+        assert isinstance(block, unadd.WideInside)
+        with torch.no_grad():  # without the subtraction, x is added
+            block.conv2.weight[:, block.bn2.num_features :] = 0
+    assert unadd.largest_difference(plain, twin, images)[0] > 0.1 * largest
