@@ -45,7 +45,7 @@ class Apart(World):
     def broadcast(self, make: Callable[[], T]) -> T:
         return make()
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
         return values
 
 
@@ -180,7 +180,7 @@ def test_a_process_keeps_its_own_statistics_when_they_are_averaged_and_saved(tin
     """To the bit: so it makes no difference when a run is evaluated, saved, or resumed."""
 
     class Doubled(Apart):
-        def sum(self, values: torch.Tensor) -> torch.Tensor:
+        def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
             return values.mul_(2.5)
 
     net = prepare(tiny()).net.train()

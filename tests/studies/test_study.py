@@ -61,11 +61,12 @@ NETS = {
     "constructed": ["plain-20", "plain-56", "plain-56-from-20"],
     "depths": [f"{kind}-{n}" for kind in ("plain", "ResNet") for n in (8, 14, 20, 32, 44, 56)] * 3,
 }
+GRIDS = ("learning-rates", "longer")  # test_grid.py has them
 ON_DIGITS = ("quick", "quick-seeds", "bottleneck", "constructed", "depths")
 
 
 def test_there_is_a_study_for_every_figure() -> None:
-    assert {file.stem for file in (config_folder() / "study").glob("*.yaml")} == set(NETS)
+    assert {file.stem for file in (config_folder() / "study").glob("*.yaml")} == {*NETS, *GRIDS}
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -37,7 +37,7 @@ from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.system.errors import Stopped
-from resnet_degradation.system.os_signals import ENDING, catch_signals
+from resnet_degradation.system.os_signals import STOP_SIGNALS, catch_signals
 from resnet_degradation.training import session
 
 pytestmark = pytest.mark.long
@@ -46,8 +46,8 @@ pytestmark = pytest.mark.long
 @pytest.fixture(autouse=True)
 def _signals_as_usual() -> Iterator[None]:
     """Also where nohup or a shell's background job makes them ignored, here and in commands."""
-    usual = {number: signal.getsignal(number) for number in ENDING}
-    for number in ENDING:
+    usual = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     yield
     for number, handler in usual.items():
