@@ -150,8 +150,8 @@ def test_what_cannot_be_is_refused_before_anything_is_built(
         ("no_such_code:Block", "there is no module no_such_code"),
         ("my_blocks.inner:Block", "there is no module my_blocks.inner"),
         ("my_blocks:Missing", "has no Missing"),
-        ("my_code:load", "no subclass"),
-        ("resnet_degradation.nets.blocks:Block", "no number `expansion`"),
+        ("my_code:load", "not a subclass"),
+        ("resnet_degradation.nets.blocks:Block", "no integer `expansion`"),
     ],
 )
 def test_a_block_that_is_not_there_is_named(here: Path, name: str, says: str) -> None:

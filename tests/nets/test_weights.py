@@ -447,7 +447,7 @@ def test_what_is_no_array_of_real_numbers_is_refused(
     net = small_net(1)
     before, weights = weights_of(net), weights_of(small_net(0))
     torch.save(weights | {"fc.weight": spoil(weights["fc.weight"])}, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"fc.weight in it is no array of real numbers"):
+    with pytest.raises(WeightsError, match=r"fc.weight is not an array of real numbers"):
         load_weights(net, tmp_path / "w.pt")
     assert_same(net, before)
 

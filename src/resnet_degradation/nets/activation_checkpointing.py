@@ -49,7 +49,7 @@ def run_checkpointed(
 class _Segment(torch.autograd.Function):
     """Consecutive blocks that keep only their input.
 
-    torch.utils.checkpoint does the same with hooks on every saved tensor. Hooks cost time, and their
+    torch.utils.checkpoint uses hooks on every saved tensor. These cost time, and their
     nodes are small allocations between the activations, which fragment the memory.
     """
 

@@ -1,4 +1,4 @@
-"""Weights from files and into files: this project's, torchvision's, and other public ones.
+"""Reading and writing files of weights: this project's, torchvision's, and other public ones.
 
 Names of other public layouts are translated to torchvision's, which are ours too. Unknown names are
 accepted if order and shapes are the net's.
@@ -81,9 +81,7 @@ def read_weights(file: Path) -> WeightsFile:
             raise WeightsError(f"{file} is not a state dict: {name} in it is not a tensor")
         is_real = value.is_floating_point() or value.dtype == torch.int64  # which counts batches
         if value.is_meta or value.layout != torch.strided or not is_real:
-            raise WeightsError(
-                f"{file} cannot be used: {name} in it is not an array of real numbers"
-            )
+            raise WeightsError(f"{file} cannot be used: {name} is not an array of real numbers")
     names = _standard_names(list(loaded))
     layout = _recognize_layout(names, metadata.get(PADDING_KEY))
     return WeightsFile({names[n]: value for n, value in loaded.items()}, metadata, layout)
@@ -274,7 +272,7 @@ def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:
 def write_weights(net: ResNet, file: Path, about: dict[str, str]) -> None:
     """Write a net's weights and running statistics to a .safetensors, .pt or .pth file.
 
-    The metadata are `about` and what tensor shapes do not determine. Raises WeightsError for another suffix,
+    The metadata are `about` and what shapes do not determine. Raises WeightsError for another suffix,
     OSError if the file cannot be written.
     """
     check_export(file)
