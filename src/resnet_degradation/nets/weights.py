@@ -272,7 +272,7 @@ def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:
 def write_weights(net: ResNet, file: Path, about: dict[str, str]) -> None:
     """Write a net's weights and running statistics to a .safetensors, .pt or .pth file.
 
-    The metadata are `about` and what shapes do not determine. Raises WeightsError for another suffix,
+    The metadata are `about` and what shapes leave open. Raises WeightsError for another suffix,
     OSError if the file cannot be written.
     """
     check_export(file)
