@@ -32,7 +32,7 @@ class Batches(ABC):
         device: torch.device,
         world: World,
     ) -> None:
-        """mean_image: (C, H, W) in [0, 1], of training images; unused if data.mean is numbers."""
+        """mean_image: (C, H, W) in [0, 1], of training images; unused if data.mean is a list."""
         data = config.data
         self.config, self.device, self.world = config, device, world
         self.num_train = len(source.train)

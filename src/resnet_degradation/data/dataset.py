@@ -61,7 +61,7 @@ class Source:
         return {"train": self.train, **self.held_out}
 
     def contents(self) -> dict[str, Any]:
-        """Facts about the images; a resumed run checks that these are unchanged."""
+        """Facts about the images; a resumed run checks that they are unchanged."""
         splits = {"training": self.train, **self.held_out}
         facts: dict[str, Any] = {"the number of classes": len(self.classes)}
         facts |= {f"the number of {name} images": len(images) for name, images in splits.items()}

@@ -32,7 +32,7 @@ class EvalProtocol:
 
     name: ProtocolName
     image_size: int  # side of the crops that the net was trained on
-    shorter_side: int  # of image files, resized before they are cropped
+    shorter_side: int  # that image files are resized to before cropping
     scales: tuple[int, ...]  # of multi-scale: shorter sides of the whole image
     mirror: bool  # whether to add mirror images; a single view is never mirrored
 

@@ -33,7 +33,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 def convert_sync_batchnorm(net: nn.Module, device: torch.device) -> None:
     """Synchronize every batch normalization of a net, in place; state dict keys do not change."""
     if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(net)  # in place, as the net is no normalization
+        nn.SyncBatchNorm.convert_sync_batchnorm(net)  # in place: the net itself is not a BatchNorm
         return
     for module in net.modules():
         if type(module) is nn.BatchNorm2d:
