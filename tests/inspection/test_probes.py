@@ -14,8 +14,9 @@ from rich.console import Console
 from resnet_degradation.config.schema import MORE_INSPECTIONS, Config, InspectionConfig
 from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.figures.inspection import load_inspected
-from resnet_degradation.figures.surface import loss_grid
-from resnet_degradation.inspection import command, surface
+from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.figures.surface import loss_grid, plot_surface
+from resnet_degradation.inspection import command, sharpness, surface
 from resnet_degradation.inspection.registry import PROBES, chosen_probes
 from resnet_degradation.probes.sharpness import Sharpness
 from resnet_degradation.probes.shattering import NUM_POINTS, Correlation
@@ -53,8 +54,8 @@ def test_every_further_probe_leaves_a_table_a_figure_and_a_sentence(
     assert {row.of for row in rows} == {"initial", "trained", "white noise", "brown noise"}
     assert all(row.correlation == 1 for row in rows if row.distance == 0)
     assert max(row.distance for row in rows) == NUM_POINTS // 2
-    sharpness = read_inspection(runs[0], "sharpness", Sharpness)
-    assert [row.iteration for row in sharpness] == [0, 12]
+    measured = read_inspection(runs[0], "sharpness", Sharpness)
+    assert [row.iteration for row in measured] == [0, 12]
 
 
 def test_the_centre_of_the_surface_is_the_trained_net(runs: list[Path], tmp_path: Path) -> None:
@@ -158,3 +159,23 @@ def test_all_names_every_probe() -> None:
         command.named_measurements([])
     with pytest.raises(ConfigError, match="what=3 is not valid"):
         command.named_measurements([3])
+
+
+def test_surfaces_without_finite_or_different_losses_are_drawn() -> None:
+    config = Config(family="cifar", shortcut="A")
+    for losses in ([math.nan] * 9, [1.0] * 9, [1e-9] * 9, [1e9] * 9, [1.0] * 8 + [math.inf]):
+        axis = (-0.5, 0.0, 0.5)
+        places = [(a, b) for a in axis for b in axis]
+        points = [SurfacePoint(*p, loss, 50.0) for p, loss in zip(places, losses, strict=True)]
+        plot_surface([NetRows("net", config, [points])])
+
+
+def test_a_net_without_known_initial_weights_has_no_initial_sharpness() -> None:
+    config = Config(family="cifar", shortcut="A")
+    finding = sharpness.find([NetRows("net", config, [[Sharpness(300, 64, 52.0, 380.0)]])])
+    assert finding.rows == [["net", "unclear", "52", "380"]]
+
+
+def test_one_image_is_too_few_for_shattering(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="set images to 2 or more"):
+        run_inspection(runs[0], output_dir=tmp_path, what=["shattering"], images=1)

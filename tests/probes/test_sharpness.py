@@ -72,3 +72,16 @@ def test_descent_on_a_quadratic_is_stable_below_the_limit_and_diverges_above(
             (curvature * weight**2 / 2).sum().backward()
             optimizer.step()
         assert (weight.detach().abs().item() < 1) == (factor < 1)
+
+
+def test_a_flat_loss_and_unused_parameters_are_no_error() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    nn.init.zeros_(net[1].weight)
+    net[1].bias.data = torch.tensor([1e4, -1e4])  # saturated: the loss is 0 everywhere nearby
+    images, labels = torch.rand(4, 3, 1, 1), torch.zeros(4, dtype=torch.int64)
+    value = sharpness(net, [(images, labels)])
+    assert value is None or value == pytest.approx(0, abs=1e-6)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    exact = sharpness(net, [(images, labels)])
+    net.unused = nn.Parameter(torch.ones(2))
+    assert sharpness(net, [(images, labels)]) == pytest.approx(exact, rel=0.05)

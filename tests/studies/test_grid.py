@@ -35,16 +35,18 @@ def test_every_net_is_trained_at_every_value_with_every_seed(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ("[{key: recipe.lr, values: []}]", "study.grid: recipe.lr has no values"),
-        ("[{key: recipe.rate, values: [1]}]", "study.grid: recipe.rate=1 is not valid"),
+        ("[{key: recipe.lr, values: []}]", "study.grid: recipe.lr needs a list of single values"),
+        ("[{key: recipe.milestones, values: [[0.5], [0.6]]}]", "needs a list of single values"),
+        ("[{key: width, values: [1, 2]}]", "study.grid: width is not a setting of recipe"),
+        ("[{key: recipe.rate, values: [1]}]", "study.grid: recipe.rate is not a setting"),
         ("[{key: recipe.lr, values: [fast]}]", "study.grid: recipe.lr=fast is not valid"),
         (
             "[{key: seeds, values: [1]}]",
-            "study.grid: seeds=1 is not valid: nets have no such setting",
+            "study.grid: seeds is not a setting",
         ),
         (
             "[{key: runtime.log_every, values: [1,2]}]",
-            "study.nets or seeds name the same run twice",
+            "study.grid: runtime.log_every is not a setting",
         ),
         ("[{key: recipe.lr, values: [-1]}]", "recipe.lr"),
     ],
@@ -136,3 +138,26 @@ def test_zero_errors_have_a_place_on_a_logarithmic_axis() -> None:
     low, high = figure.axes[0].get_ylim()
     assert 0 < low < 5 < high
     assert math.isfinite(high)
+
+
+def test_settings_without_effect_do_not_split_a_net() -> None:
+    results = []
+    for depth in (20, 56):
+        for augmentation, error in (("pad-crop", 5.0), ("none", 6.0)):
+            one = result(depth, 100, error + depth)
+            recipe = replace(one.config.recipe, augmentation=augmentation)
+            results.append(replace(one, config=replace(one.config, recipe=recipe)))
+    gap, best, _ = find_grid_verdicts(results, ["recipe.augmentation"])
+    assert "+36.00 at recipe.augmentation=pad-crop, +36.00 at recipe.augmentation=none" in gap
+    assert best.count("plain-20 at") == 1
+
+
+def test_nets_without_a_seed_in_common_have_no_gap() -> None:
+    results = [result(20, 100, 10.0, seed=0), result(56, 100, 30.0, seed=1)]
+    (best,) = find_grid_verdicts(results, ["recipe.iterations"])
+    assert best.startswith("lowest training error of each net")
+
+
+def test_the_figure_needs_one_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the figure grid needs one setting"):
+        study_of(tmp_path, "study.figures=[grid]")

@@ -58,8 +58,9 @@ def mean_gates(folder: Path) -> list[float]:
 
     def observe(name: str, x: Tensor, _output: Tensor) -> None:
         block = trained.net.blocks()[name]
-        assert isinstance(block, Highway)
-        gates[name].append(float(block.gate(x).mean()))
+        # As a program, this module is __main__, and the block is that of the imported module.
+        gate: Tensor = block.gate(x)  # type: ignore[operator]
+        gates[name].append(float(gate.mean()))
 
     with observed(trained.net, trained.net.blocks(), observe, training=False):
         for images, _ in trained.batches.held_out(next(iter(trained.batches.splits))):
@@ -87,7 +88,7 @@ def main(folder: Path = Path("outputs/examples"), *overrides: str) -> None:
     """Train the nets, print their errors and gates, and draw the gates."""
     gates = {}
     for depth in DEPTHS:
-        block = f"block={Highway.__module__}:Highway"
+        block = "block=resnet_degradation.examples.highway:Highway"
         run, gated = final_error(f"depth={depth}", block, *overrides)
         identity = final_error(f"depth={depth}", *overrides)[1]
         gates[depth] = mean_gates(run)

@@ -13,7 +13,6 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from resnet_degradation.config.identity import (
     differing_settings,
     distinct_names,
-    key_without,
     setting,
 )
 from resnet_degradation.config.schema import Config, NetConfig
@@ -70,7 +69,8 @@ def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
     (key,) = keys
     nets: dict[str, dict[Any, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for folder, config in configs.items():
-        nets[key_without(config, {"seed", key})][setting(config, key)].append(folder)
+        net = str([setting(config, name) for name in sorted(NET_SETTINGS - {"seed"})])
+        nets[net][setting(config, key)].append(folder)
     ordered = [sorted(net.items(), key=lambda item: _sort_key(item[0])) for net in nets.values()]
     configs_by_net = [[configs[runs[0]] for _, runs in net] for net in ordered]
     names = distinct_names([points[0] for points in configs_by_net], alike=("seed", key))

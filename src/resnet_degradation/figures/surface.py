@@ -23,8 +23,9 @@ def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     """
     grids = [loss_grid(net.seeds[0]) for net in nets]
     losses = np.concatenate([loss.ravel() for _, loss in grids])
-    low = max(float(losses.min()), 1e-4)
-    high = min(float(losses.max()), HIGHEST)
+    losses = losses[np.isfinite(losses)]
+    low = float(np.clip(losses.min(initial=HIGHEST), 1e-4, HIGHEST / 10))
+    high = max(min(float(losses.max(initial=0)), HIGHEST), 10 * low)
     norm, levels = LogNorm(low, high), np.geomspace(low, high, 15)
     width = PANEL * len(nets) + 1.2
     notes = [
@@ -35,7 +36,7 @@ def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
         for column, (net, (axis, loss)) in enumerate(zip(nets, grids, strict=True), 1):
             flat = figure.add_subplot(2, len(nets), column)
             ticks = [0.8 * axis[0], 0, 0.8 * axis[-1]]
-            shown = np.clip(loss, low, high)
+            shown = np.nan_to_num(loss, nan=high).clip(low, high)
             flat.contourf(axis, axis, shown.T, levels=levels, norm=norm, cmap="viridis")
             flat.contour(axis, axis, shown.T, levels=levels, colors="white", linewidths=0.3)
             flat.plot(0, 0, "+", color="white", markersize=8)

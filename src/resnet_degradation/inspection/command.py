@@ -68,9 +68,9 @@ def runs_to_inspect(options: InspectionConfig) -> list[Path]:
 def named_measurements(what: object) -> list[str]:
     """The measurements that `what` names, each once; ConfigError for other values."""
     every = [*INSPECTIONS, *MORE_INSPECTIONS]
-    if what in ("all", ["all"]):
-        return every
     names = what if isinstance(what, list) else [what]
+    if "all" in names:
+        names = [*every, *(name for name in names if name != "all")]
     for name in names:
         if isinstance(name, str) and is_custom(name):
             check_custom_name(name, "what")

@@ -16,6 +16,8 @@ def measure(subject: Subject) -> list[Sharpness]:
     trained, recipe = subject.trained, subject.trained.config.recipe
     num_images = min(subject.options.images, MAX_IMAGES)
     batches = subject.training_batches(math.ceil(num_images / recipe.batch_size))
+    first = num_images - sum(len(labels) for _, labels in batches[:-1])
+    batches[-1] = (batches[-1][0][:first], batches[-1][1][:first])
     images = sum(len(labels) for _, labels in batches)
     limit = stability_limit(recipe.lr, recipe.momentum)
     nets = {0: subject.initial_net, trained.iteration: subject.net}
@@ -36,8 +38,10 @@ def find(nets: Nets) -> Finding:
     images = nets[0].seeds[0][0].images
     for net in nets:
         values = {}
-        for when, position in (("initial", 0), ("trained", -1)):
-            found = [seed[position].value for seed in net.seeds]
+        for when in ("initial", "trained"):
+            found = [
+                r.value for s in net.seeds for r in s if (r.iteration == 0) == (when == "initial")
+            ]
             values[when] = [value for value in found if value is not None]
         cells = [_format(v) for v in values.values()]
         limit = net.seeds[0][0].limit

@@ -15,6 +15,7 @@ from resnet_degradation.probes.shattering import (
     input_gradients,
     white_noise,
 )
+from resnet_degradation.system.errors import ConfigError
 
 NUM_LINES = 20
 
@@ -28,6 +29,10 @@ def measure(subject: Subject) -> list[Correlation]:
     chosen = images[evenly_spaced(len(images), 2 * NUM_LINES)]
     half = len(chosen) // 2
     lines = list(zip(chosen[:half], chosen[half : 2 * half], strict=True))
+    if half == 0:
+        raise ConfigError(
+            "what=shattering needs at least two held-out images: set images to 2 or more"
+        )
     nets = {"initial": subject.initial_net, "trained": subject.net}
     rows = []
     done = 0
@@ -38,7 +43,7 @@ def measure(subject: Subject) -> list[Correlation]:
         for first, last in lines:
             of_lines.append(correlations(input_gradients(net, first, last)))
             done += 1
-            subject.report("shattering", done, NUM_LINES * len(nets))
+            subject.report("shattering", done, half * sum(net is not None for net in nets.values()))
         rows += _rows(when, torch.stack(of_lines))
     dimensions = chosen[0].numel()
     for name, noise in (("white noise", white_noise), ("brown noise", brown_noise)):

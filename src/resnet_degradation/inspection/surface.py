@@ -31,7 +31,6 @@ def measure(subject: Subject) -> list[SurfacePoint]:
     for point in surface(subject.net, batches, points[len(part.rows) :]):
         part.add(point)
         subject.report("loss surface", len(part.rows), len(points))
-    part.remove()
     return part.rows
 
 

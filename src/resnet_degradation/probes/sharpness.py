@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -57,10 +57,19 @@ def sharpness(
         total = torch.zeros(size, device=parameters[0].device)
         for images, labels in batches:
             loss = F.cross_entropy(net(images), labels, reduction="sum") / num_images
-            slopes = torch.autograd.grad(loss, parameters, create_graph=True)
+            slopes = torch.autograd.grad(
+                loss, parameters, create_graph=True, materialize_grads=True, allow_unused=True
+            )
             along = sum((s.flatten() @ d for s, d in zip(slopes, direction, strict=True)))
             assert isinstance(along, Tensor)
-            total += torch.cat([h.flatten() for h in torch.autograd.grad(along, parameters)])
+            total += torch.cat(
+                [
+                    h.flatten()
+                    for h in torch.autograd.grad(
+                        along, parameters, materialize_grads=True, allow_unused=True
+                    )
+                ]
+            )
         return total.cpu()
 
     products = 0
@@ -88,7 +97,7 @@ def sharpness(
                 maxiter=MAX_PRODUCTS // 10,
                 return_eigenvectors=False,
             )
-        except (ArpackNoConvergence, FloatingPointError):
+        except (ArpackError, FloatingPointError):  # not found, a loss that is not finite, or flat
             return None
     return float(value)
 

@@ -54,13 +54,14 @@ def write_table(file: Path, rows: Sequence[RowType], row_type: type[RowType]) ->
 class PartialTable(Generic[RowType]):
     """The rows of an unfinished table, saved one by one so that an interruption loses none.
 
-    key: identifies the table; rows that were saved under another key are dropped.
+    key: identifies the table; rows that were saved under another key are dropped. Delete the file
+        once the whole table is written elsewhere.
     """
 
     def __init__(self, file: Path, row_type: type[RowType], key: str) -> None:
         self.file, self.rows = file, self._read(file, row_type, key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("w", newline="", encoding="utf-8") as stream:
+        with atomic_write(file) as stream:
             stream.write(f"{key}\n")
             csv.writer(stream, lineterminator="\n").writerow(column_names(row_type))
             csv.writer(stream, lineterminator="\n").writerows(map(format_row, self.rows))
@@ -82,10 +83,6 @@ class PartialTable(Generic[RowType]):
         self.rows.append(row)
         with self.file.open("a", newline="", encoding="utf-8") as stream:
             csv.writer(stream, lineterminator="\n").writerow(format_row(row))
-
-    def remove(self) -> None:
-        """Delete the file, once the whole table is written elsewhere."""
-        self.file.unlink()
 
 
 def read_table(file: Path, row_type: type[RowType], remedy: str) -> list[RowType]:

@@ -31,6 +31,7 @@ from resnet_degradation.config.schema import (
     Settings,
     StudyConfig,
     StudyRunConfig,
+    schema_fields,
 )
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.registry import FIGURES
@@ -105,14 +106,22 @@ def _runs(composed: DictConfig) -> list[Config]:
             runs += [resolve(Config(**(shared | given | {"seed": seed}))) for shared in points]
     folder, count = Counter(map(run_folder, runs)).most_common(1)[0]
     if count > 1:
-        raise ConfigError(f"study.nets or seeds name the same run twice: {folder.name}")
+        raise ConfigError(f"study.nets, seeds or study.grid name the same run twice: {folder.name}")
     return runs
 
 
 def _grid_points(grid: list[GridConfig]) -> list[dict[str, Any]]:
     """Every combination of the values of a grid, as settings by dotted key."""
-    if empty := [axis.key for axis in grid if not axis.values]:
-        raise ConfigError(f"study.grid: {empty[0]} has no values")
+    of_training = ("recipe.", "data.", "runtime.precision")
+    keys = [key for key, _ in schema_fields(Settings) if key.startswith(of_training)]
+    for axis in grid:
+        if axis.key not in keys:
+            raise ConfigError(
+                f"study.grid: {axis.key} is not a setting of recipe or data, or runtime.precision "
+                "(settings of nets belong into study.nets)"
+            )
+        if not axis.values or any(isinstance(value, list | dict) for value in axis.values):
+            raise ConfigError(f"study.grid: {axis.key} needs a list of single values")
     keys = [axis.key for axis in grid]
     return [dict(zip(keys, values, strict=True)) for values in product(*(a.values for a in grid))]
 
@@ -123,10 +132,8 @@ def _settings(composed: DictConfig, point: dict[str, Any]) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(Settings)]
     for key, value in point.items():
         try:
-            if key.partition(".")[0] not in names:
-                raise ConfigError("nets have no such setting")
             OmegaConf.update(changed, key, value)
-        except (OmegaConfBaseException, ConfigError) as error:
+        except OmegaConfBaseException as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"study.grid: {key}={value} is not valid: {reason}") from error
     config = OmegaConf.to_object(changed)
@@ -169,6 +176,8 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
                 f"study.figures={study.figures} is not valid: choose {', '.join(FIGURES)}, or a "
                 "custom function, as in my_code:draw"
             )
+    if "grid" in study.figures and len(study.grid) != 1:
+        raise ConfigError("the figure grid needs one setting in study.grid, with several values")
     if len(set(map(attribute_of, study.figures))) < len(study.figures):
         raise ConfigError(f"study.figures={study.figures}: two figures have the same name")
     for panel in study.panels:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from resnet_degradation.config.identity import key_without, setting
-from resnet_degradation.studies.findings import compare_nets, find_verdicts, kind_of
+from resnet_degradation.config.identity import setting
+from resnet_degradation.config.schema import Config
+from resnet_degradation.studies.findings import NET_SETTINGS, compare_nets, find_verdicts, kind_of
 from resnet_degradation.studies.results import NetResults, Result, by_net
 from resnet_degradation.studies.verdict import pooled_spread
 
@@ -23,14 +24,11 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     nets: dict[str, dict[Point, NetResults]] = defaultdict(dict)  # the points of each net
     for net in by_net(results):
         point = tuple(setting(net.config, key) for key in keys)
-        nets[key_without(net.config, {"seed", *keys})][point] = net
+        nets[_net_key(net.config, keys)][point] = net
     firsts = {key: next(iter(points.values())) for key, points in nets.items()}
     names = {key: by_net(net.results)[0].name for key, net in firsts.items()}
-    verdicts = [
-        _gap(shallow, deep, names, nets, keys)
-        for shallow, deep in _depth_pairs(nets)
-        if nets[shallow].keys() & nets[deep].keys()
-    ]
+    gaps = [_gap(shallow, deep, names, nets, keys) for shallow, deep in _depth_pairs(nets)]
+    verdicts = [gap for gap in gaps if gap]
     best = {key: min(points, key=lambda p: _error(points[p])) for key, points in nets.items()}
     texts = [
         f"{names[key]} at {_at(point, keys)} ({_error(nets[key][point]):.2f} %)"
@@ -40,6 +38,11 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     at_best = [result for key, point in best.items() for result in nets[key][point].results]
     verdicts += [f"each net at its best: {verdict}" for verdict in find_verdicts(at_best)]
     return verdicts
+
+
+def _net_key(config: Config, keys: Sequence[str]) -> str:
+    """Identifies a net of a study at any point of the grid."""
+    return str([setting(config, key) for key in NET_SETTINGS if key not in keys])
 
 
 def _error(net: NetResults) -> float:
@@ -68,7 +71,10 @@ def _gap(
     nets: dict[str, dict[Point, NetResults]],
     keys: Sequence[str],
 ) -> str:
-    """The deep net's training error minus the shallow one's at every point, and its trend."""
+    """The deep net's training error minus the shallow one's at every point, and its trend.
+
+    Empty if the nets have no point and seed in common.
+    """
     spread = pooled_spread(
         [result.errors.train_error for result in net.results]
         for points in nets.values()
@@ -80,6 +86,8 @@ def _gap(
             gap = compare_nets(nets[shallow][point], nets[deep][point], spread)
             if gap is not None:
                 gaps[point] = gap
+    if not gaps:
+        return ""
     listed = ", ".join(f"{gap.mean:+.2f} at {_at(point, keys)}" for point, gap in gaps.items())
     outcomes = [gap.outcome for gap in gaps.values()]
     counts = [f"{o} at {outcomes.count(o)}" for o in ("worse", "alike", "better") if o in outcomes]
