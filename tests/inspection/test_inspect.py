@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from support.inspection import run_inspection
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -272,11 +273,6 @@ def test_what_does_not_extend_is_refused(shallow: Any, deep: Any, message: str) 
 def content(folder: Path) -> dict[str, bytes]:
     files = (file for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
-
-
-def run_inspection(*folders: Path, output_dir: Path, **options: Any) -> Path:
-    asked = InspectionConfig(run=[str(folder) for folder in folders], output_dir=str(output_dir))
-    return inspect(replace(asked, **options), Console(quiet=True), NullProgress())
 
 
 def test_several_runs_are_inspected_and_left_as_they_were(

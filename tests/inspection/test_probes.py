@@ -3,16 +3,14 @@
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
+from support.inspection import run_inspection
 
 from resnet_degradation.config.schema import MORE_INSPECTIONS, Config, InspectionConfig
-from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.surface import loss_grid, plot_surface
@@ -24,12 +22,6 @@ from resnet_degradation.probes.surface import SurfacePoint
 from resnet_degradation.records.layers import read_inspection
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.training.load_run import load_trained
-
-
-def run_inspection(*folders: Path, output_dir: Path, **options: Any) -> Path:
-    asked = InspectionConfig(run=[str(folder) for folder in folders], output_dir=str(output_dir))
-    asked.runtime.num_threads = 1
-    return command.inspect(replace(asked, **options), Console(quiet=True), NullProgress())
 
 
 @pytest.fixture

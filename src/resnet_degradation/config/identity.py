@@ -15,10 +15,13 @@ from typing import Any, TypeVar, cast
 
 from resnet_degradation.config.architectures import Family, architecture, default_shortcut
 from resnet_degradation.config.custom_code import attribute_of
-from resnet_degradation.config.schema import USER_DATA, Config, RecipeConfig
+from resnet_degradation.config.schema import USER_DATA, Config, NetConfig, RecipeConfig
 from resnet_degradation.system.encoding import as_text
 
 Item = TypeVar("Item")
+
+# The settings in which nets of a study may differ; other differences follow from these.
+NET_SETTINGS = (*(field.name for field in dataclasses.fields(NetConfig)), "bottleneck_stride")
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -140,6 +143,11 @@ def run_folder(config: Config) -> Path:
 def net_key(config: Config) -> str:
     """Identifies a net and its training: equal for runs that differ in the seed alone."""
     return key_without(config, {"seed"})
+
+
+def architecture_key(config: Config) -> str:
+    """Identifies a net of a study, however it is trained."""
+    return str([setting(config, key) for key in NET_SETTINGS])
 
 
 def key_without(config: Config, keys: Collection[str]) -> str:

@@ -1,7 +1,7 @@
 """Final training error against a setting that a study varies, such as the learning rate."""
 
 from collections import defaultdict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from resnet_degradation.config.identity import (
+    NET_SETTINGS,
+    architecture_key,
     differing_settings,
     distinct_names,
     setting,
 )
-from resnet_degradation.config.schema import Config, NetConfig
+from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.labels import (
     Label,
     label_ends,
@@ -27,9 +29,6 @@ from resnet_degradation.figures.style import colours, rc
 from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import UserError
-
-# Settings that distinguish nets and seeds, so none of them is the varied setting.
-NET_SETTINGS = {"seed", *(field.name for field in fields(NetConfig)), "bottleneck_stride"}
 
 # Inches: the width of the axes and the space left of them.
 PANEL, LEFT, HEIGHT = 4.3, 0.62, 3.9
@@ -60,7 +59,9 @@ def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
     if not finished:
         raise UserError("there is nothing to draw yet: no run is finished")
     configs = {folder: read_config(folder) for folder in finished}
-    keys = [key for key in differing_settings([*configs.values()]) if key not in NET_SETTINGS]
+    keys = [
+        key for key in differing_settings([*configs.values()]) if key not in (*NET_SETTINGS, "seed")
+    ]
     if len(keys) != 1:
         raise UserError(
             "the figure grid shows runs that differ in one setting besides the net and the seed; "
@@ -69,8 +70,7 @@ def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
     (key,) = keys
     nets: dict[str, dict[Any, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for folder, config in configs.items():
-        net = str([setting(config, name) for name in sorted(NET_SETTINGS - {"seed"})])
-        nets[net][setting(config, key)].append(folder)
+        nets[architecture_key(config)][setting(config, key)].append(folder)
     ordered = [sorted(net.items(), key=lambda item: _sort_key(item[0])) for net in nets.values()]
     configs_by_net = [[configs[runs[0]] for _, runs in net] for net in ordered]
     names = distinct_names([points[0] for points in configs_by_net], alike=("seed", key))
@@ -102,14 +102,14 @@ def plot_grid(
         axes = figure.subplots()
         labels = []
         shades = colours([net.configs[0] for net in nets], dark, twins=True)
-        for net, shade in zip(nets, shades, strict=True):
-            curve = net.curve(key, values)
+        curves = [net.curve(key, values) for net in nets]
+        for net, curve, shade in zip(nets, curves, shades, strict=True):
             line = "-" if net.configs[0].residual else "--"
             draw_curve(axes, curve, shade, label=net.name, linewidth=2, linestyle=line)
             for x, errors in zip(curve.x, net.errors, strict=True):
                 axes.plot([x] * len(errors), errors, "o", color=shade, markersize=3.5)
             labels.append(Label(net.name, shade, float(curve.mean[-1])))
-        ticks = sorted({float(x) for net in nets for x in net.curve(key, values).x})
+        ticks = sorted({float(x) for curve in curves for x in curve.x})
         if all(isinstance(value, int | float) for value in values):
             if ticks[0] > 0 and ticks[-1] >= 4 * ticks[0]:
                 axes.set_xscale("log")

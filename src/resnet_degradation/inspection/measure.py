@@ -39,7 +39,6 @@ def measure_runs(
             subject = Subject(trained, options, progress.prepare)
             for name, probe in probes.items():
                 write_inspection(folder, name, probe.measure(subject), probe.row)
-                (folder / f"inspection/{name}.part.csv").unlink(missing_ok=True)
             progress.end()
     return iterations
 

@@ -7,14 +7,12 @@ from functools import cached_property
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from resnet_degradation.config.schema import InspectionConfig
 from resnet_degradation.console.progress import ReportProgress
 from resnet_degradation.figures.inspection import framed
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import rc
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -120,7 +118,7 @@ class Probe:
         if self.draw is not None:
             return self.draw(nets, title)
         columns = number_columns(self.row)
-        with rc_context(rc()), framed(nets, title, False, (6.4, 1 + 2.2 * len(columns))) as parts:
+        with framed(nets, title, False, (6.4, 1 + 2.2 * len(columns))) as parts:
             figure, lines = parts
             panels = figure.subplots(len(columns), 1, squeeze=False)[:, 0]
             for axes, column in zip(panels, columns, strict=True):

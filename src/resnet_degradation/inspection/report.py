@@ -5,10 +5,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
-
 from resnet_degradation.inspection.probe import Finding
-from resnet_degradation.system.atomic_files import atomic_write
+from resnet_degradation.system.templates import write_from_templates
 
 
 def write_report(
@@ -28,17 +26,6 @@ def write_report(
         + base64.b64encode((results / f"{name}.png").read_bytes()).decode()
         for name in found
     }
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("resnet_degradation.inspection"),
-        autoescape=jinja2.select_autoescape(["html.jinja"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    for name in ("report.md", "index.html"):
-        text = templates.get_template(f"{name}.jinja").render(
-            found=found, about=about, runs=runs, pictures=pictures
-        )
-        with atomic_write(results / name) as stream:
-            stream.write(text)
+    content = {"found": found, "about": about, "runs": runs, "pictures": pictures}
+    names = ["report.md", "index.html"]
+    write_from_templates("resnet_degradation.inspection", results, names, content)

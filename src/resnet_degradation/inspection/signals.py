@@ -4,11 +4,9 @@ import math
 from statistics import mean
 
 import numpy as np
-import torch
 
 from resnet_degradation.figures.inspection import plot_signals, rows_at
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
-from resnet_degradation.nets.build import make_net
 from resnet_degradation.probes.layer_stats import layer_stats
 from resnet_degradation.records.layers import LayerStats, read_layer_stats
 
@@ -26,14 +24,12 @@ PHRASES = {
 
 def measure(subject: Subject) -> list[LayerStats]:
     """With the initial weights if they are known, as recorded in training, and at the end."""
-    trained, config = subject.trained, subject.trained.config
+    trained = subject.trained
     ((images, labels),) = subject.training_batches(1)
     recorded = read_layer_stats(trained.folder).items()
     signals = {iteration: at for iteration, at in recorded if iteration < trained.iteration}
-    if 0 not in signals and config.weights is None and config.extends is None:
-        untrained = make_net(config, trained.batches.num_classes).to(images.device)
-        untrained.to(memory_format=torch.channels_last)
-        signals[0] = layer_stats(untrained, images, labels, 0)
+    if 0 not in signals and subject.initial_net is not None:
+        signals[0] = layer_stats(subject.initial_net, images, labels, 0)
     signals[trained.iteration] = layer_stats(trained.net, images, labels, trained.iteration)
     return [row for _, rows in sorted(signals.items()) for row in rows]
 

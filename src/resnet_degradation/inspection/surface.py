@@ -8,7 +8,7 @@ from statistics import mean
 from resnet_degradation.figures.surface import plot_surface
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.surface import SurfacePoint, surface
-from resnet_degradation.records.csv_tables import PartialTable
+from resnet_degradation.records.layers import unfinished_inspection
 
 # The plane reaches this far in both directions; 1 adds random weights as large as the net's own.
 EXTENT = 0.5
@@ -26,7 +26,7 @@ def measure(subject: Subject) -> list[SurfacePoint]:
     axis = [EXTENT * (2 * i / (options.points - 1) - 1) for i in range(options.points)]
     points = list(product(axis, axis))
     key = f"{subject.trained.iteration} {options.images} {options.points}"
-    part = PartialTable(subject.trained.folder / "inspection/surface.part.csv", SurfacePoint, key)
+    part = unfinished_inspection(subject.trained.folder, "surface", SurfacePoint, key)
     batches = subject.training_batches(count)
     for point in surface(subject.net, batches, points[len(part.rows) :]):
         part.add(point)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -49,6 +50,10 @@ def sharpness(
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     size = sum(parameter.numel() for parameter in parameters)
     num_images = sum(len(labels) for _, labels in batches)
+    # Parameters that a custom block does not use have gradients of zero.
+    gradients = partial(
+        torch.autograd.grad, inputs=parameters, materialize_grads=True, allow_unused=True
+    )
 
     def product(vector: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> Tensor:
         direction = (
@@ -57,19 +62,10 @@ def sharpness(
         total = torch.zeros(size, device=parameters[0].device)
         for images, labels in batches:
             loss = F.cross_entropy(net(images), labels, reduction="sum") / num_images
-            slopes = torch.autograd.grad(
-                loss, parameters, create_graph=True, materialize_grads=True, allow_unused=True
-            )
+            slopes = gradients(loss, create_graph=True)
             along = sum((s.flatten() @ d for s, d in zip(slopes, direction, strict=True)))
             assert isinstance(along, Tensor)
-            total += torch.cat(
-                [
-                    h.flatten()
-                    for h in torch.autograd.grad(
-                        along, parameters, materialize_grads=True, allow_unused=True
-                    )
-                ]
-            )
+            total += torch.cat([h.flatten() for h in gradients(along)])
         return total.cpu()
 
     products = 0

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 from resnet_degradation.nets.hooks import mode
 from resnet_degradation.system.rng import generator
 
-# Points of a line, and images a forward pass.
-NUM_POINTS = 64
-BATCH_SIZE = 128
+NUM_POINTS = 64  # of a line
 
 
 @dataclass(frozen=True)
@@ -40,13 +38,11 @@ def input_gradients(net: nn.Module, first: Tensor, last: Tensor) -> Tensor:
     """
     shares = torch.linspace(0, 1, NUM_POINTS, device=first.device).view(-1, 1, 1, 1)
     points = (first + shares * (last - first)).requires_grad_()
-    parts = []
     with mode(net, training=False), torch.enable_grad():
-        for part in points.split(BATCH_SIZE):
-            logits = net(part)
-            weights = torch.randn(logits.shape[1], generator=generator("shattering")).to(logits)
-            parts.append(torch.autograd.grad((logits @ weights).sum(), part)[0].flatten(1))
-    return torch.cat(parts)
+        logits = net(points)
+        weights = torch.randn(logits.shape[1], generator=generator("shattering")).to(logits)
+        (gradients,) = torch.autograd.grad((logits @ weights).sum(), points)
+    return gradients.flatten(1)
 
 
 def correlations(gradients: Tensor) -> Tensor:

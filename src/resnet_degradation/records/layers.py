@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from resnet_degradation.records.csv_tables import parse_row, read_table, write_table
+from resnet_degradation.records.csv_tables import PartialTable, parse_row, read_table, write_table
 from resnet_degradation.records.metrics import RESTORE
 
 
@@ -77,8 +77,18 @@ LayerStatsLog = dict[int, list[LayerStats]]  # keyed by the iterations trained b
 
 
 def write_inspection(folder: Path, name: str, rows: Sequence[Any], row: type[Any]) -> None:
-    """Write one measurement of the run in `folder`."""
+    """Write one measurement of the run in `folder`, and delete its unfinished table."""
     write_table(folder / "inspection" / f"{name}.csv", rows, row)
+    _unfinished(folder, name).unlink(missing_ok=True)
+
+
+def unfinished_inspection(folder: Path, name: str, row: type[Any], key: str) -> PartialTable[Any]:
+    """The rows of a measurement that was interrupted, to be continued; see PartialTable."""
+    return PartialTable(_unfinished(folder, name), row, key)
+
+
+def _unfinished(folder: Path, name: str) -> Path:
+    return folder / "inspection" / f"{name}.part.csv"
 
 
 def read_inspection(folder: Path, name: str, row: type[Any]) -> list[Any]:

@@ -1,11 +1,11 @@
 """What the runs of a study show: verdicts, and cautions about them."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import fields
 from typing import Any, NamedTuple, cast
 
 from resnet_degradation.config.architectures import IMAGENET_DEPTHS, Family, architecture
 from resnet_degradation.config.identity import (
+    NET_SETTINGS,
     differing_settings,
     distinct_run_names,
     net_name,
@@ -13,7 +13,7 @@ from resnet_degradation.config.identity import (
     shallow_config,
     values_of,
 )
-from resnet_degradation.config.schema import Config, NetConfig
+from resnet_degradation.config.schema import Config
 from resnet_degradation.records.run_folder import read_extension
 from resnet_degradation.studies.results import NetResults, Result, by_net, mean_and_spread
 from resnet_degradation.studies.verdict import (
@@ -28,9 +28,6 @@ from resnet_degradation.studies.verdict import (
     pooled_spread,
     twin_wording,
 )
-
-# The settings in which nets of a study may differ; other differences follow from these.
-NET_SETTINGS = (*(field.name for field in fields(NetConfig)), "bottleneck_stride")
 
 
 class Kind(NamedTuple):

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from resnet_degradation.config.identity import setting
-from resnet_degradation.config.schema import Config
-from resnet_degradation.studies.findings import NET_SETTINGS, compare_nets, find_verdicts, kind_of
+from resnet_degradation.config.identity import architecture_key, net_name, setting
+from resnet_degradation.studies.findings import compare_nets, find_verdicts, kind_of
 from resnet_degradation.studies.results import NetResults, Result, by_net
 from resnet_degradation.studies.verdict import pooled_spread
 
@@ -24,9 +23,8 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     nets: dict[str, dict[Point, NetResults]] = defaultdict(dict)  # the points of each net
     for net in by_net(results):
         point = tuple(setting(net.config, key) for key in keys)
-        nets[_net_key(net.config, keys)][point] = net
-    firsts = {key: next(iter(points.values())) for key, points in nets.items()}
-    names = {key: by_net(net.results)[0].name for key, net in firsts.items()}
+        nets[architecture_key(net.config)][point] = net
+    names = {key: net_name(next(iter(points.values())).config) for key, points in nets.items()}
     gaps = [_gap(shallow, deep, names, nets, keys) for shallow, deep in _depth_pairs(nets)]
     verdicts = [gap for gap in gaps if gap]
     best = {key: min(points, key=lambda p: _error(points[p])) for key, points in nets.items()}
@@ -38,11 +36,6 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     at_best = [result for key, point in best.items() for result in nets[key][point].results]
     verdicts += [f"each net at its best: {verdict}" for verdict in find_verdicts(at_best)]
     return verdicts
-
-
-def _net_key(config: Config, keys: Sequence[str]) -> str:
-    """Identifies a net of a study at any point of the grid."""
-    return str([setting(config, key) for key in NET_SETTINGS if key not in keys])
 
 
 def _error(net: NetResults) -> float:

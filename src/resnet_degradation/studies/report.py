@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 from omegaconf import OmegaConf
 from rich import table as terminal
 from rich.console import Console
 
 from resnet_degradation.config.identity import (
+    NET_SETTINGS,
     distinct_names,
     distinct_run_names,
     dotted,
@@ -28,7 +28,6 @@ from resnet_degradation.reference import paper
 from resnet_degradation.studies.definition import Study, write_index
 from resnet_degradation.studies.drawings import draw_figures
 from resnet_degradation.studies.findings import (
-    NET_SETTINGS,
     find_cautions,
     find_verdicts,
     response_verdict,
@@ -43,7 +42,7 @@ from resnet_degradation.studies.results import (
     write_results,
 )
 from resnet_degradation.studies.verdict import RULE
-from resnet_degradation.system.atomic_files import atomic_write
+from resnet_degradation.system.templates import write_from_templates
 
 Table = list[dict[str, str]]  # rows: each maps a column to its text
 TRAINING, PAPER = "training error (%)", "the paper (%)"
@@ -82,17 +81,8 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
         content["verdicts"].append(
             "One seed: the spread over seeds is not known. 'seeds=[0,1,2]' trains three"
         )
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("resnet_degradation.studies"),
-        autoescape=jinja2.select_autoescape(["html.jinja"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    for name in ("report.md", "report.html"):
-        with atomic_write(study.folder / name) as stream:
-            stream.write(templates.get_template(f"{name}.jinja").render(content))
+    names = ["report.md", "report.html"]
+    write_from_templates("resnet_degradation.studies", study.folder, names, content)
     return content
 
 
