@@ -8,11 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_RAY := $(VENV)/.installed-ray
 OLDEST := .venv-oldest
-FAST := not slow and not long and not processes and not slurm and not hosts
+FAST := not slow and not long and not processes and not slurm and not hosts and not ray
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev reproduce-figure test test-fast test-oldest test-long test-cluster torture bench check-gpu lint format wheel clean
+.PHONY: help install install-dev reproduce-figure test test-fast test-oldest test-long test-cluster test-ray torture bench check-gpu lint format wheel clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +22,7 @@ reproduce-figure: $(INSTALLED) ## Train a figure's nets, draw it (STUDY=quick AR
 	@$(BIN)/resnet-study study=$(STUDY) $(ARGS)
 
 test: $(INSTALLED_DEV) ## Run all tests but those of test-long and test-cluster
-	@$(BIN)/python -m pytest -n auto -m "not long and not processes and not slurm and not hosts"
+	@$(BIN)/python -m pytest -n auto -m "not long and not processes and not slurm and not hosts and not ray"
 
 test-fast: $(INSTALLED_DEV) ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -n auto -m "$(FAST)"
@@ -34,6 +35,9 @@ test-long: $(INSTALLED_DEV) ## Kill runs, fill disks, change locales, use launch
 
 test-cluster: $(INSTALLED_DEV) ## Test several processes, and as root two hosts and Slurm
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "processes or slurm or hosts"
+
+test-ray: $(INSTALLED_RAY) ## End a node of a Ray cluster, and a worker of joblib (installs Ray, 370 MB)
+	@$(BIN)/python -m pytest -m ray
 
 torture: $(INSTALLED_DEV) ## Kill runs, damage files, mistype settings; count what fails
 	@$(BIN)/python scripts/torture.py $(ARGS)
@@ -79,6 +83,11 @@ $(INSTALLED_DEV): pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV) (torch is large: a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e '.[dev]'
 	@touch $@ $(INSTALLED)
+
+$(INSTALLED_RAY): pyproject.toml | $(INSTALLED_DEV)
+	@echo "installing Ray into $(VENV) (370 MB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -e '.[ray]'
+	@touch $@
 
 $(OLDEST)/.installed: pyproject.toml tests/support/oldest.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not sys.version_info[:2] in ((3, 10), (3, 11)))' \

@@ -32,6 +32,7 @@ from resnet_degradation.records.lock import lock_owner, signal_runs
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.progress import StudyProgress
+from resnet_degradation.studies.ray_jobs import ray_arguments
 from resnet_degradation.system.encoding import ascii_fallback
 from resnet_degradation.system.errors import Stopped, explain, one_line_warnings
 from resnet_degradation.system.os_signals import (
@@ -131,7 +132,7 @@ def run_by_launcher(
     """
     parts = ",".join(str(study.runs.index(run) + 1) for run in runs)
     command = [sys.executable, "-m", "resnet_degradation.study", "--multirun", *arguments]
-    command += [*_absolute_paths(runs[0]), f"part={parts}"]
+    command += [*ray_arguments(runs[0], arguments), *_absolute_paths(runs[0]), f"part={parts}"]
     log = study.folder / "launcher.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     watched = runs.copy()
