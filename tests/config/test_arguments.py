@@ -9,7 +9,6 @@ from support.studies import untimed_record
 
 from resnet_degradation.config.arguments import paths_as_typed, quoted
 from resnet_degradation.config.schema import Config, InspectionConfig, StudyRunConfig
-from resnet_degradation.system.errors import ConfigError
 
 BIN = Path(sys.executable).parent
 NAMES = [
@@ -53,11 +52,6 @@ def test_paths_that_need_no_quotes_are_left_alone(tmp_path: Path) -> None:
 def test_a_missing_path_is_quoted_only_where_hydra_could_not_read_it() -> None:
     assert paths_as_typed(["data.root=cats (1)"], Config) == ['data.root="cats (1)"']
     assert paths_as_typed(["data.root=a,b"], Config) == ["data.root=a,b"]
-
-
-def test_a_setting_given_as_an_option_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"--depth=20 is not an option: .* as depth=VALUE"):
-        paths_as_typed(["--depth=20"], Config)
 
 
 def test_a_list_of_runs_may_hold_names_with_commas(

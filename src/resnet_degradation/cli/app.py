@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet_degradation import __version__
 from resnet_degradation.cli.compose import config_folder, register_schemas
+from resnet_degradation.cli.guesses import refuse_guesses
 from resnet_degradation.cli.messages import explain, refuse_unknown_keys
 from resnet_degradation.config.arguments import paths_as_typed
 from resnet_degradation.system.encoding import accept_any_locale
@@ -68,6 +69,7 @@ def run_command(
             failures.append((name, error.exit_code if isinstance(error, UserError) else 2))
 
     try:
+        refuse_guesses(sys.argv[1:], schema)
         sys.argv[1:] = paths_as_typed(sys.argv[1:], schema)
         hydra.main(str(config_folder()), config_name, version_base="1.3")(job)()
     except BrokenPipeError:

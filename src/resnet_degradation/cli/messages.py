@@ -86,7 +86,7 @@ def explain(error: Exception, schema: type[Any]) -> str | None:
 
 def _explain_option(chosen: str, options: Sequence[str]) -> str:
     group, _, option = chosen.rpartition("/")
-    nearest = difflib.get_close_matches(option, options, 1)
+    nearest = difflib.get_close_matches(option.lower(), options, 1)
     hint = f", the nearest is {group}={nearest[0]}" if nearest else ""
     if group == "hydra/launcher":
         hint += " (launchers are installed with pip install -e '.[joblib,slurm,ray]')"

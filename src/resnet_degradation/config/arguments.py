@@ -13,7 +13,6 @@ from hydra.errors import HydraException
 from resnet_degradation.config.identity import literal
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import schema_fields
-from resnet_degradation.system.errors import ConfigError
 
 # A time in a path. If Hydra resolved it, each job of a launcher would get another one.
 NOW = re.compile(r"\$\{now:([^{}'\"\\]*)\}")
@@ -23,16 +22,13 @@ UNREADABLE = object()
 def paths_as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
     """The arguments, with quotes around each path that Hydra's grammar would change.
 
-    ~/ becomes the home folder, and ${now:...} in a path the time of this call. Raises ConfigError
-    for a setting given as an option.
+    ~/ becomes the home folder, and ${now:...} in a path the time of this call.
     """
     fields = dict(schema_fields(schema))
     sweeping = not {"-m", "--multirun"}.isdisjoint(arguments)
     changed = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
-        if argument.startswith("--") and key[2:] in fields:
-            raise ConfigError(f"{argument} is not an option: give the setting as {key[2:]}=VALUE")
         value = expand_home(value)
         field = fields.get(key.lstrip("+"))
         if value and field is not None and "path" in field.metadata:

@@ -1,0 +1,115 @@
+"""Settings as other tools name them are answered with what to type, and that is valid."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnet_degradation.cli.compose import compose_config
+from resnet_degradation.cli.guesses import KEYS, refuse_guesses
+from resnet_degradation.cli.messages import valid_keys
+from resnet_degradation.config.schema import (
+    Config,
+    EvaluationConfig,
+    InspectionConfig,
+    StudyRunConfig,
+)
+from resnet_degradation.system.errors import ConfigError
+
+TRAIN = [
+    ("epochs=10", "recipe.iterations=10ep"),
+    ("recipe.epochs=10", "recipe.iterations=10ep"),
+    ("+epochs=10", "recipe.iterations=10ep"),
+    ("--epochs=10", "recipe.iterations=10ep"),
+    ("--max-epochs 10", "recipe.iterations=10ep"),
+    ("lr=0.1", "recipe.lr=0.1"),
+    ("--lr 0.1", "recipe.lr=0.1"),
+    ("learning_rate=0.1", "recipe.lr=0.1"),
+    ("batch_size=64", "recipe.batch_size=64"),
+    ("bs=64", "recipe.batch_size=64"),
+    ("wd=1e-4", "recipe.weight_decay=1e-4"),
+    ("steps=100", "recipe.iterations=100"),
+    ("model=resnet20", "depth=20 residual=true"),
+    ("model=resnet50", "depth=50 residual=true"),
+    ("arch=plain-56", "depth=56 residual=false"),
+    ("depth=resnet20", "depth=20 residual=true"),
+    ("--depth 56", "depth=56"),
+    ("56", "depth=56"),
+    ("resnet20", "depth=20 residual=true"),
+    ("layers=56", "depth=56"),
+    ("skip=false", "residual=false"),
+    ("dataset=CIFAR10", "data=cifar10"),
+    ("dataset=cifar-10", "data=cifar10"),
+    ("data=/my/images", "data=folder data.root=/my/images"),
+    ("gpus=2", "runtime.devices=2"),
+    ("num_gpus=all", "runtime.devices=auto"),
+    ("device=cpu", "runtime.device=cpu"),
+    ("threads=2", "runtime.num_threads=2"),
+    ("workers=4", "runtime.num_workers=4"),
+    ("amp=true", "runtime.precision=bf16"),
+    ("dtype=bfloat16", "runtime.precision=bf16"),
+    ("out=runs", "output_dir=runs"),
+]
+
+
+def answer(schema: type[Any], arguments: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        refuse_guesses(arguments.split(), schema)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("guess", "setting"), TRAIN)
+def test_a_guess_is_answered_with_settings_that_work(guess: str, setting: str) -> None:
+    text = answer(Config, guess)
+    assert text.endswith(f": type {setting}")
+    compose_config(*shlex.split(setting), "output_dir=/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("schema", "guess", "said"),
+    [
+        (Config, "help", "'help' is not a setting: type --help"),
+        (Config, "residual", "'residual' is not a setting: type residual=VALUE"),
+        (Config, "seeds=[0,1]", "there is no key seeds: type -m seed=0,1"),
+        (Config, "optimizer=adam", "every run uses the paper's SGD"),
+        (Config, "resume=true", "a run resumes if you repeat its command"),
+        (StudyRunConfig, "fig6", "'fig6' is not a setting: type study=fig6"),
+        (StudyRunConfig, "seeds=3", "there is no seeds=3: type seeds=[0,1,2]"),
+        (StudyRunConfig, "study=fig5", "study=bottleneck compares the two blocks"),
+        (StudyRunConfig, "study=table6", "type study=fig6"),
+        (StudyRunConfig, "model=resnet20", "type 'study.nets=[{depth: 20, residual: true}]'"),
+        (EvaluationConfig, "checkpoint=net.pt", "type weights=net.pt"),
+        (EvaluationConfig, "outputs/run", "'outputs/run' is not a setting: type run=outputs/run"),
+        (InspectionConfig, "outputs/run", "type run=outputs/run"),
+    ],
+)
+def test_other_guesses_are_answered_in_words(schema: type[Any], guess: str, said: str) -> None:
+    assert said in answer(schema, guess)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["depth=56", "residual=false", "recipe.lr=0.1", "data=cifar10"],
+        ["-m", "depth=20,56", "seed=0,1"],
+        ["--config-dir", "conf", "--cfg", "job"],
+        ["hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=1"],
+        ["data=folder", "data.root=/my/images"],
+    ],
+)
+def test_valid_settings_pass(arguments: list[str]) -> None:
+    refuse_guesses(arguments, Config)
+
+
+def test_no_synonym_hides_a_key() -> None:
+    schemas = (Config, StudyRunConfig, EvaluationConfig, InspectionConfig)
+    keys = {key for schema in schemas for key in valid_keys(schema)}
+    assert set(KEYS.values()) <= keys
+    assert not set(KEYS) & keys
+
+
+def test_an_existing_folder_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    assert answer(InspectionConfig, "mine") == "'mine' is not a setting: type run=mine"
