@@ -235,6 +235,8 @@ def process_wide() -> list[Any]:
 def test_a_run_leaves_no_setting_to_the_next_of_its_process(
     tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:
+    import scipy.sparse  # noqa: F401 (adds a filter of warnings)
+
     from resnet_degradation.console.progress import NullProgress
     from resnet_degradation.evaluation.command import evaluate
     from resnet_degradation.evaluation.options import Evaluation
