@@ -41,6 +41,8 @@ LARGE = ("family=imagenet", *SMALL[:2], "data.image_size=224", "recipe.batch_siz
 # The largest mean difference of training errors, in points, between the curves of two devices.
 # Each row counts 1,280 images, so the noise of a difference is about 1.5 points.
 CURVE_BOUND = 5.0
+# Names of the values of runtime.compile in the report.
+COMPILERS = {"none": "eager", "graphs": "net as CUDA graphs", "step": "captured step"}
 
 
 @dataclass
@@ -190,7 +192,7 @@ def synchronize(device: str) -> None:
 
 
 def speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
-    """Images a second of one ResNet in every precision, eager and compiled, beside its peers."""
+    """Images a second of one ResNet in every precision and with every compiler, and of its peer."""
     if check.tiny:
         sizes = (*sizes, "data.image_size=16", "recipe.batch_size=16", "recipe.pad=1", "width=0.25")
     net = (f"depth={depth}", *sizes)
@@ -203,12 +205,12 @@ def speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
         peer_name = f"torchvision's ResNet-{depth} bf16"
     else:
         precisions = ["fp32", "bf16"] if check.device == "cpu" else ["fp32", "tf32", "bf16"]
-        compilers = ["none"] if check.tiny else ["none", "graphs"]
+        compilers = ["none"] if check.tiny else ["none", "graphs", "step"]
         peer = textbook_steps(*net, device=check.device)
         peer_name = f"textbook loop, ResNet-{depth} fp32"
     for precision, compiled in product(precisions, compilers):
         overrides = (f"runtime.precision={precision}", f"runtime.compile={compiled}")
-        name = f"ResNet-{depth} {precision}, {'eager' if compiled == 'none' else compiled}"
+        name = f"ResNet-{depth} {precision}, {COMPILERS[compiled]}"
         variants[name] = in_precision(precision, product_steps(*net, *overrides))
     variants[peer_name] = in_precision(peer_name.rpartition(" ")[2], peer)
     measured = time_steps(check, variants, batch_size)

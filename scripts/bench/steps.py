@@ -8,17 +8,15 @@ from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.data.dataset import Arrays
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.nets.build import make_net
-from resnet_degradation.training.build import forward_function
-from resnet_degradation.training.loop import update
 from resnet_degradation.training.state import Run
+from resnet_degradation.training.step import training_steps
 
 
 def trainer_steps(run: Run) -> Iterator[None]:
     """Iterations of the trainer, data and meter included."""
-    forward = forward_function(run)
     run.net.train()
-    for images, labels in run.batches.training(0, 10**6):
-        update(run, forward, images, labels, lr=0.01)
+    for step in training_steps(run, 0, 10**6):
+        step(0.01)
         yield
 
 

@@ -5,17 +5,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from support.commands import TINY, call, recorded
 from support.studies import untimed_record
-from support.training import Tiny, TrainRun, interrupt
+from support.training import Tiny, TrainRun, assert_equal_states, final_state, interrupt
 from support.waiting import wait_until
 
-from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.summary import is_finished, read_final_errors
+from resnet_degradation.training.step import WARM_UP
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,10 +47,12 @@ def deterministic() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
-@pytest.mark.parametrize("compiled", ["none", "graphs"])
+@pytest.mark.parametrize("compiled", ["none", "graphs", "step"])
 def test_a_net_learns_the_digits(
     tiny: Tiny, train_run: TrainRun, precision: str, compiled: str
 ) -> None:
+    if (precision, compiled) == ("fp16", "step"):
+        pytest.skip("a captured step does not scale the loss")
     config = tiny(*DIGITS, f"runtime.precision={precision}", f"runtime.compile={compiled}")
     errors = read_final_errors(train_run(config))
     assert errors.train_error < 25  # chance is 90
@@ -66,19 +69,58 @@ def test_the_first_losses_are_those_of_the_cpu(tiny: Tiny, train_run: TrainRun) 
 
 
 @pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("compiled", ["none", "step"])
+@pytest.mark.parametrize("after", [2, 8])  # before a step is captured, and after that
 def test_an_interrupted_run_resumes_bit_for_bit(
-    tiny: Tiny, train_run: TrainRun, tmp_path: Path
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path, compiled: str, after: int
 ) -> None:
-    whole = train_run(tiny(f"output_dir={tmp_path / 'whole'}"))
-    cut = tiny(f"output_dir={tmp_path / 'cut'}")
-    interrupt(cut, after=8)
+    compile_it = f"runtime.compile={compiled}"
+    whole = train_run(tiny(compile_it, f"output_dir={tmp_path / 'whole'}"))
+    cut = tiny(compile_it, f"output_dir={tmp_path / 'cut'}")
+    interrupt(cut, after)
     resumed = train_run(cut)
     assert untimed_record(resumed) == untimed_record(whole)
-    weights = [load_checkpoint(folder) for folder in (whole, resumed)]
-    assert weights[0] is not None
-    assert weights[1] is not None
-    for name, value in weights[0].parts["net"].items():
-        assert torch.equal(value, weights[1].parts["net"][name]), name
+    assert_equal_states(final_state(resumed), final_state(whole))
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("recipe.momentum=0",),
+        ("runtime.precision=bf16",),
+        ("runtime.checkpoint_activations=on",),
+    ],
+)
+def test_a_captured_step_is_the_eager_step(
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    # Rates that a float32 holds exactly, as a captured step reads them.
+    exact = ("recipe.lr=0.0625", "recipe.gamma=0.5", *settings)
+    eager = train_run(tiny(*exact, f"output_dir={tmp_path / 'eager'}"))
+    captured = train_run(tiny(*exact, "runtime.compile=step", f"output_dir={tmp_path / 'step'}"))
+    assert untimed_record(captured) == untimed_record(eager)
+    assert_equal_states(final_state(captured), final_state(eager))
+
+
+def test_a_step_is_captured_once_and_then_replayed(
+    tiny: Tiny, train_run: TrainRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = {"graph": 0, "replay": 0}
+    graph, replay = torch.cuda.graph, torch.cuda.CUDAGraph.replay
+
+    def count_capture(*args: Any, **named: Any) -> Any:
+        calls["graph"] += 1
+        return graph(*args, **named)
+
+    def count_replay(self: Any) -> None:
+        calls["replay"] += 1
+        replay(self)
+
+    monkeypatch.setattr(torch.cuda, "graph", count_capture)
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", count_replay)
+    train_run(tiny("runtime.compile=step"))
+    assert calls == {"graph": 1, "replay": 12 - WARM_UP}
 
 
 @pytest.mark.parametrize("devices", [("cpu", "cuda"), ("cuda", "cpu")])

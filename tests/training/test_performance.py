@@ -24,8 +24,8 @@ from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.training import memory as tuning
 from resnet_degradation.training.build import forward_function, prepare
-from resnet_degradation.training.loop import update
 from resnet_degradation.training.session import train
+from resnet_degradation.training.step import update
 
 
 @settings(deadline=None, max_examples=25)

@@ -28,7 +28,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "recipe.augmentation": ("pad-crop", "scale-jitter", "none"),
     "runtime.device": ("auto", "cpu", "cuda"),
     "runtime.precision": PRECISIONS,
-    "runtime.compile": ("auto", "none", "net", "graphs"),
+    "runtime.compile": ("auto", "none", "net", "graphs", "step"),
     "runtime.checkpoint_activations": ("auto", "off", "on"),
 }
 

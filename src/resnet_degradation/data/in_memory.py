@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
-from resnet_degradation.data.batches import Batches, BatchGenerator
+from resnet_degradation.data.batches import Batch, Batches, BatchGenerator
 from resnet_degradation.data.dataset import Arrays, Images, Source
 from resnet_degradation.data.decode import load_arrays
 from resnet_degradation.data.sampling import Crops, crop_images, draw_crops, pad_images
@@ -68,16 +68,27 @@ class MemoryBatches(Batches):
         }
 
     def training(self, start: int, stop: int) -> BatchGenerator:
-        seed, size = self.config.seed, self.config.recipe.batch_size
-        share = self.world.share(size)
         for iteration in range(start, stop):
-            indices = self._indices(iteration).to(self.device, non_blocking=True)
-            drawn = draw_crops(seed, iteration, size, self._pad, self._mirror)
-            crops = Crops(*(part[share].to(self.device, non_blocking=True) for part in drawn))
-            pixels = crop_images(self._padded, indices, crops, self._image_size)
-            zeros = torch.zeros_like(indices)
-            means = crop_images(self._padded_mean, zeros, crops, self._image_size)
-            yield (pixels - means) / 255 / self.std, self._labels[indices]
+            yield self.assemble(self.draw(iteration).to(self.device, non_blocking=True))
+
+    def draw(self, iteration: int) -> Tensor:
+        """What this process's share of a training batch is made of, (4, B) int64 on the CPU.
+
+        The rows are the index of each image, its crop's top and left, and whether it is mirrored.
+        """
+        size = self.config.recipe.batch_size
+        crops = draw_crops(self.config.seed, iteration, size, self._pad, self._mirror)
+        share = self.world.share(size)
+        return torch.stack([self._indices(iteration), *(part[share] for part in crops)])
+
+    def assemble(self, draw: Tensor) -> Batch:
+        """The batch of a draw (4, B) that is on the device. It never waits for the device."""
+        indices, top, left, mirrored = draw.unbind()
+        crops = Crops(top, left, mirrored.bool())
+        pixels = crop_images(self._padded, indices, crops, self._image_size)
+        zeros = torch.zeros_like(indices)
+        means = crop_images(self._padded_mean, zeros, crops, self._image_size)
+        return (pixels - means) / 255 / self.std, self._labels[indices]
 
     def held_out(self, split: str) -> BatchGenerator:
         data, size = self._held_out[split], self.config.runtime.eval_batch_size

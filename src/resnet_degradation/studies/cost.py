@@ -30,11 +30,11 @@ from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.execute import init_worker, with_share_of_threads
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.system.process import describe_threads
-from resnet_degradation.training.build import choose_device, forward_function, prepare
+from resnet_degradation.training.build import choose_device, prepare
 from resnet_degradation.training.launch import num_processes
-from resnet_degradation.training.loop import update
 from resnet_degradation.training.memory import uses_activation_checkpointing
 from resnet_degradation.training.schedule import make_plan
+from resnet_degradation.training.step import num_slow_steps, training_steps
 
 # A training step is a forward pass, and a backward pass that costs twice as much.
 FORWARDS_PER_STEP = 3
@@ -224,7 +224,7 @@ _BARRIER: list[Barrier] = []  # in a process that times steps together with othe
 def time_steps(sample: Config, num_classes: int) -> list[float]:
     """The seconds of each of TIMED_STEPS training steps on random images.
 
-    The first step is slower and not timed; processes wait for each other after it.
+    The first steps are slower and not timed; processes wait for each other after them.
     """
     size = sample.data.image_size
     images = torch.randint(256, (sample.recipe.batch_size, 3, size, size), dtype=torch.uint8)
@@ -232,14 +232,16 @@ def time_steps(sample: Config, num_classes: int) -> list[float]:
     source = Source(arrays, {"val": arrays}, [str(number) for number in range(num_classes)])
     with TemporaryDirectory() as empty:
         run = prepare(replace(sample, output_dir=empty), source=source)
-    forward = forward_function(run)
     run.net.train()
     ends: list[float] = []
-    with closing(run.batches.training(0, 1 + TIMED_STEPS)) as batches:
-        for images, labels in batches:
-            update(run, forward, images, labels, lr=0.0)
+    num_slow = num_slow_steps(run)
+    with closing(training_steps(run, 0, num_slow + TIMED_STEPS)) as steps:
+        for number, step in enumerate(steps, 1):
+            step(0.0)
             run.meter.totals.tolist()  # waits until the device has done the step
-            if not ends:
+            if number < num_slow:
+                continue
+            if number == num_slow:
                 for barrier in _BARRIER:
                     barrier.wait()
             ends.append(time.monotonic())

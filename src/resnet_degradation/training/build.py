@@ -48,6 +48,7 @@ def prepare(
     """
     recipe = config.recipe
     device = choose_device(config, world)
+    check_capture(config, device, world)
     set_precision(config.runtime.precision)
     if source is None:
         # One process per machine downloads.
@@ -146,6 +147,28 @@ def choose_device(config: Config, world: World = ALONE) -> torch.device:
     device = torch.device("cuda", world.local_rank % num_gpus)
     torch.cuda.set_device(device)
     return device
+
+
+def check_capture(config: Config, device: torch.device, world: World) -> None:
+    """Raise ConfigError if runtime.compile=step is not for this run."""
+    reasons = {
+        "needs a CUDA GPU": device.type != "cuda",
+        "is for one process: set runtime.devices=1": world.size > 1,
+        "needs images in memory, which recipe.augmentation=scale-jitter reads from files": (
+            config.recipe.augmentation == "scale-jitter"
+        ),
+        "cannot scale the loss: set runtime.precision=bf16, tf32 or fp32": (
+            config.runtime.precision == "fp16"
+        ),
+        "cannot capture custom blocks, whose code may differ from step to step: omit block": bool(
+            config.block
+        ),
+    }
+    for reason, holds in reasons.items():
+        if holds and config.runtime.compile == "step":
+            raise ConfigError(
+                f"runtime.compile=step {reason}. Or use runtime.compile=none, or graphs"
+            )
 
 
 def forward_function(run: Run) -> nn.Module:

@@ -1,0 +1,138 @@
+"""Training steps: run eagerly, or captured as one CUDA graph and replayed.
+
+A small net's kernels take less time than starting them. A CUDA graph starts all kernels of a step
+at once: those of augmentation, net, loss, update and meter.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_degradation.data.in_memory import MemoryBatches
+from resnet_degradation.system.errors import ConfigError, explain
+from resnet_degradation.training.build import forward_function
+from resnet_degradation.training.memory import MIXED, keeps_gradients
+from resnet_degradation.training.state import Run
+
+# Steps before the capture. In them, libraries and the optimizer allocate what they keep.
+WARM_UP = 3
+
+# Trains one iteration with a learning rate.
+Step = Callable[[float], None]
+
+
+def training_steps(run: Run, start: int, stop: int) -> Generator[Step, None, None]:
+    """The steps of iterations start .. stop - 1, to be called in order.
+
+    Close the generator unless it is exhausted: it may own processes that decode images.
+    """
+    if run.config.runtime.compile == "step":
+        captured = StaticStep(run, Replayed)
+        for iteration in range(start, stop):
+            yield partial(captured, iteration)
+        return
+    forward = forward_function(run)
+    with closing(run.batches.training(start, stop)) as batches:
+        for images, labels in batches:
+            yield partial(update, run, forward, images, labels)
+
+
+def num_slow_steps(run: Run) -> int:
+    """How many steps at the beginning take longer than the others."""
+    return WARM_UP + 1 if run.config.runtime.compile == "step" else 1
+
+
+def update(
+    run: Run, forward: nn.Module, images: Tensor, labels: Tensor, lr: float | Tensor
+) -> None:
+    """One step of SGD on images (N, C, H, W) with labels (N,); it never waits for the device."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = lr
+    mixed = MIXED.get(run.config.runtime.precision)
+    # Every weight is cast once in a step, and a graph must not use a cast from outside it.
+    with torch.autocast(run.device.type, mixed, enabled=mixed is not None, cache_enabled=False):
+        logits = forward(images)
+        loss = F.cross_entropy(logits, labels)
+    run.optimizer.zero_grad(set_to_none=not keeps_gradients(run.net))
+    run.scaler.scale(loss).backward()
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.meter.update(loss, logits, labels)
+
+
+class StaticStep:
+    """A step as a function of tensors that stay where they are, as CUDA graphs need it."""
+
+    def __init__(
+        self, run: Run, execute: Callable[[Callable[[], None]], Callable[[], None]]
+    ) -> None:
+        """execute: returns a function that does what the given one does, such as `Replayed`."""
+        assert isinstance(run.batches, MemoryBatches)
+        self.run, self.batches = run, run.batches
+        self.draw = run.batches.draw(0).to(run.device)
+        self.lr = torch.zeros((), device=run.device)  # float32, as fused SGD reads it on a GPU
+        self.execute = execute(self.compute)
+
+    def __call__(self, iteration: int, lr: float) -> None:
+        """Train one iteration, counted from 0."""
+        self.draw.copy_(self.batches.draw(iteration), non_blocking=True)
+        self.lr.fill_(lr)
+        self.execute()
+        for group in self.run.optimizer.param_groups:
+            group["lr"] = lr  # as checkpoints hold it
+
+    def compute(self) -> None:
+        """Train on the batch of `draw`. Nothing here may depend on the iteration."""
+        images, labels = self.batches.assemble(self.draw)
+        update(self.run, self.run.net, images, labels, self.lr)
+
+
+class Replayed:
+    """A function that is called a few times, then captured as a CUDA graph and replayed."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function = function
+        self.num_calls = 0
+        self.graph: torch.cuda.CUDAGraph | None = None
+        # Kernels are captured on the stream on which their libraries were warmed up.
+        self.stream = torch.cuda.Stream()
+
+    def __call__(self) -> None:
+        if self.num_calls < WARM_UP:
+            self._warm_up()
+        else:
+            self.graph = self.graph or self._capture()
+            self.graph.replay()
+        self.num_calls += 1
+
+    def _warm_up(self) -> None:
+        current = torch.cuda.current_stream()
+        self.stream.wait_stream(current)
+        with torch.cuda.stream(self.stream):
+            self.function()
+        current.wait_stream(self.stream)
+
+    def _capture(self) -> torch.cuda.CUDAGraph:
+        """The graph of the function, which is not computed.
+
+        Raises ConfigError if something in it cannot be captured.
+        """
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # The outer block restores the stream even where a capture fails.
+            with torch.cuda.stream(self.stream), torch.cuda.graph(graph, stream=self.stream):
+                self.function()
+        except RuntimeError as error:
+            # Where something fails, ending the capture fails too.
+            cause = error.__context__ if isinstance(error.__context__, Exception) else error
+            if explain(cause) is not None:  # out of memory
+                raise cause from None
+            raise ConfigError(
+                f"a training step cannot be captured ({str(cause).splitlines()[0]}): "
+                "runtime.compile=none trains without it"
+            ) from error
+        return graph
