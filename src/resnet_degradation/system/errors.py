@@ -91,6 +91,11 @@ def one_line_warnings() -> None:
     warnings.formatwarning = lambda message, *_details, **_more: f"warning: {message}\n"
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch found no memory, on a CPU or a GPU."""
+    return type(error).__name__ == "OutOfMemoryError" or bool(OUT_OF_MEMORY.search(str(error)))
+
+
 def explain(error: Exception) -> str | None:
     """What is wrong, in one line, if the user can fix it; None for a bug."""
     if isinstance(error, UserError):
@@ -107,7 +112,7 @@ def explain(error: Exception) -> str | None:
             f"torch.compile failed ({str(error).splitlines()[0]}): runtime.compile=none trains "
             "without it"
         )
-    if type(error).__name__ == "OutOfMemoryError" or OUT_OF_MEMORY.search(str(error)):
+    if is_out_of_memory(error):
         return (
             "out of memory: try a smaller recipe.batch_size, runtime.eval_batch_size, width or "
             "data.image_size"

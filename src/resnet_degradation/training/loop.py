@@ -9,6 +9,7 @@ from contextlib import closing
 import torch
 
 from resnet_degradation.system.rng import stable_seed
+from resnet_degradation.training.batch_size import try_step
 from resnet_degradation.training.monitor import Monitor
 from resnet_degradation.training.state import Run
 from resnet_degradation.training.step import training_steps
@@ -27,7 +28,7 @@ def iterate(run: Run, monitor: Monitor) -> None:
         for iteration, step in enumerate(steps, run.start + 1):
             if run.net.has_custom_blocks:  # they may draw from torch's global generator
                 torch.manual_seed(stable_seed("blocks", run.config.seed, iteration, run.world.rank))
-            step(run.schedule.lr(iteration - 1))
+            try_step(run, step, run.schedule.lr(iteration - 1))
             monitor.progress.advance(iteration)
             if plan.is_due(iteration, plan.checkpoint_every):
                 monitor.save(iteration)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.data.in_memory import MemoryBatches
-from resnet_degradation.system.errors import ConfigError, explain
+from resnet_degradation.system.errors import ConfigError, is_out_of_memory
 from resnet_degradation.training.build import forward_function
 from resnet_degradation.training.memory import MIXED, keeps_gradients
 from resnet_degradation.training.state import Run
@@ -129,7 +129,7 @@ class Replayed:
         except RuntimeError as error:
             # Where something fails, ending the capture fails too.
             cause = error.__context__ if isinstance(error.__context__, Exception) else error
-            if explain(cause) is not None:  # out of memory
+            if is_out_of_memory(cause):
                 raise cause from None
             raise ConfigError(
                 f"a training step cannot be captured ({str(cause).splitlines()[0]}): "
