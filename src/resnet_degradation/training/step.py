@@ -53,8 +53,9 @@ def update(
     for group in run.optimizer.param_groups:
         group["lr"] = lr
     mixed = MIXED.get(run.config.runtime.precision)
-    # Every weight is cast once in a step, and a graph must not use a cast from outside it.
-    with torch.autocast(run.device.type, mixed, enabled=mixed is not None, cache_enabled=False):
+    # A graph must not use a weight's cast from outside it.
+    cached = run.config.runtime.compile != "step"
+    with torch.autocast(run.device.type, mixed, enabled=mixed is not None, cache_enabled=cached):
         logits = forward(images)
         loss = F.cross_entropy(logits, labels)
     run.optimizer.zero_grad(set_to_none=not keeps_gradients(run.net))
