@@ -4,6 +4,7 @@ A small net's kernels take less time than starting them. A CUDA graph starts all
 at once: those of augmentation, net, loss, update and meter.
 """
 
+import gc
 from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
@@ -104,11 +105,12 @@ class Replayed:
 
     def __call__(self) -> None:
         if self.num_calls < WARM_UP:
+            self.num_calls += 1
             self._warm_up()
-        else:
-            self.graph = self.graph or self._capture()
-            self.graph.replay()
-        self.num_calls += 1
+            return
+        if self.graph is None:
+            self.graph = self._capture()
+        self.graph.replay()
 
     def _warm_up(self) -> None:
         current = torch.cuda.current_stream()
@@ -122,6 +124,7 @@ class Replayed:
 
         Raises ConfigError if something in it cannot be captured.
         """
+        gc.collect()  # what autograd may have left on another stream would spoil the capture
         graph = torch.cuda.CUDAGraph()
         try:
             # The outer block restores the stream even where a capture fails.
