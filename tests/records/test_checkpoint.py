@@ -253,6 +253,12 @@ def test_a_run_resumed_on_another_machine_warns_that_rounding_may_differ(
         torch.set_num_threads(1)
 
 
+def test_a_run_resumed_with_another_compilation_warns(tiny: Tiny) -> None:
+    interrupt(tiny(), 11)
+    with pytest.warns(UserWarning, match=r"slightly: runtime\.compile is none there and net here"):
+        prepare(tiny("runtime.compile=net"))
+
+
 def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, train_run: TrainRun) -> None:
     """By a checkpoint that comes before the loss shows it."""
     config = tiny("recipe.lr=1e45", "runtime.checkpoint_every=1")

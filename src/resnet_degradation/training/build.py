@@ -96,6 +96,7 @@ def prepare(
             "the number of threads": torch.get_num_threads(),
             "the number of processes": world.size,
             "batch normalization": normalization,
+            "runtime.compile": config.runtime.compile.replace("auto", "none"),
         },
     )
     if run.scaler.is_enabled() and recipe.momentum > 0:

@@ -116,13 +116,13 @@ class Run:
                 f"the checkpoints in {self.folder} belong to another run: {problem}. "
                 f"Restore what was changed, or move {self.folder} away to start over"
             )
-        if difference := first_difference(
-            checkpoint.environment, self.environment, default="unknown"
-        ):
+        # Version 0.1.0 did not record the compilation.
+        started = {"runtime.compile": "none", **checkpoint.environment}
+        if difference := first_difference(started, self.environment, default="unknown"):
             warnings.warn(
                 f"{self.name} resumes under different conditions than it started, so results "
                 f"will differ slightly: {difference}",
                 stacklevel=2,
             )
-        self.environment = checkpoint.environment
+        self.environment = started
         self.start = checkpoint.iteration
