@@ -492,7 +492,7 @@ def test_a_block_that_does_not_say_what_its_branch_is_trains_and_has_no_lesions(
     folder = train_run(compose_config(*common, "block=own_blocks:AllInForward"))
     for what in ("residuals", "lesions"):
         asked = InspectionConfig(str(folder), [what], 50)
-        with pytest.raises(ConfigError, match=r"computes it inside of forward.*\[responses,sig"):
+        with pytest.raises(ConfigError, match=r"computes it inside forward.*\[responses,sig"):
             inspect(asked, silent.console, silent)
     inspect(InspectionConfig(str(folder), ["responses", "signals"], 50), silent.console, silent)
 

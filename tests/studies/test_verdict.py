@@ -129,7 +129,7 @@ def test_a_comparison_over_one_seed_takes_the_spread_of_the_studys_other_nets() 
     (verdict,) = find_verdicts(results)
     # 4.303, of 2 degrees of freedom, times a deviation of 2 times sqrt(2)
     assert "noise up to 12.17" in verdict
-    assert "in this one run, with an unknown spread over seeds, for which that of" in verdict
+    assert "with one seed only, and with the spread of the study" in verdict
     assert verdict.endswith("no degradation seen")
     # Two nets with seeds of their own need no others.
     results += [finished(56, False, 10.0 + seed / 10, seed) for seed in (1, 2)]

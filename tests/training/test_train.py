@@ -127,7 +127,7 @@ def test_a_run_folder_holds_the_whole_record(tiny: Tiny, train_run: TrainRun) ->
     assert [row.lr for row in rows] == pytest.approx([0.01] * 3 + [0.001] * 2 + [0.0001])
     assert rows[-1].epoch == pytest.approx(12 * 32 / 1437, abs=1e-4)
     summary = read_summary(folder)
-    assert summary["final_errors_percent"] == read_final_errors(folder).in_percent()
+    assert summary["final_errors_percent"] == read_final_errors(folder).by_name()
     assert summary["num_parameters"] > 0
     assert summary["multiply_adds"] > 0
     assert summary["versions"]["torch"] == torch.__version__
@@ -264,7 +264,7 @@ def test_final_training_error_is_counted_over_the_last_epoch_or_tenth(
     folder = train_run(config)
     last_two = [row.train_error for row in read_metrics(folder)[-2:]]
     final = read_final_errors(folder)
-    assert final.num_train_images == 2 * 32
+    assert final.num_counted_images == 2 * 32
     assert final.train_error == pytest.approx(sum(last_two) / 2, abs=1e-4)
     epochs = make_plan(tiny("recipe.iterations=64000", "recipe.batch_size=128"), 50_000, 10_000)
     assert epochs.final_window == 391  # of the paper's schedule, the last epoch

@@ -8,7 +8,7 @@ from typing import Any, TextIO, cast
 
 from rich.console import Console
 
-from resnet_degradation.system.os_signals import stop_on_broken_pipe
+from resnet_degradation.system.os_signals import raise_broken_pipe
 
 
 class Output:
@@ -55,4 +55,4 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Print nothing more, and end as on a signal: a run is saved first."""
         self.quiet = True
-        stop_on_broken_pipe()
+        raise_broken_pipe()

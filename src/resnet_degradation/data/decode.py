@@ -34,8 +34,8 @@ BATCH_SIZE = 64
 # For fewer images, worker processes are not worth starting.
 MIN_IMAGES_FOR_WORKERS = 2001
 
-# Each error refers to DataLoader's half-built iterator, which prints a traceback when it is freed
-# before the process ends.
+# Kept alive on purpose: each error references DataLoader's half-built iterator, whose destructor
+# would print a traceback.
 _failed_starts: list[OSError] = []
 
 

@@ -114,5 +114,5 @@ class MemoryBatches(Batches):
                 views = [one[:, None] / self.std for one in centred]
             rows = torch.arange(len(labels), device=self.device)
             # As in training, the mean image is mirrored with the image.
-            views = [add_mirrors(of_size) for of_size in views] if protocol.mirror else views
-            yield ViewedBatch([ViewsOfSize(rows, of_size) for of_size in views], labels)
+            views = [add_mirrors(group) for group in views] if protocol.mirror else views
+            yield ViewedBatch([ViewsOfSize(rows, group) for group in views], labels)

@@ -225,7 +225,7 @@ def _show(
     for split in tested:
         errors = [f"{error:.2f}" for error in split.errors.values()]
         table.add_row(split.split, f"{split.num_images:,}", *errors)
-    reference = paper.reference_by(config, evaluation.protocol)
+    reference = paper.reference_under_protocol(config, evaluation.protocol)
     if reference is not None:
         top5 = "" if reference.top5 is None else f"{reference.top5:.2f}"
         table.add_row(f"paper, {reference.table}", "", *[str(reference), top5][: len(ks)])

@@ -1,9 +1,8 @@
-"""A Poisson equation solved by relaxation, and by relaxation and a coarse grid for the residual.
+"""A Poisson equation solved by relaxation alone, and with corrections from a coarse grid.
 
 u'' = f on the unit interval, with u = 0 at both ends. Relaxation (weighted Jacobi) removes
-errors that change from point to point, but hardly touches smooth ones. Two grids solve for the
-residual of the fine grid on a coarse one, where its smooth part is cheap to remove, and add the
-correction.
+errors that change from point to point, but hardly touches smooth ones. The two-grid method solves
+for the error on a coarse grid, with the residual as the right side, and adds it as a correction.
 """
 
 from collections.abc import Callable
@@ -18,8 +17,8 @@ from resnet_degradation.figures.style import rc, save_figure
 
 Values = npt.NDArray[np.float64]
 NUM_POINTS = 127  # inside the interval; the coarse grid has every second one
-WEIGHT = 2 / 3  # of Jacobi's update; it damps the fastest errors best
-CYCLES, SWEEPS = 8, 3  # sweeps before and after each coarse correction
+WEIGHT = 2 / 3  # of Jacobi's update; it damps errors best that the coarse grid misses
+CYCLES, SWEEPS = 8, 3  # coarse corrections; sweeps before, and again after, each
 
 
 def apply(u: Values) -> Values:
@@ -56,7 +55,7 @@ def two_grids(u: Values, f: Values) -> Values:
 
 
 def errors(step: Callable[[Values, Values], Values], num_steps: int, f: Values) -> list[float]:
-    """The error before and after each step, as a share of the first."""
+    """The norm of the error before and after each step, relative to the initial one."""
     exact, u = solve(f), np.zeros_like(f)
     norms = [float(np.linalg.norm(u - exact))]
     for _ in range(num_steps):
@@ -74,7 +73,7 @@ def measure() -> dict[str, tuple[list[int], list[float]]]:
             [per_cycle * i for i in range(CYCLES + 1)],
             errors(lambda u, f: relax(u, f, per_cycle), CYCLES, f),
         ),
-        "with the residual on a coarse grid": (
+        "with a coarse-grid correction": (
             [per_cycle * i for i in range(CYCLES + 1)],
             errors(two_grids, CYCLES, f),
         ),
@@ -90,7 +89,7 @@ def plot(curves: dict[str, tuple[list[int], list[float]]]) -> Figure:
             curves.items(), ("#D55E00", "#0072B2"), strict=True
         ):
             axes.semilogy(sweeps, shares, ".-", color=colour, linewidth=2, label=name)
-        axes.set(xlabel="sweeps over the fine grid", ylabel="error (share of the first)")
+        axes.set(xlabel="sweeps over the fine grid", ylabel="error (relative to the initial one)")
         axes.legend(loc=(0.36, 0.78))
         figure.subplots_adjust(left=0.16, right=0.97, top=0.96, bottom=0.15)
     return figure
@@ -100,7 +99,7 @@ def main(folder: Path = Path("outputs/examples")) -> None:
     """Measure, print and draw."""
     curves = measure()
     for name, (sweeps, shares) in curves.items():
-        print(f"{name}: error after {sweeps[-1]} sweeps {shares[-1]:.1e} of the first")
+        print(f"{name}: after {sweeps[-1]} sweeps, {shares[-1]:.1e} of the initial error")
     folder.mkdir(parents=True, exist_ok=True)
     print(f"figure: {save_figure(plot(curves), folder / 'multigrid')[0]}")
 

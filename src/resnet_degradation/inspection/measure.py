@@ -60,7 +60,7 @@ def _check_branches(trained: Trained) -> None:
     for name, block in trained.net.blocks().items():
         if block.residual and "branch" not in called[name]:
             raise ConfigError(
-                f"what=residuals and lesions need F(x), but {trained.config.block} computes it "
-                "inside of forward: call self.branch(x) in forward, or give "
+                f"the probes 'residuals' and 'lesions' need F(x), but {trained.config.block} "
+                "computes it inside forward: call self.branch(x) in forward, or set "
                 "'what=[responses,signals]'"
             )

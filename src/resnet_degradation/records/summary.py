@@ -12,7 +12,7 @@ from resnet_degradation.system.errors import UserError
 class FinalErrors:
     """Errors at the end of a run, in percent.
 
-    `train_error` is counted on the `num_train_images` augmented images of the last epoch, or of
+    `train_error` is counted on the `num_counted_images` augmented images of the last epoch, or of
     the last tenth of the run where that is shorter. The others are those of the last iteration,
     never of the best one.
     """
@@ -20,20 +20,20 @@ class FinalErrors:
     train_error: float
     val_error: float | None
     test_error: float | None
-    num_train_images: int
+    num_counted_images: int
 
     def held_out_error(self) -> float | None:
         """The validation error, or the test error of data that has no validation set."""
         return self.test_error if self.val_error is None else self.val_error
 
-    def in_percent(self) -> dict[str, float | None]:
-        """The errors by their names."""
+    def by_name(self) -> dict[str, float | None]:
+        """The errors in percent, by their names."""
         return {name: value for name, value in vars(self).items() if name.endswith("_error")}
 
     def __str__(self) -> str:
         named = (("validation", self.val_error), ("test", self.test_error))
         parts = [f"{name} error {error:.2f} %" for name, error in named if error is not None]
-        last = f"last {self.num_train_images:,} images"
+        last = f"last {self.num_counted_images:,} images"
         return ", ".join([f"final training error {self.train_error:.2f} % ({last})", *parts])
 
 
@@ -49,7 +49,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     file = folder / "summary.json"
     try:
         summary = json.loads(file.read_bytes())
-        summarised_errors(summary)
+        errors_from_summary(summary)  # raises if something is missing
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file} is damaged: delete it and repeat the run's command, which resumes from the "
@@ -58,13 +58,13 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return dict(summary)
 
 
-def summarised_errors(summary: dict[str, Any]) -> FinalErrors:
+def errors_from_summary(summary: dict[str, Any]) -> FinalErrors:
     """The final errors in the summary of a run."""
     return FinalErrors(
-        **summary["final_errors_percent"], num_train_images=summary["final_train_images"]
+        **summary["final_errors_percent"], num_counted_images=summary["final_train_images"]
     )
 
 
 def read_final_errors(folder: Path) -> FinalErrors:
     """The final errors of a finished run; raises UserError if it is not finished."""
-    return summarised_errors(read_summary(folder))
+    return errors_from_summary(read_summary(folder))

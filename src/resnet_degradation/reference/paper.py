@@ -69,7 +69,7 @@ RECIPES = {
     ),
 }
 
-# Settings that are not compared: what the paper leaves open, and what the data's name implies.
+# Settings that are not compared: what the paper leaves open, and where the data is read from.
 NOT_COMPARED = {
     "recipe.plateau_every",
     "recipe.plateau_patience",
@@ -100,7 +100,7 @@ def reference(config: Config) -> Reference | None:
     return IMAGENET.get((config.depth, config.shortcut))
 
 
-def reference_by(config: Config, protocol: str) -> Reference | None:
+def reference_under_protocol(config: Config, protocol: str) -> Reference | None:
     """What the paper reports for this net under a testing protocol; None if nothing."""
     usual = reference(config)
     if usual is not None and protocol == "multi-scale":
@@ -152,10 +152,10 @@ def _format_difference(key: str, config: Config) -> str:
     words = {
         "block": f"blocks {value}",
         "data.name": f"data {data_name(config)}",
-        "data.image_size": f"images of {value}",
+        "data.image_size": f"images of {value}x{value}",
         "data.validation_fraction": held_out,
         "data.mean": f"mean per {value}" if isinstance(value, str) else f"mean {value}",
-        "data.std": f"divided by {value}",
+        "data.std": f"pixels divided by {value}",
         "extends": f"initialized with the solution of plain-{value}",
         "weights_digest": f"initialized with the weights of {Path(str(config.weights)).name}",
     }

@@ -43,7 +43,7 @@ from resnet_degradation.system.os_signals import (
 )
 from resnet_degradation.system.process import num_cpus
 
-STOPPING = "stopping after the iterations under way (again: at once)"
+STOPPING = "stopping after the iterations under way (Ctrl-C again: stop at once)"
 TICK = 1.0  # seconds between looks at the records of runs in other processes
 
 

@@ -117,7 +117,7 @@ def compare_nets(first: NetResults, second: NetResults, others: Spread | None) -
         second.name,
         [one.errors.train_error for one, _ in pairs],
         [other.errors.train_error for _, other in pairs],
-        min(result.errors.num_train_images for result in pairs[0]),
+        min(result.errors.num_counted_images for result in pairs[0]),
         others,
     )
 

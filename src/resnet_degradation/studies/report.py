@@ -187,7 +187,7 @@ def _settings(results: list[Result]) -> tuple[str, Table]:
 
 def _explanation(results: list[Result]) -> str:
     """What the errors in the tables mean."""
-    numbers = sorted({result.errors.num_train_images for result in results})
+    numbers = sorted({result.errors.num_counted_images for result in results})
     images = " or ".join(f"{number:,}" for number in numbers)
     text = (
         "Errors are those of the last iterate: mean ± standard deviation over seeds. Training "

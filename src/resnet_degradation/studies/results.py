@@ -11,7 +11,7 @@ from resnet_degradation.config.identity import data_name, distinct_names, group_
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.run_folder import num_skipped_images
-from resnet_degradation.records.summary import FinalErrors, read_summary, summarised_errors
+from resnet_degradation.records.summary import FinalErrors, errors_from_summary, read_summary
 from resnet_degradation.system.atomic_files import atomic_write
 
 RESULT_COLUMNS = (
@@ -59,7 +59,7 @@ def read_result(config: Config) -> Result:
     return Result(
         config=config,
         folder=folder,
-        errors=summarised_errors(summary),
+        errors=errors_from_summary(summary),
         **{name: summary[name] for name in FROM_SUMMARY},
         mean_response=mean(layer.std for layer in responses) if responses else None,
         environment={key: summary[key] for key in ("versions", "hardware", "git_revision")},
@@ -87,6 +87,6 @@ def write_results(file: Path, results: list[Result]) -> None:
         writer = csv.DictWriter(stream, RESULT_COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for name, result in zip(names, results, strict=True):
-            row = vars(result.config) | vars(result) | result.errors.in_percent()
+            row = vars(result.config) | vars(result) | result.errors.by_name()
             row |= {"net": name, "data": data_name(result.config), "folder": result.folder.name}
             writer.writerow(row)

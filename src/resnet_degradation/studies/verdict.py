@@ -33,7 +33,7 @@ RESIDUAL = ALIKE | {
 CURE = RESIDUAL | {"better": "the shortcuts cure it"}
 EXTENSION = ALIKE | {
     "worse": "it ends worse than training from scratch",
-    "better": "a better solution exists than training from scratch found",
+    "better": "training from scratch missed a better solution",
 }
 
 
@@ -52,9 +52,9 @@ class Spread(NamedTuple):
     degrees: float
 
 
-def pooled_spread(nets: Iterable[list[float]]) -> Spread | None:
-    """The spread over seeds, pooled over nets by their final errors; None if none has two seeds."""
-    several = [errors for errors in nets if len(errors) > 1]
+def pooled_spread(errors_by_net: Iterable[list[float]]) -> Spread | None:
+    """The spread of final errors over seeds, pooled over nets; None if no net has two seeds."""
+    several = [errors for errors in errors_by_net if len(errors) > 1]
     if not several:
         return None
     degrees = sum(len(errors) - 1 for errors in several)
@@ -108,8 +108,8 @@ class Comparison:
             seeds = "one seed"
             reservation = "in this one run, with an unknown spread over seeds, "
             if self.spread is not None:
-                reservation += (
-                    "for which that of the study's other nets is taken "
+                reservation = (
+                    "with one seed only, and with the spread of the study's nets that have several "
                     f"({self.spread.deviation:.2f} points, degrees of freedom: "
                     f"{self.spread.degrees:g}), "
                 )
@@ -137,17 +137,19 @@ def compare(
     first_errors: list[float],
     second_errors: list[float],
     num_images: int,
-    others: Spread | None = None,
+    pooled: Spread | None = None,
 ) -> Comparison:
-    """Compare two nets by their final training errors (percent), seed by seed.
+    """Compare the mean final training errors (percent) of two nets; entries belong to equal seeds.
+
+    The test is unpaired.
 
     num_images: how many training images each error was counted on.
-    others: the spread over all nets of the study, for a comparison over a single seed.
+    pooled: the spread over the nets of the study, for a comparison over a single seed.
     """
     pairs = list(zip(first_errors, second_errors, strict=True))
     noise = [math.hypot(*(counting_noise(error, num_images) for error in pair)) for pair in pairs]
     threshold = NORMAL_QUANTILE * (mean(noise) / math.sqrt(len(pairs)))
-    spread = welch_spread(first_errors, second_errors) if len(pairs) > 1 else others
+    spread = welch_spread(first_errors, second_errors) if len(pairs) > 1 else pooled
     if spread is not None:
         from scipy import stats
 

@@ -45,7 +45,7 @@ def end_on_signals() -> None:
     _handle({**dict.fromkeys(STOP_SIGNALS, stop), **_IGNORE_SAVE})
 
 
-def stop_on_broken_pipe() -> None:
+def raise_broken_pipe() -> None:
     """Act as on SIGTERM, because the reader of the output has closed it."""
     handler = signal.getsignal(signal.SIGTERM)
     if callable(handler):
@@ -93,7 +93,7 @@ def _caught_signals() -> set[int]:
 
 @contextmanager
 def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
-    """Collect signals in a StopRequest; a second SIGINT raises Stopped.
+    """Collect signals in a StopRequest; if alone, a SIGINT after another signal raises Stopped.
 
     alone: False for one of several processes: each receives a Ctrl-C twice, from the terminal and
     from the launcher. Outside the main thread and in forked processes, nothing is collected.
@@ -109,7 +109,7 @@ def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
         if number == signal.SIGINT and alone:
             if again:
                 raise Stopped(number, f"stopped at once: {RESUMABLE}")
-            print_from_handler("stopping after this iteration (again: at once)")
+            print_from_handler("stopping after this iteration (Ctrl-C again: stop at once)")
 
     def save(_number: int, _frame: FrameType | None) -> None:
         request.save_requested = os.getpid() == owner
@@ -117,12 +117,12 @@ def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
     handlers: dict[int, Any] = dict.fromkeys(STOP_SIGNALS, stop)
     if SAVE_SIGNAL is not None:
         handlers[SAVE_SIGNAL] = save
-    handlers |= dict.fromkeys(requeue_signals(), stop)
+    handlers |= dict.fromkeys(submitit_signals(), stop)
     with handle_signals(handlers):
         yield request
 
 
-def requeue_signals() -> list[int]:
+def submitit_signals() -> list[int]:
     """The signals on which submitit requeues a preempted job."""
     return [
         number
@@ -132,8 +132,8 @@ def requeue_signals() -> list[int]:
 
 
 def forward_signal(number: int) -> None:
-    """Pass a signal on to submitit if it handles that signal; call this once the run is saved."""
-    if number in requeue_signals():
+    """Pass a signal on to submitit if it handles that signal; call this after `catch_signals`."""
+    if number in submitit_signals():
         signal.raise_signal(number)  # ends rank 0, and thereby the job
         time.sleep(GRACE_SECONDS)
 

@@ -104,7 +104,7 @@ def prepare(
     if (checkpoint := world.broadcast(lambda: load_checkpoint(run.folder))) is not None:
         run.restore(checkpoint)
     elif config.weights is not None:
-        run.layout = load_weights(net, Path(config.weights))
+        run.weights_layout = load_weights(net, Path(config.weights))
     elif config.extends is not None:
         num_batches = max(1, round(plan.iterations_per_epoch))
         run.extension = extend_shallow(config, net, batches, num_batches, world, report)

@@ -33,14 +33,14 @@ def describe(run: Run) -> str:
         f"{run.name}, {config.family} family: {num_parameters(run.net):,} parameters, "
         f"{run.multiply_adds / 1e6:,.1f} M multiply-adds",
         f"{data_name(config)} {size}x{size}: {run.batches.num_train:,} train, {held_out}",
-        f"{plan.num_iterations:,} iterations of {config.recipe.batch_size} "
+        f"{plan.num_iterations:,} iterations of {config.recipe.batch_size} images "
         f"({epochs:.1f} epochs) on {device}",
         f"in {run.folder}",
     ]
     if config.weights is not None:
         lines.append(f"initialized with the weights in {config.weights}")
-    if run.layout is not None:
-        lines.append(run.layout)
+    if run.weights_layout is not None:
+        lines.append(run.weights_layout)
     if run.extension is not None:
         lines.append(str(run.extension))
     if run.skipped:
@@ -63,8 +63,8 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "num_skipped_images": len(run.skipped),
         "iterations": plan.num_iterations,
         "epochs": plan.num_iterations / plan.iterations_per_epoch,
-        "final_errors_percent": final.in_percent(),
-        "final_train_images": final.num_train_images,
+        "final_errors_percent": final.by_name(),
+        "final_train_images": final.num_counted_images,
         "still_warming_up": run.schedule.state.warming_up,
         "num_parameters": num_parameters(run.net),
         "multiply_adds": run.multiply_adds,

@@ -44,7 +44,7 @@ from resnet_degradation.system.os_signals import (
     end_on_signals,
     forward_signal,
     handle_signals,
-    requeue_signals,
+    submitit_signals,
 )
 from resnet_degradation.system.process import process_info, rank
 
@@ -117,7 +117,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
 
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in LAUNCHER_SIGNALS}
     handlers |= {SAVE_SIGNAL: save} if SAVE_SIGNAL is not None else {}
-    handlers |= dict.fromkeys(requeue_signals(), preempt)
+    handlers |= dict.fromkeys(submitit_signals(), preempt)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
     with (
         TemporaryDirectory(prefix="resnet-train-") as logs,
