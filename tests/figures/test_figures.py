@@ -189,7 +189,7 @@ def test_a_warm_up_from_110_layers_on_splits_no_series_and_is_mentioned(tmp_path
         "residual nets": [20, 56, 110],
     }
     assert series[0].curve().mean.tolist() == [10, 28, 55]
-    (caption,) = (text.get_text() for text in plot_depths(series).texts)
+    caption, *_ = (text.get_text() for text in plot_depths(series).texts)
     said = " ".join(caption.split())
     assert said.endswith("recipe.warmup is never for 20, 56 and always for 110 layers")
 
@@ -221,7 +221,7 @@ def test_nets_of_the_imagenet_family_are_one_series_with_their_usual_shortcuts(
     ]
     (one,) = load_depths(usual)
     assert (one.name, one.curve().x.tolist()) == ("residual nets", [18, 34, 50])
-    (caption,) = (text.get_text() for text in plot_depths([one]).texts)
+    caption, *_ = (text.get_text() for text in plot_depths([one]).texts)
     said = " ".join(caption.split())
     assert "shortcut is A for 18, 34 and B for 50 layers" in said
     assert "the block is basic for 18, 34 and bottleneck for 50 layers" in said

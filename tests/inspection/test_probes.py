@@ -13,7 +13,7 @@ from support.inspection import run_inspection
 from resnet_degradation.config.schema import MORE_INSPECTIONS, Config, InspectionConfig
 from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.surface import loss_grid, plot_surface
+from resnet_degradation.figures.surface import plane, plot_surface
 from resnet_degradation.inspection import command, sharpness, surface
 from resnet_degradation.inspection.registry import PROBES, chosen_probes
 from resnet_degradation.probes.sharpness import Sharpness
@@ -63,7 +63,7 @@ def test_the_centre_of_the_surface_is_the_trained_net(runs: list[Path], tmp_path
             int((trained.net(images).argmax(dim=1) != labels).sum()) for images, labels in batches
         )
     assert surface.centre_of(points).error == pytest.approx(100 * wrong / (count * batch_size))
-    axis, losses = loss_grid(points)
+    axis, losses = plane(points, "loss")
     assert axis.tolist() == [-0.5, 0, 0.5]
     assert losses[0, 2] == next(p.loss for p in points if (p.first, p.second) == (-0.5, 0.5))
 

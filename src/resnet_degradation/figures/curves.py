@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from resnet_degradation.config.identity import key_without
 from resnet_degradation.config.schema import Config, PanelConfig
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.labels import (
@@ -20,9 +22,11 @@ from resnet_degradation.figures.labels import (
     label_ends,
     text_width,
     write_caption,
+    write_title,
 )
 from resnet_degradation.figures.seeds import Curve, NetRows, average, draw_curve, load_nets
 from resnet_degradation.figures.style import colours, muted, rc
+from resnet_degradation.figures.titles import reservation
 from resnet_degradation.records.metrics import Row, read_metrics
 from resnet_degradation.records.run_folder import read_extension
 from resnet_degradation.system.errors import UserError
@@ -33,7 +37,7 @@ DASHED: dict[str, Any] = {"linewidth": 1.0, "linestyle": "--"}
 BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 
 # Inches: the figure's height, a panel's width, and the space left of, and between, panels.
-HEIGHT, PANEL, LEFT, BETWEEN = 3.7, 2.95, 0.62, 0.25
+HEIGHT, PANEL, LEFT, BETWEEN = 3.4, 2.95, 0.62, 0.25
 
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
@@ -54,6 +58,7 @@ class NetCurves:
     train: Curve
     held_out: Curve
     held_out_name: str  # "validation" or "test"
+    ends: Sequence[float] = ()  # the last held-out error of every seed
 
 
 def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> list[NetCurves]:
@@ -106,7 +111,12 @@ def _average_seeds(net: NetRows, x: str, smooth: int) -> NetCurves:
         train=_average_error(net.seeds, attrgetter("train_error"), x, smooth),
         held_out=_average_error(net.seeds, held_out, x, 1),
         held_out_name="validation" if validated else "test",
+        ends=[errors[-1] for rows in net.seeds if (errors := _known(rows, held_out))],
     )
+
+
+def _known(rows: Sequence[Row], error: Callable[[Row], float | None]) -> list[float]:
+    return [value for row in rows if (value := error(row)) is not None]
 
 
 def _average_error(
@@ -158,18 +168,32 @@ def plot_curves(
         if any(panel.errors == "both" for panel, _ in shown):
             _draw_legend(figure, nets, drawing, dark)
         write_caption(figure, [n.config for n in nets], [n.num_seeds for n in nets], dark)
-        if drawing.title:
-            figure.suptitle(drawing.title)
         figure.subplots_adjust(
             left=LEFT / width,
             right=1 - beside / width,
             bottom=0.25,
-            top=0.83 if drawing.title else 0.9,
+            top=1,
             wspace=(beside + BETWEEN) / PANEL,
         )
+        finding = extension_title(nets)
+        write_title(figure, finding or drawing.title, drawing.title if finding else "")
         for axes, group in zip(panels, labels, strict=True):
             label_ends(axes, group)
     return figure
+
+
+def extension_title(nets: list[NetCurves]) -> str:
+    """Where a net ends that begins as a shallower one, and where its twin from scratch does."""
+    for net, twin in product(nets, nets):
+        keys = {key_without(one.config, {"seed", "extends"}) for one in (net, twin)}
+        if net.config.extends and twin is not net and len(keys) == 1 and net.ends and twin.ends:
+            own, other = (sum(one.ends) / len(one.ends) for one in (net, twin))
+            return (
+                f"{twin.name} that begins as plain-{net.config.extends} plus identities ends at "
+                f"{own:.1f} % {net.held_out_name} error, from scratch at {other:.1f} %"
+                f"{reservation(net.ends, twin.ends)}"
+            )
+    return ""
 
 
 def _panel_curves(net: NetCurves, panel: PanelConfig) -> list[tuple[str, Curve]]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from resnet_degradation.config.architectures import Family, architecture, default_shortcut
@@ -19,15 +18,13 @@ from resnet_degradation.config.identity import (
 )
 from resnet_degradation.config.resolve import default_warmup
 from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.labels import write_caption
-from resnet_degradation.figures.seeds import Curve, Values, average, draw_curve
-from resnet_degradation.figures.style import COLOURS, on_page, rc
+from resnet_degradation.figures.frame import framed
+from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
+from resnet_degradation.figures.style import HUES, on_page
+from resnet_degradation.figures.titles import reservation
 from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import UserError
-
-# Plain nets in the paper's red of deep nets, residual nets in the blue of figure 4's shallow ones.
-PLAIN, RESIDUAL = COLOURS[56], COLOURS[18]
 
 # Line styles and markers of the series of one colour, in this order.
 STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
@@ -123,15 +120,34 @@ def _other_differences(series: Series) -> list[str]:
     return [f"{values_of(key, of_nets, depths)} layers" for key, of_nets in values.items()]
 
 
+def depths_title(series: list[Series]) -> str:
+    """The errors of each series' shallowest and deepest net, and whether they differ clearly."""
+    texts: dict[str, list[str]] = {}
+    for one in series:
+        depths, first, last = [c.depth for c in one.configs], one.errors[0], one.errors[-1]
+        if len(depths) > 1:
+            span = f"Training error from {depths[0]} to {depths[-1]} layers"
+            doubt = reservation(first.tolist(), last.tolist())
+            values = f"{first.mean():.1f} → {last.mean():.1f} %{doubt}"
+            texts.setdefault(span, []).append(f"{one.name} {values}")
+    return "; ".join(f"{span}: {', '.join(of_series)}" for span, of_series in texts.items())
+
+
 def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> Figure:
     """Mean final training error over depth, a dot for every seed, a band of one deviation."""
-    with rc_context(rc(dark)):
-        figure = Figure(figsize=(5.6, 3.9))
+    points = [
+        NetRows(one.name, config, errors.tolist())
+        for one in series
+        for config, errors in zip(one.configs, one.errors, strict=True)
+    ]
+    notes = [*dict.fromkeys(text for one in series for text in _other_differences(one))]
+    heading, band = depths_title(series), "band: one standard deviation"
+    with framed(points, heading, dark, 2.8, band, notes, topic=title) as (figure, _):
         axes = figure.subplots()
         styles = {False: cycle(STYLES), True: cycle(STYLES)}
         for one in series:
             residual = one.configs[0].residual
-            colour = on_page(RESIDUAL if residual else PLAIN, dark)
+            colour = on_page(HUES[residual][-1], dark)
             line, marker = next(styles[residual])
             style = {"linestyle": line, "marker": marker, "linewidth": 2}
             draw_curve(axes, one.curve(), colour, label=one.name, **style)
@@ -139,15 +155,7 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> Fi
                 if len(errors) > 1:
                     depths = [config.depth] * len(errors)
                     axes.plot(depths, errors, ".", color=colour, markersize=3)
-        configs = [config for one in series for config in one.configs]
-        axes.set_xticks(sorted({config.depth for config in configs}))
+        axes.set_xticks(sorted({point.config.depth for point in points}))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set(xlabel="depth (layers)", ylabel="final training error (%)", ylim=(0, None))
-        axes.legend(loc="upper left")
-        num_seeds = [len(errors) for one in series for errors in one.errors]
-        notes = dict.fromkeys(text for one in series for text in _other_differences(one))
-        write_caption(figure, configs, num_seeds, dark, notes=[*notes])
-        if title:
-            figure.suptitle(title)
-        figure.subplots_adjust(left=0.11, right=0.97, top=0.9, bottom=0.22)
+        axes.set(xlabel="depth (layers)", ylabel="training error at the end (%)", ylim=(0, None))
     return figure

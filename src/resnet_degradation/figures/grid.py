@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -18,20 +17,15 @@ from resnet_degradation.config.identity import (
     setting,
 )
 from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.labels import (
-    Label,
-    label_ends,
-    text_width,
-    write_caption,
-)
-from resnet_degradation.figures.seeds import Curve, Values, average, draw_curve
-from resnet_degradation.figures.style import colours, rc
+from resnet_degradation.figures.frame import framed
+from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
+from resnet_degradation.figures.style import hues
+from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import UserError
 
-# Inches: the width of the axes and the space left of them.
-PANEL, LEFT, HEIGHT = 4.3, 0.62, 3.9
+NAMES = {"recipe.lr": "learning rate", "recipe.iterations": "iterations"}
 
 
 @dataclass(frozen=True)
@@ -88,27 +82,39 @@ def _sort_key(value: Any) -> tuple[float, str]:
     return (float(value), "") if isinstance(value, int | float) else (0.0, str(value))
 
 
+def grid_title(key: str, nets: list[GridNet]) -> str:
+    """The lowest mean error of every net over the values of `key`."""
+    best = []
+    for net in nets:
+        errors = min(net.errors, key=np.mean)
+        best.append(Measured(net.name, net.configs[0], float(errors.mean()), errors.tolist()))
+    subject = f"Training error of each net at its best {NAMES.get(key, key)}"
+    return title_of(subject, best, "{:.1f} %".format)
+
+
 def plot_grid(
     key: str, nets: list[GridNet], title: str = "", log: bool = False, dark: bool = False
 ) -> Figure:
     """Mean final training error of every net against the setting `key`.
 
-    A dot is one run, a band one standard deviation over seeds. Plain nets are dashed. log: a
+    A dot is one run, a band one standard deviation over seeds. log: a
     logarithmic error axis; errors of zero are drawn at its lower end.
     """
     values = sorted({setting(c, key) for net in nets for c in net.configs}, key=_sort_key)
-    with rc_context(rc(dark)):
-        figure = Figure(figsize=(LEFT + PANEL, HEIGHT))
+    points = [
+        NetRows(net.name, config, errors.tolist())
+        for net in nets
+        for config, errors in zip(net.configs, net.errors, strict=True)
+    ]
+    heading, band = grid_title(key, nets), "band: one standard deviation"
+    with framed(points, heading, dark, 2.8, band, topic=title) as (figure, _):
         axes = figure.subplots()
-        labels = []
-        shades = colours([net.configs[0] for net in nets], dark, twins=True)
+        shades = hues([net.configs[0] for net in nets], dark)
         curves = [net.curve(key, values) for net in nets]
         for net, curve, shade in zip(nets, curves, shades, strict=True):
-            line = "-" if net.configs[0].residual else "--"
-            draw_curve(axes, curve, shade, label=net.name, linewidth=2, linestyle=line)
+            draw_curve(axes, curve, shade, label=net.name, linewidth=2)
             for x, errors in zip(curve.x, net.errors, strict=True):
                 axes.plot([x] * len(errors), errors, "o", color=shade, markersize=3.5)
-            labels.append(Label(net.name, shade, float(curve.mean[-1])))
         ticks = sorted({float(x) for curve in curves for x in curve.x})
         if all(isinstance(value, int | float) for value in values):
             if ticks[0] > 0 and ticks[-1] >= 4 * ticks[0]:
@@ -119,8 +125,7 @@ def plot_grid(
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticklabels(texts)
-        names = {"recipe.lr": "learning rate", "recipe.iterations": "iterations"}
-        axes.set(xlabel=names.get(key, key), ylabel="final training error (%)")
+        axes.set(xlabel=NAMES.get(key, key), ylabel="training error at the end (%)")
         if log:
             positive = [e for net in nets for errors in net.errors for e in errors if e > 0]
             axes.set_yscale("log")
@@ -128,13 +133,4 @@ def plot_grid(
             axes.yaxis.set_major_formatter("{x:g}")
         else:
             axes.set_ylim(0, None)
-        configs = [config for net in nets for config in net.configs]
-        write_caption(figure, configs, [len(e) for net in nets for e in net.errors], dark)
-        if title:
-            figure.suptitle(title)
-        beside = 0.15 + text_width([label.name for label in labels])
-        width = LEFT + PANEL + beside
-        figure.set_figwidth(width)
-        figure.subplots_adjust(left=LEFT / width, right=1 - beside / width, top=0.9, bottom=0.25)
-        label_ends(axes, labels)
     return figure

@@ -1,25 +1,29 @@
 """The text of figures: names of curves, headers and captions."""
 
 import math
+import re
 import textwrap
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 
 from resnet_degradation.config.durations import is_fraction
 from resnet_degradation.config.identity import data_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.style import muted
+from resnet_degradation.figures.style import legible, muted
 
-FONT_SIZE = 7.5  # points, of captions and of names where curves end
+FONT_SIZE = 8.0  # points, of captions and of names where curves end
 LINE_HEIGHT = 1.25 * FONT_SIZE
-LEGEND_FONT_SIZE = 9.0  # points; font.size in style.rc
+LABEL_SIZE = 9.0  # of axes; font.size in style.rc
+TITLE_SIZE = 10.0
 
-# Inches, in a legend: a line's sample with the space around it, the height of a row, the height of
-# the figure's title, the margin above and below.
-SAMPLE, ROW, TITLE, MARGIN = 0.55, 0.19, 0.28, 0.06
+# Inches: the height of a row of the topic and of the title, the margin above and below.
+ROW, TITLE_ROW, MARGIN = 0.18, 0.19, 0.06
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,29 @@ def label_ends(axes: Axes, labels: list[Label]) -> None:
             text,
             (1.012, y),
             xycoords="axes fraction",
-            color=label.colour,
+            color=legible(label.colour),
             fontsize=FONT_SIZE,
             va="center",
             annotation_clip=False,
         )
+
+
+def label_lines(figure: Figure) -> None:
+    """Write the name of every named line beside its panel, at the height at which it ends."""
+    for axes in figure.axes:
+        labels = []
+        for line in axes.get_lines():
+            values = np.asarray(line.get_ydata(), dtype=float)
+            values = values[np.isfinite(values)]
+            if len(values) and is_named(line):
+                label = Label(str(line.get_label()), str(line.get_color()), float(values[-1]))
+                labels.append(label)
+        label_ends(axes, labels)
+
+
+def is_named(line: Line2D) -> bool:
+    """Whether a line has a name to be shown."""
+    return not str(line.get_label()).startswith("_")
 
 
 def spread_out(centres: list[float], heights: list[float]) -> list[float]:
@@ -86,33 +108,40 @@ def spread_out(centres: list[float], heights: list[float]) -> list[float]:
     return moved
 
 
-def draw_legend_above(figure: Figure, title: str) -> None:
-    """Write the title and a legend of all named lines above the panels.
+def write_title(figure: Figure, title: str, topic: str = "") -> None:
+    """Write the title above the panels, and smaller above it the topic.
 
-    The figure becomes taller for it; its panels keep their size.
+    A title of several lines is broken after its colons. The figure becomes taller for it; its
+    panels keep their size.
     """
-    lines = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
-    named = {name: line for name, line in lines.items() if not name.startswith("_")}
     width, height = figure.get_size_inches()
-    column = text_width([*named], LEGEND_FONT_SIZE) + SAMPLE
-    columns = max(1, min(len(named), int((width - 0.2) / column)))
-    above = MARGIN + (TITLE if title else 0)
-    needed = above + ROW * math.ceil(len(named) / columns) + 2 * MARGIN
+    lines = wrapped(title, width - 0.2, TITLE_SIZE)
+    if len(lines) > 1:
+        parts = re.split("(?<=:) ", title)
+        lines = [line for part in parts for line in wrapped(part, width - 0.2, TITLE_SIZE)]
+    above = MARGIN + (ROW if topic else 0)
+    needed = above + TITLE_ROW * len(lines) + 2 * MARGIN
     if any(axes.get_title() for axes in figure.axes):
         needed += 0.2
-    parts = figure.subplotpars
-    new_height = height * parts.top + needed
+    place = figure.subplotpars
+    new_height = height * place.top + needed
     figure.set_size_inches(width, new_height)
-    figure.subplots_adjust(top=1 - needed / new_height, bottom=parts.bottom * height / new_height)
+    figure.subplots_adjust(top=1 - needed / new_height, bottom=place.bottom * height / new_height)
+    if topic:
+        figure.text(0.5, 1 - MARGIN / new_height, topic, ha="center", va="top", fontsize=FONT_SIZE)
     if title:
-        figure.suptitle(title, y=1 - MARGIN / new_height)
-    figure.legend(
-        handles=[*named.values()],
-        ncols=columns,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 1 - above / new_height),
-        borderaxespad=0,
-    )
+        y = 1 - above / new_height
+        figure.suptitle("\n".join(lines), y=y, size=TITLE_SIZE, weight="bold", linespacing=1.15)
+
+
+def wrapped(text: str, inches: float, size: float = FONT_SIZE) -> list[str]:
+    """The text in lines of about this width and of about equal lengths; no number begins one."""
+    num_lines = math.ceil(1.15 * text_width([text], size) / inches)  # bold letters are wider
+    text = re.sub(r" (?=[+-]?\d|%|→)", "\u00a0", text)
+    limit = max(20, math.ceil(len(text) / max(1, num_lines)))
+    while len(lines := textwrap.wrap(text, limit, break_on_hyphens=False)) > max(1, num_lines):
+        limit += 1
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def write_caption(
@@ -122,18 +151,18 @@ def write_caption(
     dark: bool,
     drawn_as: str = "band: one standard deviation",
     notes: list[str] | None = None,
-) -> None:
+) -> float:
     """Write the conditions of these nets, their numbers of seeds and notes below a figure.
 
-    drawn_as: how several seeds are drawn.
+    drawn_as: how several seeds are drawn. Returns the height in inches.
     """
     seeds = " / ".join(map(str, sorted(set(num_seeds))))
-    seeds += " seed" if set(num_seeds) == {1} else f" seeds ({drawn_as})"
+    seeds += "\u00a0seed" if set(num_seeds) == {1} else f"\u00a0seeds ({drawn_as})"
     text = "; ".join([conditions(configs), seeds, *(notes or [])])
-    inches = figure.get_figwidth() - 0.2
-    max_chars = max(20, int(len(text) * min(1, 0.95 * inches / text_width([text]))))
-    lines = "\n".join(textwrap.wrap(text, max_chars))
-    figure.text(0.5, 0.01, lines, ha="center", fontsize=FONT_SIZE, color=muted(dark))
+    lines = wrapped(text, figure.get_figwidth() - 0.2)
+    place: dict[str, Any] = {"ha": "center", "fontsize": FONT_SIZE, "color": muted(dark)}
+    figure.text(0.5, 0.01, "\n".join(lines), **place)
+    return len(lines) * LINE_HEIGHT / 72
 
 
 def conditions(configs: list[Config]) -> str:

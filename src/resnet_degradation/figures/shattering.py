@@ -1,8 +1,11 @@
 """How alike a net's gradients at nearby inputs are (Balduzzi et al. 2017)."""
 
+from typing import Any
+
+import numpy as np
 from matplotlib.figure import Figure
 
-from resnet_degradation.figures.inspection import framed
+from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.labels import FONT_SIZE
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.style import muted
@@ -13,44 +16,36 @@ def plot_shattering(nets: list[NetRows], title: str = "", dark: bool = False) ->
 
     White noise is a completely shattered net; brown noise is a random walk.
     """
-    headings = {"initial": "with the initial weights", "trained": "after training"}
+    headings = {"initial": "before training", "trained": "after training"}
     known = [of for of in headings if any(row.of == of for net in nets for row in net.seeds[0])]
-    size = (3.6 * len(known) + 0.6, 3.7)
-    with framed(nets, title, dark, size) as (figure, lines):
+    grey: dict[str, Any] = {"color": muted(dark)}
+    notes = ["inputs on lines between two images"]
+    with framed(nets, title, dark, 2.6, notes=notes) as (figure, lines):
         panels = figure.subplots(1, len(known), sharey=True, squeeze=False)[0]
         for axes, of in zip(panels, known, strict=True):
-            for net, line in lines:
+            for net, colour in lines:
                 seeds = [[row for row in seed if row.of == of] for seed in net.seeds]
                 if all(seeds):
                     distances = [row.distance for row in seeds[0]]
-                    means = [
-                        sum(row.correlation for row in at) / len(at)
-                        for at in zip(*seeds, strict=True)
-                    ]
-                    axes.plot(distances, means, label=net.name, linewidth=1.6, **line)
-            for noise in ("white noise", "brown noise"):
+                    values = [[row.correlation for row in seed] for seed in seeds]
+                    name = net.name if of == known[-1] else f"_{net.name}"
+                    mean = np.mean(values, axis=0)
+                    axes.plot(distances, mean, label=name, linewidth=1.6, color=colour)
+            for noise, above in (("white noise", -10), ("brown noise", 5)):
                 rows = [row for row in nets[0].seeds[0] if row.of == noise]
-                axes.plot(
-                    [row.distance for row in rows],
-                    [row.correlation for row in rows],
-                    color=muted(dark),
-                    linewidth=0.9,
-                    linestyle=":",
-                )
+                values = [row.correlation for row in rows]
+                axes.plot([row.distance for row in rows], values, ":", linewidth=0.9, **grey)
                 last = rows[len(rows) * 3 // 4]
                 axes.annotate(
                     noise,
                     (last.distance, last.correlation),
-                    xytext=(0, 4 if noise == "brown noise" else -9),
+                    xytext=(0, above),
                     textcoords="offset points",
-                    color=muted(dark),
                     fontsize=FONT_SIZE,
                     ha="center",
+                    **grey,
                 )
-            axes.set(
-                title=headings[of], xlabel="distance between two inputs (64: a whole line)",
-                xlim=(0, None), ylim=(-0.15, 1.02),
-            )  # fmt: skip
+            axes.set(title=headings[of], xlabel="distance (64: image to image)")
+            axes.set(xlim=(0, None), ylim=(-0.15, 1.02))
         panels[0].set_ylabel("correlation of gradients")
-        figure.subplots_adjust(left=0.09, right=0.98, top=0.85, bottom=0.24, wspace=0.06)
     return figure

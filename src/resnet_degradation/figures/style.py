@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, cast
 
-from matplotlib import rc_context, rcParamsDefault
+from matplotlib import rc_context, rcParams, rcParamsDefault
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, LogFormatterMathtext
 
@@ -31,8 +32,12 @@ COLOURS = {
 
 OTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#009E73", "#E69F00")
 
+# Where plain and residual nets share a panel: warm colours and cool ones, the shallowest net's
+# and the deepest net's.
+HUES = {False: ("#E69F00", "#D55E00"), True: ("#56B4E9", "#0072B2")}
+
 # A net that began with the solution of a shallower one.
-EXTENDED_COLOUR = "#0072B2"
+EXTENDED_COLOUR = "#009E73"
 
 # For nets whose shortcut option is not the paper's; the others have the colour of their depth.
 SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#0072B2", "C": "#009E73"}
@@ -62,6 +67,7 @@ def rc(dark: bool = False) -> dict[Any, Any]:
         "axes.facecolor": paper,
         "xtick.color": ink,
         "ytick.color": ink,
+        "axes.titlesize": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
@@ -79,16 +85,30 @@ def rc(dark: bool = False) -> dict[Any, Any]:
     }
 
 
-def colours(configs: list[Config], dark: bool = False, twins: bool = False) -> list[str]:
-    """The colours of these nets in one panel, by depth and shortcut; repeated ones are shaded.
+def colours(configs: list[Config], dark: bool = False) -> list[str]:
+    """The colours of these nets in one panel, by depth and shortcut; repeated ones are shaded."""
+    return _distinct([on_page(_base_colour(config), dark) for config in configs])
 
-    twins: a plain net has the colour of its residual twin; only their line styles differ.
-    """
-    base = [(twins and config.residual, _base_colour(config)) for config in configs]
-    return [
-        _shaded(on_page(kind[1], dark), base[:position].count(kind))
-        for position, kind in enumerate(base)
-    ]
+
+def hues(configs: list[Config], dark: bool = False) -> list[str]:
+    """The colours of plain and residual nets in one panel: plain ones warm, residual ones cool."""
+    base = []
+    for config in configs:
+        first, last = (on_page(colour, dark) for colour in HUES[config.residual])
+        depths = sorted({c.depth for c in configs if c.residual == config.residual})
+        share = depths.index(config.depth) / (len(depths) - 1) if len(depths) > 1 else 1.0
+        extended = config.extends is not None
+        base.append(EXTENDED_COLOUR if extended else _mixed(first, _parts(last), share))
+    return _distinct(base)
+
+
+def legible(colour: str) -> str:
+    """The colour moved towards that of text, for words that are written in it."""
+    return _mixed(to_hex(colour), _parts(to_hex(rcParams["text.color"])), 0.3)
+
+
+def _distinct(base: list[str]) -> list[str]:
+    return [_shaded(colour, base[:place].count(colour)) for place, colour in enumerate(base)]
 
 
 def _base_colour(config: Config) -> str:
@@ -109,10 +129,18 @@ def _shaded(colour: str, step: int) -> str:
     """The colour, at each step halfway closer to grey; greys move closer to a red instead."""
     if step == 0:
         return colour
-    share = 1 - 0.5**step
-    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    parts = _parts(colour)
     target = (150, 150, 150) if max(parts) > min(parts) else (200, 60, 120)
-    mixed = (part + share * (aim - part) for part, aim in zip(parts, target, strict=True))
+    return _mixed(colour, target, 1 - 0.5**step)
+
+
+def _parts(colour: str) -> tuple[int, ...]:
+    return tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
+
+
+def _mixed(colour: str, target: tuple[int, ...], share: float) -> str:
+    """The colour, moved by this share of the way to the target."""
+    mixed = (part + share * (aim - part) for part, aim in zip(_parts(colour), target, strict=True))
     return "#" + "".join(f"{round(value):02X}" for value in mixed)
 
 

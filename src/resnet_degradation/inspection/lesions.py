@@ -1,15 +1,18 @@
 """The error of a net without some of its blocks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import mean, median
 
 import torch
 
 from resnet_degradation.data.dataset import evenly_spaced
 from resnet_degradation.figures.inspection import plot_lesions
+from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.lesions import error_without, keeping_shape, random_blocks, removable
 from resnet_degradation.records.layers import LesionRow
+
+SUBJECT = "Removing one block changes the error by (median over blocks)"
 
 
 def measure(subject: Subject) -> list[LesionRow]:
@@ -44,22 +47,33 @@ def _lesions(subject: Subject) -> Iterator[LesionRow]:
 
 
 def find(nets: Nets) -> Finding:
-    rows, medians = [], []
+    rows, medians, measured = [], [], []
     for net in nets:
         lesions = [row for seed in net.seeds for row in seed]
         whole = mean(row.error for row in lesions if row.count == 0)
         singles = [row for row in lesions if row.position > 0]
         change = median(row.error - whole for row in singles)
+        seeds = [_median_change(seed) for seed in net.seeds]
+        measured.append(Measured(net.name, net.config, change, seeds))
         worst = max(singles, key=lambda row: row.error)
         row = [net.name, f"{whole:.2f}", f"{change:+.2f}"]
         rows.append([*row, f"{worst.error - whole:+.2f} ({worst.blocks})"])
         medians.append(f"{change:+.1f} points in {net.name}")
     return Finding(
-        "Without a block",
+        title_of(SUBJECT, measured, _points, " points"),
         f"Held-out error without one block, median over blocks: {', '.join(medians)}.",
         ["net", "error (%)", "median change", "largest change"],
         rows,
     )
+
+
+def _points(change: float) -> str:
+    return f"{change:+.1f}" if abs(change) < 10 else f"{change:+.0f}"
+
+
+def _median_change(rows: Sequence[LesionRow]) -> float:
+    whole = mean(row.error for row in rows if row.count == 0)
+    return median(row.error - whole for row in rows if row.position > 0)
 
 
 ABOUT = (

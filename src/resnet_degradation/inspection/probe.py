@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from resnet_degradation.config.schema import InspectionConfig
 from resnet_degradation.console.progress import ReportProgress
-from resnet_degradation.figures.inspection import framed
+from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.seeds import NetRows
 
 if TYPE_CHECKING:
@@ -118,17 +118,17 @@ class Probe:
         if self.draw is not None:
             return self.draw(nets, title)
         columns = number_columns(self.row)
-        with framed(nets, title, False, (6.4, 1 + 2.2 * len(columns))) as parts:
-            figure, lines = parts
+        with framed(nets, title, False, 1.8 * len(columns)) as (figure, lines):
             panels = figure.subplots(len(columns), 1, squeeze=False)[:, 0]
             for axes, column in zip(panels, columns, strict=True):
-                for net, line in lines:
+                for net, colour in lines:
                     seeds = [[getattr(row, column) for row in seed] for seed in net.seeds]
                     values = [mean(at) for at in zip(*seeds, strict=False)]
-                    axes.plot(range(1, len(values) + 1), values, label=net.name, marker=".", **line)
+                    axes.plot(
+                        range(1, len(values) + 1), values, label=net.name, marker=".", color=colour
+                    )
                 axes.set_ylabel(column)
             panels[-1].set_xlabel("row")
-            figure.subplots_adjust(left=0.13, right=0.97, top=0.86, bottom=0.22)
         return figure
 
 

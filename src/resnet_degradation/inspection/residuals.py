@@ -3,6 +3,7 @@
 from statistics import median
 
 from resnet_degradation.figures.inspection import plot_residual_norms
+from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.records.layers import ResidualNorms
@@ -14,7 +15,7 @@ def measure(subject: Subject) -> list[ResidualNorms]:
 
 
 def find(nets: Nets) -> Finding:
-    rows, medians = [], []
+    rows, medians, measured = [], [], []
     for net in nets:
         blocks = [row for seed in net.seeds for row in seed]
         ratios = [row.ratio for row in blocks if row.is_identity]
@@ -24,9 +25,12 @@ def find(nets: Nets) -> Finding:
         rows.append([*row, f"{median(others):.2f}" if others else "-"])
         # With option C every shortcut is a projection.
         hint = "" if ratios else " (no identity)"
-        medians.append(f"{median(ratios or others):.2f} in {net.name}{hint}")
+        seeds = [[r.ratio for r in s if r.is_identity or not ratios] for s in net.seeds]
+        value, own = median(ratios or others), [median(seed) for seed in seeds]
+        measured.append(Measured(net.name, net.config, value, own))
+        medians.append(f"{value:.2f} in {net.name}{hint}")
     return Finding(
-        "F(x) compared with x",
+        title_of("Size of F(x) relative to x (median block)", measured, "{:.2f}".format),
         "Norm of the residual branch divided by that of the identity shortcut, median over blocks: "
         f"{', '.join(medians)}.",
         ["net", "median", "smallest", "largest", "F < x", "median, no identity"],

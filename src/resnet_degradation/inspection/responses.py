@@ -2,7 +2,7 @@
 
 from statistics import mean
 
-from resnet_degradation.figures.inspection import plot_responses
+from resnet_degradation.figures.inspection import plot_responses, responses_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import Response
@@ -23,8 +23,8 @@ def find(nets: Nets) -> Finding:
     if len(means) == 1:
         order += f": {means[order]:.3f}"
     return Finding(
-        "Layer responses (figure 7)",
-        f"Standard deviation of 3x3 layers' outputs, mean over layers: {order}.",
+        responses_title(nets),
+        f"Standard deviation of 3x3 layers' outputs (figure 7), mean over layers: {order}.",
         ["net", "mean", "weakest layer", "strongest layer"],
         rows,
     )

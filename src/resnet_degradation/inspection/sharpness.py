@@ -1,8 +1,10 @@
 """Sharpness: the largest eigenvalue of the Hessian of the training loss."""
 
 import math
+from statistics import mean
 
 from resnet_degradation.figures.sharpness import plot_sharpness
+from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.sharpness import Sharpness, sharpness, stability_limit
 
@@ -35,6 +37,7 @@ def measure(subject: Subject) -> list[Sharpness]:
 
 def find(nets: Nets) -> Finding:
     rows, texts = [], []
+    measured: dict[str, list[Measured]] = {"initial": [], "trained": []}
     images = nets[0].seeds[0][0].images
     for net in nets:
         values = {}
@@ -42,14 +45,19 @@ def find(nets: Nets) -> Finding:
             found = [
                 r.value for s in net.seeds for r in s if (r.iteration == 0) == (when == "initial")
             ]
-            values[when] = [value for value in found if value is not None]
+            values[when] = known = [value for value in found if value is not None]
+            if known:
+                measured[when].append(Measured(net.name, net.config, mean(known), known))
         cells = [_format(v) for v in values.values()]
         limit = net.seeds[0][0].limit
         texts.append(f"{net.name} from {cells[0]} to {cells[1]}")
         rows.append([net.name, *cells, f"{limit:.3g}"])
     limits = sorted({row.limit for net in nets for seed in net.seeds for row in seed})
+    when = "initial" if len(measured["initial"]) == len(nets) else "trained"
+    time = "before" if when == "initial" else "after"
+    subject = f"Sharpness of the loss {time} training (unstable above {_format(limits)})"
     return Finding(
-        "Sharpness",
+        title_of(subject, measured[when], _number, factors=True),
         f"Largest eigenvalue of the Hessian of the loss on {images} training images, "
         f"from the initial to the last weights: {', '.join(texts)}. The recipe's highest rate is "
         f"unstable above {_format(limits)}: 2 (1 + momentum) / learning rate.",
@@ -60,8 +68,12 @@ def find(nets: Nets) -> Finding:
 
 def _format(values: list[float]) -> str:
     """The range of these values, or "unclear" if there is none."""
-    texts = [f"{v:,.0f}" if v >= 1000 else f"{v:.3g}" for v in sorted(values)]
+    texts = [_number(value) for value in sorted(values)]
     return " - ".join(dict.fromkeys([texts[0], texts[-1]])) if texts else "unclear"
+
+
+def _number(value: float) -> str:
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 ABOUT = (

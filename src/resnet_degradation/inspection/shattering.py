@@ -6,6 +6,7 @@ import torch
 
 from resnet_degradation.data.dataset import evenly_spaced
 from resnet_degradation.figures.shattering import plot_shattering
+from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.shattering import (
     NUM_POINTS,
@@ -18,6 +19,7 @@ from resnet_degradation.probes.shattering import (
 from resnet_degradation.system.errors import ConfigError
 
 NUM_LINES = 20
+WHEN = {"initial": "before", "trained": "after"}
 
 
 def measure(subject: Subject) -> list[Correlation]:
@@ -60,6 +62,7 @@ def _rows(of: str, of_lines: torch.Tensor) -> list[Correlation]:
 
 def find(nets: Nets) -> Finding:
     rows, texts = [], []
+    measured: dict[str, list[Measured]] = {"initial": [], "trained": []}
     for net in nets:
         values = {}
         for of in ("initial", "trained"):
@@ -67,15 +70,20 @@ def find(nets: Nets) -> Finding:
                 [row for row in seed if (row.of, row.distance) == (of, 1)] for seed in net.seeds
             ]
             if all(seeds):
+                neighbours = [seed[0].correlation for seed in seeds]
+                own = Measured(net.name, net.config, mean(neighbours), neighbours)
+                measured[of].append(own)
                 values[of] = (
-                    mean(seed[0].correlation for seed in seeds),
+                    own.value,
                     mean(seed[0].spread for seed in seeds),
                 )
         cells = [f"{m:.2f} ± {s:.2f}" for m, s in values.values()]
         texts += [f"{net.name} {of} {cell}" for of, cell in zip(values, cells, strict=True)]
         rows.append([net.name, *(cells if len(cells) == 2 else ["-", *cells])])
+    when = "initial" if len(measured["initial"]) == len(nets) else "trained"
+    subject = f"Correlation of gradients at neighbouring inputs, {WHEN[when]} training"
     return Finding(
-        "Shattered gradients",
+        title_of(subject, measured[when], "{:.2f}".format),
         "Correlation of the gradients at neighbouring points of a line between two images, "
         f"{NUM_POINTS} points each (mean ± standard deviation over lines; white noise 0): "
         f"{', '.join(texts)}.",

@@ -6,6 +6,7 @@ from statistics import mean
 import numpy as np
 
 from resnet_degradation.figures.inspection import plot_signals, rows_at
+from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.layer_stats import layer_stats
 from resnet_degradation.records.layers import LayerStats, read_layer_stats
@@ -36,6 +37,7 @@ def measure(subject: Subject) -> list[LayerStats]:
 
 def find(nets: Nets) -> Finding:
     rows, problems = [], []
+    measured: dict[str, list[Measured]] = {"before": [], "after": []}
     slopes: dict[str, float] = {}  # the first convolution's gradient divided by the last one's
     for net in nets:
         for when, pick in (("at the beginning", min), ("at the end", max)):
@@ -47,6 +49,10 @@ def find(nets: Nets) -> Finding:
             gradients = [mean(row.gradient_norm for row in layer) for layer in layers]
             with np.errstate(all="ignore"):
                 ratios = np.divide(gradients, gradients[-2]).tolist()
+            own = [_first_over_last(seed) for seed in seeds]
+            measured["before" if pick is min else "after"].append(
+                Measured(net.name, net.config, ratios[0], own)
+            )
             if 0 < ratios[0] < math.inf:
                 slopes[f"{net.name} {when}"] = ratios[0]
             iterations = [f"{iteration:,}" for iteration in sorted({min(at), max(at)})]
@@ -68,12 +74,20 @@ def find(nets: Nets) -> Finding:
             f"; the first layer's is {_format(slopes[steepest])} times the last convolution's "
             f"where they differ most ({steepest})"
         )
+    when = "before" if len(measured["before"]) == len(nets) else "after"
+    subject = f"Gradient of the first convolution / the last one, {when} training"
     return Finding(
-        "Forward signals and gradients",
+        title_of(subject, measured[when], _format, factors=True),
         f"Gradients of all layers, for one batch of training images: {sentence}.",
         ["net", "iterations", "first / last", "all / last", "std of outputs"],
         rows,
     )
+
+
+def _first_over_last(rows: list[LayerStats]) -> float:
+    """The norm of the first convolution's gradient divided by the last one's; NaN without one."""
+    last = rows[-2].gradient_norm
+    return rows[0].gradient_norm / last if last else math.nan
 
 
 def gradient_outcome(norms: list[float]) -> str:

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from itertools import product
 from statistics import mean
 
-from resnet_degradation.figures.surface import plot_surface
+from resnet_degradation.figures.surface import NEAR, plot_surface
+from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.surface import SurfacePoint, surface
 from resnet_degradation.records.layers import unfinished_inspection
 
 # The plane reaches this far in both directions; 1 adds random weights as large as the net's own.
 EXTENT = 0.5
-
-NEAR = 10.0  # points of training error
 
 
 def measure(subject: Subject) -> list[SurfacePoint]:
@@ -35,9 +34,10 @@ def measure(subject: Subject) -> list[SurfacePoint]:
 
 
 def find(nets: Nets) -> Finding:
-    rows, texts = [], []
+    rows, texts, measured = [], [], []
     for net in nets:
         shares = [share_near(seed) for seed in net.seeds]
+        measured.append(Measured(net.name, net.config, mean(shares), shares))
         centre = mean(centre_of(seed).error for seed in net.seeds)
         losses = [max(row.loss for row in seed) for seed in net.seeds]
         over = f" ({min(shares):.0f} - {max(shares):.0f} % over seeds)" if len(shares) > 1 else ""
@@ -46,7 +46,11 @@ def find(nets: Nets) -> Finding:
         rows.append([net.name, *cells])
     seed = "" if any(len(net.seeds) > 1 for net in nets) else " One seed of each net."
     return Finding(
-        "Loss surface",
+        title_of(
+            f"Share of a random plane with at most {NEAR:g} points more training error",
+            measured,
+            "{:.0f} %".format,
+        ),
         "Share of a random plane through the trained net (filter-normalized directions) on which "
         f"its training error rises by at most {NEAR:g} points: {', '.join(texts)}.{seed}",
         ["net", "error at centre (%)", "share (%)", "highest loss"],

@@ -1,0 +1,69 @@
+"""What figures of plain and residual nets share: width, colours, title, names of lines, caption."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from resnet_degradation.figures.labels import (
+    is_named,
+    label_lines,
+    text_width,
+    write_caption,
+    write_title,
+)
+from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.figures.style import hues, rc
+
+WIDTH = 6.0  # inches: the text can be read at 600 pixels
+
+
+@contextmanager
+def framed(
+    nets: list[NetRows],
+    title: str,
+    dark: bool,
+    height: float,
+    drawn_as: str = "their mean",
+    notes: list[str] | None = None,
+    left: float = 0.62,
+    right: float = 0.12,
+    topic: str = "",
+) -> Iterator[tuple[Figure, list[tuple[NetRows, str]]]]:
+    """A new figure of WIDTH, and the nets with their colours.
+
+    When the panels are drawn, they are arranged between margins of `left` and `right` inches, and
+    every named line gets its name where it ends. A title goes above, a caption below the panels.
+    height: of the panels and of what is written between them, in inches.
+    """
+    configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
+    with rc_context(rc(dark)):
+        figure = Figure(figsize=(WIDTH, height))
+        yield figure, [*zip(nets, hues(configs, dark), strict=True)]
+        below = 0.52 + write_caption(figure, configs, num_seeds, dark, drawn_as, notes)
+        whole = height + below
+        figure.set_size_inches(WIDTH, whole)
+        beside, between, columns = _gaps(figure, right)
+        panel = (WIDTH - left - beside - (columns - 1) * between) / columns
+        figure.subplots_adjust(
+            left=left / WIDTH, right=1 - beside / WIDTH, bottom=below / whole, top=1,
+            wspace=between / panel,
+        )  # fmt: skip
+        write_title(figure, title, topic)
+        label_lines(figure)
+
+
+def _gaps(figure: Figure, right: float) -> tuple[float, float, int]:
+    """Inches right of and between the panels, with the names of their lines; columns of panels."""
+    beside, between, columns = right, 0.2, 1
+    for axes in figure.axes:
+        width = text_width([str(line.get_label()) for line in axes.get_lines() if is_named(line)])
+        place = axes.get_subplotspec()
+        if place is not None:
+            columns = max(columns, place.get_gridspec().ncols)
+            if width and place.is_last_col():
+                beside = max(beside, 0.12 + width)
+            elif width:
+                between = max(between, 0.2 + width)
+    return beside, between, columns
