@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig
@@ -143,6 +145,25 @@ def test_no_line_begins_with_a_number() -> None:
     lines = wrapped("Error: " + ", ".join(f"ResNet-{depth} +{depth}.5 %" for depth in range(9)), 2)
     assert len(lines) > 3
     assert all(line.startswith(("Error", "ResNet")) and not line.endswith("+") for line in lines)
+
+
+@pytest.mark.parametrize("suffix", ["", " (learning rate 0.01)"])
+@pytest.mark.parametrize("name", ["lesions", "signals", "sharpness"])
+def test_all_text_lies_in_the_figure_whatever_the_names_are(name: str, suffix: str) -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "draw_why.py"))
+    configs = script["configs_of"]("quick-seeds")
+    nets = script["inspected"](script["WHY"] / f"{name}.csv", PROBES[name].row, configs)
+    nets = [replace(one, name=one.name + suffix) for one in nets]
+    figure = PROBES[name].figure(nets, PROBES[name].finding(nets, name).title)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in texts}
+    for text in (*(one.name for one in nets), figure.get_suptitle()):
+        box = boxes[text]
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1, text
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1, text
+    for axes in figure.axes:
+        assert axes.get_window_extent().width / figure.dpi > 1.3
 
 
 def test_the_documented_findings_are_those_of_the_committed_tables() -> None:

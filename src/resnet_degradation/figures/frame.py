@@ -16,7 +16,8 @@ from resnet_degradation.figures.labels import (
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.style import hues, rc
 
-WIDTH = 6.0  # inches: the text can be read at 600 pixels
+# Inches: a figure's width, at which its text can be read at 600 pixels, unless names are long.
+WIDTH, MIN_PANEL = 6.0, 1.4
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def framed(
     right: float = 0.12,
     topic: str = "",
 ) -> Iterator[tuple[Figure, list[tuple[NetRows, str]]]]:
-    """A new figure of WIDTH, and the nets with their colours.
+    """A new figure, and the nets with their colours.
 
     When the panels are drawn, they are arranged between margins of `left` and `right` inches, and
     every named line gets its name where it ends. A title goes above, a caption below the panels.
@@ -41,14 +42,16 @@ def framed(
     with rc_context(rc(dark)):
         figure = Figure(figsize=(WIDTH, height))
         yield figure, [*zip(nets, hues(configs, dark), strict=True)]
+        beside, between, columns = _gaps(figure, right)
+        margins = left + beside + (columns - 1) * between
+        width = max(WIDTH, margins + MIN_PANEL * columns)
+        figure.set_figwidth(width)
         below = 0.52 + write_caption(figure, configs, num_seeds, dark, drawn_as, notes)
         whole = height + below
-        figure.set_size_inches(WIDTH, whole)
-        beside, between, columns = _gaps(figure, right)
-        panel = (WIDTH - left - beside - (columns - 1) * between) / columns
+        figure.set_figheight(whole)
         figure.subplots_adjust(
-            left=left / WIDTH, right=1 - beside / WIDTH, bottom=below / whole, top=1,
-            wspace=between / panel,
+            left=left / width, right=1 - beside / width, bottom=below / whole, top=1,
+            wspace=between * columns / (width - margins),
         )  # fmt: skip
         write_title(figure, title, topic)
         label_lines(figure)
