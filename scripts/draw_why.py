@@ -4,71 +4,103 @@ python scripts/draw_why.py
 """
 
 import csv
+import json
+import shutil
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from resnet_degradation.cli.compose import config_folder, register_schemas
 from resnet_degradation.config.identity import group_by_net, net_name
 from resnet_degradation.config.schema import Config
+from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curves
 from resnet_degradation.figures.depths import Series, plot_depths
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.style import save_figure
 from resnet_degradation.inspection.registry import PROBES
 from resnet_degradation.records.csv_tables import parse_row
-from resnet_degradation.studies.definition import resolve_study
+from resnet_degradation.studies.definition import Study, resolve_study
 
 WHY = Path(__file__).parents[1] / "outputs/reference/why"
 
 
 def main() -> None:
-    configs = configs_of("quick-seeds")
     for name, probe in PROBES.items():
-        nets = inspected(WHY / f"{name}.csv", probe.row, configs)
-        finding = probe.finding(nets, name)
-        print(finding.title)
-        save_figure(probe.figure(nets, finding.title), WHY / name, ("png",))
-    figure = plot_depths(depths(WHY / "depths.csv"), "Final training error against depth")
+        nets = inspected(name)
+        figure = probe.figure(nets, probe.finding(nets, name).title)
+        save_figure(figure, WHY / name, ("png",))
+    figure = plot_depths(depths(), study_named("depths").drawing.title)
     save_figure(figure, WHY / "depths", ("png",))
+    figure = plot_curves(constructed(), study_named("constructed").drawing)
+    save_figure(figure, WHY / "constructed", ("png",))
 
 
-def configs_of(study: str) -> list[Config]:
-    """The runs of a study as `resnet-study` makes them."""
+def study_named(name: str, *overrides: str) -> Study:
+    """The study as `resnet-study` makes it."""
     register_schemas()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = compose("study_config", overrides=[f"study={study}"])
-        return resolve_study(composed, composed).runs
+        composed = compose("study_config", overrides=[f"study={name}", *overrides])
+        return resolve_study(composed, composed)
 
 
-def read(table: Path) -> list[dict[str, str]]:
-    with table.open(newline="", encoding="utf-8") as stream:
+def read(table: str) -> list[dict[str, str]]:
+    with (WHY / f"{table}.csv").open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
-def inspected(table: Path, row: type[Any], configs: list[Config]) -> list[NetRows]:
+def name_of(config: Config) -> str:
+    return f"{net_name(config)}-seed{config.seed}"
+
+
+def inspected(table: str) -> list[NetRows]:
     """The rows of every run in this table, or of every net where it holds one seed."""
     by_run: dict[str, list[Any]] = defaultdict(list)
     for cells in read(table):
         run = cells.pop("run", None) or f"{cells.pop('net')}-seed0"
-        by_run[run].append(parse_row(cells, row))
-    runs = {f"{net_name(config)}-seed{config.seed}": config for config in configs}
-    nets = group_by_net((runs[run], rows) for run, rows in by_run.items())
+        by_run[run].append(parse_row(cells, PROBES[table].row))
+    configs = {name_of(config): config for config in study_named("quick-seeds").runs}
+    nets = group_by_net((configs[run], rows) for run, rows in by_run.items())
     return [NetRows(name, config, [*seeds]) for name, config, seeds in nets]
 
 
-def depths(table: Path) -> list[Series]:
+def depths() -> list[Series]:
     """The two series of the study `depths`."""
     errors: dict[str, list[float]] = defaultdict(list)
-    for cells in read(table):
+    for cells in read("depths"):
         errors[cells["net"]].append(float(cells["train_error"]))
+    runs = study_named("depths").runs
     series = []
     for name, residual in (("plain nets", False), ("residual nets", True)):
-        nets = {net_name(c): c for c in configs_of("depths") if c.residual == residual}
+        nets = {net_name(config): config for config in runs if config.residual == residual}
         series.append(Series(name, [*nets.values()], [np.array(errors[net]) for net in nets]))
     return series
+
+
+def constructed() -> list[NetCurves]:
+    """The curves of the study `constructed`, drawn from folders that hold what is committed."""
+    ends = {
+        (cells["net"], cells["seed"]): float(cells["val_error"]) for cells in read("constructed")
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = []
+        for config in study_named("constructed", "seeds=[0,1,2]").runs:
+            folder = Path(scratch) / name_of(config)
+            folder.mkdir()
+            folders.append(folder)
+            OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+            shutil.copy(WHY / "metrics" / f"{name_of(config)}.csv", folder / "metrics.csv")
+            if config.extends is not None:
+                # It begins with the errors of the shallow net; those on training images were kept
+                # for seed 0 alone.
+                held_out = {"val": ends[f"plain-{config.extends}", str(config.seed)]}
+                deep = {"train_error": None, "held_out_errors": held_out}
+                (folder / "extension.json").write_text(json.dumps({"deep": deep}))
+        return load_curves(folders)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from resnet_degradation.figures.titles import Measured, is_clear, title_of
 from resnet_degradation.inspection.registry import PROBES
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "draw_why.py"
 
 
 def config(depth: int, residual: bool, **settings: Any) -> Config:
@@ -150,9 +151,7 @@ def test_no_line_begins_with_a_number() -> None:
 @pytest.mark.parametrize("suffix", ["", " (learning rate 0.01)"])
 @pytest.mark.parametrize("name", ["lesions", "signals", "sharpness"])
 def test_all_text_lies_in_the_figure_whatever_the_names_are(name: str, suffix: str) -> None:
-    script = runpy.run_path(str(ROOT / "scripts" / "draw_why.py"))
-    configs = script["configs_of"]("quick-seeds")
-    nets = script["inspected"](script["WHY"] / f"{name}.csv", PROBES[name].row, configs)
+    nets = runpy.run_path(str(SCRIPT))["inspected"](name)
     nets = [replace(one, name=one.name + suffix) for one in nets]
     figure = PROBES[name].figure(nets, PROBES[name].finding(nets, name).title)
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -167,10 +166,10 @@ def test_all_text_lies_in_the_figure_whatever_the_names_are(name: str, suffix: s
 
 
 def test_the_documented_findings_are_those_of_the_committed_tables() -> None:
-    script = runpy.run_path(str(ROOT / "scripts" / "draw_why.py"))
-    configs = script["configs_of"]("quick-seeds")
+    script = runpy.run_path(str(SCRIPT))
     page = (ROOT / "docs" / "why.md").read_text(encoding="utf-8")
-    for name, probe in PROBES.items():
-        nets = script["inspected"](script["WHY"] / f"{name}.csv", probe.row, configs)
-        assert f"![{probe.finding(nets, name).title}]" in page
-    assert f"![{depths_title(script['depths'](script['WHY'] / 'depths.csv'))}]" in page
+    titles = [
+        probe.finding(script["inspected"](name), name).title for name, probe in PROBES.items()
+    ]
+    titles += [depths_title(script["depths"]()), extension_title(script["constructed"]())]
+    assert [title for title in titles if f"![{title}]" not in page] == []

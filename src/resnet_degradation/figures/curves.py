@@ -36,8 +36,8 @@ THIN: dict[str, Any] = {"linewidth": 0.8, "linestyle": "-"}
 DASHED: dict[str, Any] = {"linewidth": 1.0, "linestyle": "--"}
 BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 
-# Inches: the figure's height, a panel's width, and the space left of, and between, panels.
-HEIGHT, PANEL, LEFT, BETWEEN = 3.4, 2.95, 0.62, 0.25
+# Inches: a panel's height and width, the space left of, and between, panels, the legend's height.
+HEIGHT, PANEL, LEFT, BETWEEN, LEGEND = 2.3, 2.95, 0.62, 0.25, 0.25
 
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
@@ -165,18 +165,22 @@ def plot_curves(
         beside = 0.1 + text_width([label.text(top) for group in labels for label in group])
         width = LEFT + len(shown) * (PANEL + beside) + (len(shown) - 1) * BETWEEN
         figure.set_figwidth(width)
-        if any(panel.errors == "both" for panel, _ in shown):
-            _draw_legend(figure, nets, drawing, dark)
-        write_caption(figure, [n.config for n in nets], [n.num_seeds for n in nets], dark)
+        configs = [net.config for net in nets]
+        caption = write_caption(figure, configs, [net.num_seeds for net in nets], dark)
+        both = any(panel.errors == "both" for panel, _ in shown)
+        below = 0.55 + caption + (LEGEND if both else 0)
+        figure.set_figheight(below + HEIGHT)
         figure.subplots_adjust(
             left=LEFT / width,
             right=1 - beside / width,
-            bottom=0.25,
+            bottom=below / (below + HEIGHT),
             top=1,
             wspace=(beside + BETWEEN) / PANEL,
         )
         finding = extension_title(nets)
         write_title(figure, finding or drawing.title, drawing.title if finding else "")
+        if both:
+            _draw_legend(figure, nets, drawing, dark, 0.06 + caption)
         for axes, group in zip(panels, labels, strict=True):
             label_ends(axes, group)
     return figure
@@ -262,7 +266,9 @@ def _label_horizontal(axes: Axes, nets: list[NetCurves], x: str) -> None:
     axes.locator_params(axis="x", nbins=6)
 
 
-def _draw_legend(figure: Figure, nets: list[NetCurves], drawing: Drawing, dark: bool) -> None:
+def _draw_legend(
+    figure: Figure, nets: list[NetCurves], drawing: Drawing, dark: bool, above: float
+) -> None:
     held_out = " / ".join(sorted({net.held_out_name for net in nets}))
     smoothed = f" (mean over {drawing.smooth} rows)" if drawing.smooth > 1 else ""
     lines = {f"training error{smoothed}": training_style(drawing), f"{held_out} error": BOLD}
@@ -272,5 +278,5 @@ def _draw_legend(figure: Figure, nets: list[NetCurves], drawing: Drawing, dark: 
         ],
         loc="lower center",
         ncols=2,
-        bbox_to_anchor=(0.5, 0.06),
+        bbox_to_anchor=(0.5, above / figure.get_figheight()),
     )
