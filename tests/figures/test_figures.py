@@ -32,8 +32,9 @@ from resnet_degradation.config.schema import Config, DataConfig, PanelConfig, Re
 from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
 from resnet_degradation.figures.drawing import Drawing, read_drawing
-from resnet_degradation.figures.inspection import load_responses
+from resnet_degradation.figures.inspection import load_responses, responses_title
 from resnet_degradation.figures.labels import spread_out
+from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.figures.seeds import Curve
 from resnet_degradation.figures.style import COLOURS, colours, save_figure
 from resnet_degradation.nets.build import initialize
@@ -480,6 +481,10 @@ def test_responses_are_recorded_and_drawn_over_seeds(tmp_path: Path) -> None:
     with (run_folder(study.runs[0]) / "responses.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 7
     assert (study.folder / "responses.png").read_bytes().startswith(b"\x89PNG")
+    folders = [run_folder(run) for run in study.runs]
+    figure = FIGURES["responses"](folders, Drawing("a topic"), False)
+    texts = {" ".join(text.get_text().split()) for text in figure.texts}
+    assert {responses_title(nets), "a topic"} <= texts
     assert "standard deviation of layer responses" in (study.folder / "report.md").read_text()
 
 

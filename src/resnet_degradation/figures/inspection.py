@@ -51,13 +51,15 @@ def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[Lay
     return seeds
 
 
-def plot_responses(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
+def plot_responses(
+    nets: list[NetRows], title: str = "", dark: bool = False, topic: str = ""
+) -> Figure:
     """Responses in layer order (above) and in descending order (below).
 
     A band is one standard deviation over seeds.
     """
     deviation = "band: one standard deviation"
-    with framed(nets, title, dark, 4.2, deviation) as (figure, lines):
+    with framed(nets, title, dark, 4.2, deviation, topic=topic) as (figure, lines):
         in_order, descending = figure.subplots(2, 1, gridspec_kw={"hspace": 0.4})
         # Residual nets are drawn over plain ones.
         for net, colour in sorted(lines, key=lambda pair: pair[0].config.residual):
