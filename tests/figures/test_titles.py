@@ -113,6 +113,12 @@ def test_the_figure_over_a_setting_says_what_each_net_reaches() -> None:
     nets = [GridNet("plain-20", configs, [np.array([9.0, 9.5]), np.array([5.0, 6.0])])]
     best = "Training error of each net at its best learning rate: plain-20 5.5 %"
     assert grid_title("recipe.lr", nets) == best
+    longer = [
+        replace(c, recipe=replace(c.recipe, iterations=n))
+        for c, n in zip(configs, (300, 2400), strict=True)
+    ]
+    ends = "Training error from 300 to 2,400 iterations: plain-20 9.2 → 5.5 %"
+    assert grid_title("recipe.iterations", [replace(nets[0], configs=longer)]) == ends
 
 
 def test_the_curves_of_an_extended_net_say_where_it_ends() -> None:

@@ -168,7 +168,7 @@ def write_caption(
 def conditions(configs: list[Config]) -> str:
     """The data and the schedule of some runs."""
     data, length, batch, schedule = (
-        " / ".join(sorted(set(values))) for values in zip(*map(_conditions, configs), strict=True)
+        " / ".join(dict.fromkeys(values)) for values in zip(*map(_conditions, configs), strict=True)
     )
     return f"{data}; {length} of {batch} images; {schedule}"
 
