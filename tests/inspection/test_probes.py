@@ -13,6 +13,7 @@ from support.inspection import run_inspection
 from resnet_degradation.config.schema import MORE_INSPECTIONS, Config, InspectionConfig
 from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.figures.sharpness import plot_sharpness
 from resnet_degradation.figures.surface import loss_grid, plot_surface
 from resnet_degradation.inspection import command, sharpness, surface
 from resnet_degradation.inspection.registry import PROBES, chosen_probes
@@ -21,7 +22,7 @@ from resnet_degradation.probes.shattering import NUM_POINTS, Correlation
 from resnet_degradation.probes.surface import SurfacePoint
 from resnet_degradation.records.layers import read_inspection
 from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.training.load_run import load_trained
+from resnet_degradation.training.load_run import kept_nets, load_trained
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_every_further_probe_leaves_a_table_a_figure_and_a_sentence(
     assert all(row.correlation == 1 for row in rows if row.distance == 0)
     assert max(row.distance for row in rows) == NUM_POINTS // 2
     measured = read_inspection(runs[0], "sharpness", Sharpness)
-    assert [row.iteration for row in measured] == [0, 12]
+    assert [row.iteration for row in measured if row.images] == [0, 12]
 
 
 def test_the_centre_of_the_surface_is_the_trained_net(runs: list[Path], tmp_path: Path) -> None:
@@ -165,7 +166,33 @@ def test_surfaces_without_finite_or_different_losses_are_drawn() -> None:
 def test_a_net_without_known_initial_weights_has_no_initial_sharpness() -> None:
     config = Config(family="cifar", shortcut="A")
     finding = sharpness.find([NetRows("net", config, [[Sharpness(300, 64, 52.0, 380.0)]])])
-    assert finding.rows == [["net", "unclear", "52", "380"]]
+    assert finding.rows == [["net", "unclear", "52", "52", "380", "0/1"]]
+
+
+def test_sharpness_is_measured_at_kept_checkpoints_beside_the_limit_of_their_rate(
+    tiny: Callable[..., Config], train_run: Callable[[Config], Path], tmp_path: Path
+) -> None:
+    run = train_run(
+        tiny("runtime.keep_every=4", "recipe.lr=0.1", "recipe.milestones=[6]", "recipe.momentum=0")
+    )
+    run_inspection(run, output_dir=tmp_path, what=["sharpness"], images=16)
+    rows = read_inspection(run, "sharpness", Sharpness)
+    # 2 / rate; the record has a row every 3 iterations, so the rate of 8 is that of row 9
+    assert [(row.iteration, round(row.limit)) for row in rows if row.images] == [
+        (0, 20), (4, 20), (8, 200), (12, 200)
+    ]  # fmt: skip
+    assert [(row.iteration, row.limit) for row in rows if not row.images] == [(6, 20)]
+    trained = load_trained(run, InspectionConfig().runtime, torch.device("cpu"), num_held_out=16)
+    kept = dict(kept_nets(trained))
+    assert list(kept) == [4, 8]
+    batch = next(trained.batches.training(0, 1))
+    (at_8,) = (row.value for row in rows if row.iteration == 8)
+    assert sharpness.sharpness(kept[8], [tuple(part[:16] for part in batch)]) == pytest.approx(at_8)
+    finding = sharpness.find(load_inspected([run], "sharpness", Sharpness))
+    assert finding.rows[0][4] == "20 - 200"
+    (axes,) = plot_sharpness(load_inspected([run], "sharpness", Sharpness)).axes
+    drawn = [list(line.get_xdata()) for line in axes.lines]
+    assert drawn == [[0, 4, 8, 12], [0], [0, 4, 6, 8, 12]]
 
 
 def test_one_image_is_too_few_for_shattering(runs: list[Path], tmp_path: Path) -> None:

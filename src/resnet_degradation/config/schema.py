@@ -92,6 +92,7 @@ class RuntimeConfig:
     log_every: Optional[Union[int, float, str]] = None
     eval_every: Optional[Union[int, float, str]] = None
     checkpoint_every: Optional[Union[int, float, str]] = None
+    keep_every: Optional[Union[int, float, str]] = None
     signals_every: Optional[Union[int, float, str]] = None
     eval_batch_size: int = 500
 

@@ -1,44 +1,52 @@
-"""The largest eigenvalue of the Hessian, before and after training."""
+"""The largest eigenvalue of the Hessian along training, beside the limit of stability."""
+
+from statistics import geometric_mean
 
 from matplotlib.figure import Figure
 
 from resnet_degradation.figures.inspection import framed
-from resnet_degradation.figures.labels import FONT_SIZE
+from resnet_degradation.figures.labels import FONT_SIZE, Label, label_ends, text_width
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.style import muted
 
+WIDTH = 6.4  # inches
+
 
 def plot_sharpness(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
-    """A row for each net: hollow with the initial weights, filled after training."""
-    notes = ["hollow: initial weights, filled: after training; a dot for each seed"]
-    size = (6.2, 1.5 + 0.42 * len(nets))
-    with framed(nets, title, dark, size, "a dot each", notes) as (figure, lines):
+    """Sharpness against iterations: a line for each seed, hollow with the initial weights.
+
+    The dotted steps are the limit at the learning rate of each iteration.
+    """
+    notes = ["hollow: initial weights", "dotted: 2 (1 + momentum) / learning rate"]
+    with framed(nets, title, dark, (WIDTH, 3.6), "a line each", notes) as (figure, lines):
         axes = figure.subplots()
-        for height, (net, line) in enumerate(reversed(lines)):
-            for seed in net.seeds:
-                known = [row for row in seed if row.value is not None and row.value > 0]
-                axes.plot(
-                    [row.value for row in known], [height] * len(known), linewidth=0.8, **line
-                )
-                for row in known:
-                    face = line["color"] if row is seed[-1] else axes.get_facecolor()
-                    axes.plot(row.value, height, "o", color=line["color"], markerfacecolor=face)
-        limits = sorted({row.limit for net in nets for seed in net.seeds for row in seed})
-        for limit in limits:
-            axes.axvline(limit, color=muted(dark), linewidth=0.9, linestyle=":")
+        labels = []
+        for net, line in lines:
+            seeds = [[r for r in rows if r.value is not None and r.value > 0] for rows in net.seeds]
+            for known in filter(None, seeds):
+                x, y = [row.iteration for row in known], [row.value for row in known]
+                axes.plot(x, y, linewidth=1.1, marker="o", markersize=3, **line)
+                if x[0] == 0:
+                    face = axes.get_facecolor()
+                    axes.plot(0, y[0], "o", color=line["color"], markerfacecolor=face, zorder=3)
+            if ends := [known[-1].value for known in seeds if known]:
+                labels.append(Label(net.name, line["color"], geometric_mean(ends)))
+        runs = [[(row.iteration, row.limit) for row in seed] for net in nets for seed in net.seeds]
+        for run in {tuple(run): None for run in runs}:
+            # The limit of a row holds for the iterations before it.
+            axes.step(*zip(*run, strict=True), color=muted(dark), linewidth=0.9, linestyle=":")
         axes.annotate(
-            "stability limit of the recipe's rate",
-            (limits[-1], len(nets) - 0.55),
-            xytext=(3, 0),
+            "limit of stability",
+            runs[0][0],
+            xytext=(4, 2),
             textcoords="offset points",
-            ha="left",
-            va="top",
             color=muted(dark),
             fontsize=FONT_SIZE,
         )
-        axes.set_yticks(range(len(nets)), [net.name for net, _ in reversed(lines)])
-        axes.set(xscale="log", ylim=(-0.5, len(nets) - 0.5))
-        axes.set_xlabel("largest eigenvalue of the Hessian of the training loss")
-        axes.xaxis.set_major_formatter("{x:g}")
-        figure.subplots_adjust(left=0.2, right=0.97, top=0.88, bottom=0.3)
+        axes.set(yscale="log", xlabel="iterations", ylabel="largest eigenvalue of the Hessian")
+        axes.set_xlim(left=0)
+        axes.yaxis.set_major_formatter("{x:g}")
+        right = 1 - (text_width([label.name for label in labels]) + 0.15) / WIDTH
+        figure.subplots_adjust(left=0.13, right=right, top=0.86, bottom=0.2)
+        label_ends(axes, labels)
     return figure

@@ -213,6 +213,7 @@ def sample_of(run: Config, num_at_once: int) -> Config:
             log_every=None,
             eval_every=None,
             checkpoint_every=None,
+            keep_every=None,
             signals_every=None,
         ),
     )
