@@ -121,7 +121,18 @@ class Row:
 def measure(subject):
     return [Row(i, float(p.numel())) for i, p in enumerate(subject.net.parameters(), 1)]
 
+@dataclass(frozen=True)
+class Strings:
+    layer: "int"
+    weights: "float | None"
+
+@dataclass(frozen=True)
+class Lists:
+    weights: list
+
 sizes = Probe(Row, measure)
+strings = Probe(Strings, lambda subject: [Strings(1, 2.5), Strings(2, None)])
+lists = Probe(Lists, measure)
 signals = Probe(Row, measure)
 no_probe = 3
 """
@@ -139,6 +150,11 @@ def test_a_custom_probe_is_measured_drawn_and_reported(
     assert [row.layer for row in plain.seeds[0]] == list(range(1, len(residual.seeds[0]) + 1))
     assert "layer and weights, mean over rows: plain-8" in (where / "report.md").read_text()
     assert (where / "sizes.png").is_file()
+    run_inspection(*runs, output_dir=tmp_path, what="custom_probes:strings")
+    strings = chosen_probes(["custom_probes:strings"])["strings"].row
+    assert read_inspection(runs[0], "strings", strings) == [strings(1, 2.5), strings(2, None)]
+    with pytest.raises(ConfigError, match=r"Lists\.weights is a list: give int, float, str, bool"):
+        chosen_probes(["custom_probes:lists"])
     with pytest.raises(ConfigError, match="another probe is named signals too"):
         chosen_probes(["custom_probes:signals"])
     with pytest.raises(ConfigError, match="what=custom_probes:no_probe is a int, not a Probe"):

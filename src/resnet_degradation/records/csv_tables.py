@@ -4,8 +4,9 @@ import csv
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import UserError
@@ -25,6 +26,23 @@ def column_names(row_type: type[Any]) -> list[str]:
     return [column.name for column in fields(row_type)]
 
 
+@cache
+def column_types(row_type: type[Any]) -> dict[str, Any]:
+    """The type of each column; raises TypeError, naming the column, for one that no table has."""
+    try:
+        hints = get_type_hints(row_type)  # annotations may be strings
+    except NameError as error:
+        raise TypeError(f"{row_type.__name__}: {error}") from error
+    types = {name: hints[name] for name in column_names(row_type)}
+    for name, its_type in types.items():
+        if its_type not in PARSERS:
+            raise TypeError(
+                f"{row_type.__name__}.{name} is a {getattr(its_type, '__name__', its_type)}: give "
+                "int, float, str, bool or float | None"
+            )
+    return types
+
+
 def format_row(row: Any) -> list[str]:
     """The cells of a row: floats have 6 digits, or the field's "format"; None is empty."""
     cells = []
@@ -39,8 +57,8 @@ def parse_row(cells: dict[str, str], row_type: type[RowType]) -> RowType:
     """The row from its cells by column; raises ValueError or KeyError if they do not fit."""
     if None in cells or None in cells.values():
         raise ValueError("the numbers of cells and columns differ")
-    columns: Any = fields(row_type)  # type: ignore[arg-type]
-    return row_type(**{column.name: PARSERS[column.type](cells[column.name]) for column in columns})
+    types = column_types(row_type)
+    return row_type(**{name: PARSERS[types[name]](cells[name]) for name in types})
 
 
 def write_table(file: Path, rows: Sequence[RowType], row_type: type[RowType]) -> None:
