@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from resnet_degradation.system.atomic_files import atomic_write
-from resnet_degradation.system.errors import UserError
+from resnet_degradation.system.errors import UserError, describe_os_error
 
 RowType = TypeVar("RowType")
 PARSERS: dict[Any, Any] = {
@@ -106,12 +106,14 @@ class PartialTable(Generic[RowType]):
 def read_table(file: Path, row_type: type[RowType], remedy: str) -> list[RowType]:
     """The rows of a table.
 
-    Raises UserError, ending with `remedy`, if the file is missing or damaged.
+    Raises UserError, ending with `remedy` if the file is missing or damaged.
     """
     try:
         with file.open(newline="", encoding="utf-8") as stream:
             return [parse_row(cells, row_type) for cells in csv.DictReader(stream)]
-    except OSError as error:
+    except FileNotFoundError as error:
         raise UserError(f"{file} is missing: {remedy}") from error
+    except OSError as error:
+        raise UserError(f"a table cannot be read ({describe_os_error(error)})") from error
     except (KeyError, ValueError, csv.Error) as error:
         raise UserError(f"{file} is damaged ({error}): {remedy}") from error
