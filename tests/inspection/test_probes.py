@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.sharpness import plot_sharpness
 from resnet_degradation.figures.surface import loss_grid, plot_surface
 from resnet_degradation.inspection import command, sharpness, surface
+from resnet_degradation.inspection.probe import Subject
 from resnet_degradation.inspection.registry import PROBES, chosen_probes
+from resnet_degradation.inspection.surface_workers import surface_at_once
 from resnet_degradation.probes.sharpness import Sharpness
 from resnet_degradation.probes.shattering import NUM_POINTS, Correlation
 from resnet_degradation.probes.surface import SurfacePoint
 from resnet_degradation.records.layers import read_inspection
-from resnet_degradation.system.errors import ConfigError
+from resnet_degradation.system.errors import ConfigError, RecordError
 from resnet_degradation.training.load_run import kept_nets, load_trained
 
 
@@ -100,6 +103,26 @@ def test_an_interrupted_surface_resumes(
         run_inspection(runs[0], output_dir=tmp_path, **options)
     run_inspection(runs[0], output_dir=tmp_path, **options | {"images": 16})
     assert asked == [9, 9]  # other images: nothing of the table is used
+
+
+@pytest.mark.slow
+def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: Path) -> None:
+    runtime = replace(InspectionConfig().runtime, num_threads=1)
+    options: dict[str, Any] = {"what": ["surface"], "images": 32, "points": 3, "runtime": runtime}
+    run_inspection(runs[1], output_dir=tmp_path, **options)
+    table = runs[1] / "inspection/surface.csv"
+    alone = table.read_bytes()
+    lines = alone.splitlines(keepends=True)
+    (part := table.with_name("surface.part.csv")).write_bytes(b"".join([b"12 32 3\n", *lines[:4]]))
+    table.unlink()
+    run_inspection(runs[1], output_dir=tmp_path, jobs=2, **options)
+    assert table.read_bytes() == alone
+    assert not part.exists()
+    subject = Subject(load_trained(runs[1], runtime, torch.device("cpu"), 1),
+                      replace(InspectionConfig(), jobs=2), lambda *_: None)  # fmt: skip
+    newer = replace(subject, trained=replace(subject.trained, iteration=13))
+    with pytest.raises(RecordError, match="was trained on meanwhile"):
+        list(surface_at_once(newer, [(0.0, 0.0)]))
 
 
 def test_the_share_of_the_plane_counts_points_near_the_centre() -> None:

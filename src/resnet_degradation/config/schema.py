@@ -147,6 +147,7 @@ class InspectionConfig:
     draws: int = 5
     max_blocks: int = 60
     points: int = 11
+    jobs: int = 1
     output_dir: str = field(default="outputs", metadata=OUTPUT)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 

@@ -4,7 +4,6 @@ import csv
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
@@ -19,6 +18,7 @@ PARSERS: dict[Any, Any] = {
     bool: lambda text: text == "True",
     float | None: lambda text: float(text) if text else None,
 }
+_TYPES: dict[Any, dict[str, Any]] = {}  # what column_types found: it is called for every row
 
 
 def column_names(row_type: type[Any]) -> list[str]:
@@ -26,9 +26,10 @@ def column_names(row_type: type[Any]) -> list[str]:
     return [column.name for column in fields(row_type)]
 
 
-@cache
 def column_types(row_type: type[Any]) -> dict[str, Any]:
     """The type of each column; raises TypeError, naming the column, for one that no table has."""
+    if row_type in _TYPES:
+        return _TYPES[row_type]
     try:
         hints = get_type_hints(row_type)  # annotations may be strings
     except NameError as error:
@@ -40,7 +41,7 @@ def column_types(row_type: type[Any]) -> dict[str, Any]:
                 f"{row_type.__name__}.{name} is a {getattr(its_type, '__name__', its_type)}: give "
                 "int, float, str, bool or float | None"
             )
-    return types
+    return _TYPES.setdefault(row_type, types)
 
 
 def format_row(row: Any) -> list[str]:
