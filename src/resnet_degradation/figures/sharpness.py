@@ -28,7 +28,8 @@ def plot_sharpness(nets: list[NetRows], title: str = "", dark: bool = False) -> 
                 axes.plot(x, y, linewidth=1.1, marker="o", markersize=3, **line)
                 if x[0] == 0:
                     face = axes.get_facecolor()
-                    axes.plot(0, y[0], "o", color=line["color"], markerfacecolor=face, zorder=3)
+                    hollow = {"color": line["color"], "markerfacecolor": face}
+                    axes.plot(0, y[0], "o", markersize=4, zorder=3, clip_on=False, **hollow)
             if ends := [known[-1].value for known in seeds if known]:
                 labels.append(Label(net.name, line["color"], geometric_mean(ends)))
         runs = [[(row.iteration, row.limit) for row in seed] for net in nets for seed in net.seeds]
