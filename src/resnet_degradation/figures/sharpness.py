@@ -38,16 +38,17 @@ def plot_sharpness(nets: list[NetRows], title: str = "", dark: bool = False) -> 
             axes.step(*zip(*run, strict=True), color=muted(dark), linewidth=0.9, linestyle=":")
         axes.annotate(
             "limit of stability",
-            runs[0][0],
-            xytext=(4, 2),
+            runs[0][-1],
+            xytext=(0, 3),
             textcoords="offset points",
+            ha="right",
             color=muted(dark),
             fontsize=FONT_SIZE,
         )
         axes.set(yscale="log", xlabel="iterations", ylabel="largest eigenvalue of the Hessian")
         axes.set_xlim(left=0)
-        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:,.10g}")
         right = 1 - (text_width([label.name for label in labels]) + 0.15) / WIDTH
-        figure.subplots_adjust(left=0.13, right=right, top=0.86, bottom=0.2)
+        figure.subplots_adjust(left=0.16, right=right, top=0.86, bottom=0.2)
         label_ends(axes, labels)
     return figure
