@@ -112,11 +112,13 @@ def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: 
     run_inspection(runs[1], output_dir=tmp_path, **options)
     table = runs[1] / "inspection/surface.csv"
     alone = table.read_bytes()
-    lines = alone.splitlines(keepends=True)
-    (part := table.with_name("surface.part.csv")).write_bytes(b"".join([b"12 32 3\n", *lines[:4]]))
+    names, first, *others = alone.splitlines(keepends=True)
+    recorded = b"-0.5,-0.5,123,50\n"  # before an interruption; it must be kept, not measured again
+    (part := table.with_name("surface.part.csv")).write_bytes(b"12 32 3\n" + names + recorded)
     table.unlink()
     run_inspection(runs[1], output_dir=tmp_path, jobs=2, **options)
-    assert table.read_bytes() == alone
+    assert table.read_bytes() == names + recorded + b"".join(others)
+    assert first != recorded
     assert not part.exists()
     subject = Subject(load_trained(runs[1], runtime, torch.device("cpu"), 1),
                       replace(InspectionConfig(), jobs=2), lambda *_: None)  # fmt: skip

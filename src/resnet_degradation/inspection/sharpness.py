@@ -88,7 +88,7 @@ ABOUT = (
     "training images in training mode, without weight decay, by Lanczos iteration to two "
     "percent: with the initial weights, with those that the run kept (runtime.keep_every), and "
     "with the last ones. Gradient descent on a quadratic loss diverges above the limit of its "
-    "rate; on a net, sharpness often rises to about that limit and stays there (Cohen et al. 2021)."
+    "rate; on nets, full batches drive sharpness to about that limit (Cohen et al. 2021)."
 )
 
 PROBE = Probe(Sharpness, measure, find, plot_sharpness, about=ABOUT)
