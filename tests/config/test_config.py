@@ -122,6 +122,7 @@ def test_a_family_that_lacks_the_depth_is_refused_with_its_depths(configure: Con
         "runtime.log_every=7",
         "runtime.eval_every=2ep",
         "runtime.checkpoint_every=9",
+        "runtime.keep_every=1ep",
         "runtime.device=cpu",
         "runtime.compile=net",
         "data.download=false",

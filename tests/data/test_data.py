@@ -18,8 +18,10 @@ from PIL import Image
 from support.training import Configure
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.schema import Config
+from resnet_degradation.data import cache
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images, make_batches
+from resnet_degradation.data.cache import cached
 from resnet_degradation.data.channel_statistics import channel_statistics
 from resnet_degradation.data.dataset import Arrays, evenly_spaced
 from resnet_degradation.data.decode import DecodeStats
@@ -662,3 +664,21 @@ def test_an_incomplete_imagenette_is_refused(
     config = configure("data=imagenette", f"data.root={tmp_path}", "depth=18")
     with pytest.raises(DataError):
         load_source(config.data)
+
+
+def test_a_damaged_cached_result_is_deleted_and_one_without_permission_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cached(tmp_path, "name", lambda: 1) == cached(tmp_path, "name", lambda: 2) == 1
+    (file,) = tmp_path.iterdir()
+
+    def refuse(_: Path) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "load_checksummed", refuse)
+        assert cached(tmp_path, "name", lambda: 1) == 1
+    assert list(tmp_path.iterdir()) == [file]
+    file.write_bytes(b"damaged")
+    assert cached(tmp_path, "name", lambda: 3) == 3
+    assert file not in tmp_path.iterdir()

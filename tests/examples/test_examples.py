@@ -10,6 +10,7 @@ import torch
 from resnet_degradation.config.architectures import Family
 from resnet_degradation.examples import highway, multigrid, unadd, vlad
 from resnet_degradation.nets.resnet import ResNet
+from resnet_degradation.records.run_folder import read_config
 
 
 def test_residual_descriptors_are_sums_of_differences_from_the_words() -> None:
@@ -91,6 +92,12 @@ def test_a_residual_net_computes_what_a_plain_net_computes(family: Family) -> No
             torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)  # type: ignore[arg-type]
     images = torch.randn(8, 3, 32, 32)
     twin = unadd.residual_twin(plain.eval(), width=0.25)
+    same = unadd.residual_twin(plain, width=0.25)
+    unadd.use_own_statistics(same, images)
+    difference, largest = unadd.largest_difference(plain, same, images)
+    assert difference < 1e-4 * largest
+    # Now batches are normalized by what the function in evaluation mode assumes.
+    assert unadd.largest_difference(plain, same.train(), images)[0] < 1e-3 * largest
     assert all(block.residual for block in twin.blocks().values())
     difference, largest = unadd.largest_difference(plain, twin, images)
     assert difference < 1e-4 * largest
@@ -99,3 +106,17 @@ def test_a_residual_net_computes_what_a_plain_net_computes(family: Family) -> No
         with torch.no_grad():  # without the subtraction, x is added
             block.conv2.weight[:, block.bn2.num_features :] = 0
     assert unadd.largest_difference(plain, twin, images)[0] > 0.1 * largest
+
+
+@pytest.mark.slow
+def test_the_residual_twin_is_trained_from_both_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ("width=0.25", "data.image_size=8", "recipe.iterations=2", "recipe.batch_size=8",
+            "recipe.pad=1", "runtime.num_threads=1", f"output_dir={tmp_path}")  # fmt: skip
+    unadd.main("depth=8", *tiny, training=True)
+    said = capsys.readouterr().out
+    assert "plain, trained again: final training error" in said
+    assert (tmp_path / "examples/unadd-seed0.png").is_file()
+    twins = [read_config(folder) for folder in tmp_path.glob("digits/*WideInside*")]
+    assert sorted(Path(twin.weights or "none").name for twin in twins) == ["none", "twin.pt"]

@@ -176,7 +176,7 @@ def test_two_processes_train_one_run(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     else:
         assert done.returncode == 2
-        assert "there are 1 GPUs here" in done.stderr
+        assert "there is 1 GPU here" in done.stderr
     done = call(tmp_path, *command("train"), *TINY, "runtime.devices=2", "runtime.device=cpu")
     assert done.returncode == 0, done.stderr
 

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ from support.inspection import run_inspection
 from resnet_degradation.config.schema import MORE_INSPECTIONS, Config, InspectionConfig
 from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.figures.sharpness import plot_sharpness
 from resnet_degradation.figures.surface import plane, plot_surface
 from resnet_degradation.inspection import command, sharpness, surface
+from resnet_degradation.inspection.probe import Subject
 from resnet_degradation.inspection.registry import PROBES, chosen_probes
+from resnet_degradation.inspection.surface_workers import surface_at_once
 from resnet_degradation.probes.sharpness import Sharpness
 from resnet_degradation.probes.shattering import NUM_POINTS, Correlation
 from resnet_degradation.probes.surface import SurfacePoint
 from resnet_degradation.records.layers import read_inspection
-from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.training.load_run import load_trained
+from resnet_degradation.system.errors import ConfigError, RecordError
+from resnet_degradation.training.load_run import kept_nets, load_trained
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def test_every_further_probe_leaves_a_table_a_figure_and_a_sentence(
     assert all(row.correlation == 1 for row in rows if row.distance == 0)
     assert max(row.distance for row in rows) == NUM_POINTS // 2
     measured = read_inspection(runs[0], "sharpness", Sharpness)
-    assert [row.iteration for row in measured] == [0, 12]
+    assert [row.iteration for row in measured if row.images] == [0, 12]
 
 
 def test_the_centre_of_the_surface_is_the_trained_net(runs: list[Path], tmp_path: Path) -> None:
@@ -101,6 +105,28 @@ def test_an_interrupted_surface_resumes(
     assert asked == [9, 9]  # other images: nothing of the table is used
 
 
+@pytest.mark.slow
+def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: Path) -> None:
+    runtime = replace(InspectionConfig().runtime, num_threads=1)
+    options: dict[str, Any] = {"what": ["surface"], "images": 32, "points": 3, "runtime": runtime}
+    run_inspection(runs[1], output_dir=tmp_path, **options)
+    table = runs[1] / "inspection/surface.csv"
+    alone = table.read_bytes()
+    names, first, *others = alone.splitlines(keepends=True)
+    recorded = b"-0.5,-0.5,123,50\n"  # before an interruption; it must be kept, not measured again
+    (part := table.with_name("surface.part.csv")).write_bytes(b"12 32 3\n" + names + recorded)
+    table.unlink()
+    run_inspection(runs[1], output_dir=tmp_path, jobs=2, **options)
+    assert table.read_bytes() == names + recorded + b"".join(others)
+    assert first != recorded
+    assert not part.exists()
+    subject = Subject(load_trained(runs[1], runtime, torch.device("cpu"), 1),
+                      replace(InspectionConfig(), jobs=2), lambda *_: None)  # fmt: skip
+    newer = replace(subject, trained=replace(subject.trained, iteration=13))
+    with pytest.raises(RecordError, match="was trained on meanwhile"):
+        list(surface_at_once(newer, [(0.0, 0.0)]))
+
+
 def test_the_share_of_the_plane_counts_points_near_the_centre() -> None:
     points = [SurfacePoint(a, b, 1.0, 5 + 20 * abs(a) + 20 * abs(b))
               for a in (-0.5, 0.0, 0.5) for b in (-0.5, 0.0, 0.5)]  # fmt: skip
@@ -120,7 +146,18 @@ class Row:
 def measure(subject):
     return [Row(i, float(p.numel())) for i, p in enumerate(subject.net.parameters(), 1)]
 
+@dataclass(frozen=True)
+class Strings:
+    layer: "int"
+    weights: "float | None"
+
+@dataclass(frozen=True)
+class Lists:
+    weights: list
+
 sizes = Probe(Row, measure)
+strings = Probe(Strings, lambda subject: [Strings(1, 2.5), Strings(2, None)])
+lists = Probe(Lists, measure)
 signals = Probe(Row, measure)
 no_probe = 3
 """
@@ -138,6 +175,11 @@ def test_a_custom_probe_is_measured_drawn_and_reported(
     assert [row.layer for row in plain.seeds[0]] == list(range(1, len(residual.seeds[0]) + 1))
     assert "layer and weights, mean over rows: plain-8" in (where / "report.md").read_text()
     assert (where / "sizes.png").is_file()
+    run_inspection(*runs, output_dir=tmp_path, what="custom_probes:strings")
+    strings = chosen_probes(["custom_probes:strings"])["strings"].row
+    assert read_inspection(runs[0], "strings", strings) == [strings(1, 2.5), strings(2, None)]
+    with pytest.raises(ConfigError, match=r"Lists\.weights is a list: give int, float, str, bool"):
+        chosen_probes(["custom_probes:lists"])
     with pytest.raises(ConfigError, match="another probe is named signals too"):
         chosen_probes(["custom_probes:signals"])
     with pytest.raises(ConfigError, match="what=custom_probes:no_probe is a int, not a Probe"):
@@ -165,7 +207,33 @@ def test_surfaces_without_finite_or_different_losses_are_drawn() -> None:
 def test_a_net_without_known_initial_weights_has_no_initial_sharpness() -> None:
     config = Config(family="cifar", shortcut="A")
     finding = sharpness.find([NetRows("net", config, [[Sharpness(300, 64, 52.0, 380.0)]])])
-    assert finding.rows == [["net", "unclear", "52", "380"]]
+    assert finding.rows == [["net", "unclear", "52", "52", "380", "0/1"]]
+
+
+def test_sharpness_is_measured_at_kept_checkpoints_beside_the_limit_of_their_rate(
+    tiny: Callable[..., Config], train_run: Callable[[Config], Path], tmp_path: Path
+) -> None:
+    run = train_run(
+        tiny("runtime.keep_every=4", "recipe.lr=0.1", "recipe.milestones=[6]", "recipe.momentum=0")
+    )
+    run_inspection(run, output_dir=tmp_path, what=["sharpness"], images=16)
+    rows = read_inspection(run, "sharpness", Sharpness)
+    # 2 / rate; the record has a row every 3 iterations, so the rate of 8 is that of row 9
+    assert [(row.iteration, round(row.limit)) for row in rows if row.images] == [
+        (0, 20), (4, 20), (8, 200), (12, 200)
+    ]  # fmt: skip
+    assert [(row.iteration, row.limit) for row in rows if not row.images] == [(6, 20)]
+    trained = load_trained(run, InspectionConfig().runtime, torch.device("cpu"), num_held_out=16)
+    kept = dict(kept_nets(trained))
+    assert list(kept) == [4, 8]
+    batch = next(trained.batches.training(0, 1))
+    (at_8,) = (row.value for row in rows if row.iteration == 8)
+    assert sharpness.sharpness(kept[8], [tuple(part[:16] for part in batch)]) == pytest.approx(at_8)
+    finding = sharpness.find(load_inspected([run], "sharpness", Sharpness))
+    assert finding.rows[0][4] == "20 - 200"
+    (axes,) = plot_sharpness(load_inspected([run], "sharpness", Sharpness)).axes
+    drawn = [list(line.get_xdata()) for line in axes.lines]
+    assert drawn == [[0, 4, 8, 12], [0], [0, 4, 6, 8, 12]]
 
 
 def test_one_image_is_too_few_for_shattering(runs: list[Path], tmp_path: Path) -> None:

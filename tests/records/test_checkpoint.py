@@ -27,9 +27,18 @@ from support.training import (
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.data.channel_statistics import channel_statistics
 from resnet_degradation.data.sources.load import load_source
-from resnet_degradation.records.checkpoint import KEPT, first_difference, load_checkpoint
+from resnet_degradation.records.checkpoint import (
+    KEPT,
+    first_difference,
+    kept_checkpoints,
+    load_checkpoint,
+)
 from resnet_degradation.records.checksummed import DamagedError, load_checksummed, save_checksummed
-from resnet_degradation.records.run_folder import checkpoint_files, last_checkpoint
+from resnet_degradation.records.run_folder import (
+    checkpoint_files,
+    checkpoint_iteration,
+    last_checkpoint,
+)
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.system.errors import CheckpointError, DivergenceError, UserError
 from resnet_degradation.training.build import prepare
@@ -205,6 +214,26 @@ def test_a_damaged_checkpoint_makes_room_for_the_next_good_one(
         warnings.simplefilter("error")
         train_run(config)
     assert len(checkpoint_files(run_folder(config))) == KEPT
+
+
+def test_checkpoints_are_kept_along_a_run_and_change_no_bit_of_it(
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path
+) -> None:
+    usual = train_run(tiny())
+    config = tiny("runtime.keep_every=3", f"output_dir={tmp_path / 'kept'}")
+    interrupt(config, 11)
+    kept = train_run(config)
+    # 10 is the last but one of runtime.checkpoint_every=5; 5 was deleted.
+    assert [checkpoint_iteration(file) for file in checkpoint_files(kept)] == [12, 10, 9, 6, 3]
+    assert kept.name == usual.name
+    assert_equal_states(final_state(kept), final_state(usual))
+    assert without_times(kept) == without_times(usual)
+    assert [checkpoint.iteration for checkpoint in kept_checkpoints(kept, 3)] == [3, 6, 9, 12]
+    next(file for file in checkpoint_files(kept) if checkpoint_iteration(file) == 6).write_bytes(
+        b""
+    )
+    with pytest.warns(UserWarning, match="is left out, because it is damaged"):
+        assert [checkpoint.iteration for checkpoint in kept_checkpoints(kept, 3)] == [3, 9, 12]
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut", "a row damaged", "emptied", "another's"])

@@ -66,7 +66,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> No
 
     line = said(start(tmp_path, *RUN, preexec_fn=limit))
     assert "cannot continue (File too large: outputs/" in line
-    assert "It has no checkpoint yet. Once the cause is fixed, the same command resumes it" in line
+    assert "It has no checkpoint yet. Once the cause is fixed, the same command starts" in line
     (folder,) = run_folders(tmp_path)
     assert not list(folder.rglob("*.tmp"))
     whole = tmp_path / "whole"

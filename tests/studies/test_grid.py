@@ -131,6 +131,32 @@ def test_the_setting_that_varies_is_no_reason_for_caution() -> None:
     assert [c for c in find_cautions(results) if "recipe.iterations" in c]
 
 
+def test_the_best_value_is_one_at_which_every_seed_finished() -> None:
+    errors = {(100, 0): 10.0, (100, 1): 12.0, (200, 0): 1.0}  # seed 1 of 200 iterations failed
+    results = [result(20, n, error, seed) for (n, seed), error in errors.items()]
+    (best,) = find_grid_verdicts(results, ["recipe.iterations"])
+    assert best == (
+        "lowest training error of each net: plain-20 at recipe.iterations=100 (11.00 %); left "
+        "out, because a seed is missing: plain-20 at recipe.iterations=200"
+    )
+    results = [result(20, 100, 10.0, seed=0), result(20, 200, 1.0, seed=1)]
+    (best,) = find_grid_verdicts(results, ["recipe.iterations"])
+    assert best.startswith("lowest training error of each net: plain-20 unclear; left out")
+
+
+def test_a_grid_repeats_no_caution_about_extended_nets() -> None:
+    results = [result(depth, n, 5.0) for depth in (20, 56) for n in (100, 200, 400)]
+    results += [
+        replace(one, config=replace(one.config, extends=20)) for one in results if one.iterations
+        and one.config.depth == 56
+    ]  # fmt: skip
+    cautions = [c for c in find_cautions(results, ["recipe.iterations"]) if "began with" in c]
+    assert cautions == [
+        "plain-56-from-20 began with the solution of plain-20: its iterations add to those of "
+        "that net"
+    ]
+
+
 def test_zero_errors_have_a_place_on_a_logarithmic_axis() -> None:
     configs = [result(20, iterations, 1.0).config for iterations in (100, 200)]
     net = GridNet("a net", configs, [np.array([5.0]), np.array([0.0])])

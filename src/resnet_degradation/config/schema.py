@@ -92,6 +92,7 @@ class RuntimeConfig:
     log_every: Optional[Union[int, float, str]] = None
     eval_every: Optional[Union[int, float, str]] = None
     checkpoint_every: Optional[Union[int, float, str]] = None
+    keep_every: Optional[Union[int, float, str]] = None
     signals_every: Optional[Union[int, float, str]] = None
     eval_batch_size: int = 500
 
@@ -146,6 +147,7 @@ class InspectionConfig:
     draws: int = 5
     max_blocks: int = 60
     points: int = 11
+    jobs: int = 1
     output_dir: str = field(default="outputs", metadata=OUTPUT)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 

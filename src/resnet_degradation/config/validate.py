@@ -114,7 +114,7 @@ def check_values(config: Config) -> None:
         raise ConfigError(
             "recipe.colour_std needs recipe.augmentation=scale-jitter: set recipe.colour_std=0"
         )
-    for key in ("log_every", "eval_every", "checkpoint_every", "signals_every"):
+    for key in ("log_every", "eval_every", "checkpoint_every", "keep_every", "signals_every"):
         if (interval := getattr(runtime, key)) is not None:
             parse_duration(interval, f"runtime.{key}")
     launched, devices = process_info(), runtime.devices

@@ -42,9 +42,11 @@ def cached(folder: Path, name: str, compute: Callable[[], Any]) -> Any:
     for file in folder.glob(f"{name}-*.pt"):
         try:
             return load_checksummed(file)
-        except (DamagedError, PermissionError):
+        except DamagedError:
             with suppress(OSError):
                 file.unlink()
+        except PermissionError:
+            continue  # another user's, who can still read it
     result = compute()
     try:
         folder.mkdir(parents=True, exist_ok=True)

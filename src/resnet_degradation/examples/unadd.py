@@ -7,17 +7,30 @@ convolution subtracts it. So blocks of larger inner width contain every plain bl
 builds them from a trained plain net. docs/residual-representations.md says what is proved.
 """
 
+import sys
+from contextlib import closing
+from pathlib import Path
+
 import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor, nn
 
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.schema import RuntimeConfig
 from resnet_degradation.console.progress import RunProgress
+from resnet_degradation.figures.labels import Label, label_ends
+from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.nets.blocks import BasicBlock, Shortcut, conv3x3
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.training.load_run import load_trained
+from resnet_degradation.records.metrics import read_metrics
+from resnet_degradation.records.run_folder import checkpoint_files
+from resnet_degradation.records.summary import read_final_errors
+from resnet_degradation.training.load_run import Trained, load_trained
 from resnet_degradation.training.session import train
+
+COLOURS = ("#E69F00", "#8C6D1F", "#0072B2", "#56B4E9")
 
 
 class WideInside(BasicBlock):
@@ -93,8 +106,78 @@ def largest_difference(plain: ResNet, twin: ResNet, images: Tensor) -> tuple[flo
     return float((one - other).abs().max()), float(one.abs().max())
 
 
-def main(*overrides: str) -> None:
-    """Train plain-20, or find it trained; build its residual twin and compare their logits."""
+@torch.no_grad()
+def use_own_statistics(net: ResNet, images: Tensor) -> None:
+    """Make every normalization's statistics those of its input for images (N, 3, H, W), in place.
+
+    Scales and shifts are changed so that the function in evaluation mode stays the same; then that
+    in training mode, which normalizes by the statistics of a batch, is close to it.
+    """
+
+    def change(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        shift = norm.bias - scale * norm.running_mean
+        variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_(scale * (variance + norm.eps).sqrt())
+        norm.bias.copy_(shift + scale * mean)
+
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(change) for norm in norms]
+    net.eval()(images)
+    for hook in hooks:
+        hook.remove()
+
+
+def train_from_both_starts(plain: Trained, *overrides: str) -> dict[str, Path]:
+    """The runs to compare, by name: the plain net, the same trained again, and two of its twin.
+
+    One of the twins starts with the plain net's function, the other with its usual weights.
+    """
+    twin = residual_twin(plain.net, plain.config.width)
+    with closing(plain.batches.training(0, 8)) as batches:
+        use_own_statistics(twin, torch.cat([images for images, _ in batches]))
+    start = plain.folder / "twin.pt"
+    torch.save(twin.state_dict(), start)
+    wide = ("residual=true", "block=resnet_degradation.examples.unadd:WideInside")
+    runs = {
+        "plain, trained again": ("residual=false", f"weights={checkpoint_files(plain.folder)[0]}"),
+        "residual, from the plain net": (*wide, f"weights={start}"),
+        "residual, usual start": wide,
+    }
+    folders = {"plain": plain.folder}
+    for name, settings in runs.items():
+        config = compose_config(f"depth={plain.config.depth}", *overrides, *settings)
+        folders[name] = train(config, RunProgress(Console(stderr=True)))
+    return folders
+
+
+def plot(folders: dict[str, Path]) -> Figure:
+    """The training error of each run, with the name at its end."""
+    with rc_context(rc()):
+        figure = Figure(figsize=(6.4, 3.2))
+        axes, labels = figure.subplots(), []
+        for (name, folder), colour in zip(folders.items(), COLOURS, strict=True):
+            rows = read_metrics(folder)
+            errors = [row.train_error for row in rows]
+            style = "-" if name.startswith("residual") else "--"
+            axes.plot([row.iteration for row in rows], errors, style, color=colour)
+            labels.append(Label(name, colour, errors[-1]))
+        axes.set(xlabel="iterations", ylabel="training error (%)", xlim=(0, None), ylim=(0, None))
+        figure.subplots_adjust(left=0.09, right=0.75, top=0.96, bottom=0.15)
+        label_ends(axes, labels)
+    return figure
+
+
+def main(*overrides: str, training: bool = False) -> None:
+    """Train plain-20, or find it trained; build its residual twin and compare their logits.
+
+    training: also train the twin, from there and from its usual start, and draw the errors.
+    """
     config = compose_config("depth=20", "residual=false", *overrides)
     folder = train(config, RunProgress(Console(stderr=True)))
     trained = load_trained(folder, RuntimeConfig(), torch.device("cpu"), num_held_out=500)
@@ -106,7 +189,13 @@ def main(*overrides: str) -> None:
         f"{folder.name} and a residual net with the same function: logits of up to {largest:.1f} "
         f"differ by at most {difference:.0e} on {len(images)} held-out images"
     )
+    if training:
+        folders = train_from_both_starts(trained, *overrides)
+        for name, run in folders.items():
+            print(f"{name}: {read_final_errors(run)}")
+        stem = Path(config.output_dir) / "examples" / f"unadd-seed{config.seed}"
+        print(f"figure: {save_figure(plot(folders), stem)[0]}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*(key for key in sys.argv[1:] if key != "--train"), training="--train" in sys.argv[1:])

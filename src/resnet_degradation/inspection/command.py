@@ -52,8 +52,8 @@ def runs_to_inspect(options: InspectionConfig) -> list[Path]:
     """The folders of the runs to inspect; raises ConfigError for invalid options."""
     if not options.run or not isinstance(options.run, str | list):
         raise ConfigError("name what to inspect: run=FOLDER of a run or a study, or a list of them")
-    if min(options.images, options.draws, options.max_blocks) < 1:
-        raise ConfigError("give at least 1 for images, draws and max_blocks")
+    if min(options.images, options.draws, options.max_blocks, options.jobs) < 1:
+        raise ConfigError("give at least 1 for images, draws, max_blocks and jobs")
     if options.points < 3 or options.points % 2 == 0:
         raise ConfigError(
             f"points={options.points} is not valid: give an odd number from 3 on, so that the net "

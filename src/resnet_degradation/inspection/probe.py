@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from resnet_degradation.config.schema import InspectionConfig
 from resnet_degradation.console.progress import ReportProgress
 from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.records.csv_tables import column_types
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -134,7 +135,7 @@ class Probe:
 
 def number_columns(row: type[Any]) -> list[str]:
     """The columns of a table that hold numbers."""
-    return [column.name for column in fields(row) if column.type in (int, float)]
+    return [name for name, its_type in column_types(row).items() if its_type in (int, float)]
 
 
 def _plus_minus(values: list[float]) -> str:

@@ -13,6 +13,7 @@ from resnet_degradation.inspection import (
     surface,
 )
 from resnet_degradation.inspection.probe import Probe
+from resnet_degradation.records.csv_tables import column_types
 from resnet_degradation.system.errors import ConfigError
 
 PROBES: dict[str, Probe] = {
@@ -29,13 +30,18 @@ PROBES: dict[str, Probe] = {
 def chosen_probes(what: Sequence[str]) -> dict[str, Probe]:
     """The probes that `what` names, by the names of their tables and figures.
 
-    Raises ConfigError for a custom name that is not a Probe, or that another probe has too.
+    Raises ConfigError for a custom name that is not a Probe, or that another probe has too, and
+    for rows that no table can hold.
     """
     probes: dict[str, Probe] = {}
     for name in dict.fromkeys(what):
         probe = load_custom(name, "what") if is_custom(name) else PROBES[name]
         if not isinstance(probe, Probe):
             raise ConfigError(f"what={name} is a {type(probe).__name__}, not a Probe")
+        try:
+            column_types(probe.row)
+        except TypeError as error:
+            raise ConfigError(f"what={name} cannot write its table: {error}") from error
         if attribute_of(name) in probes or (is_custom(name) and attribute_of(name) in PROBES):
             raise ConfigError(f"what={name}: another probe is named {attribute_of(name)} too")
         probes[attribute_of(name)] = probe

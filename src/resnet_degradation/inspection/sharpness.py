@@ -1,12 +1,16 @@
 """Sharpness: the largest eigenvalue of the Hessian of the training loss."""
 
 import math
+from collections.abc import Sequence
+from itertools import chain, pairwise
 from statistics import mean
 
 from resnet_degradation.figures.sharpness import plot_sharpness
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.sharpness import Sharpness, sharpness, stability_limit
+from resnet_degradation.records.metrics import read_whole_rows
+from resnet_degradation.training.load_run import kept_nets
 
 # A Hessian-vector product takes about three times as long as a training step of these images, and
 # up to 200 are needed.
@@ -14,61 +18,79 @@ MAX_IMAGES = 64
 
 
 def measure(subject: Subject) -> list[Sharpness]:
-    """The sharpness with the initial weights, if they are known, and with the last ones."""
+    """The sharpness with the initial weights, if they are known, with the kept and the last ones.
+
+    The rows of a rate that changed are added, without a value.
+    """
     trained, recipe = subject.trained, subject.trained.config.recipe
     num_images = min(subject.options.images, MAX_IMAGES)
     batches = subject.training_batches(math.ceil(num_images / recipe.batch_size))
     first = num_images - sum(len(labels) for _, labels in batches[:-1])
     batches[-1] = (batches[-1][0][:first], batches[-1][1][:first])
     images = sum(len(labels) for _, labels in batches)
-    limit = stability_limit(recipe.lr, recipe.momentum)
-    nets = {0: subject.initial_net, trained.iteration: subject.net}
-    rows = []
-    for iteration, net in nets.items():
-        if net is not None:
+    record = [row for row in read_whole_rows(trained.folder) if row.iteration <= trained.iteration]
 
-            def count(products: int, of: int, iteration: int = iteration) -> None:
-                subject.report(f"sharpness at iteration {iteration:,}", products, of)
+    def limit(iteration: int) -> float:
+        rates = [row.lr for row in record if row.iteration >= iteration] or [recipe.lr]
+        return stability_limit(rates[0], recipe.momentum)
 
-            value = sharpness(net, batches, count)
-            rows.append(Sharpness(iteration, images, value, limit))
-    return rows
+    rows = [
+        Sharpness(row.iteration, 0, None, limit(row.iteration))
+        for row, following in pairwise(record)
+        if row.lr != following.lr
+    ]
+    initial = [(0, subject.initial_net)] if subject.initial_net is not None else []
+    for iteration, net in chain(initial, kept_nets(trained), [(trained.iteration, subject.net)]):
+
+        def count(products: int, of: int, iteration: int = iteration) -> None:
+            subject.report(f"sharpness at iteration {iteration:,}", products, of)
+
+        value = sharpness(net, batches, count)
+        rows.append(Sharpness(iteration, images, value, limit(iteration)))
+    return sorted(rows, key=lambda row: (row.iteration, row.images))
 
 
 def find(nets: Nets) -> Finding:
     rows, texts = [], []
-    measured: dict[str, list[Measured]] = {"initial": [], "trained": []}
-    images = nets[0].seeds[0][0].images
+    initial: list[Measured] = []
+    trained: list[Measured] = []
     for net in nets:
-        values = {}
-        for when in ("initial", "trained"):
-            found = [
-                r.value for s in net.seeds for r in s if (r.iteration == 0) == (when == "initial")
-            ]
-            values[when] = known = [value for value in found if value is not None]
-            if known:
-                measured[when].append(Measured(net.name, net.config, mean(known), known))
-        cells = [_format(v) for v in values.values()]
-        limit = net.seeds[0][0].limit
+        measured = [[row for row in seed if row.images > 0] for seed in net.seeds]
+        first = [row.value for seed in measured for row in seed if row.iteration == 0]
+        last = [seed[-1].value for seed in measured]
+        for values, found in ((first, initial), (last, trained)):
+            if known := [value for value in values if value is not None]:
+                found.append(Measured(net.name, net.config, mean(known), known))
+        cells = [_format(first), _format(last)]
         texts.append(f"{net.name} from {cells[0]} to {cells[1]}")
-        rows.append([net.name, *cells, f"{limit:.3g}"])
-    limits = sorted({row.limit for net in nets for seed in net.seeds for row in seed})
-    when = "initial" if len(measured["initial"]) == len(nets) else "trained"
-    time = "before" if when == "initial" else "after"
-    subject = f"Sharpness of the loss {time} training (unstable above {_format(limits)})"
+        known_rows = [row for seed in measured for row in seed if row.value is not None]
+        above = sum(row.value > row.limit for row in known_rows)
+        cells.append(_format([max(seed, key=_value).value for seed in measured]))
+        limits = _format([row.limit for seed in net.seeds for row in seed])
+        rows.append([net.name, *cells, limits, f"{above}/{len(known_rows)}"])
+    images = max(row.images for row in nets[0].seeds[0])
+    whole = len(initial) == len(nets)
+    ends = [seed[0 if whole else -1].limit for net in nets for seed in net.seeds]
+    time, shown = ("before", initial) if whole else ("after", trained)
+    subject = f"Sharpness of the loss {time} training (unstable above {_format(ends)})"
     return Finding(
-        title_of(subject, measured[when], _number, factors=True),
+        title_of(subject, shown, _number, factors=True),
         f"Largest eigenvalue of the Hessian of the loss on {images} training images, "
-        f"from the initial to the last weights: {', '.join(texts)}. The recipe's highest rate is "
-        f"unstable above {_format(limits)}: 2 (1 + momentum) / learning rate.",
-        ["net", "initial", "trained", "stability limit"],
+        f"from the initial to the last weights: {', '.join(texts)}. A rate is unstable above "
+        "2 (1 + momentum) / rate.",
+        ["net", "initial", "trained", "largest", "stability limit", "above it"],
         rows,
     )
 
 
-def _format(values: list[float]) -> str:
+def _value(row: Sharpness) -> float:
+    return -math.inf if row.value is None else row.value
+
+
+def _format(values: Sequence[float | None]) -> str:
     """The range of these values, or "unclear" if there is none."""
-    texts = [_number(value) for value in sorted(values)]
+    known = sorted(value for value in values if value is not None)
+    texts = [_number(value) for value in known]
     return " - ".join(dict.fromkeys([texts[0], texts[-1]])) if texts else "unclear"
 
 
@@ -79,7 +101,9 @@ def _number(value: float) -> str:
 ABOUT = (
     "The largest eigenvalue of the Hessian of the mean cross-entropy on one batch of "
     "training images in training mode, without weight decay, by Lanczos iteration to two "
-    "percent. Gradient descent on a quadratic loss diverges above the limit."
+    "percent: with the initial weights, with those that the run kept (runtime.keep_every), and "
+    "with the last ones. Gradient descent on a quadratic loss diverges above the limit of its "
+    "rate; on nets, full batches drive sharpness to about that limit (Cohen et al. 2021)."
 )
 
 PROBE = Probe(Sharpness, measure, find, plot_sharpness, about=ABOUT)

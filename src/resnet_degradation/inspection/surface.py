@@ -8,6 +8,7 @@ from statistics import mean
 from resnet_degradation.figures.surface import NEAR, plot_surface
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
+from resnet_degradation.inspection.surface_workers import surface_at_once, surface_batches
 from resnet_degradation.probes.surface import SurfacePoint, surface
 from resnet_degradation.records.layers import unfinished_inspection
 
@@ -20,14 +21,17 @@ def measure(subject: Subject) -> list[SurfacePoint]:
 
     An interrupted measurement resumes: its points are kept in inspection/surface.part.csv.
     """
-    config, options = subject.trained.config, subject.options
-    count = math.ceil(options.images / config.recipe.batch_size)
+    options = subject.options
     axis = [EXTENT * (2 * i / (options.points - 1) - 1) for i in range(options.points)]
     points = list(product(axis, axis))
     key = f"{subject.trained.iteration} {options.images} {options.points}"
     part = unfinished_inspection(subject.trained.folder, "surface", SurfacePoint, key)
-    batches = subject.training_batches(count)
-    for point in surface(subject.net, batches, points[len(part.rows) :]):
+    left = points[len(part.rows) :]
+    if options.jobs > 1:
+        measured = surface_at_once(subject, left)
+    else:
+        measured = surface(subject.net, surface_batches(subject), left)
+    for point in measured:
         part.add(point)
         subject.report("loss surface", len(part.rows), len(points))
     return part.rows

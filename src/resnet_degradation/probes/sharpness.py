@@ -24,7 +24,9 @@ MAX_PRODUCTS = 200
 class Sharpness:
     """The sharpness on `images` training images after some iterations; None if it was not found.
 
-    limit: the sharpness above which the highest learning rate of the recipe is unstable.
+    limit: the sharpness above which the learning rate of the last of these iterations is unstable
+        (of the first one, for the initial weights). With 0 images nothing was measured: the row
+        only records the limit up to an iteration after which the rate changed.
     """
 
     iteration: int

@@ -1,6 +1,7 @@
-"""Checkpoints: the newest complete one always survives, and two generations are kept."""
+"""Checkpoints: the newest complete one always survives, and two generations are kept, or more."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,10 @@ NAMES_IN_FILE = {name: name for name in ("iteration", "parts", "rows")} | {
 }
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep_every: int | None = None) -> Path:
     """Write a checkpoint of the run in `folder`; keep it and the previous one, delete others.
 
+    keep_every: the checkpoints of every so many iterations are kept, too.
     Returns its file. Raises OSError, and deletes nothing, if it cannot be written.
     """
     directory = folder / "checkpoints"
@@ -45,9 +47,24 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     # from it: delete it too.
     others = [old for old in checkpoint_files(folder) if old != file]
     before = [old for old in others if checkpoint_iteration(old) < checkpoint.iteration]
-    for old in set(others) - set(before[: KEPT - 1]):
+    kept = {*before[: KEPT - 1], *(old for old in before if _is_kept(old, keep_every))}
+    for old in set(others) - kept:
         old.unlink(missing_ok=True)
     return file
+
+
+def _is_kept(file: Path, keep_every: int | None) -> bool:
+    return keep_every is not None and checkpoint_iteration(file) % keep_every == 0
+
+
+def kept_checkpoints(folder: Path, keep_every: int) -> Iterator[Checkpoint]:
+    """The checkpoints of every `keep_every` iterations, oldest first. Warns of damaged ones."""
+    for file in reversed(checkpoint_files(folder)):
+        if _is_kept(file, keep_every):
+            try:
+                yield _read(file)
+            except DamagedError as error:
+                warnings.warn(f"{file} is left out, because it is damaged: {error}", stacklevel=2)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:

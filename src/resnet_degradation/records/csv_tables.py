@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_type_hints
 
 from resnet_degradation.system.atomic_files import atomic_write
-from resnet_degradation.system.errors import UserError
+from resnet_degradation.system.errors import UserError, describe_os_error
 
 RowType = TypeVar("RowType")
 PARSERS: dict[Any, Any] = {
@@ -18,11 +18,30 @@ PARSERS: dict[Any, Any] = {
     bool: lambda text: text == "True",
     float | None: lambda text: float(text) if text else None,
 }
+_TYPES: dict[Any, dict[str, Any]] = {}  # what column_types found: it is called for every row
 
 
 def column_names(row_type: type[Any]) -> list[str]:
     """The header of a table."""
     return [column.name for column in fields(row_type)]
+
+
+def column_types(row_type: type[Any]) -> dict[str, Any]:
+    """The type of each column; raises TypeError, naming the column, for one that no table has."""
+    if row_type in _TYPES:
+        return _TYPES[row_type]
+    try:
+        hints = get_type_hints(row_type)  # annotations may be strings
+    except NameError as error:
+        raise TypeError(f"{row_type.__name__}: {error}") from error
+    types = {name: hints[name] for name in column_names(row_type)}
+    for name, its_type in types.items():
+        if its_type not in PARSERS:
+            raise TypeError(
+                f"{row_type.__name__}.{name} is a {getattr(its_type, '__name__', its_type)}: give "
+                "int, float, str, bool or float | None"
+            )
+    return _TYPES.setdefault(row_type, types)
 
 
 def format_row(row: Any) -> list[str]:
@@ -39,8 +58,8 @@ def parse_row(cells: dict[str, str], row_type: type[RowType]) -> RowType:
     """The row from its cells by column; raises ValueError or KeyError if they do not fit."""
     if None in cells or None in cells.values():
         raise ValueError("the numbers of cells and columns differ")
-    columns: Any = fields(row_type)  # type: ignore[arg-type]
-    return row_type(**{column.name: PARSERS[column.type](cells[column.name]) for column in columns})
+    types = column_types(row_type)
+    return row_type(**{name: PARSERS[types[name]](cells[name]) for name in types})
 
 
 def write_table(file: Path, rows: Sequence[RowType], row_type: type[RowType]) -> None:
@@ -88,12 +107,14 @@ class PartialTable(Generic[RowType]):
 def read_table(file: Path, row_type: type[RowType], remedy: str) -> list[RowType]:
     """The rows of a table.
 
-    Raises UserError, ending with `remedy`, if the file is missing or damaged.
+    Raises UserError, ending with `remedy` if the file is missing or damaged.
     """
     try:
         with file.open(newline="", encoding="utf-8") as stream:
             return [parse_row(cells, row_type) for cells in csv.DictReader(stream)]
-    except OSError as error:
+    except FileNotFoundError as error:
         raise UserError(f"{file} is missing: {remedy}") from error
+    except OSError as error:
+        raise UserError(f"a table cannot be read ({describe_os_error(error)})") from error
     except (KeyError, ValueError, csv.Error) as error:
         raise UserError(f"{file} is damaged ({error}): {remedy}") from error

@@ -27,9 +27,10 @@ from resnet_degradation.nets.cost import LayerCost, layer_costs
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.definition import Study
-from resnet_degradation.studies.execute import init_worker, with_share_of_threads
+from resnet_degradation.studies.execute import with_share_of_threads
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.system.process import describe_threads
+from resnet_degradation.system.worker import init_worker
 from resnet_degradation.training.build import choose_device, prepare
 from resnet_degradation.training.launch import num_processes
 from resnet_degradation.training.memory import uses_activation_checkpointing
@@ -213,6 +214,7 @@ def sample_of(run: Config, num_at_once: int) -> Config:
             log_every=None,
             eval_every=None,
             checkpoint_every=None,
+            keep_every=None,
             signals_every=None,
         ),
     )

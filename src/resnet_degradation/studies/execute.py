@@ -21,7 +21,6 @@ from concurrent.futures import (
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import replace
-from multiprocessing.connection import wait as wait_for_end
 from queue import SimpleQueue
 from typing import Any
 
@@ -33,15 +32,14 @@ from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.progress import StudyProgress
 from resnet_degradation.studies.ray_jobs import ray_arguments
-from resnet_degradation.system.encoding import ascii_fallback
-from resnet_degradation.system.errors import Stopped, explain, one_line_warnings
+from resnet_degradation.system.errors import Stopped, explain
 from resnet_degradation.system.os_signals import (
     SAVE_SIGNAL,
     handle_signals,
-    ignore_interrupts,
     print_from_handler,
 )
 from resnet_degradation.system.process import num_cpus
+from resnet_degradation.system.worker import init_worker
 
 STOPPING = "stopping after the iterations under way (Ctrl-C again: stop at once)"
 TICK = 1.0  # seconds between looks at the records of runs in other processes
@@ -192,25 +190,6 @@ def with_share_of_threads(run: Config, jobs: int) -> Config:
         return run
     share = max(1, num_cpus() // jobs)
     return replace(run, runtime=replace(run.runtime, num_threads=share))
-
-
-def init_worker(slot: int) -> None:
-    """Set up a worker process: it exits with the study, and uses the GPU of its slot."""
-    ignore_interrupts()
-    ascii_fallback()
-    one_line_warnings()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        wait_for_end([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    import torch
-
-    if (num_gpus := torch.cuda.device_count()) > 1:
-        torch.cuda.set_device(slot % num_gpus)
 
 
 def _train_quietly(run: Config) -> str | None:

@@ -186,7 +186,9 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     """
     nets = by_net(results)
     configs, net_names = [net.config for net in nets], [net.name for net in nets]
-    cautions = [_extension_caution(net, nets) for net in nets if net.config.extends is not None]
+    extended = [net.config for net in nets if net.config.extends is not None]
+    # In a grid, those of all its values are alike.
+    cautions = list(dict.fromkeys(_extension_caution(config, nets, grid) for config in extended))
     cautions += [  # what follows from the depth, as a warm-up does
         values_of(key, [setting(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
@@ -214,14 +216,15 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     return cautions
 
 
-def _extension_caution(extended: NetResults, nets: list[NetResults]) -> str:
-    shallow = shallow_config(extended.config)
+def _extension_caution(extended: Config, nets: list[NetResults], grid: Collection[str]) -> str:
+    shallow = shallow_config(extended)
     caution = (
-        f"{extended.name} began with the solution of {net_name(shallow)}: its iterations add to "
-        "those of that net"
+        f"{net_name(extended)} began with the solution of {net_name(shallow)}: its iterations "
+        "add to those of that net"
     )
     for net in nets:
-        differing = [k for k in differing_settings([shallow, net.config]) if k != "seed"]
+        differing = differing_settings([shallow, net.config])
+        differing = [key for key in differing if key not in ("seed", *grid)]
         if net_name(net.config) == net_name(shallow) and differing:
             values = " and ".join(f"{key}={setting(shallow, key)}" for key in differing)
             caution += f", which was trained with {values}, unlike {net.name} in this study"

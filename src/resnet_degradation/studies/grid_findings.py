@@ -18,7 +18,8 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     """The gap between the deepest and the shallowest net at every value, and verdicts at the best.
 
     keys: the dotted keys of the settings that vary. The best value of a net is that with the lowest
-    mean training error. It is chosen and reported on the same runs, which favours every net alike.
+    mean training error, among those at which all seeds of the net have finished. It is chosen and
+    reported on the same runs, which favours every net alike.
     """
     nets: dict[str, dict[Point, NetResults]] = defaultdict(dict)  # the points of each net
     for net in by_net(results):
@@ -27,15 +28,26 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     names = {key: net_name(next(iter(points.values())).config) for key, points in nets.items()}
     gaps = [_gap(shallow, deep, names, nets, keys) for shallow, deep in _depth_pairs(nets)]
     verdicts = [gap for gap in gaps if gap]
-    best = {key: min(points, key=lambda p: _error(points[p])) for key, points in nets.items()}
-    texts = [
-        f"{names[key]} at {_at(point, keys)} ({_error(nets[key][point]):.2f} %)"
-        for key, point in best.items()
-    ]
-    verdicts.append(f"lowest training error of each net: {', '.join(texts)}")
+    texts, best, left_out = [], {}, []
+    for key, points in nets.items():
+        seeds = {seed for net in points.values() for seed in _seeds(net)}
+        complete = [point for point in points if _seeds(points[point]) == seeds]
+        left_out += [f"{names[key]} at {_at(p, keys)}" for p in points if p not in complete]
+        if complete:
+            best[key] = min(complete, key=lambda point: _error(points[point]))
+            error = f"{_error(points[best[key]]):.2f} %"
+            texts.append(f"{names[key]} at {_at(best[key], keys)} ({error})")
+        else:
+            texts.append(f"{names[key]} unclear")
+    note = f"; left out, because a seed is missing: {', '.join(left_out)}" if left_out else ""
+    verdicts.append(f"lowest training error of each net: {', '.join(texts)}{note}")
     at_best = [result for key, point in best.items() for result in nets[key][point].results]
     verdicts += [f"each net at its best: {verdict}" for verdict in find_verdicts(at_best)]
     return verdicts
+
+
+def _seeds(net: NetResults) -> set[int]:
+    return {result.config.seed for result in net.results}
 
 
 def _error(net: NetResults) -> float:

@@ -1,10 +1,12 @@
 """Loads the net of a run, with the run's images, for evaluation and inspection."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from resnet_degradation.config.durations import to_iterations
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, RuntimeConfig
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
@@ -14,7 +16,11 @@ from resnet_degradation.data.dataset import Source, evenly_spaced
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import assign
-from resnet_degradation.records.checkpoint import Checkpoint, load_checkpoint
+from resnet_degradation.records.checkpoint import (
+    Checkpoint,
+    kept_checkpoints,
+    load_checkpoint,
+)
 from resnet_degradation.records.run_folder import read_config
 from resnet_degradation.system.errors import CheckpointError
 
@@ -84,8 +90,33 @@ def load_trained(
         name: images.subset(evenly_spaced(len(images), num_held_out))
         for name, images in source.held_out.items()
     }
-    net = make_net(config, len(source.classes), initialized=False)
-    assign(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
-    net.to(device).to(memory_format=torch.channels_last).eval()
+    net = _net_of(checkpoint, config, folder, len(source.classes), device)
     batches = inspection_batches(config, replace(source, held_out=held_out), device, report)
     return Trained(config, folder, checkpoint.iteration, net, batches)
+
+
+def kept_nets(trained: Trained) -> Iterator[tuple[int, ResNet]]:
+    """The iterations and nets of the checkpoints that a run kept, in evaluation mode.
+
+    They are those of `runtime.keep_every` before the last checkpoint, oldest first.
+    """
+    folder, config, batches = trained.folder, trained.config, trained.batches
+    keep_every = read_config(folder).runtime.keep_every  # config has the command's own runtime
+    if keep_every is None:
+        return
+    size, key = config.recipe.batch_size, "runtime.keep_every"
+    device = next(trained.net.parameters()).device
+    for checkpoint in kept_checkpoints(
+        folder, to_iterations(keep_every, batches.num_train, size, key)
+    ):
+        if checkpoint.iteration < trained.iteration:
+            net = _net_of(checkpoint, config, folder, batches.num_classes, device)
+            yield checkpoint.iteration, net
+
+
+def _net_of(
+    checkpoint: Checkpoint, config: Config, folder: Path, num_classes: int, device: torch.device
+) -> ResNet:
+    net = make_net(config, num_classes, initialized=False)
+    assign(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
+    return net.to(device).to(memory_format=torch.channels_last).eval()

@@ -30,7 +30,7 @@ def iterate(run: Run, monitor: Monitor) -> None:
                 torch.manual_seed(stable_seed("blocks", run.config.seed, iteration, run.world.rank))
             try_step(run, step, run.schedule.lr(iteration - 1))
             monitor.progress.advance(iteration)
-            if plan.is_due(iteration, plan.checkpoint_every):
+            if any(plan.is_due(iteration, n) for n in (plan.checkpoint_every, plan.keep_every)):
                 monitor.save(iteration)
             monitor.poll_signals(iteration)
             monitor.measure(iteration)

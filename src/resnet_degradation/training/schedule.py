@@ -17,6 +17,7 @@ class Plan:
     log_every: int
     eval_every: int
     checkpoint_every: int
+    keep_every: int | None  # of checkpoints that are not deleted; None: never
     signals_every: int | None  # None: never
     iterations_per_epoch: float
 
@@ -68,6 +69,10 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
             return math.ceil(max(shortest, min(share * total, longest)))
         return iterations(duration, f"runtime.{name}")
 
+    def optional(name: str) -> int | None:
+        duration: Duration | None = getattr(runtime, name)
+        return None if duration is None else iterations(duration, f"runtime.{name}")
+
     log_every = interval("log_every", 10, 1 / 30, 100)
     eval_every = interval("eval_every", min_eval_interval, 1 / 15, max(1000, epoch))
     if runtime.eval_every is None:
@@ -79,9 +84,8 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
         log_every=log_every,
         eval_every=eval_every,
         checkpoint_every=interval("checkpoint_every", 10, 1 / 6, 1000),
-        signals_every=None
-        if runtime.signals_every is None
-        else iterations(runtime.signals_every, "runtime.signals_every"),
+        keep_every=optional("keep_every"),
+        signals_every=optional("signals_every"),
         iterations_per_epoch=epoch,
     )
 

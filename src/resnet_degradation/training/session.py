@@ -15,6 +15,7 @@ from resnet_degradation.distributed.stop_agreement import StopAgreement
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import Response
 from resnet_degradation.records.lock import run_lock
+from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.records.summary import FinalErrors, is_finished
 from resnet_degradation.system.errors import (
     ConfigError,
@@ -76,10 +77,11 @@ def run_training(run: Run, progress: Progress) -> None:
             failure: Exception = error
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 error.filename = error.filename or str(run.folder)
+                again = "resumes it" if checkpoint_files(run.folder) else "starts it again"
                 failure = RecordError(
                     f"{run.name} cannot continue ({describe_os_error(error)}). "
                     f"{describe_last_checkpoint(run)}. Once the cause is fixed, the same command "
-                    "resumes it"
+                    f"{again}"
                 )
             if request.stop_signal is not None:
                 saved = "saved" if request.saved else f"not saved: {failure}"

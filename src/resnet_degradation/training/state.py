@@ -88,6 +88,7 @@ class Run:
                 save_checkpoint(
                     self.folder,
                     Checkpoint(iteration, self.identity, states, rows, self.environment),
+                    self.plan.keep_every,
                 )
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -1,0 +1,74 @@
+"""Computes the points of a loss surface in several processes at once."""
+
+import math
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from functools import partial
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+
+from resnet_degradation.config.schema import InspectionConfig
+from resnet_degradation.data.batches import Batch
+from resnet_degradation.inspection.probe import Subject
+from resnet_degradation.probes.surface import SurfacePoint, surface
+from resnet_degradation.system.errors import RecordError
+from resnet_degradation.system.process import num_cpus
+from resnet_degradation.system.worker import init_worker
+from resnet_degradation.training.build import choose_device
+from resnet_degradation.training.load_run import config_of_run, load_trained
+from resnet_degradation.training.memory import set_precision
+
+_LOADED: list[tuple[Subject, list[Batch]]] = []  # in a worker process, what it measures
+
+
+def surface_batches(subject: Subject) -> list[Batch]:
+    """The augmented training images on which a surface is measured."""
+    batch_size = subject.trained.config.recipe.batch_size
+    return subject.training_batches(math.ceil(subject.options.images / batch_size))
+
+
+def surface_at_once(subject: Subject, points: list[tuple[float, float]]) -> Iterator[SurfacePoint]:
+    """The surface at these points, in their order, by `options.jobs` processes.
+
+    Each loads the net and the images itself. Raises RecordError if the run was trained on
+    meanwhile, or if a process dies.
+    """
+    options, trained = subject.options, subject.trained
+    threads = options.runtime.num_threads or max(1, num_cpus() // options.jobs)
+    options = replace(options, runtime=replace(options.runtime, num_threads=threads))
+    spawn = multiprocessing.get_context("spawn")
+    slots: SimpleQueue[int] = spawn.SimpleQueue()
+    for slot in range(options.jobs):
+        slots.put(slot)
+    work = partial(_point, trained.folder, trained.iteration, options)
+    try:
+        with ProcessPoolExecutor(options.jobs, spawn, _begin, (slots,)) as processes:
+            yield from processes.map(work, points)
+    except BrokenProcessPool as error:
+        raise RecordError(
+            "a process that measures the loss surface ended unexpectedly (killed by the system, if "
+            "memory ran out): the same command continues, with fewer jobs if need be"
+        ) from error
+
+
+def _begin(slots: "SimpleQueue[int]") -> None:
+    init_worker(slots.get())
+
+
+def _point(
+    folder: Path, iteration: int, options: InspectionConfig, point: tuple[float, float]
+) -> SurfacePoint:
+    if not _LOADED:
+        set_precision("fp32")
+        device = choose_device(config_of_run(folder, options.runtime))
+        trained = load_trained(folder, options.runtime, device, num_held_out=1)
+        if trained.iteration != iteration:
+            raise RecordError(f"{folder} was trained on meanwhile: inspect it again")
+        subject = Subject(trained, options, lambda *_: None)
+        _LOADED.append((subject, surface_batches(subject)))
+    subject, batches = _LOADED[0]
+    (found,) = surface(subject.net, batches, [point])
+    return found
