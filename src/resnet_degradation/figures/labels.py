@@ -168,9 +168,15 @@ def write_caption(
 def conditions(configs: list[Config]) -> str:
     """The data and the schedule of some runs."""
     data, length, batch, schedule = (
-        " / ".join(dict.fromkeys(values)) for values in zip(*map(_conditions, configs), strict=True)
+        _listed(values) for values in zip(*map(_conditions, configs), strict=True)
     )
     return f"{data}; {length} of {batch} images; {schedule}"
+
+
+def _listed(values: tuple[str, ...]) -> str:
+    """The different values; of more than three only the first and the last."""
+    different = list(dict.fromkeys(values))
+    return " / ".join(different if len(different) < 4 else [different[0], "...", different[-1]])
 
 
 def _conditions(config: Config) -> tuple[str, str, str, str]:

@@ -93,13 +93,15 @@ def _gap(
                 gaps[point] = gap
     if not gaps:
         return ""
-    listed = ", ".join(f"{gap.mean:+.2f} at {_at(point, keys)}" for point, gap in gaps.items())
+    listed = ", ".join(
+        f"{gap.mean:+.2f} (noise {gap.threshold:.2f}) at {_at(point, keys)}"
+        for point, gap in gaps.items()
+    )
     outcomes = [gap.outcome for gap in gaps.values()]
     counts = [f"{o} at {outcomes.count(o)}" for o in ("worse", "alike", "better") if o in outcomes]
-    noise = max(gap.threshold for gap in gaps.values())
     return (
-        f"{names[deep]} minus {names[shallow]}, points of training error (noise up to "
-        f"{noise:.2f}): {listed}. The deeper net is {', '.join(counts)} of {len(gaps)} values"
+        f"{names[deep]} minus {names[shallow]}, points of training error: {listed}. "
+        f"The deeper net is {', '.join(counts)} of {len(gaps)} values"
         f"{_trend({point[0]: gap.mean for point, gap in gaps.items()}, keys)}"
     )
 
