@@ -39,6 +39,18 @@ def crop_of_resized(
     return columns.resize((size, height), BILINEAR).crop((0, top, size, top + size))
 
 
+def fast_crop_of_resized(
+    image: Image.Image, width: int, height: int, left: int, top: int, size: int
+) -> Image.Image:
+    """The same in half the time, but for rounding: one byte in some hundreds differs, mostly by 1.
+
+    Pillow computes the crop alone, but rounds its corners to single precision.
+    """
+    across, down = image.width / width, image.height / height
+    box = (left * across, top * down, (left + size) * across, (top + size) * down)
+    return image.resize((size, size), BILINEAR, box=box)
+
+
 def to_tensor(image: Image.Image) -> Tensor:
     """The pixels (3, H, W) uint8 of an RGB image, in channels-last memory."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)

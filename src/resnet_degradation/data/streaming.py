@@ -75,6 +75,7 @@ class StreamBatches(Batches):
             image_size=size,
             scale=(smallest, largest),
             mirror=config.recipe.mirror,
+            resize=config.recipe.resize,
         )
         # The centre view shows images at the smallest scale of training.
         self._centre_view = partial(centre_view, image_size=size, shorter_side=smallest)

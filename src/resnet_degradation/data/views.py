@@ -10,7 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resnet_degradation.data.resizing import crop_of_resized, resized_size, to_tensor
+from resnet_degradation.data.resizing import (
+    crop_of_resized,
+    fast_crop_of_resized,
+    resized_size,
+    to_tensor,
+)
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.system.rng import generator
 
@@ -113,10 +118,12 @@ def jittered_view(
     image_size: int,
     scale: tuple[int, int],
     mirror: bool,
+    resize: str = "exact",
 ) -> Tensor:
     """A training view (3, image_size, image_size) uint8 of an image (section 3.4).
 
     The shorter side is resized to a random size in `scale`; the crop and mirroring are random.
+    resize: exact, or fast, in which rounding differs.
     """
     rng = generator("view", seed, iteration, position)
 
@@ -127,7 +134,8 @@ def jittered_view(
     image = read_image(path)
     width, height = resized_size(*image.size, shorter_side)
     top, left = draw(height - image_size + 1), draw(width - image_size + 1)
-    image = crop_of_resized(image, width, height, left, top, image_size)
+    crop = fast_crop_of_resized if resize == "fast" else crop_of_resized
+    image = crop(image, width, height, left, top, image_size)
     if draw(2) == 1 and mirror:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return to_tensor(image)
