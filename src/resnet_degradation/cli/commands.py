@@ -15,19 +15,14 @@ from resnet_degradation.cli.app import (
     shown_progress,
 )
 from resnet_degradation.cli.compose import resolve_composed
-from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import (
     Config,
     EvaluationConfig,
     InspectionConfig,
-    RuntimeConfig,
     StudyRunConfig,
 )
-from resnet_degradation.console.progress import Progress
-from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import one_of_several, process_info, rank
-from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 
 
 def train() -> NoReturn:
@@ -55,22 +50,10 @@ def _train(composed: DictConfig) -> None:
     from resnet_degradation.training.launch import train_on_devices
 
     with shown_progress() as progress:
-        first = not is_sweeping() or HydraConfig.get().job.num == 0
-        if first and rank() == 0 and not is_finished(run_folder(config)):
-            _say_precision(config.runtime, progress)
         folder = train_on_devices(config, progress)
         if rank() == 0:
             progress.say(f"record: {folder}/metrics.csv")
             progress.say(f"curves: tensorboard --logdir {config.output_dir}")
-
-
-def _say_precision(runtime: RuntimeConfig, progress: Progress) -> None:
-    """Say once per command if training is on a CPU and another precision would be faster."""
-    import torch
-
-    on_cpu = runtime.device == "cpu" or not torch.cuda.is_available()
-    if on_cpu and (note := precision_note(runtime.precision, has_bf16_instructions())):
-        progress.say(note)
 
 
 def _study(composed: DictConfig) -> None:
@@ -99,8 +82,6 @@ def _study(composed: DictConfig) -> None:
             from resnet_degradation.studies.command import run_study
 
             launched = not runs_in_this_process() and not is_sweeping()
-            if study.pending():
-                _say_precision(study.runs[0].runtime, progress)
             run_study(study, progress.console, composed.jobs, list(sys.argv[1:]), launched)
 
 
