@@ -20,6 +20,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from photographs import view_times
 from rich.console import Console
 from rich.table import Table
 from steps import textbook_steps, trainer_steps
@@ -273,6 +274,8 @@ def print_tables(results: dict[str, Any], console: Console) -> None:
             *(f"{row['peak_gb']:.2f}", f"{row['step_seconds']:.2f}"),
         )
     console.print(memory)
+    for name, taken in results["views"].items():
+        console.print(f"a view of a photograph, {name}: {taken} ms")
     for name, value in (results["parts"] | results["start_up"]).items():
         console.print(f"{name.replace('_', ' ')}: {value}")
 
@@ -322,6 +325,7 @@ def main() -> None:
         "rounds": rounds,
         "steps": steps,
         "memory": memory,
+        "views": view_times(20 * rounds),
         "parts": parts_of_a_run(rounds),
         "start_up": start_up(),
     }

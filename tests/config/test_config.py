@@ -176,6 +176,16 @@ def test_checksummed_data_is_identified_without_its_folder(configure: Configure)
     )
 
 
+def test_how_images_are_resized_is_part_of_the_identity_only_where_they_are(
+    configure: Configure,
+) -> None:
+    fast = "recipe.resize=fast"
+    assert digest(configure(fast)) == digest(configure())
+    jitter = ("data=imagenet", "depth=18")
+    assert digest(configure(*jitter, "recipe.resize=exact")) == digest(configure(*jitter))
+    assert digest(configure(*jitter, fast)) != digest(configure(*jitter))
+
+
 def test_settings_at_their_default_are_not_part_of_the_identity(configure: Configure) -> None:
     # So a later version can add a setting without renaming the runs of an earlier one.
     assert "momentum" not in identity(configure())["recipe"]

@@ -56,6 +56,8 @@ def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
         yield from ("warmup_lr", "warmup_until", "warmup_window")
     if recipe.augmentation != "pad-crop":
         yield "pad"
+    if recipe.augmentation != "scale-jitter":
+        yield "resize"
     if recipe.augmentation == "none":
         yield "mirror"
 

@@ -66,6 +66,7 @@ class RecipeConfig:
     pad: int = 4
     mirror: bool = True
     scale: Optional[list[int]] = None
+    resize: str = "exact"
     colour_std: float = 0.0
 
 

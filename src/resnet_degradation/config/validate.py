@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "data.on_error": ("raise", "skip"),
     "recipe.schedule": ("milestones", "plateau"),
     "recipe.warmup": ("auto", "always", "never"),
+    "recipe.resize": ("exact", "fast"),
     "recipe.augmentation": ("pad-crop", "scale-jitter", "none"),
     "runtime.device": ("auto", "cpu", "cuda"),
     "runtime.precision": PRECISIONS,

@@ -17,6 +17,7 @@ from resnet_degradation.data.cache import cache_folder
 from resnet_degradation.data.channel_statistics import channel_statistics
 from resnet_degradation.data.dataset import Files, Images, Source
 from resnet_degradation.data.decode import DecodeStats, ViewRequest, decode_views, request_all
+from resnet_degradation.data.resizing import stack_channels_last
 from resnet_degradation.data.views import (
     EvalProtocol,
     ViewedBatch,
@@ -74,6 +75,7 @@ class StreamBatches(Batches):
             image_size=size,
             scale=(smallest, largest),
             mirror=config.recipe.mirror,
+            resize=config.recipe.resize,
         )
         # The centre view shows images at the smallest scale of training.
         self._centre_view = partial(centre_view, image_size=size, shorter_side=smallest)
@@ -86,12 +88,17 @@ class StreamBatches(Batches):
             [(i, k, j) for i, j in zip(self._indices(k).tolist(), positions, strict=True)]
             for k in range(start, stop)
         )
-        batches = self._decode(self._train, self._training_view, requests, stats=self.decode_stats)
+        batches = self._decode(
+            *(self._train, self._training_view, requests),
+            stats=self.decode_stats,
+            collate=stack_channels_last,
+        )
         for iteration, pixels in zip(range(start, stop), batches, strict=True):
-            images = self._to_device(pixels) - self.mean
+            # In place: on a CPU, new memory for every result would take twice the time.
+            images = self._to_device(pixels).sub_(self.mean)
             if self._colour_axes is not None:
-                images = images + self._colour_shift(iteration, self._colour_axes)
-            images = (images / self.std).contiguous(memory_format=torch.channels_last)
+                images.add_(self._colour_shift(iteration, self._colour_axes))
+            images.div_(self.std)
             labels = self._train.labels[self._indices(iteration)]
             yield images, labels.to(self.device, non_blocking=True)
 
@@ -100,11 +107,10 @@ class StreamBatches(Batches):
         batches = request_all(len(files), size)
         # A process without a share of a batch decodes one image and drops it.
         requests = [batch[self.world.share(len(batch))] or batch[:1] for batch in batches]
-        views = self._decode(files, self._centre_view, requests)
+        views = self._decode(files, self._centre_view, requests, collate=stack_channels_last)
         for pixels, labels in zip(views, files.labels.split(size), strict=True):
             own = labels[self.world.share(len(labels))].to(self.device)
-            images = (self._to_device(pixels[: len(own)]) - self.mean) / self.std
-            yield images.contiguous(memory_format=torch.channels_last), own
+            yield self._to_device(pixels[: len(own)]).sub_(self.mean).div_(self.std), own
 
     def multi_view(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
         files = self._held_out[split]

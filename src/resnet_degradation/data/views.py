@@ -10,6 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from resnet_degradation.data.resizing import (
+    crop_of_resized,
+    fast_crop_of_resized,
+    resized_size,
+    to_tensor,
+)
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.system.rng import generator
 
@@ -97,6 +103,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("its pixels are not bytes: save it with 8 bits per channel")
+    if image.mode == "RGB":  # convert() would copy it
+        image.load()
+        return image
     return image.convert("RGB")
 
 
@@ -109,41 +118,39 @@ def jittered_view(
     image_size: int,
     scale: tuple[int, int],
     mirror: bool,
+    resize: str = "exact",
 ) -> Tensor:
     """A training view (3, image_size, image_size) uint8 of an image (section 3.4).
 
     The shorter side is resized to a random size in `scale`; the crop and mirroring are random.
+    resize: exact, or fast, in which rounding differs.
     """
-    from torchvision.transforms.v2 import functional as transforms
-
     rng = generator("view", seed, iteration, position)
 
     def draw(below: int) -> int:
         return int(torch.randint(below, (1,), generator=rng))
 
     shorter_side = scale[0] + draw(scale[1] - scale[0] + 1)
-    image = transforms.resize(read_image(path), [shorter_side], antialias=True)
-    width, height = image.size
+    image = read_image(path)
+    width, height = resized_size(*image.size, shorter_side)
     top, left = draw(height - image_size + 1), draw(width - image_size + 1)
-    image = transforms.crop(image, top, left, image_size, image_size)
+    crop = fast_crop_of_resized if resize == "fast" else crop_of_resized
+    image = crop(image, width, height, left, top, image_size)
     if draw(2) == 1 and mirror:
-        image = transforms.horizontal_flip(image)
-    view: Tensor = transforms.pil_to_tensor(image)
-    return view
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return to_tensor(image)
 
 
 def centre_view(
     path: str, _iteration: int, _position: int, *, image_size: int, shorter_side: int
 ) -> Tensor:
     """The single test view (3, image_size, image_size) uint8: resized, centre-cropped."""
-    from torchvision.transforms.v2 import functional as transforms
-
     image = read_image(path)
     if image.size != (image_size, image_size) or shorter_side != image_size:
-        image = transforms.resize(image, [shorter_side], antialias=True)
-        image = transforms.center_crop(image, [image_size, image_size])
-    view: Tensor = transforms.pil_to_tensor(image)
-    return view
+        width, height = resized_size(*image.size, shorter_side)
+        left, top = round((width - image_size) / 2), round((height - image_size) / 2)
+        image = crop_of_resized(image, width, height, left, top, image_size)
+    return to_tensor(image)
 
 
 def file_views(

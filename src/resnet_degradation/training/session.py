@@ -26,6 +26,7 @@ from resnet_degradation.system.errors import (
 )
 from resnet_degradation.system.os_signals import catch_signals
 from resnet_degradation.system.process import cpu_contention
+from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 from resnet_degradation.training.build import prepare
 from resnet_degradation.training.describe import describe, summary
 from resnet_degradation.training.loop import iterate
@@ -33,6 +34,8 @@ from resnet_degradation.training.memory import restore_settings
 from resnet_degradation.training.monitor import Monitor, describe_last_checkpoint
 from resnet_degradation.training.recorder import Recorder
 from resnet_degradation.training.state import Run
+
+_said: set[str] = set()
 
 
 @restore_settings()
@@ -97,6 +100,10 @@ def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
         alone_on_cpu = run.device.type == "cpu" and run.world.size == 1
         if alone_on_cpu and (note := cpu_contention(torch.get_num_threads())):
             progress.say(note)
+        if run.device.type == "cpu":
+            say_once(
+                precision_note(run.config.runtime.precision, has_bf16_instructions()), progress
+            )
         progress.begin(run.start, run.plan.num_iterations, describe(run))
         monitor = Monitor(run, recorder, progress, stop)
         try:
@@ -113,6 +120,13 @@ def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
     if (throughput := run.throughput.overall()) is not None:
         progress.say(str(throughput))
+
+
+def say_once(note: str | None, progress: Progress) -> None:
+    """Print a note unless an earlier run of this command did."""
+    if note is not None and note not in _said:
+        _said.add(note)
+        progress.say(note)
 
 
 def require_folder(output_dir: str) -> None:

@@ -1,0 +1,37 @@
+"""The processor says whether bf16 is worth trying."""
+
+from pathlib import Path
+
+import pytest
+
+from resnet_degradation.system.processor import has_bf16_instructions, precision_note
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("model name\t: AMD EPYC\nflags\t\t: fpu avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu avx2 avx512f\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16 i8mm\n", True),
+        ("Features\t: fp asimd\n", False),
+        ("bogomips\t: 1\n", None),
+    ],
+)
+def test_bf16_instructions_are_found_on_x86_and_arm(
+    cpuinfo: str, expected: bool | None, tmp_path: Path
+) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(cpuinfo, "utf-8")
+    assert has_bf16_instructions(file) is expected
+
+
+def test_other_systems_do_not_say(tmp_path: Path) -> None:
+    assert has_bf16_instructions(tmp_path / "nothing") is None
+
+
+def test_only_the_slower_precision_has_a_note() -> None:
+    assert str(precision_note("fp32", True)).startswith("hint: runtime.precision=bf16")
+    assert str(precision_note("bf16", False)).startswith("warning: this processor has no bf16")
+    for precision, has_bf16 in [("fp32", False), ("bf16", True), ("fp32", None), ("bf16", None)]:
+        assert precision_note(precision, has_bf16) is None
