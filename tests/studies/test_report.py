@@ -75,7 +75,7 @@ def test_the_studies_of_the_paper_are_by_the_papers_recipe(name: str) -> None:
         ("data.validation_fraction=0.1", "10% of the training set held out"),
         ("data.mean=channel", "mean per channel"),
         ("runtime.precision=bf16", "precision bf16"),
-        ("data.image_size=64", "images of 64"),
+        ("data.image_size=64", "images of 64x64"),
     ],
 )
 def test_every_departure_from_the_papers_recipe_is_named(override: str, difference: str) -> None:

@@ -30,7 +30,6 @@ from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.execute import with_share_of_threads
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.system.process import describe_threads
-from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 from resnet_degradation.system.worker import init_worker
 from resnet_degradation.training.build import choose_device, prepare
 from resnet_degradation.training.launch import num_processes
@@ -166,8 +165,7 @@ def measure_speeds(
 def _notes(run: Config, sample: Config, jobs: int, measured: str) -> list[str]:
     """How the runs were timed, and what their times leave out."""
     where, devices = choose_device(sample).type, num_processes(run)
-    on_cpu = where == "cpu"
-    if on_cpu:
+    if where == "cpu":
         where = describe_threads(sample.runtime.num_threads or torch.get_num_threads())
     if devices > 1:
         where = f"{devices} processes, each with its share of a batch on {where}"
@@ -176,8 +174,6 @@ def _notes(run: Config, sample: Config, jobs: int, measured: str) -> list[str]:
         f"Time: {order} on {where}, {run.runtime.precision}; as fast as the median of "
         f"{TIMED_STEPS} training steps on random images: {measured}"
     ]
-    if on_cpu and (note := precision_note(run.runtime.precision, has_bf16_instructions())):
-        notes.append(note)
     if devices > 1:
         notes.append("Not counted: what processes spend on averaging their gradients")
     if run.recipe.augmentation == "scale-jitter":

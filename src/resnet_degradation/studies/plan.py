@@ -7,6 +7,8 @@ from rich.table import Table
 from resnet_degradation.studies.cost import plan_costs
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.system.process import load_of_others
+from resnet_degradation.system.processor import has_bf16_instructions, precision_note
+from resnet_degradation.training.build import choose_device
 
 # Steps agree if the slowest takes at most this many times as long as the fastest.
 STEPS_AGREE = 1.2
@@ -43,6 +45,9 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     console.print(table)
     if busy and left:
         notes.append(f"{busy[0].upper()}{busy[1:]}: without it, runs are faster than measured now")
+    if left and choose_device(study.runs[0]).type == "cpu":
+        hint = precision_note(study.runs[0].runtime.precision, has_bf16_instructions())
+        notes += [hint] if hint else []
     notes.append(f"Figures, table and report will be in {study.folder}")
     for note in notes:
         console.print(note, highlight=False, markup=False)
