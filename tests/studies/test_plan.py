@@ -82,6 +82,7 @@ def test_jobs_are_timed_together_each_in_its_precision_and_with_its_threads(tmp_
     assert f"2 runs at once, each on {processes.describe_threads(share)}, bf16" in text
 
 
+@pytest.mark.long
 def test_each_device_is_timed_on_its_share_of_a_batch(tmp_path: Path) -> None:
     text, probed = planned(tmp_path, "runtime.devices=2", "runtime.num_threads=1")
     assert len({probe.process for probe in probed}) == 2

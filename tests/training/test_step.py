@@ -41,10 +41,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[RecordedGraph]:
     "settings",
     [
         (),
-        ("runtime.precision=bf16",),
-        ("runtime.checkpoint_activations=on",),
-        ("recipe.momentum=0", "recipe.mirror=false"),
-        ("recipe.augmentation=none", "residual=false"),
+        ("runtime.precision=bf16", "runtime.checkpoint_activations=on"),
+        ("recipe.momentum=0", "recipe.augmentation=none", "residual=false"),
         (*PLATEAU, *WARMUP),
     ],
 )
@@ -76,6 +74,7 @@ def test_a_captured_run_resumes_bit_for_bit(
     assert_equal_states(final_state(resumed), final_state(whole))
 
 
+@pytest.mark.long
 def test_an_eager_run_resumes_captured_and_the_other_way_round(
     tiny: Tiny, train_run: TrainRun, tmp_path: Path, graphs: list[RecordedGraph]
 ) -> None:
