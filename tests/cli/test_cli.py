@@ -193,6 +193,7 @@ def test_without_a_terminal_progress_is_plain_lines(tmp_path: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 120
 
 
+@pytest.mark.long
 def test_a_sweep_makes_one_folder_per_job_and_continues_after_a_failed_one(tmp_path: Path) -> None:
     done = resnet_train(tmp_path, "-m", *TINY[1:], "depth=8,9,14", "residual=true,false")
     assert done.returncode == 2
@@ -207,6 +208,7 @@ def test_a_sweep_makes_one_folder_per_job_and_continues_after_a_failed_one(tmp_p
     assert written == {"outputs"}
 
 
+@pytest.mark.long
 def test_a_job_of_a_sweep_has_the_threads_that_it_would_have_alone(tmp_path: Path) -> None:
     swept = ("runtime.num_threads=3,0", "output_dir=threads-${runtime.num_threads}")
     done = resnet_train(tmp_path, "-m", *TINY[:-1], *swept)

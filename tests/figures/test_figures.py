@@ -94,6 +94,7 @@ def test_a_run_named_twice_is_drawn_once(tmp_path: Path) -> None:
     assert [net.num_seeds for net in load_curves(folders)] == [1] * 4
 
 
+@pytest.mark.long
 def test_runs_without_a_common_iteration_cannot_be_averaged(tmp_path: Path) -> None:
     for seed, interval in ((0, 5), (1, 4)):
         study = study_of(tmp_path, f"seeds=[{seed}]", "recipe.iterations=6")
@@ -136,6 +137,7 @@ def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path:
     assert smoothed.held_out.mean.tolist() == plain.held_out.mean.tolist()
 
 
+@pytest.mark.long
 def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -> None:
     for lr in ("0.01", "0.02"):
         run_study(study_of(tmp_path, f"recipe.lr={lr}"), quiet())
@@ -149,6 +151,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -
     assert len(set(colours([net.config for net in twins]))) == 2
 
 
+@pytest.mark.long
 def test_series_that_differ_in_more_than_depth_are_named_after_it(tmp_path: Path) -> None:
     run_study(study_of(tmp_path), quiet())
     nets = "[{depth: 8, residual: true, shortcut: B}, {depth: 8, residual: false, width: 1}]"
