@@ -99,7 +99,7 @@ def constructed() -> list[NetCurves]:
                 # for seed 0 alone.
                 held_out = {"val": ends[f"plain-{config.extends}", str(config.seed)]}
                 deep = {"train_error": None, "held_out_errors": held_out}
-                (folder / "extension.json").write_text(json.dumps({"deep": deep}))
+                (folder / "extension.json").write_text(json.dumps({"deep": deep}), "utf-8")
         return load_curves(folders)
 
 
