@@ -391,7 +391,7 @@ def test_a_deep_net_starts_from_the_solution_of_a_shallow_one(tmp_path: Path, jo
     val = read_final_errors(shallow).val_error
     assert facts["deep"]["held_out_errors"]["val"] == pytest.approx(val, abs=1e-6)
     report = (study.folder / "report.md").read_text()
-    assert "plain-14-width0.5-from-8 (seed 0) at its beginning, and plain-8-width0.5" in report
+    assert "plain-14-width0.5-from-8 (seed 0) before training and plain-8-width0.5" in report
     assert "plain-14-width0.5-from-8 minus plain-14-width0.5" in report
 
 

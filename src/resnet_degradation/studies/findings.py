@@ -31,7 +31,7 @@ from resnet_degradation.studies.verdict import (
 
 
 class Kind(NamedTuple):
-    """What nets that are compared over depth have in common."""
+    """The settings that nets compared across depths share."""
 
     shortcut: str | None  # the option; None for plain nets
     shortcut_padding: str  # of option A
@@ -99,10 +99,10 @@ def find_verdicts(results: list[Result]) -> list[str]:
     return verdicts
 
 
-def compare_nets(first: NetResults, second: NetResults, others: Spread | None) -> Comparison | None:
+def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -> Comparison | None:
     """The second net against the first, over the seeds of both; None if they have none in common.
 
-    others: the spread over all nets of the study, for a comparison over a single seed.
+    pooled: the spread over the nets of the study, for a comparison over a single seed.
     """
     pairs = [
         (one, other)
@@ -118,12 +118,12 @@ def compare_nets(first: NetResults, second: NetResults, others: Spread | None) -
         [one.errors.train_error for one, _ in pairs],
         [other.errors.train_error for _, other in pairs],
         min(result.errors.num_counted_images for result in pairs[0]),
-        others,
+        pooled,
     )
 
 
 def kind_of(config: Config) -> Kind:
-    """What a net has in common with the nets that it is compared with over depth."""
+    """The settings that a net shares with the nets it is compared with across depths."""
     family = cast(Family, config.family)
     block = config.block or architecture(config.depth, family).block
     padding = str(config.shortcut_padding)
@@ -131,9 +131,9 @@ def kind_of(config: Config) -> Kind:
 
 
 def _twins(kinds: Kinds) -> Iterator[tuple[NetResults, NetResults, str]]:
-    """Options B and C with option A, and other blocks with as many basic ones: (twin, net, name).
+    """Nets with options B and C beside A, with other blocks beside basic ones: (twin, net, name).
 
-    Nets of equal depths are twins, and those that stack as many blocks: 34 and 50 (Table 1).
+    Twins have equal depths or, as 34 and 50 layers (Table 1), equally many blocks in each stage.
     """
     for kind, depths in sorted(kinds.items(), key=str):
         for field, usual, name in TWINS:
@@ -141,37 +141,43 @@ def _twins(kinds: Kinds) -> Iterator[tuple[NetResults, NetResults, str]]:
                 continue
             twin_kind = kind._replace(**{field: usual})
             if field == "block" and twin_kind not in kinds:
+                # Bottlenecks at another width have the multiply-adds of basic blocks at width 1.
                 twin_kind = twin_kind._replace(width=1.0)
             twins = kinds.get(twin_kind, {})
-            pairs = [(t, d) for d in depths for t in twins if _num_blocks(t) == _num_blocks(d)]
+            pairs = [
+                (t, d)
+                for d in depths
+                for t in twins
+                if _blocks_per_stage(t) == _blocks_per_stage(d)
+            ]
             if pairs:
                 twin_depth, depth = max(pairs)
                 yield twins[twin_depth], depths[depth], name
 
 
-def _num_blocks(depth: int) -> tuple[int, ...]:
+def _blocks_per_stage(depth: int) -> tuple[int, ...]:
     """The blocks of each stage of an ImageNet net; of other nets, the depth."""
     return IMAGENET_DEPTHS.get(depth, ("basic", (depth,)))[1]
 
 
 def extension_verdict(facts: dict[str, Any], seed: int) -> str:
-    """The text on a run's extension.json: that a deep net can do what a shallow one does."""
+    """A sentence on extension.json: the extended net at its start, beside the shallow net."""
     deep, shallow = facts["deep"], facts["shallow"]
     held_out = ", ".join(
         f"{name} error {deep['held_out_errors'][name]:.2f} % and {error:.2f} %"
         for name, error in shallow["held_out_errors"].items()
     )
     return (
-        f"{facts['deep_net']} (seed {seed}) at its beginning, and {facts['shallow_net']}, in "
+        f"{facts['deep_net']} (seed {seed}) before training and {facts['shallow_net']}, in "
         f"evaluation mode: training error {deep['train_error']:.2f} % and "
         f"{shallow['train_error']:.2f} % on the same {facts['num_train_images']:,} images, "
-        f"{held_out}; their logits, of up to {facts['largest_score']:.1f}, differ by at most "
+        f"{held_out}; logits, at most {facts['largest_score']:.1f} in size, differ by at most "
         f"{facts['largest_difference']:.0e}"
     )
 
 
-def response_verdict(results: list[Result]) -> str:
-    """The mean response of every net's 3x3 layers, in the order of the nets."""
+def response_summary(results: list[Result]) -> str:
+    """The standard deviation of responses, averaged over the 3x3 layers of each net."""
     means = [
         f"{net.name} {mean_and_spread(result.mean_response for result in net.results)}"
         for net in by_net(results)
@@ -189,7 +195,7 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     extended = [net.config for net in nets if net.config.extends is not None]
     # In a grid, those of all its values are alike.
     cautions = list(dict.fromkeys(_extension_caution(config, nets, grid) for config in extended))
-    cautions += [  # what follows from the depth, as a warm-up does
+    cautions += [  # settings besides the net's own that differ, such as a warm-up set by depth
         values_of(key, [setting(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
         for key in differing_settings(configs)
@@ -206,8 +212,8 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     near = [name for name, result in named if result.errors.train_error > 0.9 * chance]
     if len(near) == len(results):
         cautions.append(
-            f"every training error is near chance ({chance:.1f} %): the runs are too short, or "
-            "the learning rate is wrong, to compare nets"
+            f"every training error is near chance ({chance:.1f} %): nets cannot be "
+            "compared: train longer, or change the learning rate"
         )
     elif near:
         cautions.append(
@@ -220,7 +226,7 @@ def _extension_caution(extended: Config, nets: list[NetResults], grid: Collectio
     shallow = shallow_config(extended)
     caution = (
         f"{net_name(extended)} began with the solution of {net_name(shallow)}: its iterations "
-        "add to those of that net"
+        "come on top of those of that net"
     )
     for net in nets:
         differing = differing_settings([shallow, net.config])

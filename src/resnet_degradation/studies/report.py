@@ -30,7 +30,7 @@ from resnet_degradation.studies.drawings import draw_figures
 from resnet_degradation.studies.findings import (
     find_cautions,
     find_verdicts,
-    response_verdict,
+    response_summary,
 )
 from resnet_degradation.studies.grid_findings import find_grid_verdicts
 from resnet_degradation.studies.results import (
@@ -57,7 +57,7 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
     results = [read_result(run) for run in study.runs]
     verdicts = find_grid_verdicts(results, study.grid) if study.grid else find_verdicts(results)
     if "responses" in study.figures:
-        verdicts.append(response_verdict(results))
+        verdicts.append(response_summary(results))
     write_index(study, verdicts)
     write_results(study.folder / "results.csv", results)
     content = _tables(results) | {
