@@ -164,6 +164,7 @@ def test_help_loads_nothing_heavy(
     assert set(valid_keys(schema)) - groups <= explained
 
 
+@pytest.mark.long
 def test_a_run_works_from_any_folder_and_says_when_it_is_finished(tmp_path: Path) -> None:
     first = resnet_train(tmp_path, *TINY)
     assert first.returncode == 0, first.stderr
@@ -385,6 +386,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+@pytest.mark.long
 def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [BIN / "resnet-train", *TINY, "recipe.iterations=4000"],

@@ -114,6 +114,7 @@ def test_a_damaged_index_is_named(tmp_path: Path) -> None:
         read_drawing(tmp_path)
 
 
+@pytest.mark.long
 def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path: Path) -> None:
     study = study_of(tmp_path, "seeds=[0,1,2]")
     run_study(study, quiet())
@@ -245,6 +246,7 @@ def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -
     }
 
 
+@pytest.mark.long
 def test_options_of_the_script_change_the_figure(tmp_path: Path) -> None:
     study = study_of(tmp_path)
     run_study(study, quiet())

@@ -275,6 +275,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
+@pytest.mark.long
 def test_several_runs_are_inspected_and_left_as_they_were(
     tmp_path: Path, tiny: Callable[..., Config], train_run: Callable[[Config], Path]
 ) -> None:

@@ -74,6 +74,7 @@ def planned(folder: Path, *overrides: str) -> tuple[str, set[Probed]]:
     }
 
 
+@pytest.mark.long
 def test_jobs_are_timed_together_each_in_its_precision_and_with_its_threads(tmp_path: Path) -> None:
     text, probed = planned(tmp_path, "jobs=2", "runtime.precision=bf16")
     share = max(1, processes.num_cpus() // 2)
@@ -206,6 +207,7 @@ def test_a_sample_is_timed_whatever_the_recipe_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_failure_in_one_process_ends_the_others(tmp_path: Path) -> None:
     (run, *_) = study_of(tmp_path, "runtime.device=cpu").runs
     sample = sample_of(run, num_at_once=2)
