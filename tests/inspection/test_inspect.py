@@ -25,7 +25,12 @@ from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weights
-from resnet_degradation.probes.lesions import error_without, random_blocks, removable, without
+from resnet_degradation.probes.lesions import (
+    error_without,
+    random_blocks,
+    removable_blocks,
+    without,
+)
 from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.records.layers import (
     LayerStats,
@@ -172,7 +177,7 @@ def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
     images, _ = digits(10)
     before = state(net)
     whole = net(images)
-    for name in removable(net):
+    for name in removable_blocks(net):
         maps = F.relu(net.bn1(net.conv1(images)))
         for other, block in net.blocks().items():
             if other != name:
@@ -189,8 +194,8 @@ def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
 
 def test_plain_blocks_that_change_the_shape_cannot_be_left_out() -> None:
     plain, residual = trained_net(14, False), trained_net(14, True)
-    assert list(removable(residual)) == list(residual.blocks())
-    assert list(removable(plain)) == ["layer1.0", "layer1.1", "layer2.1", "layer3.1"]
+    assert list(removable_blocks(residual)) == list(residual.blocks())
+    assert list(removable_blocks(plain)) == ["layer1.0", "layer1.1", "layer2.1", "layer3.1"]
 
 
 def test_lesions_measure_the_net_that_is_left() -> None:

@@ -18,7 +18,7 @@ from resnet_degradation.config.identity import digest, run_folder
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.evaluation.command import evaluate
-from resnet_degradation.evaluation.options import Evaluation, usual_scales, usual_shorter_side
+from resnet_degradation.evaluation.options import Evaluation, default_scales, default_shorter_side
 from resnet_degradation.records.summary import FinalErrors, read_final_errors
 from resnet_degradation.reference import paper
 from resnet_degradation.studies.command import run_study
@@ -175,7 +175,7 @@ def test_the_papers_value_is_marked_where_images_were_skipped(
     console = Console(width=80)
     with console.capture() as printed:
         (run,) = study.runs
-        sizes = (usual_shorter_side(run), usual_scales(run))
+        sizes = (default_shorter_side(run), default_scales(run))
         evaluation = Evaluation(run, run_folder(run), "center", None, *sizes, export=None)
         evaluate(evaluation, console, NullProgress())
     assert "unreadable images left out: 1" in " ".join(printed.get().split())

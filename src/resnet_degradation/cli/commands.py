@@ -22,7 +22,7 @@ from resnet_degradation.config.schema import (
     StudyRunConfig,
 )
 from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.system.process import one_of_several, process_info, rank
+from resnet_degradation.system.process import process_info, process_variables, rank
 
 
 def train() -> NoReturn:
@@ -67,7 +67,7 @@ def _study(composed: DictConfig) -> None:
     if composed.part is None and process_info() is not None:
         raise ConfigError(
             "resnet-study starts the processes of its runs itself: give runtime.devices instead of "
-            f"torchrun or srun, or unset what they set ({one_of_several()})"
+            f"torchrun or srun, or unset what they set ({process_variables()})"
         )
     with shown_progress() as progress:
         if composed.plan:

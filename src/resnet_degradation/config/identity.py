@@ -149,7 +149,7 @@ def net_key(config: Config) -> str:
 
 def architecture_key(config: Config) -> str:
     """Identifies a net of a study, however it is trained."""
-    return str([setting(config, key) for key in NET_SETTINGS])
+    return str([setting_value(config, key) for key in NET_SETTINGS])
 
 
 def key_without(config: Config, keys: Collection[str]) -> str:
@@ -168,7 +168,7 @@ def group_by_net(runs: Iterable[tuple[Config, Item]]) -> list[tuple[str, Config,
     return list(zip(distinct_names(configs), configs, items, strict=True))
 
 
-def setting(config: Config, key: str) -> Any:
+def setting_value(config: Config, key: str) -> Any:
     """The value of a setting by its dotted key."""
     return attrgetter(key)(config)
 
@@ -176,7 +176,7 @@ def setting(config: Config, key: str) -> Any:
 def differing_settings(configs: Sequence[Config]) -> list[str]:
     """The dotted keys of the settings that change results and differ among these runs, sorted."""
     keys = sorted({key for config in configs for key in identity_settings(config)})
-    return [key for key in keys if len({str(setting(config, key)) for config in configs}) > 1]
+    return [key for key in keys if len({str(setting_value(config, key)) for config in configs}) > 1]
 
 
 def distinct_names(
@@ -195,7 +195,7 @@ def distinct_names(
     keys = {name: differing_settings(group) for name, group in groups.items()}
     distinct = []
     for name, config in named:
-        values = {key: setting(config, key) for key in keys[name] if key not in alike}
+        values = {key: setting_value(config, key) for key in keys[name] if key not in alike}
         listed = ", ".join(
             f"{key.rpartition('.')[2]} {'none' if value is None else value}"
             for key, value in values.items()

@@ -10,7 +10,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.data.dataset import Source
 from resnet_degradation.data.decode import DecodeStats
 from resnet_degradation.data.sampling import batch_indices
-from resnet_degradation.data.views import EvalProtocol, ViewedBatches
+from resnet_degradation.data.views import EvalProtocol, MultiViewBatches
 from resnet_degradation.distributed.world import World
 
 Batch = tuple[Tensor, Tensor]  # (B, C, H, W) float32, (B,) int64, both on the device
@@ -64,7 +64,7 @@ class Batches(ABC):
         """
 
     @abstractmethod
-    def multi_view(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
+    def multi_view(self, split: str, protocol: EvalProtocol) -> MultiViewBatches:
         """Every image of a held-out split once, in all views that `protocol` defines.
 
         `protocol` must not be "center" (use `held_out`).

@@ -12,7 +12,7 @@ from resnet_degradation.data.file_checks import skip_unreadable, warn_if_rotated
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.data.streaming import StreamBatches
-from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 
 
 def find_images(config: Config, progress: ReportProgress = ignore_progress) -> Source:
@@ -30,7 +30,7 @@ def make_batches(
     source: Source,
     config: Config,
     device: torch.device,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     progress: ReportProgress = ignore_progress,
 ) -> Batches:
     """This process's share of a resolved configuration's batches, on `device`.

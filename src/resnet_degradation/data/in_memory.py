@@ -12,13 +12,13 @@ from resnet_degradation.data.decode import load_arrays
 from resnet_degradation.data.sampling import Crops, crop_images, draw_crops, pad_images
 from resnet_degradation.data.views import (
     EvalProtocol,
-    ViewedBatch,
-    ViewedBatches,
+    MultiViewBatch,
+    MultiViewBatches,
     ViewsOfSize,
     add_mirrors,
     resize_images,
 )
-from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 
 
 def compute_mean_image(images: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ class MemoryBatches(Batches):
         source: Source,
         config: Config,
         device: torch.device,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
         progress: ReportProgress = ignore_progress,
     ) -> None:
         def load(images: Images) -> Arrays:
@@ -97,7 +97,7 @@ class MemoryBatches(Batches):
             centred = (images[share] / 255 - self.mean) / self.std
             yield centred.contiguous(memory_format=torch.channels_last), labels[share]
 
-    def multi_view(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
+    def multi_view(self, split: str, protocol: EvalProtocol) -> MultiViewBatches:
         from torchvision.transforms.v2.functional import five_crop
 
         data = self._held_out[split]
@@ -115,4 +115,4 @@ class MemoryBatches(Batches):
             rows = torch.arange(len(labels), device=self.device)
             # As in training, the mean image is mirrored with the image.
             views = [add_mirrors(group) for group in views] if protocol.mirror else views
-            yield ViewedBatch([ViewsOfSize(rows, group) for group in views], labels)
+            yield MultiViewBatch([ViewsOfSize(rows, group) for group in views], labels)

@@ -20,8 +20,8 @@ from resnet_degradation.data.decode import DecodeStats, ViewRequest, decode_view
 from resnet_degradation.data.resizing import stack_channels_last
 from resnet_degradation.data.views import (
     EvalProtocol,
-    ViewedBatch,
-    ViewedBatches,
+    MultiViewBatch,
+    MultiViewBatches,
     ViewsOfSize,
     add_mirrors,
     centre_view,
@@ -30,7 +30,7 @@ from resnet_degradation.data.views import (
     jittered_view,
     resize_images,
 )
-from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.rng import generator
 
@@ -43,7 +43,7 @@ class StreamBatches(Batches):
         source: Source,
         config: Config,
         device: torch.device,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
         progress: ReportProgress = ignore_progress,
     ) -> None:
         def require_files(images: Images) -> Files:
@@ -112,7 +112,7 @@ class StreamBatches(Batches):
             own = labels[self.world.share(len(labels))].to(self.device)
             yield self._to_device(pixels[: len(own)]).sub_(self.mean).div_(self.std), own
 
-    def multi_view(self, split: str, protocol: EvalProtocol) -> ViewedBatches:
+    def multi_view(self, split: str, protocol: EvalProtocol) -> MultiViewBatches:
         files = self._held_out[split]
         count = protocol.images_per_batch(self.config.runtime.eval_batch_size)
         view = partial(file_views, protocol=protocol)
@@ -127,7 +127,7 @@ class StreamBatches(Batches):
                 views = views - resize_images(self.mean, *pixels.shape[-2:])
                 positions = torch.tensor(rows, device=self.device)
                 sizes.append(ViewsOfSize(positions, views / self.std))
-            yield ViewedBatch(sizes, labels.to(self.device))
+            yield MultiViewBatch(sizes, labels.to(self.device))
 
     def _to_device(self, pixels: Tensor) -> Tensor:
         return pixels.to(self.device, non_blocking=True) / 255

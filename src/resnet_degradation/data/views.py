@@ -64,14 +64,14 @@ class ViewsOfSize(NamedTuple):
     views: Tensor  # (n, V, C, H, W) float32
 
 
-class ViewedBatch(NamedTuple):
+class MultiViewBatch(NamedTuple):
     """Some held-out images, each in all its views."""
 
     sizes: list[ViewsOfSize]
     labels: Tensor  # (B,) int64
 
 
-ViewedBatches = Generator[ViewedBatch, None, None]
+MultiViewBatches = Generator[MultiViewBatch, None, None]
 
 Pixels = np.ndarray[Any, Any]
 

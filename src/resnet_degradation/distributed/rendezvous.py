@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.system.errors import (
     ConfigError,
     LostContactError,
@@ -38,7 +38,7 @@ def process_group(name: str, timeout: float) -> Iterator[World]:
     """
     info = process_info()
     if info is None:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     world = World(**vars(info))
     store = _join(name, info, timedelta(seconds=timeout))

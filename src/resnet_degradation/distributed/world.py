@@ -68,4 +68,4 @@ class World(ProcessInfo):
         return made
 
 
-ALONE = World()
+SINGLE_PROCESS = World()

@@ -37,7 +37,7 @@ from resnet_degradation.system.atomic_files import check_writable, write_json
 from resnet_degradation.system.errors import ConfigError, DataError, RecordError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.describe import environment
-from resnet_degradation.training.load_run import inspection_batches, last_state
+from resnet_degradation.training.load_run import inspection_batches, require_checkpoint
 from resnet_degradation.training.memory import restore_settings, set_precision
 
 # Imported weights are near chance unless their error is this share below that of guessing.
@@ -63,7 +63,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
     config, run = evaluation.config, evaluation.run
     if evaluation.export is not None:
         check_export(evaluation.export)
-    checkpoint = None if run is None else last_state(run)
+    checkpoint = None if run is None else require_checkpoint(run)
     tested: list[SplitErrors] = []
     if evaluation.protocol == "none":
         classes = [] if run is None else read_classes(run) or []

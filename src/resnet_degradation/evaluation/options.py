@@ -20,7 +20,7 @@ from resnet_degradation.config.validate import (
 from resnet_degradation.nets.build import with_shortcuts_of_weights
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.system.process import one_of_several, process_info
+from resnet_degradation.system.process import process_info, process_variables
 from resnet_degradation.training.load_run import config_of_run
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
@@ -64,16 +64,16 @@ class Evaluation:
 
     def is_unusual(self) -> bool:
         """Whether the sizes of views are not the protocol's."""
-        usual = (usual_shorter_side(self.config), usual_scales(self.config))
+        usual = (default_shorter_side(self.config), default_scales(self.config))
         return (self.shorter_side, self.scales) != usual
 
 
-def usual_shorter_side(config: Config) -> int:
+def default_shorter_side(config: Config) -> int:
     """The shorter side of images before crops are cut: 256 for crops of 224."""
     return config.recipe.scale[0] if config.recipe.scale else config.data.image_size
 
 
-def usual_scales(config: Config) -> tuple[int, ...]:
+def default_scales(config: Config) -> tuple[int, ...]:
     """The scales of multi-scale testing, in proportion to those for crops of 224."""
     return tuple(round(config.data.image_size * side / SCALES_CROP) for side in SCALES)
 
@@ -102,9 +102,9 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
         protocol=options.protocol,
         split=options.split,
         shorter_side=(
-            usual_shorter_side(config) if options.shorter_side is None else options.shorter_side
+            default_shorter_side(config) if options.shorter_side is None else options.shorter_side
         ),
-        scales=usual_scales(config) if options.scales is None else tuple(options.scales),
+        scales=default_scales(config) if options.scales is None else tuple(options.scales),
         export=None if options.export is None else Path(expand_home(options.export)),
         output_dir=Path(options.output_dir) if "output_dir" in given else None,
     )
@@ -122,7 +122,7 @@ def _check_options(options: EvaluationConfig) -> None:
     if process_info() is not None:
         raise ConfigError(
             "resnet-eval runs in one process: start it without torchrun and srun, or unset what "
-            f"they set ({one_of_several()})"
+            f"they set ({process_variables()})"
         )
     if options.run is not None and options.weights is not None:
         raise ConfigError("run and weights both name a net: set one of them, not both")

@@ -13,7 +13,7 @@ from resnet_degradation.config.identity import (
     differing_settings,
     distinct_names,
     key_without,
-    setting,
+    setting_value,
     values_of,
 )
 from resnet_degradation.config.resolve import default_warmup
@@ -110,7 +110,7 @@ def _other_differences(series: Series) -> list[str]:
     """The settings other than depth that differ among these nets, one sentence each."""
     depths = [str(config.depth) for config in series.configs]
     values = {
-        key: [setting(config, key) for config in series.configs]
+        key: [setting_value(config, key) for config in series.configs]
         for key in differing_settings(series.configs)
         if key != "depth"
     }

@@ -14,7 +14,7 @@ from resnet_degradation.config.identity import (
     architecture_key,
     differing_settings,
     distinct_names,
-    setting,
+    setting_value,
 )
 from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.frame import framed
@@ -38,7 +38,7 @@ class GridNet:
 
     def curve(self, key: str, values: list[Any]) -> Curve:
         """The mean error over the values, or over their positions if one is not a number."""
-        own = [setting(config, key) for config in self.configs]
+        own = [setting_value(config, key) for config in self.configs]
         numeric = all(isinstance(value, int | float) for value in values)
         x = own if numeric else [values.index(value) for value in own]
         return average(np.array(x, dtype=float), self.errors)
@@ -64,7 +64,7 @@ def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
     (key,) = keys
     nets: dict[str, dict[Any, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for folder, config in configs.items():
-        nets[architecture_key(config)][setting(config, key)].append(folder)
+        nets[architecture_key(config)][setting_value(config, key)].append(folder)
     ordered = [sorted(net.items(), key=lambda item: _sort_key(item[0])) for net in nets.values()]
     configs_by_net = [[configs[runs[0]] for _, runs in net] for net in ordered]
     names = distinct_names([points[0] for points in configs_by_net], alike=("seed", key))
@@ -85,7 +85,7 @@ def _sort_key(value: Any) -> tuple[float, str]:
 def grid_title(key: str, nets: list[GridNet]) -> str:
     """The lowest mean error of every net over the values of `key`; with iterations, both ends."""
     if key == "recipe.iterations":
-        lengths = [setting(config, key) for config in nets[0].configs]
+        lengths = [setting_value(config, key) for config in nets[0].configs]
         ends = [
             f"{net.name} {net.errors[0].mean():.1f} → {net.errors[-1].mean():.1f} %" for net in nets
         ]
@@ -109,7 +109,7 @@ def plot_grid(
     A dot is one run, a band one standard deviation over seeds. log: a
     logarithmic error axis; errors of zero are drawn at its lower end.
     """
-    values = sorted({setting(c, key) for net in nets for c in net.configs}, key=_sort_key)
+    values = sorted({setting_value(c, key) for net in nets for c in net.configs}, key=_sort_key)
     points = [
         NetRows(net.name, config, errors.tolist())
         for net in nets

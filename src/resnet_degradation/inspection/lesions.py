@@ -9,7 +9,12 @@ from resnet_degradation.data.dataset import evenly_spaced
 from resnet_degradation.figures.inspection import plot_lesions
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
-from resnet_degradation.probes.lesions import error_without, keeping_shape, random_blocks, removable
+from resnet_degradation.probes.lesions import (
+    error_without,
+    keeping_shape,
+    random_blocks,
+    removable_blocks,
+)
 from resnet_degradation.records.layers import LesionRow
 
 SUBJECT = "Removing one block changes the error by (median over blocks)"
@@ -30,7 +35,7 @@ def _lesions(subject: Subject) -> Iterator[LesionRow]:
         return 100 * int(torch.stack(wrong).sum()) / sum(len(labels) for _, labels in held_out)
 
     positions = {name: number for number, name in enumerate(net.blocks(), 1)}
-    candidates = removable(net)
+    candidates = removable_blocks(net)
     singles = [candidates[i] for i in evenly_spaced(len(candidates), options.max_blocks).tolist()]
     num_random = len(keeping_shape(net))
     counts = [2**power for power in range(9) if 2**power <= num_random]

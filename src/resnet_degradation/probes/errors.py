@@ -10,8 +10,13 @@ from torch.nn import functional as F
 
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.batches import Batches
-from resnet_degradation.data.views import EvalProtocol, ViewedBatch, ViewedBatches, ViewsOfSize
-from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.data.views import (
+    EvalProtocol,
+    MultiViewBatch,
+    MultiViewBatches,
+    ViewsOfSize,
+)
+from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.hooks import mode
 from resnet_degradation.nets.resnet import ResNet
 
@@ -22,7 +27,7 @@ def top1_error(
     batches: Batches,
     split: str,
     between_batches: Callable[[], None] = lambda: None,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> float:
     """The top-1 error in percent on all images of `split`, by their centre view.
 
@@ -42,7 +47,7 @@ def held_out_errors(
     net: nn.Module,
     batches: Batches,
     between_batches: Callable[[], None] = lambda: None,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """The top-1 error in percent on every held-out split, by its name."""
     return {
@@ -80,18 +85,18 @@ def errors_over_views(
     return {k: 100 * wrong / num_images for k, wrong in num_wrong.items()}
 
 
-def _viewed_batches(batches: Batches, split: str, protocol: EvalProtocol) -> ViewedBatches:
+def _viewed_batches(batches: Batches, split: str, protocol: EvalProtocol) -> MultiViewBatches:
     if protocol.name != "center":
         yield from batches.multi_view(split, protocol)
         return
     with closing(batches.held_out(split)) as held_out:
         for images, labels in held_out:
             rows = torch.arange(len(labels), device=labels.device)
-            yield ViewedBatch([ViewsOfSize(rows, images[:, None])], labels)
+            yield MultiViewBatch([ViewsOfSize(rows, images[:, None])], labels)
 
 
 def average_over_views(
-    net: ResNet, batch: ViewedBatch, protocol: EvalProtocol, views_at_once: int
+    net: ResNet, batch: MultiViewBatch, protocol: EvalProtocol, views_at_once: int
 ) -> Tensor:
     """The class probabilities (B, num_classes) of a batch's images, averaged over their views.
 

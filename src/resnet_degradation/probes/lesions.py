@@ -16,7 +16,7 @@ from resnet_degradation.system.rng import generator
 SIZE = 64  # of an image large enough that every feature map exceeds 1x1
 
 
-def removable(net: ResNet) -> list[str]:
+def removable_blocks(net: ResNet) -> list[str]:
     """The names of the blocks that can be removed.
 
     A residual block leaves its shortcut, so it can always be removed. A plain block is replaced
@@ -56,7 +56,7 @@ def _bypass(block: Block) -> dict[str, Callable[..., Any]]:
 
 
 def error_without(net: ResNet, names: Iterable[str], error: Callable[[], float]) -> float:
-    """What `error` measures without some of the `removable` blocks."""
+    """What `error` measures without some of the `removable_blocks`."""
     blocks = net.blocks()
     with without(blocks[name] for name in names):
         return error()

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.hooks import observed
 from resnet_degradation.records.layers import Response
 
 
 @torch.no_grad()
 def layer_responses(
-    net: nn.Module, batches: Iterable[Tensor], world: World = ALONE
+    net: nn.Module, batches: Iterable[Tensor], world: World = SINGLE_PROCESS
 ) -> list[Response]:
     """The standard deviation of each 3x3 layer's output over batches of images (N, 3, H, W).
 

@@ -73,7 +73,7 @@ def _train(
             if launcher is not None:
                 execute.run_by_launcher(study, wave, launcher, view)
             elif jobs == runs[0].runtime.devices == 1:
-                execute.run_in_turn(wave, view)
+                execute.run_sequentially(wave, view)
             else:
-                execute.run_at_once(wave, jobs, view)
+                execute.run_concurrently(wave, jobs, view)
     return [f"{name}: {view.failures[name]}" for name in costs if name in view.failures]

@@ -45,7 +45,7 @@ STOPPING = "stopping after the iterations under way (Ctrl-C again: stop at once)
 TICK = 1.0  # seconds between looks at the records of runs in other processes
 
 
-def run_in_turn(runs: list[Config], view: StudyProgress) -> None:
+def run_sequentially(runs: list[Config], view: StudyProgress) -> None:
     """One run after another, in this process."""
     from resnet_degradation.training.session import train
 
@@ -58,7 +58,7 @@ def run_in_turn(runs: list[Config], view: StudyProgress) -> None:
         view.finish_run(run, failure)
 
 
-def run_at_once(runs: list[Config], jobs: int, view: StudyProgress) -> None:
+def run_concurrently(runs: list[Config], jobs: int, view: StudyProgress) -> None:
     """Up to `jobs` runs at once, each in its own process; if it dies, only its run fails."""
     spawn = multiprocessing.get_context("spawn")
     slots: SimpleQueue[int] = SimpleQueue()

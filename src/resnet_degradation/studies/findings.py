@@ -9,7 +9,7 @@ from resnet_degradation.config.identity import (
     differing_settings,
     distinct_run_names,
     net_name,
-    setting,
+    setting_value,
     shallow_config,
     values_of,
 )
@@ -30,7 +30,7 @@ from resnet_degradation.studies.verdict import (
 )
 
 
-class Kind(NamedTuple):
+class DepthSeries(NamedTuple):
     """The settings that nets compared across depths share."""
 
     shortcut: str | None  # the option; None for plain nets
@@ -46,24 +46,24 @@ TWINS: tuple[tuple[str, Any, str], ...] = (
     ("shortcut_padding", "behind", "shortcut_padding=behind"),
     ("block", "basic", "basic blocks"),
 )
-Kinds = dict[Kind, dict[int, NetResults]]  # by kind and depth
+SeriesByDepth = dict[DepthSeries, dict[int, NetResults]]  # the nets of each series, by depth
 
 
 def find_verdicts(results: list[Result]) -> list[str]:
     """The verdicts on pairs of nets that have seeds in common.
 
-    First the deepest net against the shallowest of its kind, then the deepest residual net against
-    the plain net of the same depth, then each kind against its twin (shortcut option A, basic
-    blocks), and last the nets that extend a shallow one against those trained from scratch.
+    First the deepest net of each series against its shallowest, then the deepest residual net
+    against the plain net of the same depth, then each series against its twin (shortcut option A,
+    basic blocks), and last the nets that extend a shallow one against those trained from scratch.
     """
     nets = by_net(results)
-    kinds: Kinds = {}
+    series: SeriesByDepth = {}
     for net in nets:
         if net.config.extends is None:
-            kinds.setdefault(kind_of(net.config), {})[net.config.depth] = net
+            series.setdefault(depth_series_of(net.config), {})[net.config.depth] = net
     spread_of_all = pooled_spread(
         [result.errors.train_error for result in net.results]
-        for depths in kinds.values()
+        for depths in series.values()
         for net in depths.values()
     )
     verdicts: list[str] = []
@@ -76,25 +76,25 @@ def find_verdicts(results: list[Result]) -> list[str]:
         verdicts.append(comparison.verdict(wording))
         return comparison.outcome
 
-    outcomes: dict[Kind, str | None] = {}
-    for kind, depths in kinds.items():
+    outcomes: dict[DepthSeries, str | None] = {}
+    for key, depths in series.items():
         if len(depths) > 1:
-            outcomes[kind] = add_verdict(depths[min(depths)], depths[max(depths)], DEPTH)
-    for kind, depths in kinds.items():
-        plain_kind = kind._replace(shortcut=None, shortcut_padding="behind")
-        plain = kinds.get(plain_kind, {})
-        if kind.shortcut is not None and (shared := depths.keys() & plain.keys()):
-            degraded = outcomes.get(plain_kind) == "worse"
-            cured = degraded and outcomes.get(kind) in ("alike", "better")
+            outcomes[key] = add_verdict(depths[min(depths)], depths[max(depths)], DEPTH)
+    for key, depths in series.items():
+        plain_key = key._replace(shortcut=None, shortcut_padding="behind")
+        plain = series.get(plain_key, {})
+        if key.shortcut is not None and (shared := depths.keys() & plain.keys()):
+            degraded = outcomes.get(plain_key) == "worse"
+            cured = degraded and outcomes.get(key) in ("alike", "better")
             add_verdict(plain[max(shared)], depths[max(shared)], CURE if cured else RESIDUAL)
-    for twin, net, name in _twins(kinds):
+    for twin, net, name in _twins(series):
         add_verdict(twin, net, twin_wording(name))
     for net in nets:
         if net.config.extends is not None:
             first = min(net.results, key=lambda result: result.config.seed)
             if (facts := read_extension(first.folder)) is not None:
                 verdicts.append(extension_verdict(facts, first.config.seed))
-            if from_scratch := kinds.get(kind_of(net.config), {}).get(net.config.depth):
+            if from_scratch := series.get(depth_series_of(net.config), {}).get(net.config.depth):
                 add_verdict(from_scratch, net, EXTENSION)
     return verdicts
 
@@ -122,28 +122,28 @@ def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -
     )
 
 
-def kind_of(config: Config) -> Kind:
+def depth_series_of(config: Config) -> DepthSeries:
     """The settings that a net shares with the nets it is compared with across depths."""
     family = cast(Family, config.family)
     block = config.block or architecture(config.depth, family).block
     padding = str(config.shortcut_padding)
-    return Kind(config.shortcut, padding, config.width, block, family)
+    return DepthSeries(config.shortcut, padding, config.width, block, family)
 
 
-def _twins(kinds: Kinds) -> Iterator[tuple[NetResults, NetResults, str]]:
+def _twins(series: SeriesByDepth) -> Iterator[tuple[NetResults, NetResults, str]]:
     """Nets with options B and C beside A, with other blocks beside basic ones: (twin, net, name).
 
     Twins have equal depths or, as 34 and 50 layers (Table 1), equally many blocks in each stage.
     """
-    for kind, depths in sorted(kinds.items(), key=str):
+    for key, depths in sorted(series.items(), key=str):
         for field, usual, name in TWINS:
-            if getattr(kind, field) in (None, usual):
+            if getattr(key, field) in (None, usual):
                 continue
-            twin_kind = kind._replace(**{field: usual})
-            if field == "block" and twin_kind not in kinds:
+            twin_key = key._replace(**{field: usual})
+            if field == "block" and twin_key not in series:
                 # Bottlenecks at another width have the multiply-adds of basic blocks at width 1.
-                twin_kind = twin_kind._replace(width=1.0)
-            twins = kinds.get(twin_kind, {})
+                twin_key = twin_key._replace(width=1.0)
+            twins = series.get(twin_key, {})
             pairs = [
                 (t, d)
                 for d in depths
@@ -196,7 +196,7 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     # In a grid, those of all its values are alike.
     cautions = list(dict.fromkeys(_extension_caution(config, nets, grid) for config in extended))
     cautions += [  # settings besides the net's own that differ, such as a warm-up set by depth
-        values_of(key, [setting(config, key) for config in configs], net_names)
+        values_of(key, [setting_value(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
         for key in differing_settings(configs)
         if key not in (*NET_SETTINGS, *grid, "seed")
@@ -232,6 +232,6 @@ def _extension_caution(extended: Config, nets: list[NetResults], grid: Collectio
         differing = differing_settings([shallow, net.config])
         differing = [key for key in differing if key not in ("seed", *grid)]
         if net_name(net.config) == net_name(shallow) and differing:
-            values = " and ".join(f"{key}={setting(shallow, key)}" for key in differing)
+            values = " and ".join(f"{key}={setting_value(shallow, key)}" for key in differing)
             caution += f", which was trained with {values}, unlike {net.name} in this study"
     return caution

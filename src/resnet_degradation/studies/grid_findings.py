@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from resnet_degradation.config.identity import architecture_key, net_name, setting
-from resnet_degradation.studies.findings import compare_nets, find_verdicts, kind_of
+from resnet_degradation.config.identity import architecture_key, net_name, setting_value
+from resnet_degradation.studies.findings import compare_nets, depth_series_of, find_verdicts
 from resnet_degradation.studies.results import NetResults, Result, by_net
 from resnet_degradation.studies.verdict import pooled_spread
 
@@ -23,7 +23,7 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     """
     nets: dict[str, dict[Point, NetResults]] = defaultdict(dict)  # the points of each net
     for net in by_net(results):
-        point = tuple(setting(net.config, key) for key in keys)
+        point = tuple(setting_value(net.config, key) for key in keys)
         nets[architecture_key(net.config)][point] = net
     names = {key: net_name(next(iter(points.values())).config) for key, points in nets.items()}
     gaps = [_gap(shallow, deep, names, nets, keys) for shallow, deep in _depth_pairs(nets)]
@@ -59,13 +59,13 @@ def _at(point: Point, keys: Sequence[str]) -> str:
 
 
 def _depth_pairs(nets: dict[str, dict[Point, NetResults]]) -> list[tuple[str, str]]:
-    """The shallowest and the deepest net of each kind, by their keys."""
-    kinds: dict[Any, list[tuple[int, str]]] = defaultdict(list)
+    """The shallowest and the deepest net of each series, by their keys."""
+    series: dict[Any, list[tuple[int, str]]] = defaultdict(list)
     for key, points in nets.items():
         config = next(iter(points.values())).config
         if config.extends is None:
-            kinds[kind_of(config)].append((config.depth, key))
-    pairs = [(min(members), max(members)) for members in kinds.values()]
+            series[depth_series_of(config)].append((config.depth, key))
+    pairs = [(min(members), max(members)) for members in series.values()]
     return [(first[1], last[1]) for first, last in pairs if first[0] < last[0]]
 
 

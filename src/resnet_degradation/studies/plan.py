@@ -6,7 +6,7 @@ from rich.table import Table
 
 from resnet_degradation.studies.cost import plan_costs
 from resnet_degradation.studies.definition import Study
-from resnet_degradation.system.process import load_of_others
+from resnet_degradation.system.process import describe_cpu_load
 from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 from resnet_degradation.training.build import choose_device
 
@@ -16,7 +16,7 @@ STEPS_AGREE = 1.2
 
 def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     """Print every run of a study, its progress and its remaining cost; train nothing."""
-    busy = load_of_others()  # before the measurement loads the machine
+    busy = describe_cpu_load()  # before the measurement loads the machine
     costs, notes = plan_costs(study, jobs)
     title = escape(study.drawing.title or study.name)
     table = Table(title=f"{title}: what would be run")

@@ -37,7 +37,7 @@ def process_info() -> ProcessInfo | None:
     return None
 
 
-def one_of_several() -> str:
+def process_variables() -> str:
     """The environment variables that make this process one of several, as NAME=value."""
     names = ("WORLD_SIZE", "RANK") if _number("WORLD_SIZE") > 1 else ("SLURM_STEP_NUM_TASKS",)
     return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
@@ -77,7 +77,7 @@ def cpu_contention(num_threads: int) -> str:
 
     All threads wait for the slowest, so one busy core slows down all.
     """
-    if num_threads < 2 or not (busy := load_of_others()):
+    if num_threads < 2 or not (busy := describe_cpu_load()):
         return ""
     return (
         f"{busy}: runtime.num_threads=1 may then be faster than {num_threads} threads, which wait "
@@ -85,7 +85,7 @@ def cpu_contention(num_threads: int) -> str:
     )
 
 
-def load_of_others() -> str:
+def describe_cpu_load() -> str:
     """How busy the cores are, in words; empty if they are free."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load < CROWDED * num_cpus():

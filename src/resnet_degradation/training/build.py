@@ -14,7 +14,7 @@ from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.dataset import Source
 from resnet_degradation.distributed.running_statistics import RunningStatistics
-from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.activation_checkpointing import run_checkpointed
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.cost import layer_costs
@@ -36,7 +36,7 @@ from resnet_degradation.training.warm_start import extend_shallow
 
 def prepare(
     config: Config,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     report: ReportProgress = ignore_progress,
     source: Source | None = None,
 ) -> Run:
@@ -122,7 +122,7 @@ def start_momentum_at_zero(optimizer: torch.optim.Optimizer) -> None:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
-def choose_device(config: Config, world: World = ALONE) -> torch.device:
+def choose_device(config: Config, world: World = SINGLE_PROCESS) -> torch.device:
     """The device of this process. Also sets the number of its CPU threads."""
     wanted = config.runtime.device
     if wanted == "cuda" and not torch.cuda.is_available():

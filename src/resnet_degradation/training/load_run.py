@@ -53,7 +53,7 @@ def config_of_run(folder: Path, runtime: RuntimeConfig, root: str | None = None)
     return replace(resolved, weights=config.weights, weights_digest=config.weights_digest)
 
 
-def last_state(folder: Path) -> Checkpoint:
+def require_checkpoint(folder: Path) -> Checkpoint:
     """The last checkpoint of a run; raises CheckpointError if it has none."""
     checkpoint = load_checkpoint(folder)
     if checkpoint is None:
@@ -84,7 +84,7 @@ def load_trained(
     num_held_out: at most this many images of each held-out split are used, evenly spaced.
     Raises UserError if the run, its checkpoint or its images are missing.
     """
-    config, checkpoint = config_of_run(folder, runtime), last_state(folder)
+    config, checkpoint = config_of_run(folder, runtime), require_checkpoint(folder)
     source = find_images(config, report)
     held_out = {
         name: images.subset(evenly_spaced(len(images), num_held_out))

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from resnet_degradation.config.schema import Config
-from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.activation_checkpointing import (
     Stages,
     activation_bytes,
@@ -25,7 +25,7 @@ from resnet_degradation.nets.resnet import ResNet
 SHARE_OF_MEMORY = 0.6
 
 # Mixed precisions, with the type that autocast uses.
-MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Names of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -94,7 +94,7 @@ def keeps_gradients(net: ResNet) -> bool:
 
 
 def set_activation_checkpointing(
-    net: ResNet, costs: list[LayerCost], config: Config, world: World = ALONE
+    net: ResNet, costs: list[LayerCost], config: Config, world: World = SINGLE_PROCESS
 ) -> None:
     """Recompute a net's activations in the backward pass if configured or needed."""
     device = next(net.parameters()).device
@@ -107,7 +107,7 @@ def set_activation_checkpointing(
 
 
 def uses_activation_checkpointing(
-    config: Config, stages: Stages, device: torch.device, world: World = ALONE
+    config: Config, stages: Stages, device: torch.device, world: World = SINGLE_PROCESS
 ) -> bool:
     """Whether to recompute activations: as configured, or (auto) where they do not fit."""
     wanted = config.runtime.checkpoint_activations

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from resnet_degradation.data.decode import DecodeStats
-from resnet_degradation.distributed.world import ALONE, World
+from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 
 # Data is the bottleneck if training waits for it more than this percentage of the time.
 TOO_MUCH_WAITING = 20.0
@@ -35,7 +35,7 @@ class Meter:
     """
 
     def __init__(
-        self, device: torch.device, readers: tuple[str, ...], world: World = ALONE
+        self, device: torch.device, readers: tuple[str, ...], world: World = SINGLE_PROCESS
     ) -> None:
         self.world = world
         # Sum of losses, number of wrong answers, number of images.

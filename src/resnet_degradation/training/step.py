@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.system.errors import ConfigError, is_out_of_memory
 from resnet_degradation.training.build import forward_function
-from resnet_degradation.training.memory import MIXED, keeps_gradients
+from resnet_degradation.training.memory import AUTOCAST_DTYPES, keeps_gradients
 from resnet_degradation.training.state import Run
 
 # Steps before the capture. In them, libraries and the optimizer allocate what they keep.
@@ -53,7 +53,7 @@ def update(
     """One step of SGD on images (N, C, H, W) with labels (N,); it never waits for the device."""
     for group in run.optimizer.param_groups:
         group["lr"] = lr
-    mixed = MIXED.get(run.config.runtime.precision)
+    mixed = AUTOCAST_DTYPES.get(run.config.runtime.precision)
     # A graph must not use a weight's cast from outside it.
     cached = run.config.runtime.compile != "step"
     with torch.autocast(run.device.type, mixed, enabled=mixed is not None, cache_enabled=cached):
