@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import LogFormatterMathtext
 from omegaconf import OmegaConf
-from support.studies import composed_study, quiet, study_of
+from support.studies import quiet, study_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,7 +36,7 @@ from resnet_degradation.figures.inspection import load_responses, responses_titl
 from resnet_degradation.figures.labels import spread_out
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.figures.seeds import Curve
-from resnet_degradation.figures.style import COLOURS, colours, save_figure
+from resnet_degradation.figures.style import colours, save_figure
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.responses import layer_responses
@@ -286,28 +286,6 @@ def test_what_is_no_record_is_named(tmp_path: Path, content: str) -> None:
 def test_an_empty_folder_is_no_study(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run in"):
         find_runs(tmp_path)
-
-
-def test_the_nets_of_one_figure_of_the_paper_have_different_colours() -> None:
-    for depths in ((20, 32, 44, 56, 110), (110, 1202), (18, 34), (18, 34, 50, 101, 152)):
-        assert len({COLOURS[depth] for depth in depths}) == len(depths)
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_a_net_keeps_its_colour_in_every_figure_and_no_panel_has_one_twice(dark: bool) -> None:
-    seen: dict[object, set[str]] = {}
-    for name in ("fig1", "fig4", "fig6", "fig6-1202", "fig6-short", "fig7", "table3"):
-        study = composed_study(f"study={name}")
-        for panel in study.drawing.panels:
-            if panel.residual is None:
-                continue  # plain nets and their twins differ in their line styles
-            shown = [run for run in study.runs if run.residual == panel.residual]
-            shades = colours(shown, dark)
-            assert len(set(shades)) == len(shades)
-            for run, shade in zip(shown, shades, strict=True):
-                seen.setdefault((run.family, run.depth, run.shortcut), set()).add(shade)
-    assert len(seen) > 15
-    assert all(len(shades) == 1 for shades in seen.values())
 
 
 def net_ending_at(error: float, depth: int = 20, iterations: int = 300) -> NetCurves:

@@ -18,7 +18,6 @@ from resnet_degradation.figures.depths import Series, depths_title, plot_depths
 from resnet_degradation.figures.grid import GridNet, grid_title
 from resnet_degradation.figures.labels import wrapped
 from resnet_degradation.figures.seeds import Curve
-from resnet_degradation.figures.style import HUES, hues
 from resnet_degradation.figures.titles import Measured, is_clear, title_of
 from resnet_degradation.inspection.registry import PROBES
 
@@ -135,17 +134,6 @@ def test_the_curves_of_an_extended_net_say_where_it_ends() -> None:
         "plain-56 that begins as plain-20 plus identities ends at 3.5 % validation error, "
         "from scratch at 66.5 %"
     )
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_plain_nets_are_warm_and_residual_nets_cool(dark: bool) -> None:
-    nets = [config(depth, residual) for residual in (False, True) for depth in (20, 56, 110)]
-    shades = hues(nets, dark)
-    assert len({*shades}) == 6
-    for shade, one in zip(shades, nets, strict=True):
-        red, blue = int(shade[1:3], 16), int(shade[5:7], 16)
-        assert (red < blue) == one.residual
-    assert hues(nets[:1]) == [HUES[False][-1]]  # alone, a net has the full colour
 
 
 def test_no_line_begins_with_a_number() -> None:

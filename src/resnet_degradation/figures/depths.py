@@ -20,7 +20,7 @@ from resnet_degradation.config.resolve import default_warmup
 from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
-from resnet_degradation.figures.style import HUES, on_page
+from resnet_degradation.figures.style import SHADES, on_page
 from resnet_degradation.figures.titles import reservation
 from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
@@ -147,7 +147,7 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> Fi
         styles = {False: cycle(STYLES), True: cycle(STYLES)}
         for one in series:
             residual = one.configs[0].residual
-            colour = on_page(HUES[residual][-1], dark)
+            colour = on_page(SHADES[residual][2], dark)
             line, marker = next(styles[residual])
             style = {"linestyle": line, "marker": marker, "linewidth": 2}
             draw_curve(axes, one.curve(), colour, label=one.name, **style)

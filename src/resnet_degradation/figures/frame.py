@@ -14,7 +14,7 @@ from resnet_degradation.figures.labels import (
     write_title,
 )
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import hues, rc
+from resnet_degradation.figures.style import colours, rc
 
 # Inches: a figure's width, at which its text can be read at 600 pixels, unless names are long.
 WIDTH, MIN_PANEL = 6.0, 1.4
@@ -41,7 +41,7 @@ def framed(
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
     with rc_context(rc(dark)):
         figure = Figure(figsize=(WIDTH, height))
-        yield figure, [*zip(nets, hues(configs, dark), strict=True)]
+        yield figure, [*zip(nets, colours(configs, dark), strict=True)]
         beside, between, columns = _gaps(figure, right)
         margins = left + beside + (columns - 1) * between
         width = max(WIDTH, margins + MIN_PANEL * columns)

@@ -19,7 +19,7 @@ from resnet_degradation.config.identity import (
 from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
-from resnet_degradation.figures.style import hues
+from resnet_degradation.figures.style import colours
 from resnet_degradation.figures.titles import Measured, reservation, title_of
 from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
@@ -118,7 +118,7 @@ def plot_grid(
     heading, band = grid_title(key, nets), "band: one standard deviation"
     with framed(points, heading, dark, 2.8, band, topic=title) as (figure, _):
         axes = figure.subplots()
-        shades = hues([net.configs[0] for net in nets], dark)
+        shades = colours([net.configs[0] for net in nets], dark)
         curves = [net.curve(key, values) for net in nets]
         for net, curve, shade in zip(nets, curves, shades, strict=True):
             draw_curve(axes, curve, shade, label=net.name, linewidth=2)

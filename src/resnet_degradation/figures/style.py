@@ -1,8 +1,10 @@
 """How figures look: the same nets in the same colours everywhere, on paper and on screen."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 from matplotlib import rc_context, rcParams, rcParamsDefault
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
@@ -12,35 +14,19 @@ from resnet_degradation.config.architectures import Family, default_shortcut
 from resnet_degradation.config.schema import Config
 from resnet_degradation.system.atomic_files import atomic_write
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart, laid over the paper's
-# colours: 20 layers yellow, 56 red, 110 black (figure 6); 18 blue, 34 red (figure 4).
-COLOURS = {
-    8: "#999999",
-    14: "#8C6D1F",
-    20: "#E69F00",
-    32: "#56B4E9",
-    44: "#009E73",
-    56: "#D55E00",
-    110: "#000000",
-    1202: "#CC79A7",
-    18: "#0072B2",
-    34: "#D55E00",
-    50: "#009E73",
-    101: "#E69F00",
-    152: "#000000",
+# Plain nets are warm, residual nets cool, and both the darker the deeper, so that nets differ in
+# lightness too: for colour-blind readers and grey printers. Of these depths, others in between:
+DEPTHS = {"cifar": (8, 20, 56, 110, 1202), "imagenet": (10, 18, 42, 152, 1202)}
+SHADES = {
+    False: ("#F7D978", "#E9A100", "#BE3F00", "#6A1810", "#2A0A08"),
+    True: ("#9AD9D0", "#2FA3BC", "#283F9E", "#2B1054", "#0A0412"),
 }
-
-OTHER_COLOURS = ("#0072B2", "#CC79A7", "#56B4E9", "#009E73", "#E69F00")
-
-# Where plain and residual nets share a panel: warm colours and cool ones, the shallowest net's
-# and the deepest net's.
-HUES = {False: ("#E69F00", "#D55E00"), True: ("#56B4E9", "#0072B2")}
 
 # A net that began with the solution of a shallower one.
 EXTENDED_COLOUR = "#009E73"
 
-# For nets whose shortcut option is not the paper's; the others have the colour of their depth.
-SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#0072B2", "C": "#009E73"}
+# For nets whose shortcut option is not the usual one of their depth.
+SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#CC79A7", "C": "#5C1F5C"}
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -86,20 +72,15 @@ def rc(dark: bool = False) -> dict[Any, Any]:
 
 
 def colours(configs: list[Config], dark: bool = False) -> list[str]:
-    """The colours of these nets in one panel, by depth and shortcut; repeated ones are shaded."""
-    return _distinct([on_page(_base_colour(config), dark) for config in configs])
+    """The colours of these nets in one panel, the same in all figures; repeated ones are shaded."""
+    base = [_base_colour(config) for config in configs]
+    distinct = [_shaded(colour, base[:place].count(colour)) for place, colour in enumerate(base)]
+    return [on_page(colour, dark) for colour in distinct]
 
 
-def hues(configs: list[Config], dark: bool = False) -> list[str]:
-    """The colours of plain and residual nets in one panel: plain ones warm, residual ones cool."""
-    base = []
-    for config in configs:
-        first, last = (on_page(colour, dark) for colour in HUES[config.residual])
-        depths = sorted({c.depth for c in configs if c.residual == config.residual})
-        share = depths.index(config.depth) / (len(depths) - 1) if len(depths) > 1 else 1.0
-        extended = config.extends is not None
-        base.append(EXTENDED_COLOUR if extended else _mixed(first, _parts(last), share))
-    return _distinct(base)
+def on_page(colour: str, dark: bool) -> str:
+    """The colour, brightened on a dark page."""
+    return _mixed(colour, (255, 255, 255), 0.4) if dark else colour
 
 
 def legible(colour: str) -> str:
@@ -107,31 +88,20 @@ def legible(colour: str) -> str:
     return _mixed(to_hex(colour), _parts(to_hex(rcParams["text.color"])), 0.3)
 
 
-def _distinct(base: list[str]) -> list[str]:
-    return [_shaded(colour, base[:place].count(colour)) for place, colour in enumerate(base)]
-
-
 def _base_colour(config: Config) -> str:
     if config.extends is not None:
         return EXTENDED_COLOUR
-    usual = default_shortcut(config.depth, cast(Family, config.family))
-    if config.shortcut is not None and config.shortcut != usual:
-        return SHORTCUT_COLOURS[config.shortcut]
-    return COLOURS.get(config.depth, OTHER_COLOURS[config.depth % len(OTHER_COLOURS)])
-
-
-def on_page(colour: str, dark: bool) -> str:
-    """The colour, brightened where it would be hard to see on a dark page."""
-    return {"#000000": "#FFFFFF", "#0072B2": "#3D9BDC"}.get(colour, colour) if dark else colour
+    family = cast(Family, config.family)
+    if config.shortcut not in (None, default_shortcut(config.depth, family)):
+        return SHORTCUT_COLOURS[str(config.shortcut)]
+    shades = zip(*map(_parts, SHADES[config.residual]), strict=True)
+    return _hex(float(np.interp(config.depth, DEPTHS[family], of_shades)) for of_shades in shades)
 
 
 def _shaded(colour: str, step: int) -> str:
-    """The colour, at each step halfway closer to grey; greys move closer to a red instead."""
-    if step == 0:
-        return colour
-    parts = _parts(colour)
-    target = (150, 150, 150) if max(parts) > min(parts) else (200, 60, 120)
-    return _mixed(colour, target, 1 - 0.5**step)
+    """The colour, at each step halfway closer to a grey that is lighter, or darker, than it."""
+    grey = 40 if sum(_parts(colour)) > 3 * 110 else 150
+    return _mixed(colour, (grey, grey, grey), 1 - 0.5**step)
 
 
 def _parts(colour: str) -> tuple[int, ...]:
@@ -140,8 +110,12 @@ def _parts(colour: str) -> tuple[int, ...]:
 
 def _mixed(colour: str, target: tuple[int, ...], share: float) -> str:
     """The colour, moved by this share of the way to the target."""
-    mixed = (part + share * (aim - part) for part, aim in zip(_parts(colour), target, strict=True))
-    return "#" + "".join(f"{round(value):02X}" for value in mixed)
+    pairs = zip(_parts(colour), target, strict=True)
+    return _hex(part + share * (aim - part) for part, aim in pairs)
+
+
+def _hex(parts: Iterable[float]) -> str:
+    return "#" + "".join(f"{round(value):02X}" for value in parts)
 
 
 class _PlainLogFormatter(LogFormatter):
