@@ -6,7 +6,6 @@ the time runs out. Parts that do not fit into the time are skipped, and the repo
 """
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -26,10 +25,10 @@ from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts" / "bench")]
+from gpu_report import write_report  # noqa: E402
 from steps import textbook_steps, trainer_steps  # noqa: E402
 
 from resnet_degradation.cli.compose import compose_config  # noqa: E402
-from resnet_degradation.config.identity import dotted  # noqa: E402
 from resnet_degradation.records.metrics import read_metrics  # noqa: E402
 from resnet_degradation.system.atomic_files import write_json  # noqa: E402
 from resnet_degradation.training.build import prepare  # noqa: E402
@@ -55,15 +54,17 @@ class Check:
     deadline: float
     results: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    curves: dict[str, list[float]] = field(default_factory=dict)  # by device
 
     def seconds_left(self) -> float:
         """The seconds until the time runs out."""
         return self.deadline - time.monotonic()
 
     def save(self) -> None:
-        """Write results.json and report.md."""
-        write_json(self.output / "results.json", self.results | {"failures": self.failures})
-        (self.output / "report.md").write_text(report(self), "utf-8")
+        """Write results.json, the report and its figures."""
+        results = self.results | {"failures": self.failures}
+        write_json(self.output / "results.json", results)
+        write_report(self.output, results, self.curves)
 
 
 def run_tests(check: Check) -> None:
@@ -92,7 +93,7 @@ def run_tests(check: Check) -> None:
 
 def compare_curves(check: Check) -> None:
     """Train ResNet-20 on the digits on this device and on the CPU; compare the training errors."""
-    curves = {}
+    curves = check.curves
     iterations = 30 if check.tiny else 500
     for device in (check.device, "cpu"):
         with tempfile.TemporaryDirectory() as folder:
@@ -266,23 +267,6 @@ def measure_pipeline(check: Check) -> None:
         batches.close()
     check.results["pipeline"] = {"num_workers": workers, "images_per_second": speed}
     print(f"  {speed:,} images/s with {workers} workers", flush=True)
-
-
-def report(check: Check) -> str:
-    """The report in Markdown."""
-    results = check.results
-    lines = [
-        "# GPU check",
-        "",
-        f"Failures: {'; '.join(check.failures) or 'none'}",
-        "",
-    ]
-    lines += [f"- {key}: {value}" for key, value in dotted(results["environment"]).items()]
-    lines += ["", "| step of training | images/s |", "| --- | ---: |"]
-    lines += [f"| {name} | {v:,} |" for name, v in results.get("images_per_second", {}).items()]
-    for part in ("tests", "curve", "memory", "pipeline", "skipped"):
-        lines += ["", f"**{part}**: {json.dumps(results.get(part, 'not run'))}"]
-    return "\n".join(lines) + "\n"
 
 
 def main() -> int:
