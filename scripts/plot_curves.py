@@ -5,17 +5,19 @@ python scripts/plot_curves.py outputs/digits --output curves --x epoch --smooth 
 """
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 
-from resnet_degradation.config.schema import ERRORS, PanelConfig
+from resnet_degradation.config.schema import ERRORS
 from resnet_degradation.figures.curves import load_curves, plot_curves
-from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, read_drawing
+from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, adjusted, read_drawing
 from resnet_degradation.figures.style import FORMATS, save_figure
 from resnet_degradation.records.run_folder import find_runs, without_copies
 from resnet_degradation.system.encoding import accept_any_locale
 from resnet_degradation.system.errors import UserError, one_line_warnings
+
+# Options that say what is read and written, not how it is drawn.
+NOT_DRAWN = ("folders", "output", "formats")
 
 
 def main() -> int:
@@ -29,7 +31,9 @@ def main() -> int:
             raise UserError("these are files: give the folders of runs or of a study")
         default = folders[0] / "curves" if len(folders) == 1 else Path("curves")
         runs = without_copies([run for folder in folders for run in find_runs(folder)])
-        drawing = chosen(arguments, read_drawing(folders[0]) if len(folders) == 1 else Drawing())
+        settings = {k: v for k, v in vars(arguments).items() if k not in NOT_DRAWN}
+        drawing = read_drawing(folders[0]) if len(folders) == 1 else Drawing()
+        drawing = adjusted(drawing, **settings)
         figure = plot_curves(load_curves(runs, drawing.x, drawing.smooth), drawing)
         output = arguments.output or default
         if output.suffix.removeprefix(".") in FORMATS:
@@ -97,20 +101,6 @@ def percent(text: str) -> float:
     if not 0 < (number := float(text)) <= 100:
         raise argparse.ArgumentTypeError(f"{text} is no error in percent")
     return number
-
-
-def chosen(arguments: argparse.Namespace, drawing: Drawing) -> Drawing:
-    """The study's drawing, with what the command line says otherwise."""
-    panels = [PanelConfig()] if arguments.together else drawing.panels
-    if arguments.errors is not None:
-        panels = [dataclasses.replace(panel, errors=arguments.errors) for panel in panels]
-    given = {
-        name: value
-        for name in ("title", "x", "smooth", "log", "dashed", "y_max")
-        if (value := getattr(arguments, name)) is not None
-    }
-    forced = arguments.y_max is not None
-    return dataclasses.replace(drawing, panels=panels, y_forced=forced, **given)
 
 
 if __name__ == "__main__":

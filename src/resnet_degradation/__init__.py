@@ -1,3 +1,54 @@
-"""The degradation experiment of "Deep Residual Learning for Image Recognition"."""
+"""The degradation experiment of "Deep Residual Learning for Image Recognition".
+
+The commands as functions: `import resnet_degradation as rd` (docs/python.md). A name is loaded when
+it is first used, so that the import itself takes no time.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnet_degradation.api.inspection import Inspection, inspect
+    from resnet_degradation.api.net import resnet
+    from resnet_degradation.api.run import Run, evaluate, load, plot, train
+    from resnet_degradation.api.study import StudyResult, study
+    from resnet_degradation.system.errors import UserError
 
 __version__ = "0.2.0.dev0"
+
+__all__ = [
+    "Inspection",
+    "Run",
+    "StudyResult",
+    "UserError",
+    "evaluate",
+    "inspect",
+    "load",
+    "plot",
+    "resnet",
+    "study",
+    "train",
+]
+
+_MODULES = {
+    "api.inspection": ("Inspection", "inspect"),
+    "api.net": ("resnet",),
+    "api.run": ("Run", "evaluate", "load", "plot", "train"),
+    "api.study": ("StudyResult", "study"),
+    "system.errors": ("UserError",),
+}
+
+if not TYPE_CHECKING:  # which would take every name for one of these
+
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module
+
+        for module, names in _MODULES.items():
+            if name in names:
+                value = getattr(import_module(f"{__name__}.{module}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -4,11 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from support.studies import untimed_record
 
-from resnet_degradation.config.arguments import paths_as_typed, quoted
+from resnet_degradation.config.arguments import as_written, paths_as_typed, quoted
 from resnet_degradation.config.schema import Config, InspectionConfig, StudyRunConfig
+from resnet_degradation.system.errors import ConfigError
 
 BIN = Path(sys.executable).parent
 NAMES = [
@@ -109,3 +115,33 @@ def test_a_launched_study_resolves_its_paths_once(tmp_path: Path, digits_folder:
     assert done.returncode == 0, done.stderr + done.stdout
     (outputs,) = (tmp_path / "out").iterdir()
     assert len([*outputs.glob("images/*/summary.json")]) == 2
+
+
+SETTINGS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+    | st.sampled_from(
+        ["null", "true", "1e3", "5", "a b", "${now:%Y}", "[8", "a,b", "'", '\\"', ""]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=50)
+@given(SETTINGS)
+def test_hydra_reads_a_python_value_as_it_is(value: object) -> None:
+    override = OverridesParser.create().parse_override(f"key={as_written(value)}")
+    read = OmegaConf.create({"key": override.value()})
+    assert OmegaConf.to_container(read, resolve=True) == {"key": value}
+
+
+def test_values_of_other_types_are_written_if_they_have_a_meaning() -> None:
+    numbers = np.array([1.5, 2.0])
+    assert as_written([np.int64(3), numbers[0], Path("a/b"), (1, "two")]) == "[3,1.5,a/b,[1,two]]"
+    assert as_written("~/x") == str(Path.home() / "x")
+    with pytest.raises(ConfigError, match="is not a setting: give text, a number"):
+        as_written(numbers)

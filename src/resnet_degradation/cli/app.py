@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from resnet_degradation import __version__
 from resnet_degradation.cli.compose import config_folder, register_schemas
 from resnet_degradation.cli.guesses import refuse_guesses
-from resnet_degradation.cli.messages import explain, refuse_unknown_keys
+from resnet_degradation.cli.messages import explain, explain_parser_error, refuse_unknown_keys
 from resnet_degradation.config.arguments import paths_as_typed
 from resnet_degradation.system.encoding import accept_any_locale
 from resnet_degradation.system.errors import (
@@ -82,7 +82,7 @@ def run_command(
     except Exception as error:
         message = explain(error, schema)
         if message is None and not composed_any:
-            message = _explain_parser_error(error)
+            message = explain_parser_error(error)
         if message is None:
             raise
         _print_error(message, error)
@@ -90,13 +90,6 @@ def run_command(
     if len(failures) > 1 and rank() == 0:
         _print_error(f"{len(failures)} jobs failed: {'; '.join(name for name, _ in failures)}")
     sys.exit(failures[0][1] if failures else 0)
-
-
-def _explain_parser_error(error: Exception) -> str | None:
-    """What is wrong with the arguments, if Hydra's parser raises a plain Python error."""
-    if not __debug__:  # Hydra's parser relies on assertions
-        return "these settings cannot be read under python -O: unset PYTHONOPTIMIZE"
-    return f"these settings cannot be read: {error}" if isinstance(error, ValueError) else None
 
 
 def runs_in_this_process() -> bool:
@@ -116,12 +109,12 @@ def job_overrides() -> list[str]:
 
 
 @contextmanager
-def shown_progress() -> Iterator["RunProgress"]:
-    """Progress on standard output, whose bars are removed at the end."""
+def shown_progress(quiet: bool = False) -> Iterator["RunProgress"]:
+    """Progress on standard output, or nowhere; its bars are removed at the end."""
     from resnet_degradation.console.progress import RunProgress  # slow to import
     from resnet_degradation.console.terminal import Terminal
 
-    progress = RunProgress(Terminal())
+    progress = RunProgress(Terminal(quiet))
     try:
         yield progress
     finally:

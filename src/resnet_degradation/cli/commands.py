@@ -21,8 +21,7 @@ from resnet_degradation.config.schema import (
     InspectionConfig,
     StudyRunConfig,
 )
-from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.system.process import process_info, process_variables, rank
+from resnet_degradation.system.process import rank
 
 
 def train() -> NoReturn:
@@ -64,11 +63,10 @@ def _study(composed: DictConfig) -> None:
     else:
         chosen = HydraConfig.get().runtime.choices["study"]
         study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
-    if composed.part is None and process_info() is not None:
-        raise ConfigError(
-            "resnet-study starts the processes of its runs itself: give runtime.devices instead of "
-            f"torchrun or srun, or unset what they set ({process_variables()})"
-        )
+    if composed.part is None:
+        from resnet_degradation.studies.command import check_alone
+
+        check_alone()
     with shown_progress() as progress:
         if composed.plan:
             from resnet_degradation.studies.plan import print_plan

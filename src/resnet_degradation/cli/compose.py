@@ -1,10 +1,14 @@
 """Composes configurations with Hydra, from conf/ and overrides."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 
 from resnet_degradation.config.resolve import resolve
@@ -32,13 +36,28 @@ def register_schemas() -> None:
     store.store(name="inspect_schema", node=InspectionConfig)
 
 
+@contextmanager
+def own_hydra() -> Iterator[None]:
+    """Let Hydra compose from conf/ inside the block, also where the caller uses Hydra itself."""
+    hydra, version, store = GlobalHydra.instance(), VersionBase.instance(), ConfigStore.instance()
+    before, base, registered = hydra.hydra, version.version_base, store.repo.copy()
+    hydra.clear()
+    register_schemas()
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.set_instance(hydra)
+        hydra.hydra, version.version_base = before, base
+        store.repo.update(registered)  # the caller may have a schema with the name of one of ours
+
+
 def compose_config(*overrides: str) -> Config:
     """The resolved configuration that `resnet-train` runs with these overrides.
 
     Raises ConfigError or one of Hydra's exceptions for settings that cannot be used.
     """
-    register_schemas()
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+    with own_hydra():
         return resolve_composed(compose("config", overrides=list(overrides)))
 
 

@@ -120,3 +120,10 @@ def _explain_override(message: str) -> str:
     if "no viable alternative" in first:
         return f"{first}: quote a setting that contains spaces, as 'key=[a, b]'"
     return message.replace("\nSee https://", " See https://").split("\nTo append")[0]
+
+
+def explain_parser_error(error: Exception) -> str | None:
+    """What is wrong with the arguments, if Hydra's parser raises a plain Python error."""
+    if not __debug__:  # Hydra's parser relies on assertions
+        return "these settings cannot be read under python -O: unset PYTHONOPTIMIZE"
+    return f"these settings cannot be read: {error}" if isinstance(error, ValueError) else None

@@ -3,7 +3,8 @@
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,6 +14,7 @@ from hydra.errors import HydraException
 from resnet_degradation.config.identity import literal
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import schema_fields
+from resnet_degradation.system.errors import ConfigError
 
 # A time in a path. If Hydra resolved it, each job of a launcher would get another one.
 NOW = re.compile(r"\$\{now:([^{}'\"\\]*)\}")
@@ -36,6 +38,31 @@ def paths_as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
             value = _as_typed(value, field.metadata["path"], sweeping)
         changed.append(f"{key}{equals}{value}")
     return changed
+
+
+def as_written(value: Any) -> str:
+    """A Python value as Hydra's grammar writes it, such as null, true, 0.1, text or [8,16].
+
+    Raises ConfigError for what is no text, number, truth value, None, list or dictionary.
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str | os.PathLike):
+        text = expand_home(os.fspath(value))
+        plain = bool(text) and "${" not in text and _parse(text) == text
+        return text if plain else quoted(text)
+    if isinstance(value, Integral):
+        return str(int(value))
+    if isinstance(value, Real):
+        return repr(float(value))
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{as_written(each)}' for key, each in value.items())}}}"
+    if isinstance(value, Sequence):
+        return f"[{','.join(map(as_written, value))}]"
+    raise ConfigError(
+        f"{value!r} is not a setting: give text, a number, true or false, None, a list or a "
+        "dictionary"
+    )
 
 
 def quoted(path: str) -> str:

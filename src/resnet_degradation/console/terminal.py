@@ -45,10 +45,14 @@ class Output:
 
 
 class Terminal(Console):
-    """Standard output. When its reader goes away, the program ends."""
+    """Standard output. When its reader goes away, the program ends.
 
-    def __init__(self) -> None:
-        super().__init__(file=None if sys.stdout is None else cast(TextIO, Output(sys.stdout)))
+    quiet: whether nothing is printed. A notebook gets plain lines, which it keeps as one text.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        file = None if sys.stdout is None else cast(TextIO, Output(sys.stdout))
+        super().__init__(file=file, quiet=quiet, force_jupyter=False)
         if self.width < 1:  # COLUMNS=0, with which nothing would be shown
             self.width = 80
 

@@ -1,11 +1,12 @@
 """Settings of a curve figure, from a study's configuration, or from its study.json."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from resnet_degradation.config.schema import Config, PanelConfig, StudyConfig
-from resnet_degradation.system.errors import UserError
+from resnet_degradation.config.schema import ERRORS, Config, PanelConfig, StudyConfig
+from resnet_degradation.system.errors import ConfigError, UserError
 
 # Columns of metrics.csv that the horizontal axis can show.
 HORIZONTAL = ("iteration", "epoch", "seconds")
@@ -29,6 +30,36 @@ class Drawing:
     x: str = "iteration"
     smooth: int = 1
     log: bool = False
+
+
+def adjusted(
+    drawing: Drawing,
+    *,
+    title: str | None = None,
+    x: str | None = None,
+    errors: str | None = None,
+    together: bool = False,
+    smooth: int | None = None,
+    log: bool | None = None,
+    dashed: bool | None = None,
+    y_max: float | None = None,
+) -> Drawing:
+    """The drawing with these settings, where they are given.
+
+    errors: both, training or held-out. together: whether plain and residual nets share a panel.
+    Raises ConfigError for another value of x or errors.
+    """
+    for key, value, choices in (("x", x, HORIZONTAL), ("errors", errors, ERRORS)):
+        if value is not None and value not in choices:
+            raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
+    panels = [PanelConfig()] if together else drawing.panels
+    if errors is not None:
+        panels = [replace(panel, errors=errors) for panel in panels]
+    wanted = {"title": title, "x": x, "smooth": smooth, "log": log, "dashed": dashed}
+    given: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
+    if y_max is not None:
+        given |= {"y_max": y_max, "y_forced": True}
+    return replace(drawing, panels=panels, **given)
 
 
 def shows(panel: PanelConfig, config: Config) -> bool:

@@ -1,6 +1,7 @@
 """How figures look: the same nets in the same colours everywhere, on paper and on screen."""
 
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -132,6 +133,23 @@ def _format_log_axes(figure: Figure) -> None:
                 axis.set_major_formatter(_PlainLogFormatter())
             if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
                 axis.set_minor_formatter(_PlainLogFormatter(minor_thresholds=(2, 0.5)))
+
+
+class Shown(Figure):
+    """A figure that a notebook shows, whether or not pyplot is loaded."""
+
+    def _repr_png_(self) -> bytes:
+        stream = BytesIO()
+        with rc_context(rc()):
+            self.savefig(stream, format="png", dpi=100)
+        return stream.getvalue()
+
+
+def shown(figure: Figure) -> Figure:
+    """The same figure, which a notebook then shows and `savefig` writes as `save_figure` does."""
+    _format_log_axes(figure)
+    figure.__class__ = Shown
+    return figure
 
 
 def save_figure(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -11,7 +12,8 @@ from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies import execute
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.report import print_report, write_report
-from resnet_degradation.system.errors import UserError
+from resnet_degradation.system.errors import ConfigError, UserError
+from resnet_degradation.system.process import process_info, process_variables
 
 
 def run_study(
@@ -20,8 +22,10 @@ def run_study(
     jobs: int = 1,
     arguments: list[str] | None = None,
     launched: bool = False,
-) -> None:
+) -> dict[str, Any]:
     """Train the unfinished runs, then draw the figures and write and print the report.
+
+    Returns the content of the report: texts, tables and figures.
 
     jobs: how many runs train at once. arguments: those of the command line, for the report and, if
     `launched`, for the Hydra launcher that they choose, which then starts the runs.
@@ -34,13 +38,25 @@ def run_study(
         console.print(f"{len(study.runs) - len(pending)} of {len(study.runs)} runs are finished")
     failed = _train(study, pending, console, jobs, arguments if launched else None)
     finished = [run for run in study.runs if is_finished(run_folder(run))]
+    content: dict[str, Any] = {}
     if finished:
         complete = dataclasses.replace(study, runs=finished)
-        print_report(complete, write_report(complete, arguments, failed), console)
+        content = write_report(complete, arguments, failed)
+        print_report(complete, content, console)
     if failed:
         raise UserError(
             f"{len(failed)} of {len(study.runs)} runs failed and are not in the report. "
             + "; ".join(failed)
+        )
+    return content
+
+
+def check_alone() -> None:
+    """Raise ConfigError if this process is one of several, each of which would run the study."""
+    if process_info() is not None:
+        raise ConfigError(
+            "resnet-study starts the processes of its runs itself: give runtime.devices instead of "
+            f"torchrun or srun, or unset what they set ({process_variables()})"
         )
 
 

@@ -20,6 +20,10 @@ class UserError(Exception):
     exit_code = 2
     rank = 0  # of the process that prints it, if the run has several
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [f"error: {' '.join(str(self).split())}"]
+
 
 class ConfigError(UserError):
     """A configuration that cannot be run."""

@@ -114,6 +114,16 @@ def kept_nets(trained: Trained) -> Iterator[tuple[int, ResNet]]:
             yield checkpoint.iteration, net
 
 
+def load_net(folder: Path) -> ResNet:
+    """The net of a run at its last checkpoint, in evaluation mode, on the CPU; images not needed.
+
+    Raises UserError if the run or its checkpoint is missing.
+    """
+    config, checkpoint = read_config(folder), require_checkpoint(folder)
+    num_classes = len(checkpoint.parts["net"]["fc.bias"])
+    return _net_of(checkpoint, config, folder, num_classes, torch.device("cpu"))
+
+
 def _net_of(
     checkpoint: Checkpoint, config: Config, folder: Path, num_classes: int, device: torch.device
 ) -> ResNet:

@@ -1,0 +1,80 @@
+"""Inspections: what explains the errors of trained nets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from omegaconf import OmegaConf
+
+from resnet_degradation.api.calls import as_command, composed, overrides_of
+from resnet_degradation.api.run import Run, folders_of
+from resnet_degradation.cli.app import shown_progress
+from resnet_degradation.cli.compose import own_hydra
+from resnet_degradation.config.schema import InspectionConfig
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from resnet_degradation.figures.seeds import NetRows
+    from resnet_degradation.inspection.probe import Finding, Probe
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was measured of some nets. The report is in `folder`, the tables in the run folders."""
+
+    folder: Path
+    findings: "dict[str, Finding]"  # a title, a sentence and a table, by the measurement's name
+    measured: "dict[str, tuple[Probe, list[NetRows]]]"
+
+    def __repr__(self) -> str:
+        sentences = [f"{name}: {found.sentence}" for name, found in self.findings.items()]
+        return "\n".join([f"<report in {self.folder}>", *sentences])
+
+    def plot(self, name: str | None = None) -> "Figure":
+        """The figure of a measurement, by default of the first."""
+        from resnet_degradation.figures.style import shown
+
+        name = name or next(iter(self.findings))
+        probe, nets = self.measured[name]
+        return shown(probe.figure(nets, self.findings[name].title))
+
+
+@as_command(InspectionConfig)
+def inspect(
+    runs: "Run | str | Path | Sequence[Run | str | Path]",
+    what: str | Sequence[str] | None = None,
+    overrides: str | Sequence[str] = (),
+    *,
+    quiet: bool = False,
+    **settings: Any,
+) -> Inspection:
+    """Measure the nets of runs, or of all runs in folders, as `resnet-inspect` does.
+
+        rd.inspect([plain, residual], what=["signals", "lesions"]).plot("lesions")
+
+    what: responses, signals, residuals, lesions (these four by default), surface, shattering,
+    sharpness; all; or your own, as my_probes:small_weights. Arguments and errors as for `rd.train`;
+    settings: `resnet-inspect --help`.
+    """
+    from resnet_degradation.figures.inspection import load_inspected
+    from resnet_degradation.inspection.command import inspect as run_inspection
+    from resnet_degradation.inspection.command import named_measurements, runs_to_inspect
+    from resnet_degradation.inspection.registry import chosen_probes
+
+    asked: dict[str, Any] = {"run": folders_of(runs)} | ({} if what is None else {"what": what})
+    arguments = overrides_of(overrides, asked | settings, InspectionConfig)
+    with own_hydra():
+        options = composed("inspect_config", InspectionConfig, arguments)
+    wanted = cast(InspectionConfig, OmegaConf.to_object(options))
+    with shown_progress(quiet) as progress:
+        where = run_inspection(wanted, progress.console, progress)
+    folders = runs_to_inspect(wanted)
+    measured = {
+        name: (probe, nets)
+        for name, probe in chosen_probes(named_measurements(wanted.what)).items()
+        if (nets := load_inspected(folders, name, probe.row))
+    }
+    findings = {name: probe.finding(nets, name) for name, (probe, nets) in measured.items()}
+    return Inspection(where, findings, measured)

@@ -1,0 +1,55 @@
+"""An untrained net on its own."""
+
+from resnet_degradation.config.resolve import resolve
+from resnet_degradation.config.schema import Config, DataConfig
+from resnet_degradation.nets.resnet import ResNet
+
+
+def resnet(
+    depth: int = 20,
+    residual: bool = True,
+    *,
+    num_classes: int = 10,
+    seed: int = 0,
+    family: str | None = None,
+    shortcut: str | None = None,
+    shortcut_padding: str = "behind",
+    width: float = 1.0,
+    block: str | None = None,
+    bottleneck_stride: str = "1x1",
+) -> ResNet:
+    """A net of the paper with its initial weights (He initialization), as a torch module.
+
+    It takes images (N, 3, H, W) and returns logits (N, num_classes). A plain net
+    (`residual=False`) and its residual twin with the same seed have the same weights.
+
+    depth: layers with weights, 6n+2 (CIFAR, section 4.2) or 18, 34, 50, 101, 152 (Table 1).
+    family: "cifar" or "imagenet"; by default the first that has this depth (both have 50 and 152).
+    shortcut: option A, B or C of Table 3; by default A, and B for bottlenecks.
+
+    Parameters and buffers of both families are named as in torchvision (conv1, layer1.0.bn1,
+    layer2.0.downsample.0, fc). Two defaults are the paper's: torchvision's nets have shortcut="B"
+    and bottleneck_stride="3x3".
+
+    Raises UserError for a net that does not exist. torch's random state does not change.
+    """
+    import torch
+
+    from resnet_degradation.nets.build import make_net
+
+    config = resolve(
+        Config(
+            depth=depth,
+            residual=residual,
+            seed=seed,
+            family=family,
+            shortcut=shortcut,
+            shortcut_padding=shortcut_padding,
+            width=width,
+            block=block,
+            bottleneck_stride=bottleneck_stride,
+            data=DataConfig(name="digits"),
+        )
+    )
+    with torch.random.fork_rng(devices=[]):
+        return make_net(config, num_classes)
