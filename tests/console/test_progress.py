@@ -1,5 +1,6 @@
 """A study's bar adds up, whatever its runs do, and the time left is that of the recent past."""
 
+import builtins
 import io
 import re
 import time
@@ -14,6 +15,7 @@ from support.studies import quiet, study_of
 
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.console.progress import RunProgress
+from resnet_degradation.console.terminal import Terminal
 from resnet_degradation.records.metrics import Row, write_metrics
 from resnet_degradation.studies.progress import StudyProgress
 
@@ -173,3 +175,24 @@ def test_a_run_in_another_process_is_timed_by_its_rows(tmp_path: Path, wait: Wai
         write_metrics(folder, rows)
         of_run.read()
     assert view.text == "0/1 runs, 03:00 left"
+
+
+class ZMQInteractiveShell:
+    """What rich takes for a notebook."""
+
+
+def test_a_notebook_gets_lines_although_its_kernel_asks_for_colours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(builtins, "get_ipython", ZMQInteractiveShell, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    progress = RunProgress(Terminal())
+    progress.begin(0, 20, "a run")
+    progress.advance(5)
+    progress.row(row(10))
+    progress.end()
+    about, line = capsys.readouterr().out.splitlines()
+    assert about == "a run"
+    assert line.startswith("     10/20 train 50.0%")
+    Terminal(quiet=True).print("nothing")
+    assert not capsys.readouterr().out

@@ -25,6 +25,14 @@ from resnet_degradation.system.errors import (
 NAMED = ("data", "recipe")
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal, once the run is saved."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [f"KeyboardInterrupt: {self}"]
+
+
 @contextmanager
 def as_command(schema: type[Any]) -> Iterator[None]:
     """Raise what a command prints, and leave the process as it was.
@@ -42,9 +50,9 @@ def as_command(schema: type[Any]) -> Iterator[None]:
         if number - 128 not in (signal.SIGINT, BROKEN_PIPE):
             print(message, file=sys.stderr, flush=True)
             signal.raise_signal(number - 128)
-        raise KeyboardInterrupt(message) from None
+        raise Interrupted(message) from None
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped: the same call resumes what is saved") from None
+        raise Interrupted("stopped: the same call resumes what is saved") from None
     except UserError:
         raise
     except Exception as error:

@@ -47,12 +47,14 @@ class Output:
 class Terminal(Console):
     """Standard output. When its reader goes away, the program ends.
 
-    quiet: whether nothing is printed. A notebook gets plain lines, which it keeps as one text.
+    quiet: whether nothing is printed. A notebook gets plain lines: it would keep every state of a
+    bar, and its kernel asks for colours (FORCE_COLOR), which rich takes for a terminal.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         file = None if sys.stdout is None else cast(TextIO, Output(sys.stdout))
-        super().__init__(file=file, quiet=quiet, force_jupyter=False)
+        terminal = False if Console().is_jupyter else None  # None: rich finds out
+        super().__init__(file=file, quiet=quiet, force_jupyter=False, force_terminal=terminal)
         if self.width < 1:  # COLUMNS=0, with which nothing would be shown
             self.width = 80
 
