@@ -1,23 +1,31 @@
-"""Redraw training and held-out error curves from recorded metrics alone.
+"""Draw the figures of a study again, or error curves of any runs, from their records alone.
 
 python scripts/plot_curves.py outputs/studies/quick
-python scripts/plot_curves.py outputs/digits --output curves --x epoch --smooth 5 --log
+python scripts/plot_curves.py outputs/digits --output curves.svg --x epoch --smooth 5 --log
+python scripts/plot_curves.py outputs/studies/quick --width column    (for a paper)
+
+Several folders are drawn as one: runs that differ only in the seed are averaged, wherever they
+were trained.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from resnet_degradation.config.identity import group_by_net
 from resnet_degradation.config.schema import ERRORS
-from resnet_degradation.figures.curves import load_curves, plot_curves
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, adjusted, read_drawing
+from resnet_degradation.figures.labels import caption
+from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.figures.style import FORMATS, save_figure
-from resnet_degradation.records.run_folder import find_runs, without_copies
+from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
 from resnet_degradation.system.encoding import accept_any_locale
 from resnet_degradation.system.errors import UserError, one_line_warnings
 
 # Options that say what is read and written, not how it is drawn.
-NOT_DRAWN = ("folders", "output", "formats")
+NOT_DRAWN = ("folders", "output", "formats", "figure")
+
+WIDTHS = {"column": 3.3, "text": 6.8}
 
 
 def main() -> int:
@@ -29,20 +37,25 @@ def main() -> int:
         folders = [path for path in arguments.folders if not path.is_file()]
         if not folders:
             raise UserError("these are files: give the folders of runs or of a study")
-        default = folders[0] / "curves" if len(folders) == 1 else Path("curves")
+        stem = arguments.figure if arguments.width is None else f"{arguments.figure}-paper"
+        default = folders[0] / stem if len(folders) == 1 else Path(stem)
         runs = without_copies([run for folder in folders for run in find_runs(folder)])
         settings = {k: v for k, v in vars(arguments).items() if k not in NOT_DRAWN}
         drawing = read_drawing(folders[0]) if len(folders) == 1 else Drawing()
         drawing = adjusted(drawing, **settings)
-        figure = plot_curves(load_curves(runs, drawing.x, drawing.smooth), drawing)
-        output = arguments.output or default
-        if output.suffix.removeprefix(".") in FORMATS:
-            output = output.with_suffix("")
-        files = save_figure(figure, output, tuple(arguments.formats))
+        figure = FIGURES[arguments.figure](runs, drawing, False)
+        output, formats = arguments.output or default, arguments.formats
+        if (ending := output.suffix.removeprefix(".")) in FORMATS:
+            output, formats = output.with_suffix(""), formats or [ending]
+        files = save_figure(figure, output, tuple(formats or FORMATS))
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return UserError.exit_code
     print(*files, sep="\n")
+    if arguments.width is not None:
+        nets = group_by_net((read_config(run), run) for run in runs)
+        text = caption([config for _, config, _ in nets], [len(seeds) for *_, seeds in nets])
+        print(f"caption: {text}")
     return 0
 
 
@@ -54,16 +67,30 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--output",
         type=Path,
-        help="path of the figure without ending (default: FOLDER/curves; of several, ./curves)",
+        help="path of the figure; its ending, if it has one, chooses the format (default: named "
+        "after the figure, with -paper if --width is given; in the folder, of several in this one)",
     )
     parser.add_argument(
         "--formats",
         nargs="+",
         choices=FORMATS,
-        default=list(FORMATS),
-        help="endings of the files (default: all)",
+        help="formats of the files (default: all, or the ending of --output)",
     )
-    parser.add_argument("--title", help="what to write above the figure (default: the study's)")
+    parser.add_argument(
+        "--figure", choices=FIGURES, default="curves", help="which figure (default: curves)"
+    )
+    parser.add_argument(
+        "--width",
+        type=inches,
+        metavar="INCHES",
+        help="draw for a paper: of this width, with text of 6.7 to 7.5 points and thinner lines, "
+        "without a title (unless --title gives one); the caption is printed. 'column' is 3.3, for "
+        "one of two columns (CVPR, ICML, IEEE), 'text' is 6.8, for both",
+    )
+    parser.add_argument(
+        "--title",
+        help="what to write above the figure (default: the study's; none with --width)",
+    )
     parser.add_argument(
         "--x", choices=HORIZONTAL, help="the horizontal axis (default: the iteration)"
     )
@@ -93,6 +120,17 @@ def positive(text: str) -> int:
     """A whole number from 1 on."""
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def inches(text: str) -> float:
+    """A width in inches, or its name."""
+    try:
+        number = WIDTHS.get(text) or float(text)
+    except ValueError:
+        number = 0.0
+    if not 1 <= number <= 40:
+        raise argparse.ArgumentTypeError(f"{text} is no width: give inches, column or text")
     return number
 
 

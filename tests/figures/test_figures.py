@@ -10,7 +10,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from unittest import mock
 
@@ -19,7 +19,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogFormatterMathtext
 from omegaconf import OmegaConf
 from support.studies import quiet, study_of
@@ -403,6 +406,101 @@ def test_a_run_before_its_first_evaluation_is_drawn(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     (net,) = load_curves([tmp_path / "0", tmp_path / "1"])
     assert (net.held_out_name, net.num_seeds) == ("validation", 2)
+
+
+# --- figures for a paper ---
+
+
+def drawn_texts(figure: Figure) -> list[Text]:
+    """The texts that a figure shows; it also holds those of ticks outside its axes."""
+    drawn: list[Text] = []
+    draw = Text.draw
+
+    def record(text: Text, renderer: RendererBase) -> None:
+        if text.get_visible() and text.get_text():
+            drawn.append(text)
+        draw(text, renderer)
+
+    with mock.patch.object(Text, "draw", record):
+        FigureCanvasAgg(figure).draw()
+    return drawn
+
+
+def assert_fit_for_a_paper(figure: Figure, width: float) -> None:
+    """All text can be read at this width and lies inside the figure, and no two texts overlap."""
+    assert figure.get_figwidth() == pytest.approx(width)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    texts = drawn_texts(figure)
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
+    for text, (_, box) in zip(texts, boxes, strict=True):
+        assert text.get_fontsize() >= 6, text
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1, text
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1, text
+    for (name, one), (other_name, other) in combinations(boxes, 2):
+        across = min(one.x1, other.x1) - max(one.x0, other.x0)
+        down = min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert across <= 1 or down <= 1, (name, other_name)
+
+
+PLAIN_AND_RESIDUAL = [PanelConfig("plain nets", False), PanelConfig("residual nets", True)]
+
+
+@pytest.mark.parametrize("width", [3.3, 6.8])
+@pytest.mark.parametrize("suffix", ["", "-width0.125", " (iterations 2400)"])
+def test_curves_fit_a_column_or_a_page(width: float, suffix: str) -> None:
+    plain = [net_ending_at(error, depth) for error, depth in ((0.004, 20), (9, 32), (62, 110))]
+    nets = [replace(one, name=one.name + suffix) for one in plain]
+    nets += [
+        replace(one, config=replace(one.config, residual=True), name=f"ResNet-{depth}{suffix}")
+        for one, depth in zip(plain, (20, 32, 110), strict=True)
+    ]
+    drawing = Drawing(
+        "a topic", PLAIN_AND_RESIDUAL, y_max=20, width=width, smooth=5, log=not suffix
+    )
+    figure = plot_curves(nets, drawing)
+    assert_fit_for_a_paper(figure, width)
+    assert max(line.get_linewidth() for axes in figure.axes for line in axes.get_lines()) < 1.5
+    assert not any("seed" in text.get_text() for text in figure.texts)  # the caption is the paper's
+    side_by_side = figure.axes[0].get_position().y0 == figure.axes[1].get_position().y0
+    assert side_by_side == (width == 6.8)
+
+
+def test_depths_fit_a_column(tmp_path: Path) -> None:
+    folders = [
+        finished_run(tmp_path / f"{depth}{residual}", depth / 2, depth=depth, residual=residual)
+        for depth in (20, 32, 44, 56)
+        for residual in (False, True)
+    ]
+    assert_fit_for_a_paper(FIGURES["depths"](folders, Drawing(width=3.3), False), 3.3)
+
+
+def test_a_width_without_room_for_the_names_is_refused() -> None:
+    net = replace(net_ending_at(8), name="plain-20 (with a long setting)")
+    with pytest.raises(UserError, match="no room beside names as long as 'plain-20 "):
+        plot_curves([net], Drawing(width=2))
+
+
+def test_the_script_draws_a_column_with_embedded_fonts_and_prints_the_caption(
+    tmp_path: Path,
+) -> None:
+    for seed in (0, 1):
+        folder = finished_run(tmp_path / f"machine{seed}" / "run", 50, seed=seed)
+        write_metrics(folder, [Row(i, i, 0.1, 1.0, 50.0, 40.0, None, 100.0, 1.0) for i in (1, 2)])
+    machines = [tmp_path / f"machine{seed}" for seed in (0, 1)]
+    pdf = tmp_path / "figure.pdf"
+    done = plot(*machines, "--width", "column", "--output", pdf)
+    file, caption = done.stdout.splitlines()
+    assert file == str(pdf)
+    assert caption.startswith("caption: cifar10 32x32; 64,000 iterations of 128 images; ")
+    assert "2\u00a0seeds" in caption  # one of each machine, averaged
+    content = pdf.read_bytes()
+    (box,) = re.findall(rb"/MediaBox \[ 0 0 ([0-9.]+) ", content)
+    assert float(box) == pytest.approx(3.3 * 72)
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
+    mistake = plot(*machines, "--width", "wide")
+    assert mistake.returncode == 2
+    assert "wide is no width: give inches, column or text" in mistake.stderr
 
 
 # --- layer responses (figure 7) ---

@@ -128,6 +128,7 @@ def plot(
     log: bool | None = None,
     dashed: bool | None = None,
     y_max: float | None = None,
+    width: float | None = None,
 ) -> "Figure":
     """Training (thin) and held-out error (bold) of runs, or of all runs in folders.
 
@@ -136,6 +137,7 @@ def plot(
     x: iteration, epoch or seconds. errors: both, training or held-out.
     together: plain and residual nets in one panel. smooth: rows that a training error averages.
     log: logarithmic error axis. dashed: training error dashed. y_max: end of the error axis.
+    width: in inches, for a paper: smaller text, and neither title nor caption.
 
     Raises UserError if there is nothing to draw.
     """
@@ -145,7 +147,7 @@ def plot(
 
     drawing = adjusted(
         Drawing(), title=title, x=x, errors=errors, together=together, smooth=smooth, log=log,
-        dashed=dashed, y_max=y_max,
+        dashed=dashed, y_max=y_max, width=width,
     )  # fmt: skip
     nets = load_curves(without_copies(folders_of(runs)), drawing.x, drawing.smooth)
     return shown(plot_curves(nets, drawing))

@@ -1,43 +1,45 @@
 """Training and held-out error against iterations, as in figures 1, 4 and 6."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from itertools import product
-from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from resnet_degradation.config.identity import key_without
-from resnet_degradation.config.schema import Config, PanelConfig
+from resnet_degradation.config.schema import PanelConfig
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.labels import (
-    FONT_SIZE,
+    LINE_SPACING,
     Label,
+    caption,
     label_ends,
     text_width,
     write_caption,
     write_title,
 )
-from resnet_degradation.figures.seeds import Curve, NetRows, average, draw_curve, load_nets
-from resnet_degradation.figures.style import colours, muted, rc
+from resnet_degradation.figures.net_curves import NetCurves, load_curves
+from resnet_degradation.figures.seeds import Curve, draw_curve
+from resnet_degradation.figures.style import colours, muted, name_size, rc, slim
 from resnet_degradation.figures.titles import reservation
-from resnet_degradation.records.metrics import Row, read_metrics
-from resnet_degradation.records.run_folder import read_extension
 from resnet_degradation.system.errors import UserError
+
+__all__ = ("NetCurves", "extension_title", "load_curves", "plot_curves")
 
 # Held-out error is bold; training error is thin, as in figure 4, or dashed, as in figure 6.
 THIN: dict[str, Any] = {"linewidth": 0.8, "linestyle": "-"}
 DASHED: dict[str, Any] = {"linewidth": 1.0, "linestyle": "--"}
 BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 
-# Inches: a panel's height and width, the space left of, and between, panels, the legend's height.
-HEIGHT, PANEL, LEFT, BETWEEN, LEGEND = 2.3, 2.95, 0.62, 0.25, 0.25
+# Inches: a panel's height and width, the space left of, and between, panels, the
+# height of a legend and of each further line of it.
+HEIGHT, PANEL, LEFT, BETWEEN, LEGEND, LEGEND_LINE = 2.3, 2.95, 0.62, 0.25, 0.25, 0.16
+
+# In a paper: the least width of panels side by side, and of one alone; the height of a panel as a
+# share of its width; the space between panels one above the other, and left of them.
+NARROW, MIN_PANEL, SHARE, ABOVE, LEFT_SMALL = 1.5, 1.2, 0.68, 0.3, 0.5
 
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
@@ -46,89 +48,6 @@ IN_TEN_THOUSANDS = 20_000
 def training_style(drawing: Drawing) -> dict[str, Any]:
     """The line of training errors in a panel that shows both errors."""
     return DASHED if drawing.dashed else THIN
-
-
-@dataclass(frozen=True)
-class NetCurves:
-    """The errors of one net in percent, averaged over its seeds."""
-
-    name: str
-    config: Config
-    num_seeds: int
-    train: Curve
-    held_out: Curve
-    held_out_name: str  # "validation" or "test"
-    ends: Sequence[float] = ()  # the last held-out error of every seed
-
-
-def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> list[NetCurves]:
-    """The curves of the runs in these folders, averaged over seeds, in the order of the folders.
-
-    x: the column of metrics.csv on the horizontal axis. smooth: how many rows a point of a training
-    curve averages (its own and those before it).
-
-    Runs that differ in more than the seed are different nets; if these have the same name, the
-    settings that differ are added to it. Raises UserError if no run has recorded a row, or if the
-    seeds of a net have no iteration in common.
-    """
-    nets = load_nets(folders, _read_rows)
-    if not nets:
-        raise UserError("there is nothing to draw yet: no run has recorded a row")
-    return [_average_seeds(net, x, smooth) for net in nets]
-
-
-def _read_rows(folder: Path) -> list[Row]:
-    """A run's rows; for a net extended from a shallower one, first its errors before training."""
-    rows = read_metrics(folder)
-    extension = read_extension(folder)
-    if extension is None or not rows:
-        return rows
-    deep = extension["deep"]
-    start = replace(
-        rows[0],
-        iteration=0,
-        epoch=0.0,
-        seconds=0.0,
-        train_error=deep["train_error"],
-        val_error=deep["held_out_errors"].get("val"),
-        test_error=deep["held_out_errors"].get("test"),
-    )
-    return [start, *rows]
-
-
-def _average_seeds(net: NetRows, x: str, smooth: int) -> NetCurves:
-    if not set.intersection(*({row.iteration for row in rows} for rows in net.seeds)):
-        raise UserError(
-            f"the {len(net.seeds)} runs of {net.name} have no recorded iteration in common, "
-            "so they cannot be averaged: draw them one by one"
-        )
-    validated = any(row.val_error is not None for rows in net.seeds for row in rows)
-    held_out = attrgetter("val_error" if validated else "test_error")
-    return NetCurves(
-        name=net.name,
-        config=net.config,
-        num_seeds=len(net.seeds),
-        train=_average_error(net.seeds, attrgetter("train_error"), x, smooth),
-        held_out=_average_error(net.seeds, held_out, x, 1),
-        held_out_name="validation" if validated else "test",
-        ends=[errors[-1] for rows in net.seeds if (errors := _known(rows, held_out))],
-    )
-
-
-def _known(rows: Sequence[Row], error: Callable[[Row], float | None]) -> list[float]:
-    return [value for row in rows if (value := error(row)) is not None]
-
-
-def _average_error(
-    seeds: list[Sequence[Row]], error: Callable[[Row], float | None], x: str, smooth: int
-) -> Curve:
-    """The mean over seeds at the iterations at which all of them measured this error."""
-    measured = [{row.iteration: row for row in rows if error(row) is not None} for rows in seeds]
-    common = sorted(set.intersection(*(set(rows) for rows in measured)))
-    x_values = np.array([[getattr(rows[i], x) for i in common] for rows in measured], dtype=float)
-    errors = np.array([[error(rows[i]) for i in common] for rows in measured], dtype=float)
-    windows = [slice(max(0, end - smooth), end) for end in range(1, len(common) + 1)]
-    return average(x_values.mean(axis=0), [errors[:, window].mean(axis=1) for window in windows])
 
 
 def plot_curves(
@@ -147,43 +66,78 @@ def plot_curves(
     ]
     if not shown:
         raise UserError("there is nothing to draw: no panel shows any of these nets")
-    with rc_context(rc(dark)):
-        figure = Figure(figsize=(LEFT + PANEL * len(shown), HEIGHT))
-        panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-        labels = [
-            _draw_panel(axes, panel, members, drawing, dark)
-            for axes, (panel, members) in zip(panels, shown, strict=True)
-        ]
-        drawn = [c for panel, group in shown for n in group for _, c in _panel_curves(n, panel)]
-        top = _error_limit(drawn, drawing)
-        bottom = None if drawing.log else 0
-        panels[0].set(yscale="log" if drawing.log else "linear", ylim=(bottom, top))
-        for axes in panels:
-            _label_horizontal(axes, nets, drawing.x)
-        only_training = all(panel.errors == "training" for panel, _ in shown)
-        panels[0].set_ylabel("training error (%)" if only_training else "error (%)")
-        beside = 0.1 + text_width([label.text(top) for group in labels for label in group])
-        width = LEFT + len(shown) * (PANEL + beside) + (len(shown) - 1) * BETWEEN
-        figure.set_figwidth(width)
-        configs = [net.config for net in nets]
-        caption = write_caption(figure, configs, [net.num_seeds for net in nets], dark)
+    with rc_context(rc(dark, small=drawing.width is not None)):
+        curves = [c for panel, group in shown for n in group for _, c in _panel_curves(n, panel)]
+        top = _error_limit(curves, drawing)
+        names = [label.text(top) for panel, group in shown for label in _labels(panel, group, dark)]
+        beside = 0.1 + text_width(names)
         both = any(panel.errors == "both" for panel, _ in shown)
-        below = 0.55 + caption + (LEGEND if both else 0)
-        figure.set_figheight(below + HEIGHT)
+        left = LEFT if drawing.width is None or drawing.log else LEFT_SMALL
+        columns, panel_width, height = _arrange(len(shown), left, beside, names, drawing.width)
+        rows = len(shown) // columns
+        width = left + columns * (panel_width + beside) + (columns - 1) * BETWEEN
+        figure = Figure(figsize=(width, height))
+        panels = figure.subplots(rows, columns, sharex=rows > 1, sharey=True, squeeze=False)
+        for axes, (panel, members) in zip(panels.flat, shown, strict=True):
+            _draw_panel(axes, panel, members, drawing, dark)
+        bottom = None if drawing.log else 0
+        panels[0, 0].set(yscale="log" if drawing.log else "linear", ylim=(bottom, top))
+        for axes in panels[-1]:
+            _label_horizontal(axes, nets, drawing.x, num_ticks=int(panel_width / 0.45))
+        only_training = all(panel.errors == "training" for panel, _ in shown)
+        for axes in panels[:, 0]:
+            axes.set_ylabel("training error (%)" if only_training else "error (%)")
+        legend = _legend(nets, drawing) if both else {}
+        num_lines = 1 if _fits_a_line(legend, width) else len(legend)
+        written = 0.0
+        if drawing.width is None:
+            text = caption([net.config for net in nets], [net.num_seeds for net in nets])
+            written = 0.06 + write_caption(figure, text, dark)
+        below = written + (0.49 if drawing.width is None else 0.42)
+        below += LEGEND + (num_lines - 1) * LEGEND_LINE if both else 0
+        whole = below + rows * height + (rows - 1) * ABOVE
+        figure.set_figheight(whole)
         figure.subplots_adjust(
-            left=LEFT / width,
+            left=left / width,
             right=1 - beside / width,
-            bottom=below / (below + HEIGHT),
+            bottom=below / whole,
             top=1,
-            wspace=(beside + BETWEEN) / PANEL,
+            wspace=(beside + BETWEEN) / panel_width,
+            hspace=ABOVE / height,
         )
-        finding = extension_title(nets)
+        finding = extension_title(nets) if drawing.width is None else ""
         write_title(figure, finding or drawing.title, drawing.title if finding else "")
         if both:
-            _draw_legend(figure, nets, drawing, dark, 0.06 + caption)
-        for axes, group in zip(panels, labels, strict=True):
-            label_ends(axes, group)
+            _draw_legend(figure, legend, len(legend) // num_lines, dark, written)
+        for axes, (panel, members) in zip(panels.flat, shown, strict=True):
+            label_ends(axes, _labels(panel, members, dark))
+        if drawing.width is not None:
+            slim(figure)
     return figure
+
+
+def _arrange(
+    num_panels: int, left: float, beside: float, names: list[str], width: float | None
+) -> tuple[int, float, float]:
+    """How many panels are side by side, and their width and height in inches.
+
+    left: inches left of the panels. beside: the width of the names of curves. width: of the whole
+    figure, for a paper, where panels are one above the other if they would be too narrow.
+    """
+    if width is None:
+        return num_panels, PANEL, HEIGHT
+    columns = num_panels
+    if width < left + num_panels * (NARROW + beside) + (num_panels - 1) * BETWEEN:
+        columns = 1
+    panel = (width - left - (columns - 1) * BETWEEN) / columns - beside
+    if panel < MIN_PANEL:
+        raise UserError(
+            f"a figure of {width:g} inches has no room beside names as long as "
+            f"{max(names, key=len)!r}: draw fewer nets, or give a larger width"
+        )
+    # All names of a panel have room one above the other.
+    lines = sum(1 + name.count("\n") for name in names) / num_panels
+    return columns, panel, max(SHARE * panel, lines * LINE_SPACING * name_size() / 72)
 
 
 def extension_title(nets: list[NetCurves]) -> str:
@@ -207,14 +161,22 @@ def _panel_curves(net: NetCurves, panel: PanelConfig) -> list[tuple[str, Curve]]
     return [(kind, curve) for kind, curve in chosen if len(curve.x)]
 
 
+def _labels(panel: PanelConfig, nets: list[NetCurves], dark: bool) -> list[Label]:
+    """The names of the nets of one panel, with what is known of where they end."""
+    shades = zip(nets, colours([net.config for net in nets], dark), strict=True)
+    return [
+        Label(net.name, colour, float(curves[-1][1].mean[-1]))
+        for net, colour in shades
+        if (curves := _panel_curves(net, panel))
+    ]
+
+
 def _draw_panel(
     axes: Axes, panel: PanelConfig, nets: list[NetCurves], drawing: Drawing, dark: bool
-) -> list[Label]:
-    """Draw the curves of one panel; return the labels of their ends."""
-    labels, kinds = [], set()
+) -> None:
+    kinds = set()
     for net, colour in zip(nets, colours([net.config for net in nets], dark), strict=True):
-        curves = _panel_curves(net, panel)
-        for kind, curve in curves:
+        for kind, curve in _panel_curves(net, panel):
             thin = kind == "training" and panel.errors == "both"
             one_point = len(curve.x) == 1  # a line of one point is invisible
             draw_curve(
@@ -227,15 +189,12 @@ def _draw_panel(
                 **(training_style(drawing) if thin else BOLD),
             )
             kinds.add(kind)
-        if curves:
-            labels.append(Label(net.name, colour, float(curves[-1][1].mean[-1])))
     one_kind = panel.errors != "both" and kinds
     axes.set_title(panel.title or (f"{' / '.join(sorted(kinds))} error" if one_kind else ""))
-    if not labels:
+    if not kinds:
         centre: dict[str, Any] = {"transform": axes.transAxes, "ha": "center"}
         text = "no held-out error was measured"
-        axes.text(0.5, 0.5, text, fontsize=FONT_SIZE, color=muted(dark), **centre)
-    return labels
+        axes.text(0.5, 0.5, text, fontsize=name_size(), color=muted(dark), **centre)
 
 
 def _error_limit(curves: list[Curve], drawing: Drawing) -> float:
@@ -254,7 +213,7 @@ def _error_limit(curves: list[Curve], drawing: Drawing) -> float:
     return min(100.0, 1.05 * highest) or 1.0
 
 
-def _label_horizontal(axes: Axes, nets: list[NetCurves], x: str) -> None:
+def _label_horizontal(axes: Axes, nets: list[NetCurves], x: str, num_ticks: int) -> None:
     end = max(float(net.train.x[-1]) for net in nets)
     axes.set_xlim(0, end)
     if x == "iteration" and end >= IN_TEN_THOUSANDS:
@@ -263,20 +222,25 @@ def _label_horizontal(axes: Axes, nets: list[NetCurves], x: str) -> None:
     else:
         axes.set_xlabel({"iteration": "iterations", "epoch": "epochs"}.get(x, x))
         axes.xaxis.set_major_formatter("{x:,g}")
-    axes.locator_params(axis="x", nbins=6)
+    axes.locator_params(axis="x", nbins=num_ticks)
+
+
+def _legend(nets: list[NetCurves], drawing: Drawing) -> dict[str, dict[str, Any]]:
+    """The lines of a legend of both kinds of error, by their names."""
+    held_out = " / ".join(sorted({net.held_out_name for net in nets}))
+    smoothed = f" (mean over {drawing.smooth} rows)" if drawing.smooth > 1 else ""
+    return {f"training error{smoothed}": training_style(drawing), f"{held_out} error": BOLD}
+
+
+def _fits_a_line(legend: dict[str, Any], width: float) -> bool:
+    size = float(rcParams["font.size"])
+    return sum(0.6 + text_width([name], size) for name in legend) < width
 
 
 def _draw_legend(
-    figure: Figure, nets: list[NetCurves], drawing: Drawing, dark: bool, above: float
+    figure: Figure, legend: dict[str, dict[str, Any]], columns: int, dark: bool, above: float
 ) -> None:
-    held_out = " / ".join(sorted({net.held_out_name for net in nets}))
-    smoothed = f" (mean over {drawing.smooth} rows)" if drawing.smooth > 1 else ""
-    lines = {f"training error{smoothed}": training_style(drawing), f"{held_out} error": BOLD}
-    figure.legend(
-        handles=[
-            Line2D([], [], color=muted(dark), label=name, **line) for name, line in lines.items()
-        ],
-        loc="lower center",
-        ncols=2,
-        bbox_to_anchor=(0.5, above / figure.get_figheight()),
-    )
+    """Draw a legend `above` inches over the figure's lower edge."""
+    handles = [Line2D([], [], color=muted(dark), label=name, **legend[name]) for name in legend]
+    place = (0.5, above / figure.get_figheight())
+    figure.legend(handles=handles, loc="lower center", ncols=columns, bbox_to_anchor=place)

@@ -133,7 +133,9 @@ def depths_title(series: list[Series]) -> str:
     return "; ".join(f"{span}: {', '.join(of_series)}" for span, of_series in texts.items())
 
 
-def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> Figure:
+def plot_depths(
+    series: list[Series], title: str = "", dark: bool = False, width: float | None = None
+) -> Figure:
     """Mean final training error over depth, a dot for every seed, a band of one deviation."""
     points = [
         NetRows(one.name, config, errors.tolist())
@@ -142,7 +144,7 @@ def plot_depths(series: list[Series], title: str = "", dark: bool = False) -> Fi
     ]
     notes = [*dict.fromkeys(text for one in series for text in _other_differences(one))]
     heading, band = depths_title(series), "band: one standard deviation"
-    with framed(points, heading, dark, 2.8, band, notes, topic=title) as (figure, _):
+    with framed(points, heading, dark, 2.8, band, notes, topic=title, width=width) as (figure, _):
         axes = figure.subplots()
         styles = {False: cycle(STYLES), True: cycle(STYLES)}
         for one in series:

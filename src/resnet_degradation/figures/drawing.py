@@ -1,5 +1,6 @@
 """Settings of a curve figure, from a study's configuration, or from its study.json."""
 
+import dataclasses
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ class Drawing:
     `y_forced`.
     dashed: training error dashed (figure 6) instead of thin (figure 4).
     smooth: number of rows of metrics.csv that a point of a training curve averages.
+    width: of the whole figure in inches, for a paper, which has its own titles and captions: the
+    figure then has smaller text and no caption. None: as wide as it needs, with a caption.
     """
 
     title: str = ""
@@ -30,6 +33,13 @@ class Drawing:
     x: str = "iteration"
     smooth: int = 1
     log: bool = False
+    width: float | None = None
+
+    def of_study(self) -> dict[str, Any]:
+        """What a study can set: these settings identify it."""
+        settings = dataclasses.asdict(self)
+        settings.pop("width")
+        return settings
 
 
 def adjusted(
@@ -43,10 +53,12 @@ def adjusted(
     log: bool | None = None,
     dashed: bool | None = None,
     y_max: float | None = None,
+    width: float | None = None,
 ) -> Drawing:
     """The drawing with these settings, where they are given.
 
     errors: both, training or held-out. together: whether plain and residual nets share a panel.
+    width: in inches, for a paper; the figure then has no title but a given one.
     Raises ConfigError for another value of x or errors.
     """
     for key, value, choices in (("x", x, HORIZONTAL), ("errors", errors, ERRORS)):
@@ -55,7 +67,16 @@ def adjusted(
     panels = [PanelConfig()] if together else drawing.panels
     if errors is not None:
         panels = [replace(panel, errors=errors) for panel in panels]
-    wanted = {"title": title, "x": x, "smooth": smooth, "log": log, "dashed": dashed}
+    if width is not None:
+        title = title or ""
+    wanted = {
+        "title": title,
+        "x": x,
+        "smooth": smooth,
+        "log": log,
+        "dashed": dashed,
+        "width": width,
+    }
     given: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
     if y_max is not None:
         given |= {"y_max": y_max, "y_forced": True}

@@ -7,6 +7,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from resnet_degradation.figures.labels import (
+    caption,
     is_named,
     label_lines,
     text_width,
@@ -14,7 +15,7 @@ from resnet_degradation.figures.labels import (
     write_title,
 )
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import colours, rc
+from resnet_degradation.figures.style import colours, rc, slim
 
 # Inches: a figure's width, at which its text can be read at 600 pixels, unless names are long.
 WIDTH, MIN_PANEL = 6.0, 1.4
@@ -31,22 +32,30 @@ def framed(
     left: float = 0.62,
     right: float = 0.12,
     topic: str = "",
+    width: float | None = None,
 ) -> Iterator[tuple[Figure, list[tuple[NetRows, str]]]]:
     """A new figure, and the nets with their colours.
 
     When the panels are drawn, they are arranged between margins of `left` and `right` inches, and
     every named line gets its name where it ends. A title goes above, a caption below the panels.
     height: of the panels and of what is written between them, in inches.
+    width: of the whole figure in inches, for a paper (see Drawing).
     """
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
-    with rc_context(rc(dark)):
-        figure = Figure(figsize=(WIDTH, height))
+    with rc_context(rc(dark, small=width is not None)):
+        figure = Figure(figsize=(width or WIDTH, height))
         yield figure, [*zip(nets, colours(configs, dark), strict=True)]
         beside, between, columns = _gaps(figure, right)
         margins = left + beside + (columns - 1) * between
-        width = max(WIDTH, margins + MIN_PANEL * columns)
-        figure.set_figwidth(width)
-        below = 0.52 + write_caption(figure, configs, num_seeds, dark, drawn_as, notes)
+        if width is None:
+            width = max(WIDTH, margins + MIN_PANEL * columns)
+            figure.set_figwidth(width)
+            text = caption(configs, num_seeds, drawn_as, notes)
+            below = 0.52 + write_caption(figure, text, dark)
+        else:
+            below, title, topic = 0.42, topic, ""
+            height *= min(1.0, (width / WIDTH) ** 0.6)
+            slim(figure)
         whole = height + below
         figure.set_figheight(whole)
         figure.subplots_adjust(

@@ -102,7 +102,12 @@ def grid_title(key: str, nets: list[GridNet]) -> str:
 
 
 def plot_grid(
-    key: str, nets: list[GridNet], title: str = "", log: bool = False, dark: bool = False
+    key: str,
+    nets: list[GridNet],
+    title: str = "",
+    log: bool = False,
+    dark: bool = False,
+    width: float | None = None,
 ) -> Figure:
     """Mean final training error of every net against the setting `key`.
 
@@ -116,7 +121,7 @@ def plot_grid(
         for config, errors in zip(net.configs, net.errors, strict=True)
     ]
     heading, band = grid_title(key, nets), "band: one standard deviation"
-    with framed(points, heading, dark, 2.8, band, topic=title) as (figure, _):
+    with framed(points, heading, dark, 2.8, band, topic=title, width=width) as (figure, _):
         axes = figure.subplots()
         shades = colours([net.configs[0] for net in nets], dark)
         curves = [net.curve(key, values) for net in nets]

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from resnet_degradation.figures.frame import framed
-from resnet_degradation.figures.labels import FONT_SIZE
 from resnet_degradation.figures.seeds import NetRows, average, draw_curve, load_nets
-from resnet_degradation.figures.style import muted
+from resnet_degradation.figures.style import muted, name_size
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.records.layers import LayerStats, read_inspection, read_responses
 from resnet_degradation.system.errors import UserError
@@ -52,14 +51,18 @@ def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[Lay
 
 
 def plot_responses(
-    nets: list[NetRows], title: str = "", dark: bool = False, topic: str = ""
+    nets: list[NetRows],
+    title: str = "",
+    dark: bool = False,
+    topic: str = "",
+    width: float | None = None,
 ) -> Figure:
     """Responses in layer order (above) and in descending order (below).
 
     A band is one standard deviation over seeds.
     """
     deviation = "band: one standard deviation"
-    with framed(nets, title, dark, 4.2, deviation, topic=topic) as (figure, lines):
+    with framed(nets, title, dark, 4.2, deviation, topic=topic, width=width) as (figure, lines):
         in_order, descending = figure.subplots(2, 1, gridspec_kw={"hspace": 0.4})
         # Residual nets are drawn over plain ones.
         for net, colour in sorted(lines, key=lambda pair: pair[0].config.residual):
@@ -144,7 +147,7 @@ def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False
                 face = colour if row.is_identity else rcParams["axes.facecolor"]
                 axes.plot(depth, ratio, "o", color=colour, markerfacecolor=face, markersize=4)
         axes.axhline(1, color=muted(dark), linewidth=0.8, linestyle=":")
-        place: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": FONT_SIZE}
+        place: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": name_size()}
         axes.text(100, 1, "F(x) as large as x", color=muted(dark), **place)
         axes.set(xlabel=PLACE, ylabel="size of F(x) / size of x", xlim=(0, 100), ylim=(0, None))
     return figure

@@ -15,12 +15,10 @@ from matplotlib.textpath import TextPath
 from resnet_degradation.config.durations import is_fraction
 from resnet_degradation.config.identity import data_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.style import legible, muted
+from resnet_degradation.figures.style import legible, muted, name_size
 
-FONT_SIZE = 8.0  # points, of captions and of names where curves end
-LINE_HEIGHT = 1.25 * FONT_SIZE
-LABEL_SIZE = 9.0  # of axes; font.size in style.rc
-TITLE_SIZE = 10.0
+LINE_SPACING = 1.25
+TITLE_SIZE = 10.0  # points
 
 # Inches: the height of a row of the topic and of the title, the margin above and below.
 ROW, TITLE_ROW, MARGIN = 0.18, 0.19, 0.06
@@ -39,8 +37,12 @@ class Label:
         return f"{self.name}\n(ends at {self.end:.0f} %)" if self.end > top else self.name
 
 
-def text_width(texts: list[str], size: float = FONT_SIZE) -> float:
-    """The width in inches of the longest line of these texts; 0 if there is none."""
+def text_width(texts: list[str], size: float | None = None) -> float:
+    """The width in inches of the longest line of these texts; 0 if there is none.
+
+    size: in points; that of names if it is not given.
+    """
+    size = size or name_size()
     lines = [line for text in texts for line in text.splitlines()]
     widths = [float(TextPath((0, 0), line, size=size).get_extents().width) for line in lines]
     return max(widths, default=0.0) / 72
@@ -59,14 +61,15 @@ def label_ends(axes: Axes, labels: list[Label]) -> None:
     for label in labels:
         pixel = axes.transData.transform((0, max(label.end, 1e-9)))
         ends.append(min(float(axes.transAxes.inverted().transform(pixel)[1]), 1.0))
-    heights = [LINE_HEIGHT / height * (1 + text.count("\n")) for text in texts]
+    line = LINE_SPACING * name_size() / height
+    heights = [line * (1 + text.count("\n")) for text in texts]
     for y, text, label in zip(spread_out(ends, heights), texts, labels, strict=True):
         axes.annotate(
             text,
             (1.012, y),
             xycoords="axes fraction",
             color=legible(label.colour),
-            fontsize=FONT_SIZE,
+            fontsize=name_size(),
             va="center",
             annotation_clip=False,
         )
@@ -120,7 +123,7 @@ def write_title(figure: Figure, title: str, topic: str = "") -> None:
         parts = re.split("(?<=:) ", title)
         lines = [line for part in parts for line in wrapped(part, width - 0.2, TITLE_SIZE)]
     above = MARGIN + (ROW if topic else 0)
-    needed = above + TITLE_ROW * len(lines) + 2 * MARGIN
+    needed = above + (TITLE_ROW * len(lines) + 2 * MARGIN if title or topic else 0)
     if any(axes.get_title() for axes in figure.axes):
         needed += 0.2
     place = figure.subplotpars
@@ -128,13 +131,15 @@ def write_title(figure: Figure, title: str, topic: str = "") -> None:
     figure.set_size_inches(width, new_height)
     figure.subplots_adjust(top=1 - needed / new_height, bottom=place.bottom * height / new_height)
     if topic:
-        figure.text(0.5, 1 - MARGIN / new_height, topic, ha="center", va="top", fontsize=FONT_SIZE)
+        figure.text(
+            0.5, 1 - MARGIN / new_height, topic, ha="center", va="top", fontsize=name_size()
+        )
     if title:
         y = 1 - above / new_height
         figure.suptitle("\n".join(lines), y=y, size=TITLE_SIZE, weight="bold", linespacing=1.15)
 
 
-def wrapped(text: str, inches: float, size: float = FONT_SIZE) -> list[str]:
+def wrapped(text: str, inches: float, size: float | None = None) -> list[str]:
     """The text in lines of about this width and of about equal lengths; no number begins one."""
     num_lines = math.ceil(1.15 * text_width([text], size) / inches)  # bold letters are wider
     text = re.sub(r" (?=[+-]?\d|%|→)", "\u00a0", text)
@@ -144,25 +149,27 @@ def wrapped(text: str, inches: float, size: float = FONT_SIZE) -> list[str]:
     return [line.replace("\u00a0", " ") for line in lines]
 
 
-def write_caption(
-    figure: Figure,
+def caption(
     configs: list[Config],
     num_seeds: list[int],
-    dark: bool,
     drawn_as: str = "band: one standard deviation",
     notes: list[str] | None = None,
-) -> float:
-    """Write the conditions of these nets, their numbers of seeds and notes below a figure.
+) -> str:
+    """The conditions of these nets, their numbers of seeds and notes.
 
-    drawn_as: how several seeds are drawn. Returns the height in inches.
+    drawn_as: how several seeds are drawn.
     """
     seeds = " / ".join(map(str, sorted(set(num_seeds))))
     seeds += "\u00a0seed" if set(num_seeds) == {1} else f"\u00a0seeds ({drawn_as})"
-    text = "; ".join([conditions(configs), seeds, *(notes or [])])
+    return "; ".join([conditions(configs), seeds, *(notes or [])])
+
+
+def write_caption(figure: Figure, text: str, dark: bool) -> float:
+    """Write a caption below a figure. Returns its height in inches."""
     lines = wrapped(text, figure.get_figwidth() - 0.2)
-    place: dict[str, Any] = {"ha": "center", "fontsize": FONT_SIZE, "color": muted(dark)}
+    place: dict[str, Any] = {"ha": "center", "fontsize": name_size(), "color": muted(dark)}
     figure.text(0.5, 0.01, "\n".join(lines), **place)
-    return len(lines) * LINE_HEIGHT / 72
+    return len(lines) * LINE_SPACING * name_size() / 72
 
 
 def conditions(configs: list[Config]) -> str:

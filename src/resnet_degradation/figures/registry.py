@@ -14,16 +14,20 @@ from resnet_degradation.figures.inspection import load_responses, plot_responses
 
 def _draw_responses(folders: list[Path], drawing: Drawing, dark: bool) -> Figure:
     nets = load_responses(folders)
-    return plot_responses(nets, responses_title(nets), dark, drawing.title)
+    return plot_responses(nets, responses_title(nets), dark, drawing.title, drawing.width)
 
 
 # Draws the runs in these folders with these titles and axes, for a light or a dark page.
 Maker = Callable[[list[Path], Drawing, bool], Figure]
 FIGURES: dict[str, Maker] = {
-    "curves": lambda folders, drawing, dark: plot_curves(load_curves(folders), drawing, dark),
+    "curves": lambda folders, drawing, dark: plot_curves(
+        load_curves(folders, drawing.x, drawing.smooth), drawing, dark
+    ),
     "responses": _draw_responses,
-    "depths": lambda folders, drawing, dark: plot_depths(load_depths(folders), drawing.title, dark),
+    "depths": lambda folders, drawing, dark: plot_depths(
+        load_depths(folders), drawing.title, dark, drawing.width
+    ),
     "grid": lambda folders, drawing, dark: plot_grid(
-        *load_grid(folders), drawing.title, drawing.log, dark
+        *load_grid(folders), drawing.title, drawing.log, dark, drawing.width
     ),
 }

@@ -3,9 +3,8 @@
 from matplotlib.figure import Figure
 
 from resnet_degradation.figures.frame import framed
-from resnet_degradation.figures.labels import FONT_SIZE
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import muted
+from resnet_degradation.figures.style import muted, name_size
 
 
 def plot_sharpness(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
@@ -36,7 +35,7 @@ def plot_sharpness(nets: list[NetRows], title: str = "", dark: bool = False) -> 
             textcoords="offset points",
             ha="right",
             color=muted(dark),
-            fontsize=FONT_SIZE,
+            fontsize=name_size(),
         )
         axes.set(yscale="log", xlabel="iterations", ylabel="largest eigenvalue of the Hessian")
         axes.set_xlim(left=0)

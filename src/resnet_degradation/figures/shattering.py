@@ -6,9 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from resnet_degradation.figures.frame import framed
-from resnet_degradation.figures.labels import FONT_SIZE
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import muted
+from resnet_degradation.figures.style import muted, name_size
 
 
 def plot_shattering(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
@@ -41,7 +40,7 @@ def plot_shattering(nets: list[NetRows], title: str = "", dark: bool = False) ->
                     (last.distance, last.correlation),
                     xytext=(0, above),
                     textcoords="offset points",
-                    fontsize=FONT_SIZE,
+                    fontsize=name_size(),
                     ha="center",
                     **grey,
                 )

@@ -30,16 +30,18 @@ EXTENDED_COLOUR = "#009E73"
 SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#CC79A7", "C": "#5C1F5C"}
 FORMATS = ("png", "svg", "pdf")
 
+LABEL_SIZE, SMALL_SIZE = 9.0, 7.5  # points, of axes; names of lines are smaller by a ninth
+
 
 def muted(dark: bool) -> str:
     """The colour of captions and legends."""
     return "#A8B0B8" if dark else "#555555"
 
 
-def rc(dark: bool = False) -> dict[Any, Any]:
+def rc(dark: bool = False, small: bool = False) -> dict[Any, Any]:
     """All settings of matplotlib: its defaults, not the user's, with our style on top.
 
-    dark: for pages read on a dark screen.
+    dark: for pages read on a dark screen. small: for a column of a paper.
     """
     ink, paper, grid = (
         ("#E4E7EB", "#171A1E", "#33383E") if dark else ("#000000", "white", "#DDDDDD")
@@ -47,14 +49,14 @@ def rc(dark: bool = False) -> dict[Any, Any]:
     # A context cannot restore the backend; figures are written without one.
     defaults = {name: value for name, value in rcParamsDefault.items() if name != "backend"}
     return defaults | {
-        "font.size": 9,
+        "font.size": SMALL_SIZE if small else LABEL_SIZE,
         "text.color": ink,
         "axes.edgecolor": ink,
         "axes.labelcolor": ink,
         "axes.facecolor": paper,
         "xtick.color": ink,
         "ytick.color": ink,
-        "axes.titlesize": 9,
+        "axes.titlesize": "medium",
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
@@ -75,13 +77,28 @@ def rc(dark: bool = False) -> dict[Any, Any]:
 def colours(configs: list[Config], dark: bool = False) -> list[str]:
     """The colours of these nets in one panel, the same in all figures; repeated ones are shaded."""
     base = [_base_colour(config) for config in configs]
-    distinct = [_shaded(colour, base[:place].count(colour)) for place, colour in enumerate(base)]
+    distinct = [
+        _shaded(colour, base[:place].count(colour) / base.count(colour))
+        for place, colour in enumerate(base)
+    ]
     return [on_page(colour, dark) for colour in distinct]
 
 
 def on_page(colour: str, dark: bool) -> str:
     """The colour, brightened on a dark page."""
     return _mixed(colour, (255, 255, 255), 0.4) if dark else colour
+
+
+def name_size() -> float:
+    """Points, of captions and of names where curves end: 8, or 6.7 in a paper's column."""
+    return float(rcParams["font.size"]) * 8 / 9
+
+
+def slim(figure: Figure) -> None:
+    """Make the lines and markers of curves, and those in legends, thinner for a paper's column."""
+    owners: list[Any] = [*figure.axes, *figure.legends]
+    for line in (line for owner in owners for line in owner.get_lines()):
+        line.set(linewidth=0.7 * line.get_linewidth(), markersize=0.7 * line.get_markersize())
 
 
 def legible(colour: str) -> str:
@@ -99,10 +116,10 @@ def _base_colour(config: Config) -> str:
     return _hex(float(np.interp(config.depth, DEPTHS[family], of_shades)) for of_shades in shades)
 
 
-def _shaded(colour: str, step: int) -> str:
-    """The colour, at each step halfway closer to a grey that is lighter, or darker, than it."""
+def _shaded(colour: str, share: float) -> str:
+    """The colour, this share of the way to a grey that is lighter, or darker, than it."""
     grey = 40 if sum(_parts(colour)) > 3 * 110 else 150
-    return _mixed(colour, (grey, grey, grey), 1 - 0.5**step)
+    return _mixed(colour, (grey, grey, grey), share)
 
 
 def _parts(colour: str) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from resnet_degradation.figures.frame import framed
-from resnet_degradation.figures.labels import FONT_SIZE
 from resnet_degradation.figures.seeds import NetRows, Values
+from resnet_degradation.figures.style import name_size
 
 HIGHEST = 1e3  # larger losses have the colour of this one
 NEAR = 10.0  # points of training error
@@ -65,7 +65,7 @@ def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
                 axes.tick_params(labelleft=False)
         bar = figure.add_subplot(grid[0, columns])
         figure.colorbar(ScalarMappable(norm, "viridis"), cax=bar)
-        bar.set_title("loss", fontsize=FONT_SIZE)
+        bar.set_title("loss", fontsize=name_size())
         bar.yaxis.set_major_formatter("{x:g}")
         bar.yaxis.set_minor_formatter(NullFormatter())
     return figure

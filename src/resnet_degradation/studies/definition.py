@@ -197,7 +197,7 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
 
 def _digest(study: StudyConfig, runs: list[Config]) -> str:
     """Eight hexadecimal digits for the runs of a study and how they are drawn."""
-    whole = [[digest(run) for run in runs], study.figures, dataclasses.asdict(_drawing(study))]
+    whole = [[digest(run) for run in runs], study.figures, _drawing(study).of_study()]
     return short_hash(json.dumps(whole))
 
 
@@ -207,7 +207,7 @@ def write_index(study: Study, verdicts: list[str]) -> None:
         "study": study.name,
         "runs": [os.path.relpath(run_folder(run), study.folder) for run in study.runs],
         "figures": study.figures,
-        "drawing": dataclasses.asdict(study.drawing),
+        "drawing": study.drawing.of_study(),
         "verdicts": verdicts,
     }
     study.folder.mkdir(parents=True, exist_ok=True)
