@@ -4,8 +4,8 @@ python scripts/plot_curves.py outputs/studies/quick
 python scripts/plot_curves.py outputs/digits --output curves.svg --x epoch --smooth 5 --log
 python scripts/plot_curves.py outputs/studies/quick --width column    (for a paper)
 
-Several folders are drawn as one: runs that differ only in the seed are averaged, wherever they
-were trained.
+Several folders, as of two machines, are drawn as one: runs that differ only in the seed are
+averaged, wherever they were trained.
 """
 
 import argparse
@@ -19,11 +19,14 @@ from resnet_degradation.figures.labels import caption
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.figures.style import FORMATS, save_figure
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
+from resnet_degradation.records.summary import is_finished
+from resnet_degradation.studies.report import write_paper_tables
+from resnet_degradation.studies.results import read_result
 from resnet_degradation.system.encoding import accept_any_locale
 from resnet_degradation.system.errors import UserError, one_line_warnings
 
 # Options that say what is read and written, not how it is drawn.
-NOT_DRAWN = ("folders", "output", "formats", "figure")
+NOT_DRAWN = ("folders", "output", "formats", "figure", "table")
 
 WIDTHS = {"column": 3.3, "text": 6.8}
 
@@ -41,13 +44,16 @@ def main() -> int:
         default = folders[0] / stem if len(folders) == 1 else Path(stem)
         runs = without_copies([run for folder in folders for run in find_runs(folder)])
         settings = {k: v for k, v in vars(arguments).items() if k not in NOT_DRAWN}
-        drawing = read_drawing(folders[0]) if len(folders) == 1 else Drawing()
+        first, *others = map(read_drawing, folders)  # of one study on several machines: all alike
+        drawing = Drawing() if any(one != first for one in others) else first
         drawing = adjusted(drawing, **settings)
         figure = FIGURES[arguments.figure](runs, drawing, False)
         output, formats = arguments.output or default, arguments.formats
         if (ending := output.suffix.removeprefix(".")) in FORMATS:
             output, formats = output.with_suffix(""), formats or [ending]
         files = save_figure(figure, output, tuple(formats or FORMATS))
+        if arguments.table:
+            files += write_table(runs, output.parent)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return UserError.exit_code
@@ -88,6 +94,12 @@ def parse() -> argparse.Namespace:
         "one of two columns (CVPR, ICML, IEEE), 'text' is 6.8, for both",
     )
     parser.add_argument(
+        "--table",
+        action="store_true",
+        help="also write results.md and results.tex beside the figure: final errors of each net, "
+        "mean and standard deviation over seeds",
+    )
+    parser.add_argument(
         "--title",
         help="what to write above the figure (default: the study's; none with --width)",
     )
@@ -114,6 +126,14 @@ def parse() -> argparse.Namespace:
         "--y-max", type=percent, metavar="PERCENT", help="upper end of the error axis"
     )
     return parser.parse_args()
+
+
+def write_table(runs: list[Path], folder: Path) -> list[Path]:
+    """Write the final errors of the finished runs; raises UserError if there is none."""
+    results = [read_result(read_config(run), run) for run in runs if is_finished(run)]
+    if not results:
+        raise UserError("there is no table yet: no run is finished")
+    return write_paper_tables(folder, results)
 
 
 def positive(text: str) -> int:

@@ -1,14 +1,9 @@
 """Figures are drawn from files alone, name what they show, and look the same everywhere."""
 
-import contextlib
 import csv
-import io
-import json
 import re
-import runpy
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -24,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatterMathtext
-from omegaconf import OmegaConf
+from support.figures import SCRIPT, finished_run, plot
 from support.studies import quiet, study_of
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,25 +44,6 @@ from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.studies.command import run_study
 from resnet_degradation.studies.results import read_result
 from resnet_degradation.system.errors import UserError
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "plot_curves.py"
-
-
-def plot(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the script in this process, which saves seconds of start-up."""
-    command = [str(SCRIPT), *map(str, arguments)]
-    output, errors = io.StringIO(), io.StringIO()
-    with (
-        warnings.catch_warnings(),
-        mock.patch.object(sys, "argv", command),
-        contextlib.redirect_stdout(output),
-        contextlib.redirect_stderr(errors),
-        pytest.raises(SystemExit) as end,
-    ):
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    code = end.value.code
-    assert isinstance(code, int)
-    return subprocess.CompletedProcess(command, code, output.getvalue(), errors.getvalue())
 
 
 def test_figures_are_drawn_from_the_record_alone(tmp_path: Path) -> None:
@@ -167,18 +143,6 @@ def test_series_that_differ_in_more_than_depth_are_named_after_it(tmp_path: Path
         "residual nets (shortcut A)": [8, 14],
         "residual nets (shortcut B)": [8],
     }
-
-
-def finished_run(folder: Path, error: float, *, cifar: bool = True, **settings: object) -> Path:
-    """A run folder with what a figure over depth reads of it."""
-    folder.mkdir(parents=True)
-    data = DataConfig("cifar10", families=["cifar" if cifar else "imagenet"])
-    config = resolve(Config(data=data, **settings))  # type: ignore[arg-type]
-    OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
-    errors = {"train_error": error, "val_error": None, "test_error": error}
-    summary = {"final_errors_percent": errors, "final_train_images": 1000}
-    (folder / "summary.json").write_text(json.dumps(summary))
-    return folder
 
 
 def warm_up(when: str) -> RecipeConfig:
@@ -492,7 +456,7 @@ def test_the_script_draws_a_column_with_embedded_fonts_and_prints_the_caption(
     file, caption = done.stdout.splitlines()
     assert file == str(pdf)
     assert caption.startswith("caption: cifar10 32x32; 64,000 iterations of 128 images; ")
-    assert "2\u00a0seeds" in caption  # one of each machine, averaged
+    assert "2 seeds" in caption  # one of each machine, averaged
     content = pdf.read_bytes()
     (box,) = re.findall(rb"/MediaBox \[ 0 0 ([0-9.]+) ", content)
     assert float(box) == pytest.approx(3.3 * 72)

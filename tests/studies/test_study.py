@@ -131,7 +131,8 @@ def test_a_study_leaves_figures_tables_report_and_index(tmp_path: Path) -> None:
     study = study_of(tmp_path, "seeds=[0,1]")
     run_study(study, quiet())
     assert {file.name for file in study.folder.iterdir()} == {
-        *("curves.png", "curves.svg", "curves.pdf", "results.csv", "study.json"),
+        *("curves.png", "curves.svg", "curves.pdf", "study.json"),
+        *("results.csv", "results.md", "results.tex"),
         *("report.md", "report.html"),
     }
     assert (study.folder / "curves.png").read_bytes().startswith(b"\x89PNG")

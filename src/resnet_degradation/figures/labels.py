@@ -160,12 +160,13 @@ def caption(
     drawn_as: how several seeds are drawn.
     """
     seeds = " / ".join(map(str, sorted(set(num_seeds))))
-    seeds += "\u00a0seed" if set(num_seeds) == {1} else f"\u00a0seeds ({drawn_as})"
+    seeds += " seed" if set(num_seeds) == {1} else f" seeds ({drawn_as})"
     return "; ".join([conditions(configs), seeds, *(notes or [])])
 
 
 def write_caption(figure: Figure, text: str, dark: bool) -> float:
     """Write a caption below a figure. Returns its height in inches."""
+    text = re.sub(r"(\d) (seeds?\b)", "\\1\u00a0\\2", text)
     lines = wrapped(text, figure.get_figwidth() - 0.2)
     place: dict[str, Any] = {"ha": "center", "fontsize": name_size(), "color": muted(dark)}
     figure.text(0.5, 0.01, "\n".join(lines), **place)

@@ -22,7 +22,7 @@ from resnet_degradation.config.identity import (
     run_folder,
 )
 from resnet_degradation.config.schema import Config
-from resnet_degradation.figures.labels import conditions
+from resnet_degradation.figures.labels import caption, conditions
 from resnet_degradation.records.run_folder import read_config
 from resnet_degradation.reference import paper
 from resnet_degradation.studies.definition import Study, write_index
@@ -41,6 +41,7 @@ from resnet_degradation.studies.results import (
     read_result,
     write_results,
 )
+from resnet_degradation.studies.tables import write_tables
 from resnet_degradation.studies.verdict import RULE
 from resnet_degradation.system.templates import write_from_templates
 
@@ -60,6 +61,7 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
         verdicts.append(response_summary(results))
     write_index(study, verdicts)
     write_results(study.folder / "results.csv", results)
+    write_paper_tables(study.folder, results)
     content = _tables(results) | {
         "links": {
             result.folder.name: quote(Path(os.path.relpath(result.folder, study.folder)).as_posix())
@@ -86,11 +88,28 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
     return content
 
 
+def write_paper_tables(folder: Path, results: list[Result]) -> list[Path]:
+    """Write the table of final errors of these runs in Markdown and LaTeX; return the files."""
+    nets = by_net(results)
+    table, notes = net_table(nets, _held_out_heading(results))
+    conditions_and_seeds = caption(
+        [config for _, config, _ in nets],
+        [len(of_net) for *_, of_net in nets],
+        "mean ± standard deviation",
+    )
+    texts = [f"{conditions_and_seeds}.", _explanation(results), *notes]
+    return write_tables(folder, table, texts)
+
+
+def _held_out_heading(results: list[Result]) -> str:
+    kinds = {"test" if result.errors.val_error is None else "validation" for result in results}
+    return f"{' / '.join(sorted(kinds))} error (%)"
+
+
 def _tables(results: list[Result]) -> dict[str, Any]:
     """The tables of a report, and the texts that belong to them."""
     names = distinct_run_names([result.config for result in results])
-    kinds = {"test" if result.errors.val_error is None else "validation" for result in results}
-    held_out = f"{' / '.join(sorted(kinds))} error (%)"
+    held_out = _held_out_heading(results)
     nets, notes = net_table(by_net(results), held_out)
     runs = [
         {
@@ -228,7 +247,7 @@ def print_report(study: Study, content: dict[str, Any], console: Console) -> Non
             ("figure", f"{study.folder / figure['name']}.png (.svg, .pdf)")
             for figure in content["figures"]
         ),
-        ("table", str(study.folder / "results.csv")),
+        ("table", f"{study.folder / 'results.csv'} (.md, .tex)"),
         ("runs", f"{run_folder(study.runs[0]).parent}/"),
         ("curves", f"tensorboard --logdir {shlex.quote(study.runs[0].output_dir)}"),
     ):

@@ -51,9 +51,12 @@ class NetResults(NamedTuple):
     results: list[Result]
 
 
-def read_result(config: Config) -> Result:
-    """The result of the finished run of this configuration; raises UserError if there is none."""
-    folder = run_folder(config)
+def read_result(config: Config, folder: Path | None = None) -> Result:
+    """The result of the finished run of this configuration; raises UserError if there is none.
+
+    folder: where it is, if it is not in the configuration's own folder.
+    """
+    folder = folder or run_folder(config)
     summary = read_summary(folder)
     responses = read_responses(folder) if (folder / "responses.csv").is_file() else []
     return Result(
