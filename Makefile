@@ -48,11 +48,12 @@ bench: $(INSTALLED_DEV) ## Time the trainer, a textbook loop, bare convolutions 
 check-gpu: $(INSTALLED_DEV) ## Test and time everything on a CUDA device (ARGS=--dry-run: on the CPU)
 	@$(BIN)/python scripts/check_gpu.py $(ARGS)
 
-lint: $(INSTALLED_DEV) ## Check style, types and imports (ruff, mypy, import-linter)
+lint: $(INSTALLED_DEV) ## Check style, types, imports and links (ruff, mypy, import-linter)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/check_links.py
 
 format: $(INSTALLED_DEV) ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff format .

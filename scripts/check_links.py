@@ -1,0 +1,60 @@
+"""Check the relative links, anchors and pictures of the documentation; part of `make lint`.
+
+python scripts/check_links.py [FILE ...]
+"""
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "outputs/reference/**/*.md")
+BLOCK, INLINE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE), re.compile(r"`[^`\n]*`")
+# [text](target "title"), [text]: target, and the href or src of HTML.
+LINK = re.compile(
+    r"\]\(\s*<?([^)>\s]+)|^\[[^]]+\]:\s*(\S+)|\b(?:href|src)=\"([^\"]+)\"", re.MULTILINE
+)
+HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
+
+
+def without(code: re.Pattern[str], text: str) -> str:
+    """The text with blanks in place of code, so that lines keep their numbers."""
+    return code.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub makes of the headings, and those that HTML names."""
+    found, seen = set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", text)), Counter[str]()
+    for heading in HEADING.findall(without(BLOCK, text)):
+        shown = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
+        name = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
+        found.add(f"{name}-{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return found
+
+
+def broken_links(document: Path) -> Iterator[str]:
+    """A line, with file and line number, for each link whose file or anchor does not exist."""
+    text = without(INLINE, without(BLOCK, document.read_text("utf-8")))
+    for link in LINK.finditer(text):
+        target = next(filter(None, link.groups()))
+        if re.match(r"[a-z][a-z0-9+.-]*:|//", target, re.IGNORECASE):
+            continue  # not in this repository
+        path, _, anchor = unquote(target).partition("#")
+        file = document.parent / path if path else document
+        where = f"{document}:{text.count(chr(10), 0, link.start()) + 1}"
+        if not file.exists():
+            yield f"{where}: there is no {path}"
+        elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text("utf-8")):
+            yield f"{where}: {path or document.name} has no heading #{anchor}"
+
+
+if __name__ == "__main__":
+    named = [Path(name) for name in sys.argv[1:]]
+    documents = named or [file for pattern in DOCUMENTS for file in sorted(ROOT.glob(pattern))]
+    broken = [line for document in documents for line in broken_links(document)]
+    print("\n".join(broken) or f"every relative link of {len(documents)} documents leads somewhere")
+    sys.exit(bool(broken))
