@@ -1,0 +1,121 @@
+"""The errors in README.md and docs/results.md are those of the committed results.
+
+A paragraph or a row of a table that links to a folder of outputs/reference names nets with errors,
+as `plain-20 10.4 %` or `plain-20 7.0 ± 1.0 %`. So does a table of nets, whose columns say what they
+hold, in a section that names such a folder, by a link or as STUDY=FOLDER.
+"""
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "outputs/reference"
+DOCUMENTS = ("README.md", "docs/results.md")
+ERRORS = {"training": "train_error", "validation": "val_error", "test": "test_error"}
+LINKED, STUDY = r"outputs/reference/([\w.-]+)/", r"STUDY=([\w-]+)"
+NET = r"((?:plain|ResNet)-\d+)"
+NUMBER = r"\**(\d+(?:\.\d+)?)(?: ± (\d+(?:\.\d+)?))?\**"
+
+
+class Claim(NamedTuple):
+    """A mean, and perhaps a standard deviation over seeds, as they are written."""
+
+    net: str
+    places: tuple[tuple[str, str], ...]  # folders, and columns of their results.csv; one has it
+    mean: str
+    std: str | None
+
+
+def folders(pattern: str, text: str) -> set[str]:
+    """The folders with committed results that the text names."""
+    return {
+        name for name in re.findall(pattern, text) if (REFERENCE / name / "results.csv").exists()
+    }
+
+
+def claims(text: str) -> Iterator[Claim]:
+    """What a document says about committed results."""
+    for section in re.split(r"^(?=#)", text, flags=re.MULTILINE):
+        named = folders(LINKED, section) or folders(STUDY, section)
+        header = ""
+        for block in re.split(r"\n\n|\n(?=\|)", section):
+            if not block.startswith("|"):
+                header = ""
+            elif not header:
+                header = block
+            found = [*errors_in_text(block), *errors_in_row(header, block, named)]
+            assert found or "error" not in header or not folders(LINKED, block), block
+            yield from found
+
+
+def errors_in_text(block: str) -> Iterator[Claim]:
+    if places := tuple(product(folders(LINKED, block), ERRORS.values())):
+        for net, average, std in re.findall(rf"\b{NET} {NUMBER} %", block):
+            yield Claim(net, places, average, std or None)
+
+
+def errors_in_row(header: str, row: str, named: set[str]) -> Iterator[Claim]:
+    if not (net := re.match(rf"\| {NET} \|", row)) or not named:
+        return
+    for title, cell in zip(header.split("|"), row.split("|"), strict=True):
+        error = re.fullmatch(r" (\w+) error \(%\) ", title)
+        if error and (number := re.fullmatch(rf" {NUMBER} ", cell)):
+            yield Claim(net[1], tuple(product(named, [ERRORS[error[1]]])), number[1], number[2])
+
+
+@cache
+def results(folder: str, net: str, column: str) -> list[float]:
+    """The values of a net, of all seeds. The names of narrow nets go on: plain-18-width0.125."""
+    values = defaultdict(list)
+    with (REFERENCE / folder / "results.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            if re.fullmatch(rf"{net}(\W.*)?", row["net"]) and row[column]:
+                values[row["net"]].append(float(row[column]))
+    assert len(values) < 2, f"{net} may be any of {', '.join(values)} in {folder}"
+    return next(iter(values.values()), [])
+
+
+def is_true(claim: Claim) -> bool:
+    """Whether the results, rounded to the digits that are shown, are what is claimed."""
+
+    def equals(written: str, value: float) -> bool:
+        return f"{value:.{len(written.partition('.')[2])}f}" == written
+
+    every = [results(folder, claim.net, column) for folder, column in claim.places]
+    return any(
+        equals(claim.mean, mean(values)) and (claim.std is None or equals(claim.std, stdev(values)))
+        for values in every
+        if len(values) > (claim.std is not None)
+    )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_errors_are_those_of_the_committed_results(document: str) -> None:
+    found = list(claims((ROOT / document).read_text("utf-8")))
+    assert len(found) >= 8
+    assert [claim for claim in found if not is_true(claim)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_changed_digit_is_noticed(document: str) -> None:
+    text = (ROOT / document).read_text("utf-8")
+    numbers = {number for claim in claims(text) for number in (claim.mean, claim.std) if number}
+    for number in numbers:
+        changed = f"{number[:-1]}{(int(number[-1]) + 1) % 10}"
+        assert not all(is_true(claim) for claim in claims(text.replace(number, changed)))
+
+
+def test_a_number_of_another_folder_is_noticed() -> None:
+    text = "plain-20 6.96 ± 0.96 % ([report](outputs/reference/NAME/report.md))"
+    (true,) = claims(text.replace("NAME", "quick-seeds"))
+    (other,) = claims(text.replace("NAME", "fig6-quarter-cifar10-jpeg"))
+    assert [is_true(true), is_true(other)] == [True, False]
