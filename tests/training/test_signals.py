@@ -85,7 +85,7 @@ def whole(tiny: Tiny, train_run: TrainRun, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("after", [1, 6, 12])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_saves_the_iteration_and_ends_the_run(
     tiny: Tiny, train_run: TrainRun, whole: Path, number: signal.Signals, after: int
 ) -> None:

@@ -51,7 +51,7 @@ def _train(composed: DictConfig) -> None:
     with shown_progress() as progress:
         folder = train_on_devices(config, progress)
         if rank() == 0:
-            progress.say(f"record: {folder}/metrics.csv")
+            progress.say(f"record: {folder / 'metrics.csv'}")
             progress.say(f"curves: tensorboard --logdir {config.output_dir}")
 
 

@@ -27,7 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "recipe.warmup": ("auto", "always", "never"),
     "recipe.resize": ("exact", "fast"),
     "recipe.augmentation": ("pad-crop", "scale-jitter", "none"),
-    "runtime.device": ("auto", "cpu", "cuda"),
+    "runtime.device": ("auto", "cpu", "cuda", "mps"),
     "runtime.precision": PRECISIONS,
     "runtime.compile": ("auto", "none", "net", "graphs", "step"),
     "runtime.checkpoint_activations": ("auto", "off", "on"),
@@ -118,7 +118,11 @@ def check_values(config: Config) -> None:
     for key in ("log_every", "eval_every", "checkpoint_every", "keep_every", "signals_every"):
         if (interval := getattr(runtime, key)) is not None:
             parse_duration(interval, f"runtime.{key}")
-    launched, devices = process_info(), runtime.devices
+    _check_devices(config)
+
+
+def _check_devices(config: Config) -> None:
+    launched, devices = process_info(), config.runtime.devices
     if launched is not None:
         if devices not in (1, "auto", launched.size):
             raise ConfigError(
@@ -128,6 +132,24 @@ def check_values(config: Config) -> None:
         check_processes(config, launched.size)
     elif devices != "auto":
         check_processes(config, int(devices))
+    if config.runtime.device == "mps":
+        _check_apple_gpu(config.runtime, 1 if launched is None else launched.size)
+
+
+def _check_apple_gpu(runtime: RuntimeConfig, num_launched: int) -> None:
+    """Raise ConfigError for what an Apple GPU cannot do, or what was not prepared for one."""
+    refused = {
+        "computes in fp32: omit runtime.precision": runtime.precision != "fp32",
+        "trains without a compiler: omit runtime.compile": runtime.compile not in ("auto", "none"),
+        "keeps all activations: omit runtime.checkpoint_activations": (
+            runtime.checkpoint_activations == "on"
+        ),
+        "is for one process: omit runtime.devices": runtime.devices not in (1, "auto"),
+        "is for one process: start it without torchrun or srun": num_launched > 1,
+    }
+    for reason, holds in refused.items():
+        if holds:
+            raise ConfigError(f"runtime.device=mps {reason}. Or use runtime.device=cpu")
 
 
 def check_processes(config: Config, count: int) -> None:

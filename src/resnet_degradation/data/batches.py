@@ -70,6 +70,13 @@ class Batches(ABC):
         `protocol` must not be "center" (use `held_out`).
         """
 
+    def _move(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device; in the background with CUDA, where that is safe.
+
+        On an Apple GPU, torch has read memory that was in other use by then.
+        """
+        return tensor.to(self.device, non_blocking=self.device.type == "cuda")
+
     def _indices(self, iteration: int) -> Tensor:
         """The image indices of this process's share of a training batch."""
         size = self.config.recipe.batch_size

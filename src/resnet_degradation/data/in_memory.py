@@ -69,7 +69,7 @@ class MemoryBatches(Batches):
 
     def training(self, start: int, stop: int) -> BatchGenerator:
         for iteration in range(start, stop):
-            yield self.assemble(self.draw(iteration).to(self.device, non_blocking=True))
+            yield self.assemble(self._move(self.draw(iteration)))
 
     def draw(self, iteration: int) -> Tensor:
         """What this process's share of a training batch is made of, (4, B) int64 on the CPU.

@@ -100,7 +100,7 @@ class StreamBatches(Batches):
                 images.add_(self._colour_shift(iteration, self._colour_axes))
             images.div_(self.std)
             labels = self._train.labels[self._indices(iteration)]
-            yield images, labels.to(self.device, non_blocking=True)
+            yield images, self._move(labels)
 
     def held_out(self, split: str) -> BatchGenerator:
         files, size = self._held_out[split], self.config.runtime.eval_batch_size
@@ -130,7 +130,7 @@ class StreamBatches(Batches):
             yield MultiViewBatch(sizes, labels.to(self.device))
 
     def _to_device(self, pixels: Tensor) -> Tensor:
-        return pixels.to(self.device, non_blocking=True) / 255
+        return self._move(pixels) / 255
 
     def _colour_shift(self, iteration: int, axes: Tensor) -> Tensor:
         """What the colour augmentation adds to every pixel of an image: (B, 3, 1, 1)."""
@@ -138,4 +138,4 @@ class StreamBatches(Batches):
         rng = generator("colours", self.config.seed, iteration)
         alpha = torch.randn(recipe.batch_size, 3, generator=rng) * recipe.colour_std
         shift = alpha[self.world.share(recipe.batch_size)] @ axes.T
-        return shift[:, :, None, None].to(self.device, non_blocking=True)
+        return self._move(shift[:, :, None, None])

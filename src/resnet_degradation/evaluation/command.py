@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -19,7 +18,7 @@ from resnet_degradation.data.build import find_images
 from resnet_degradation.data.dataset import Source
 from resnet_degradation.data.views import EvalProtocol, ProtocolName
 from resnet_degradation.evaluation.options import Evaluation
-from resnet_degradation.nets.build import make_net
+from resnet_degradation.nets.build import make_net, on_device
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import (
     assign,
@@ -75,8 +74,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         source = find_images(config, progress.prepare)
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
-        net = _load_net(evaluation, checkpoint, len(classes), progress).to(device)
-        net.to(memory_format=torch.channels_last)
+        net = on_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
         batches = inspection_batches(config, source, device, progress.prepare)
         file = evaluation.record()
         _check_writable(file.parent)  # before testing, as its result would be lost

@@ -66,13 +66,12 @@ class Subject:
         config = self.trained.config
         if config.weights is not None or config.extends is not None:
             return None
-        import torch  # slow, and not needed to refuse wrong settings
-
-        from resnet_degradation.nets.build import make_net
+        # This imports torch, which is slow and not needed to refuse wrong settings.
+        from resnet_degradation.nets.build import make_net, on_device
 
         net = make_net(config, self.trained.batches.num_classes)
         device = next(self.net.parameters()).device
-        return net.to(device).to(memory_format=torch.channels_last).eval()
+        return on_device(net, device).eval()
 
     def training_batches(self, count: int) -> "list[Batch]":
         """The first `count` batches of augmented training images with their labels."""

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor, contiguous_format, nn
 from torch.nn import functional as F
 
 from resnet_degradation.config.architectures import Family, architecture
@@ -16,6 +16,7 @@ from resnet_degradation.nets.blocks import (
     ShortcutPadding,
     ZeroPaddedIdentity,
 )
+from resnet_degradation.system.apple_gpu import memory_format
 
 
 class ResNet(nn.Module):
@@ -92,6 +93,8 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) to the last stage's feature maps (N, C, H', W')."""
+        if memory_format(x.device) == contiguous_format:
+            x = x.contiguous()  # layers keep the format of what they get
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         stages = self.stages()
         if not self.training or self.segment_lengths is None:

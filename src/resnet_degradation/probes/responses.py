@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.hooks import observed
 from resnet_degradation.records.layers import Response
+from resnet_degradation.system.apple_gpu import double
 
 
 @torch.no_grad()
@@ -39,7 +40,7 @@ def layer_responses(
         for index, (layer, layer_output) in enumerate(unnormalized):
             if layer_output is x:
                 del unnormalized[index]
-                values = output.double()
+                values = double(output)
                 count = torch.full_like(values.sum(), values.numel())
                 totals[layer] += torch.stack([count, values.sum(), values.square().sum()]).cpu()
                 return

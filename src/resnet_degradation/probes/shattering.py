@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_degradation.nets.hooks import mode
+from resnet_degradation.system.apple_gpu import double
 from resnet_degradation.system.rng import generator
 
 NUM_POINTS = 64  # of a line
@@ -50,7 +51,7 @@ def correlations(gradients: Tensor) -> Tensor:
 
     It is 1 at distance 0. Gradients of zero count as correlated with nothing.
     """
-    units = nn.functional.normalize(gradients.double(), dim=1)
+    units = nn.functional.normalize(double(gradients), dim=1)
     cosines = units @ units.T
     half = len(gradients) // 2
     return torch.stack([cosines.diagonal(distance).mean() for distance in range(half + 1)])

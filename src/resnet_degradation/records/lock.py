@@ -3,7 +3,6 @@
 import errno
 import os
 import socket
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -15,12 +14,7 @@ from resnet_degradation.config.identity import run_folder, short_hash
 from resnet_degradation.config.schema import Config
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError, UserError, describe_os_error
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
+from resnet_degradation.system.file_locks import try_lock, unlock
 
 # Seconds. A child of a killed process keeps the lock until it notices, a few seconds later.
 GRACE = 20.0
@@ -52,7 +46,7 @@ def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]
             lock.parent.mkdir(parents=True, exist_ok=True)
             stream = held.enter_context(lock.open("ab"))
             _acquire(stream, folder, owner)
-            held.callback(_release, stream)
+            held.callback(unlock, stream)
             with atomic_write(owner) as text:
                 text.write(f"{os.getpid()} {socket.gethostname()}")
         except OSError as error:
@@ -66,8 +60,8 @@ def lock_owner(folder: Path, output_dir: str, where: str = "on") -> int | None:
     if where == "off" or not owner.is_file():
         return None
     with lock.open("ab") as stream:
-        if _try_lock(stream):
-            _release(stream)
+        if try_lock(stream):
+            unlock(stream)
             return None
     process, host = _read_owner(owner)
     return int(process) if host == socket.gethostname() and not _is_dead(process, host) else None
@@ -104,30 +98,6 @@ def _cannot_lock(locks: Path, output_dir: str, where: str, error: OSError) -> st
     return f"{setting} is not a writable folder ({problem}): fix that, or choose another"
 
 
-def _try_lock(stream: IO[bytes]) -> bool:
-    """Lock an open file; False if another process has. Raises OSError where locks do not work."""
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except PermissionError:
-        if sys.platform == "win32":  # Windows raises this for a locked file
-            return False
-        raise
-    return True
-
-
-def _release(stream: IO[bytes]) -> None:
-    """Unlock a file. Closing it is not enough while a child process has it open."""
-    if sys.platform == "win32":
-        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
-    else:
-        fcntl.flock(stream, fcntl.LOCK_UN)
-
-
 def _read_owner(owner: Path) -> tuple[str, str]:
     """The process and the host that the file names; empty if it does not exist."""
     with suppress(FileNotFoundError):
@@ -138,7 +108,7 @@ def _read_owner(owner: Path) -> tuple[str, str]:
 
 def _acquire(stream: IO[bytes], folder: Path, owner: Path) -> None:
     deadline = time.monotonic() + GRACE
-    while not _try_lock(stream):
+    while not try_lock(stream):
         process, host = _read_owner(owner)
         if not _is_dead(process, host) or time.monotonic() > deadline:
             known = f"process {process} on {host}" if process else "another process"

@@ -42,7 +42,7 @@ FORWARDS_PER_STEP = 3
 
 # The most multiply-adds of a timed step: it then takes a second or less and little memory.
 # Larger batches are reduced to this.
-MAX_MULTIPLY_ADDS = {"cpu": 2e10, "cuda": 1e12}
+MAX_MULTIPLY_ADDS = {"cpu": 2e10, "mps": 1e11, "cuda": 1e12}
 TIMED_STEPS = 5
 
 # Nets are timed for about this many seconds, the cheapest first; the others are assumed to take

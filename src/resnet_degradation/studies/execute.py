@@ -170,7 +170,8 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
     """
     if launcher.poll() is None:
         print_from_handler(STOPPING)
-        os.kill(launcher.pid, signal.SIGSTOP)
+        if hasattr(signal, "SIGSTOP"):  # not on Windows, where this leaves runs unsaved
+            os.kill(launcher.pid, signal.SIGSTOP)
     try:
         signal_runs(runs, signal.SIGTERM)
         while any(
@@ -179,8 +180,11 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
         ):
             time.sleep(0.1)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(launcher.pid, signal.SIGKILL)
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):
+                os.killpg(launcher.pid, signal.SIGKILL)
+        else:
+            launcher.kill()
         launcher.wait()
 
 

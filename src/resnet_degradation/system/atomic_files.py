@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,7 +34,7 @@ def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(file)
+        _replace(temporary, file)
         _sync_folder(file.parent)
     except BaseException as error:
         with suppress(OSError):
@@ -48,6 +49,16 @@ def write_json(file: Path, value: Any) -> None:
     with atomic_write(file) as stream:
         json.dump(value, stream, indent=2)
         stream.write("\n")
+
+
+def _replace(temporary: Path, file: Path) -> None:
+    """Rename over `file`. Windows refuses that while somebody reads it, so wait for two seconds."""
+    for _ in range(20 if os.name == "nt" else 0):
+        with suppress(PermissionError):
+            temporary.replace(file)
+            return
+        time.sleep(0.1)
+    temporary.replace(file)
 
 
 def _sync_folder(folder: Path) -> None:

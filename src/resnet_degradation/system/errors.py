@@ -9,9 +9,11 @@ from resnet_degradation.system.process import rank
 # The number of SIGPIPE. Python ignores the signal and raises BrokenPipeError.
 BROKEN_PIPE = 13
 
-# torch's messages if memory runs out on a CPU, or on a GPU outside torch's own allocator: for the
-# CUDA context, cuBLAS or cuDNN.
-OUT_OF_MEMORY = re.compile(r"can't allocate memory|CUDA error: out of memory|STATUS_ALLOC_FAILED")
+# torch's messages if memory runs out on a CPU, on an Apple GPU, or on a GPU outside torch's own
+# allocator: for the CUDA context, cuBLAS or cuDNN.
+OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|(CUDA error:|MPS backend) out of memory|STATUS_ALLOC_FAILED"
+)
 
 
 class UserError(Exception):

@@ -16,11 +16,12 @@ from resnet_degradation.data.dataset import Source
 from resnet_degradation.distributed.running_statistics import RunningStatistics
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.activation_checkpointing import run_checkpointed
-from resnet_degradation.nets.build import make_net
+from resnet_degradation.nets.build import make_net, on_device
 from resnet_degradation.nets.cost import layer_costs
 from resnet_degradation.nets.sync_batchnorm import convert_sync_batchnorm
 from resnet_degradation.nets.weights import load_weights
 from resnet_degradation.records.checkpoint import load_checkpoint
+from resnet_degradation.system.apple_gpu import MPS
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import num_cpus
 from resnet_degradation.training.memory import (
@@ -55,7 +56,7 @@ def prepare(
         source = world.local_rank_zero_first(lambda: find_images(config, report))
     batches = make_batches(source, config, device, world, report)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
-    net = make_net(config, batches.num_classes).to(device).to(memory_format=torch.channels_last)
+    net = on_device(make_net(config, batches.num_classes), device)
     normalization = "torch's"
     if config.runtime.sync_batchnorm and world.size > 1:
         convert_sync_batchnorm(net, device)
@@ -63,6 +64,7 @@ def prepare(
     costs = layer_costs(net, config.data.image_size)
     set_activation_checkpointing(net, costs, config, world)
     keep_freed_memory()
+    fused = device.type != MPS  # some versions of torch have no fused SGD there
     run = Run(
         config=config,
         name=run_name(config),
@@ -81,7 +83,7 @@ def prepare(
             lr=recipe.lr,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
-            fused=True,
+            fused=fused,
         ),
         scaler=torch.amp.GradScaler(device.type, enabled=config.runtime.precision == "fp16"),
         schedule=Schedule(recipe, plan.num_iterations, batches.num_train),
@@ -103,6 +105,8 @@ def prepare(
         start_momentum_at_zero(run.optimizer)
     if (checkpoint := world.broadcast(lambda: load_checkpoint(run.folder))) is not None:
         run.restore(checkpoint)
+        for group in run.optimizer.param_groups:  # it may have been saved on another device
+            group["fused"] = fused
     elif config.weights is not None:
         run.weights_layout = load_weights(net, Path(config.weights))
     elif config.extends is not None:
@@ -123,19 +127,26 @@ def start_momentum_at_zero(optimizer: torch.optim.Optimizer) -> None:
 
 
 def choose_device(config: Config, world: World = SINGLE_PROCESS) -> torch.device:
-    """The device of this process. Also sets the number of its CPU threads."""
+    """The device of this process. Also sets the number of its CPU threads.
+
+    auto: a CUDA device, or else the CPU, even beside an Apple GPU, on which nothing was tested.
+    """
     wanted = config.runtime.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "runtime.device=cuda, but torch finds no CUDA device here: use runtime.device=cpu, or "
             "check the driver and that torch is a CUDA build"
         )
+    if wanted == MPS and not torch.backends.mps.is_available():
+        raise ConfigError(
+            "runtime.device=mps, but torch finds no Apple GPU here: use runtime.device=cpu, or auto"
+        )
     if config.runtime.num_threads > 0:
         torch.set_num_threads(config.runtime.num_threads)
     elif world.size > 1:
         torch.set_num_threads(max(1, num_cpus() // world.local_size))
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
+    if wanted in ("cpu", MPS) or not torch.cuda.is_available():
+        return torch.device(MPS if wanted == MPS else "cpu")
     if world.size == 1:
         return torch.device("cuda")
     num_gpus = torch.cuda.device_count()

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def environment(device: torch.device) -> dict[str, Any]:
         },
         "hardware": {
             "platform": platform.platform(),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            "device": (
+                torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+            ),
             "cpu": _cpu_name(),
             "num_cpus": os.cpu_count(),
             "num_threads": torch.get_num_threads(),
@@ -99,9 +102,8 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text("utf-8", "replace").splitlines():
+    with suppress(OSError):  # only Linux has it
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

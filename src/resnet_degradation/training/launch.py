@@ -12,12 +12,9 @@ import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
@@ -47,6 +44,9 @@ from resnet_degradation.system.os_signals import (
     submitit_signals,
 )
 from resnet_degradation.system.process import process_info, rank
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 # Signals whose handlers the elastic launcher replaces and does not restore.
 LAUNCHER_SIGNALS = [*STOP_SIGNALS, *([signal.SIGQUIT] if hasattr(signal, "SIGQUIT") else [])]
@@ -106,6 +106,11 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
 
     If a worker dies, all restart from the last checkpoint, up to `runtime.max_restarts` times.
     """
+    # A single process does not need these, and on macOS importing them prints a note.
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     folder = run_folder(config)
     preempted: list[int] = []
 
@@ -221,7 +226,7 @@ def how_to_resume(folder: Path) -> str:
     return f"The same command resumes from iteration {saved:,}" if saved else "Nothing was saved"
 
 
-def _worker_error(number: int, failure: ProcessFailure, folder: Path) -> UserError:
+def _worker_error(number: int, failure: "ProcessFailure", folder: Path) -> UserError:
     """The error of a run whose worker of rank `number` died first."""
     reported, code = failure.error_file_data["message"], failure.exitcode
     if isinstance(reported, dict):

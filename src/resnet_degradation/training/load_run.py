@@ -13,7 +13,7 @@ from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.dataset import Source, evenly_spaced
-from resnet_degradation.nets.build import make_net
+from resnet_degradation.nets.build import make_net, on_device
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import assign
 from resnet_degradation.records.checkpoint import (
@@ -129,4 +129,4 @@ def _net_of(
 ) -> ResNet:
     net = make_net(config, num_classes, initialized=False)
     assign(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
-    return net.to(device).to(memory_format=torch.channels_last).eval()
+    return on_device(net, device).eval()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from resnet_degradation.data.decode import DecodeStats
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
+from resnet_degradation.system.apple_gpu import MPS
 
 # Data is the bottleneck if training waits for it more than this percentage of the time.
 TOO_MUCH_WAITING = 20.0
@@ -30,14 +31,16 @@ class TrainingError(NamedTuple):
 class Meter:
     """Sums over the whole run; each reader gets the mean since it last read.
 
-    `update` leaves everything on the device, so no iteration waits for it. Reading adds up the sums
-    of all processes; rank 0 keeps them.
+    `update` leaves everything on the device, so no iteration waits for it (but on an Apple GPU).
+    Reading adds up the sums of all processes; rank 0 keeps them.
     """
 
     def __init__(
         self, device: torch.device, readers: tuple[str, ...], world: World = SINGLE_PROCESS
     ) -> None:
         self.world = world
+        if device.type == MPS:
+            device = torch.device("cpu")  # where there is float64
         # Sum of losses, number of wrong answers, number of images.
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         # Iterations before the sum of losses stopped being finite; it never becomes finite again.
@@ -46,9 +49,11 @@ class Meter:
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss (), its logits (B, classes) and its labels (B,)."""
-        wrong = (logits.argmax(dim=1) != labels).sum()
+        home = self.totals.device
+        wrong = (logits.argmax(dim=1) != labels).sum().to(home)
         num_images = torch.full_like(wrong, len(labels))
-        self.totals += torch.stack([loss.detach().double() * len(labels), wrong, num_images])
+        loss = loss.detach().to(home).double() * len(labels)
+        self.totals += torch.stack([loss, wrong, num_images])
         self.num_finite += self.totals[0].isfinite()
 
     def read(self, reader: str) -> TrainingError:

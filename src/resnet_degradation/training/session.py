@@ -17,6 +17,7 @@ from resnet_degradation.records.layers import Response
 from resnet_degradation.records.lock import run_lock
 from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.records.summary import FinalErrors, is_finished
+from resnet_degradation.system.apple_gpu import apple_gpu_note
 from resnet_degradation.system.errors import (
     ConfigError,
     RecordError,
@@ -104,6 +105,7 @@ def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
             say_once(
                 precision_note(run.config.runtime.precision, has_bf16_instructions()), progress
             )
+            say_once(apple_gpu_note(run.config.runtime.device), progress)
         progress.begin(run.start, run.plan.num_iterations, describe(run))
         monitor = Monitor(run, recorder, progress, stop)
         try:

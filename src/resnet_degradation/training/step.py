@@ -6,7 +6,7 @@ at once: those of augmentation, net, loss, update and meter.
 
 import gc
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial
 
 import torch
@@ -56,7 +56,11 @@ def update(
     mixed = AUTOCAST_DTYPES.get(run.config.runtime.precision)
     # A graph must not use a weight's cast from outside it.
     cached = run.config.runtime.compile != "step"
-    with torch.autocast(run.device.type, mixed, enabled=mixed is not None, cache_enabled=cached):
+    with (
+        torch.autocast(run.device.type, mixed, cache_enabled=cached)
+        if mixed is not None
+        else nullcontext()  # not every device has autocast
+    ):
         logits = forward(images)
         loss = F.cross_entropy(logits, labels)
     run.optimizer.zero_grad(set_to_none=not keeps_gradients(run.net))

@@ -1,0 +1,30 @@
+"""What torch cannot do, or has done wrongly, on an Apple GPU: device "mps". Not tested on one."""
+
+import torch
+from torch import Tensor
+
+MPS = "mps"
+
+
+def apple_gpu_note(wanted: str) -> str | None:
+    """A line for who trains on the CPU beside an Apple GPU. wanted: runtime.device."""
+    if wanted == "auto" and torch.backends.mps.is_available():
+        return (
+            "hint: runtime.device=mps trains on this Apple GPU, which was never tested "
+            "(docs/running.md)"
+        )
+    return None
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """The memory format of images and weights: channels last, in which convolutions are fast.
+
+    On an Apple GPU it is the usual one: there, torch's gradients of batch normalization have been
+    wrong in channels last.
+    """
+    return torch.contiguous_format if device.type == MPS else torch.channels_last
+
+
+def double(values: Tensor) -> Tensor:
+    """The values in float64, on the CPU if they were on an Apple GPU, which has no float64."""
+    return (values.cpu() if values.device.type == MPS else values).double()

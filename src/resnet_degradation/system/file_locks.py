@@ -1,0 +1,34 @@
+"""Locks of open files, which the operating system releases when the process that has them ends."""
+
+import sys
+from typing import IO
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def try_lock(stream: IO[bytes]) -> bool:
+        """Lock an open file; False if another process has."""
+        try:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+
+    def unlock(stream: IO[bytes]) -> None:
+        """Unlock a file."""
+        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def try_lock(stream: IO[bytes]) -> bool:
+        """Lock an open file; False if another process has. Raises OSError where it cannot be."""
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(stream: IO[bytes]) -> None:
+        """Unlock a file. Closing it is not enough while a child process has it open."""
+        fcntl.flock(stream, fcntl.LOCK_UN)
