@@ -60,10 +60,12 @@ def test_a_net_learns_the_digits(
     assert errors.held_out_error() is not None
 
 
-def test_the_first_losses_are_those_of_the_cpu(tiny: Tiny, train_run: TrainRun) -> None:
+def test_the_first_losses_are_those_of_the_cpu(
+    tiny: Tiny, train_run: TrainRun, tmp_path: Path
+) -> None:
     rows = {}
     for device in ("cpu", "cuda"):
-        config = tiny(f"runtime.device={device}", f"output_dir=outputs-{device}")
+        config = tiny(f"runtime.device={device}", f"output_dir={tmp_path / device}")
         rows[device] = read_metrics(train_run(config))
     for here, there in zip(rows["cpu"], rows["cuda"], strict=True):
         assert here.train_loss == pytest.approx(there.train_loss, rel=0.02)
