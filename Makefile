@@ -59,8 +59,8 @@ format: $(INSTALLED_DEV) ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-wheel: $(INSTALLED_DEV) ## Build the wheel into dist/
-	@$(BIN)/python -m build --wheel
+wheel: $(INSTALLED_DEV) ## Build the source distribution, and from it the wheel, into dist/
+	@$(BIN)/python -m build
 
 install: $(INSTALLED) ## Set up .venv with what runs need
 
