@@ -1,4 +1,4 @@
-"""How long a training view of a photograph takes, beside torchvision's reference transforms.
+"""How long a training view of a photograph takes, compared with torchvision's reference transforms.
 
 `python scripts/bench/photographs.py` measures it alone. The variants take turns, image by image, on
 one thread; reported are medians of CPU time, which other processes change less than elapsed time.

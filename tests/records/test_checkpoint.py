@@ -154,7 +154,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_first_difference(
         (run_folder(other) / "checkpoints" / file.name).write_bytes(file.read_bytes())
     before = everything_in(run_folder(other))
     with pytest.raises(
-        CheckpointError, match="belong to another run: depth is 8 there and 14 here"
+        CheckpointError, match="belong to another run: depth was 8 and is now 14"
     ) as e:
         train_run(other)
     assert "\n" not in str(e.value)
@@ -164,8 +164,8 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_first_difference(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("removed", "the number of training images is 24 there and 23 here"),
-        ("renamed", "the digest of the training images' names is"),
+        ("removed", "the number of training images was 24 and is now 23"),
+        ("renamed", "the digest of the training images' names was"),
     ],
 )
 @pytest.mark.parametrize("data", ["folder", "imagenet"])
@@ -190,8 +190,8 @@ def test_a_run_is_not_resumed_on_other_images(
 
 def test_the_first_difference_is_described_in_words() -> None:
     assert first_difference({"a": 1}, {"a": 1}) is None
-    assert first_difference({"a": 1, "b": 2}, {"a": 1}) == "b is 2 there and its default here"
-    assert first_difference({}, {"c": None}) == "c is its default there and None here"
+    assert first_difference({"a": 1, "b": 2}, {"a": 1}) == "b was 2 and is now its default"
+    assert first_difference({}, {"c": None}) == "c was its default and is now None"
 
 
 def test_a_damaged_checkpoint_makes_room_for_the_next_good_one(
@@ -276,7 +276,7 @@ def test_a_run_resumed_on_another_machine_warns_that_rounding_may_differ(
     interrupt(config, 11)
     torch.set_num_threads(2)
     try:
-        with pytest.warns(UserWarning, match="slightly: the number of threads is 1 there and 2"):
+        with pytest.warns(UserWarning, match="slightly: the number of threads was 1 and is now 2"):
             train_run(config)
     finally:
         torch.set_num_threads(1)
@@ -284,7 +284,7 @@ def test_a_run_resumed_on_another_machine_warns_that_rounding_may_differ(
 
 def test_a_run_resumed_with_another_compilation_warns(tiny: Tiny) -> None:
     interrupt(tiny(), 11)
-    with pytest.warns(UserWarning, match=r"slightly: runtime\.compile is none there and net here"):
+    with pytest.warns(UserWarning, match=r"slightly: runtime\.compile was none and is now net"):
         prepare(tiny("runtime.compile=net"))
 
 

@@ -177,10 +177,10 @@ def group_by_size(images: list[list[Pixels]]) -> list[tuple[list[int], Pixels]]:
     """For each size of views: which images have it, and their views (n, V, C, H, W)."""
     groups: dict[tuple[int, tuple[int, ...]], tuple[list[int], list[Pixels]]] = {}
     for position, views in enumerate(images):
-        for number, of_size in enumerate(views):
-            rows, arrays = groups.setdefault((number, of_size.shape), ([], []))
+        for number, pixels in enumerate(views):
+            rows, arrays = groups.setdefault((number, pixels.shape), ([], []))
             rows.append(position)
-            arrays.append(of_size)
+            arrays.append(pixels)
     return [(rows, np.stack(arrays)) for rows, arrays in groups.values()]
 
 

@@ -7,11 +7,11 @@ from torch import Tensor
 from resnet_degradation.distributed.world import World
 from resnet_degradation.system.os_signals import REQUEUE_SIGNALS, StopRequest
 
-PRECEDENCE = 1000  # added to signals that take precedence over others
+REQUEUE_OFFSET = 1000  # added to these signals, so that they win against all others
 
 
 class StopAgreement:
-    """The signals that any process received, known to all processes after the same iteration.
+    """Shares the signals that any process receives, so that all act after the same iteration.
 
     Each `refresh` starts an all-reduce and reads the result of the previous one, which has arrived
     by then. So no process waits for the network or a GPU.
@@ -22,7 +22,7 @@ class StopAgreement:
         self.request = request
         self.stop_signal: int | None = None  # the number of the signal
         self.save_requested = False
-        self._posted = torch.zeros(2, dtype=torch.int64)
+        self._pending = torch.zeros(2, dtype=torch.int64)
         self._work: dist.Work | None = None
 
     def refresh(self) -> None:
@@ -30,15 +30,15 @@ class StopAgreement:
         request = self.request
         stop = request.stop_signal or 0
         save, request.save_requested = request.save_requested, False
-        mine = torch.tensor([stop + PRECEDENCE * (stop in REQUEUE_SIGNALS), int(save)])
+        local = torch.tensor([stop + REQUEUE_OFFSET * (stop in REQUEUE_SIGNALS), int(save)])
         if self.world.size == 1:
-            self._update(mine)
+            self._update(local)
             return
         if self._work is not None:
             self._work.wait()
-            self._update(self._posted)
-        self._posted = mine
-        self._work = dist.all_reduce(mine, dist.ReduceOp.MAX, async_op=True)
+            self._update(self._pending)
+        self._pending = local
+        self._work = dist.all_reduce(local, dist.ReduceOp.MAX, async_op=True)
 
     def finish(self) -> None:
         """Wait for the last all-reduce."""
@@ -47,4 +47,4 @@ class StopAgreement:
 
     def _update(self, requested: Tensor) -> None:
         stop, save = requested.tolist()
-        self.stop_signal, self.save_requested = stop % PRECEDENCE or None, bool(save)
+        self.stop_signal, self.save_requested = stop % REQUEUE_OFFSET or None, bool(save)

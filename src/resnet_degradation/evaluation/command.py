@@ -155,8 +155,8 @@ def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint
             f"on: class {number} is {here} instead of {there}"
         )
     contents = source.contents()
-    of_run = {key: value for key, value in checkpoint.fingerprint.items() if key in contents}
-    if difference := first_difference(of_run, contents):
+    recorded = {key: value for key, value in checkpoint.fingerprint.items() if key in contents}
+    if difference := first_difference(recorded, contents):
         warnings.warn(f"these are not the images of the run: {difference}", stacklevel=2)
 
 
@@ -242,7 +242,7 @@ def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]
         different = paper.differences(config, num_skipped_images(evaluation.run))
         if not is_finished(evaluation.run):
             different.insert(0, "the run is not finished")
-    if evaluation.is_unusual():
+    if evaluation.has_custom_sizes():
         different.append("other sizes of views")
     count = paper.NUM_TEST_IMAGES[str(config.family)]
     if all(split.num_images != count for split in tested):

@@ -51,7 +51,7 @@ class Evaluation:
 
     def record(self) -> Path:
         """The JSON file of the result."""
-        sizes = [self.shorter_side, *self.scales] if self.is_unusual() else []
+        sizes = [self.shorter_side, *self.scales] if self.has_custom_sizes() else []
         parts = [self.protocol, *([self.split] if self.split else []), *map(str, sizes)]
         if self.run is None:
             net = f"{Path(str(self.config.weights)).stem}-{digest(self.config)}"
@@ -62,10 +62,10 @@ class Evaluation:
             folder = self.output_dir / "evaluations" / self.run.resolve().name
         return folder / f"{'-'.join(parts)}.json"
 
-    def is_unusual(self) -> bool:
+    def has_custom_sizes(self) -> bool:
         """Whether the sizes of views are not the protocol's."""
-        usual = (default_shorter_side(self.config), default_scales(self.config))
-        return (self.shorter_side, self.scales) != usual
+        default = (default_shorter_side(self.config), default_scales(self.config))
+        return (self.shorter_side, self.scales) != default
 
 
 def default_shorter_side(config: Config) -> int:

@@ -1,8 +1,8 @@
-"""Image retrieval: descriptors that sum residuals (VLAD) beside descriptors that sum vectors.
+"""Image retrieval with descriptors that sum residuals (VLAD) or sum the vectors themselves.
 
 Patches of the digits are assigned to the nearest of a few visual words. A digit is described, for
 each word, by the sum of the differences between its patches and the word (VLAD), or by the sum of
-the patches themselves. Both have the same length. Which finds more digits of the same class?
+the patches themselves. Both have the same length. Which one finds more digits of the same class?
 """
 
 from pathlib import Path
@@ -18,47 +18,51 @@ from sklearn.datasets import load_digits
 from resnet_degradation.figures.style import rc, save_figure
 
 Values = npt.NDArray[np.float64]
-PATCH, NUM_TRAIN, FIRST = 4, 1437, 10
+PATCH_SIZE, NUM_TRAIN, TOP_K = 4, 1437, 10
 WORDS = (2, 4, 8, 16, 32, 64)
 
 
 def patches_of(images: Values) -> Values:
-    """All patches of images (N, 8, 8), each without its mean: (N, 25, 16)."""
-    windows = np.lib.stride_tricks.sliding_window_view(images, (PATCH, PATCH), axis=(1, 2))
-    flat = windows.reshape(len(images), -1, PATCH * PATCH)
+    """All patches of images (N, 8, 8), each with its mean subtracted: (N, 25, 16)."""
+    windows = np.lib.stride_tricks.sliding_window_view(
+        images, (PATCH_SIZE, PATCH_SIZE), axis=(1, 2)
+    )
+    flat = windows.reshape(len(images), -1, PATCH_SIZE * PATCH_SIZE)
     centred: Values = flat - flat.mean(axis=2, keepdims=True)
     return centred
 
 
 def describe(patches: Values, words: Values, residual: bool) -> Values:
-    """The unit-length descriptors (N, words * 16) of images by their patches (N, P, 16)."""
+    """The unit-length descriptors (N, words * 16) of images, from their patches (N, P, 16)."""
     distances = ((patches[:, :, None] - words) ** 2).sum(axis=3)
     nearest = np.eye(len(words))[distances.argmin(axis=2)]  # (N, P, words)
     sums = np.einsum("npw,npd->nwd", nearest, patches)
     if residual:
         sums -= nearest.sum(axis=1)[:, :, None] * words
-    rooted = np.sign(sums) * np.sqrt(np.abs(sums))  # as is usual for VLAD
-    flat = rooted.reshape(len(patches), -1)
+    signed_root = np.sign(sums) * np.sqrt(np.abs(sums))  # as is usual for VLAD
+    flat = signed_root.reshape(len(patches), -1)
     unit: Values = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
     return unit
 
 
 def precision(descriptors: Values, labels: npt.NDArray[np.int64]) -> float:
-    """The percentage of right classes among the FIRST digits found for each held-out digit."""
+    """The percentage of the TOP_K nearest digits that have the class of the held-out digit."""
     scores = descriptors[NUM_TRAIN:] @ descriptors[:NUM_TRAIN].T
-    found = np.argsort(-scores, axis=1)[:, :FIRST]
+    found = np.argsort(-scores, axis=1)[:, :TOP_K]
     right = labels[:NUM_TRAIN][found] == labels[NUM_TRAIN:, None]
     return 100 * float(right.mean())
 
 
 def measure(num_words: int, seed: int) -> tuple[float, float]:
-    """The precision of summed vectors and of summed residuals, with words found from `seed`."""
+    """The precision of summed vectors and of summed residuals, with k-means words from `seed`."""
     digits = load_digits()
     patches = patches_of(digits.images / 16)
-    train = patches[:NUM_TRAIN].reshape(-1, PATCH * PATCH)
+    train = patches[:NUM_TRAIN].reshape(-1, PATCH_SIZE * PATCH_SIZE)
     words = KMeans(num_words, n_init=1, random_state=seed).fit(train).cluster_centers_
-    one, other = (precision(describe(patches, words, r), digits.target) for r in (False, True))
-    return one, other
+    vectors, residuals = (
+        precision(describe(patches, words, residual), digits.target) for residual in (False, True)
+    )
+    return vectors, residuals
 
 
 def plot(results: dict[int, list[tuple[float, float]]]) -> Figure:
@@ -75,7 +79,7 @@ def plot(results: dict[int, list[tuple[float, float]]]) -> Figure:
                 axes.plot([num_words] * len(pairs), [p[kind] for p in pairs], ".", color=colour)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set(xlabel="visual words", ylabel=f"right among the first {FIRST} (%)")
+        axes.set(xlabel="visual words", ylabel=f"right among the first {TOP_K} (%)")
         axes.legend()
         figure.subplots_adjust(left=0.14, right=0.97, top=0.96, bottom=0.15)
     return figure

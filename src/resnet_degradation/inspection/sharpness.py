@@ -18,9 +18,9 @@ MAX_IMAGES = 64
 
 
 def measure(subject: Subject) -> list[Sharpness]:
-    """The sharpness with the initial weights, if they are known, with the kept and the last ones.
+    """The sharpness with the initial weights (if known), of all kept checkpoints and at the end.
 
-    The rows of a rate that changed are added, without a value.
+    Rows without a value mark the iterations at which the learning rate changed.
     """
     trained, recipe = subject.trained, subject.trained.config.recipe
     num_images = min(subject.options.images, MAX_IMAGES)

@@ -1,4 +1,4 @@
-"""Shattered gradients: how alike a net's gradients at nearby inputs are (Balduzzi et al. 2017)."""
+"""Shattered gradients: whether nearby inputs have similar gradients (Balduzzi et al. 2017)."""
 
 from statistics import mean
 
@@ -19,13 +19,13 @@ from resnet_degradation.probes.shattering import (
 from resnet_degradation.system.errors import ConfigError
 
 NUM_LINES = 20
-WHEN = {"initial": "before", "trained": "after"}
+BEFORE_OR_AFTER = {"initial": "before", "trained": "after"}
 
 
 def measure(subject: Subject) -> list[Correlation]:
     """Correlations along lines between held-out images: with the initial and the last weights.
 
-    The references, white and brown noise of the images' dimensions, are rows of their own.
+    White and brown noise of the same dimensions are added as reference rows.
     """
     images = torch.cat(subject.images)
     chosen = images[evenly_spaced(len(images), 2 * NUM_LINES)]
@@ -38,25 +38,29 @@ def measure(subject: Subject) -> list[Correlation]:
     nets = {"initial": subject.initial_net, "trained": subject.net}
     rows = []
     done = 0
-    for when, net in nets.items():
+    for weights, net in nets.items():
         if net is None:
             continue
-        of_lines = []
+        line_correlations = []
         for first, last in lines:
-            of_lines.append(correlations(input_gradients(net, first, last)))
+            line_correlations.append(correlations(input_gradients(net, first, last)))
             done += 1
             subject.report("shattering", done, half * sum(net is not None for net in nets.values()))
-        rows += _rows(when, torch.stack(of_lines))
+        rows += _rows(weights, torch.stack(line_correlations))
     dimensions = chosen[0].numel()
     for name, noise in (("white noise", white_noise), ("brown noise", brown_noise)):
         rows += _rows(name, correlations(noise(dimensions))[None])
     return rows
 
 
-def _rows(of: str, of_lines: torch.Tensor) -> list[Correlation]:
+def _rows(of: str, line_correlations: torch.Tensor) -> list[Correlation]:
     """A row for each distance, from correlations (lines, distances)."""
-    spread = of_lines.std(dim=0) if len(of_lines) > 1 else torch.zeros(of_lines.shape[1])
-    pairs = zip(of_lines.mean(dim=0).tolist(), spread.tolist(), strict=True)
+    spread = (
+        line_correlations.std(dim=0)
+        if len(line_correlations) > 1
+        else torch.zeros(line_correlations.shape[1])
+    )
+    pairs = zip(line_correlations.mean(dim=0).tolist(), spread.tolist(), strict=True)
     return [Correlation(of, distance, *values) for distance, values in enumerate(pairs)]
 
 
@@ -65,25 +69,30 @@ def find(nets: Nets) -> Finding:
     measured: dict[str, list[Measured]] = {"initial": [], "trained": []}
     for net in nets:
         values = {}
-        for of in ("initial", "trained"):
+        for weights in ("initial", "trained"):
             seeds = [
-                [row for row in seed if (row.of, row.distance) == (of, 1)] for seed in net.seeds
+                [row for row in seed if (row.of, row.distance) == (weights, 1)]
+                for seed in net.seeds
             ]
             if all(seeds):
-                neighbours = [seed[0].correlation for seed in seeds]
-                own = Measured(net.name, net.config, mean(neighbours), neighbours)
-                measured[of].append(own)
-                values[of] = (
-                    own.value,
+                per_seed = [seed[0].correlation for seed in seeds]
+                result = Measured(net.name, net.config, mean(per_seed), per_seed)
+                measured[weights].append(result)
+                values[weights] = (
+                    result.value,
                     mean(seed[0].spread for seed in seeds),
                 )
         cells = [f"{m:.2f} ± {s:.2f}" for m, s in values.values()]
-        texts += [f"{net.name} {of} {cell}" for of, cell in zip(values, cells, strict=True)]
+        texts += [
+            f"{net.name} {weights} {cell}" for weights, cell in zip(values, cells, strict=True)
+        ]
         rows.append([net.name, *(cells if len(cells) == 2 else ["-", *cells])])
-    when = "initial" if len(measured["initial"]) == len(nets) else "trained"
-    subject = f"Correlation of gradients at neighbouring inputs, {WHEN[when]} training"
+    weights = "initial" if len(measured["initial"]) == len(nets) else "trained"
+    subject = (
+        f"Correlation of gradients at neighbouring inputs, {BEFORE_OR_AFTER[weights]} training"
+    )
     return Finding(
-        title_of(subject, measured[when], "{:.2f}".format),
+        title_of(subject, measured[weights], "{:.2f}".format),
         "Correlation of the gradients at neighbouring points of a line between two images, "
         f"{NUM_POINTS} points each (mean ± standard deviation over lines; white noise 0): "
         f"{', '.join(texts)}.",

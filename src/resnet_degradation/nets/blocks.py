@@ -45,7 +45,7 @@ class ZeroPaddedIdentity(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C + extra, H / stride, W / stride)."""
-        # Like x[:, :, ::stride, ::stride], but its gradient has the memory format of all others.
+        # Equals x[:, :, ::stride, ::stride], but the gradient keeps the memory format of x.
         x = F.avg_pool2d(x, 1, self.stride)
         before = self.extra_channels // 2 if self.padding == "around" else 0
         return F.pad(x, (0, 0, 0, 0, before, self.extra_channels - before))

@@ -23,7 +23,7 @@ from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import WeightsError
 
-# Keys under which public files keep a state dict beside other things.
+# Keys of public files whose value is the state dict, next to other entries.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 
 # Metadata for what tensor shapes do not determine, with this project's defaults.
@@ -183,10 +183,10 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
     ordered: tensors under other names may be matched by their order. Raises WeightsError, naming
     the first tensor that does not fit; the net is then unchanged.
     """
-    expected, given = _without_counters(net.state_dict()), _without_counters(weights)
-    pairs = _match_names(expected, given, source, ordered)
+    expected, loaded = _without_counters(net.state_dict()), _without_counters(weights)
+    pairs = _match_names(expected, loaded, source, ordered)
     for name, other in pairs:
-        value, wanted = given[other], expected[name]
+        value, wanted = loaded[other], expected[name]
         known = other in expected  # a renamed mean is still not a variance
         kinds = (name, other) if known else (name.rpartition(".")[2], other.rpartition(".")[2])
         if value.shape != wanted.shape or kinds[0] != kinds[1]:
@@ -200,15 +200,17 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
             raise _misfit(
                 source, f"the first that does not is {label}: expected {here}, found {there}{hint}"
             )
-    if len(given) != len(expected):
-        longer, problem = (given, "extra") if len(given) > len(expected) else (expected, "missing")
+    if len(loaded) != len(expected):
+        longer, problem = (
+            (loaded, "extra") if len(loaded) > len(expected) else (expected, "missing")
+        )
         raise _misfit(
             source,
-            f"{len(given)} tensors instead of {len(expected)}; the first that is {problem} is "
+            f"{len(loaded)} tensors instead of {len(expected)}; the first that is {problem} is "
             f"{list(longer)[len(pairs)]}",
         )
     for name, other in pairs:
-        value = given[other].to(expected[name].dtype)
+        value = loaded[other].to(expected[name].dtype)
         finite = bool(value.isfinite().all())
         if not finite or (name.endswith("running_var") and bool((value < 0).any())):
             fault = "is a variance, and negative" if finite else "is not finite (NaN or infinite)"
@@ -218,15 +220,15 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
             )
     with torch.no_grad():
         for name, other in pairs:
-            expected[name].copy_(given[other])
+            expected[name].copy_(loaded[other])
 
 
 def _match_names(
-    expected: Weights, given: Weights, source: str, ordered: bool
+    expected: Weights, loaded: Weights, source: str, ordered: bool
 ) -> list[tuple[str, str]]:
     """Pairs of a name in the net and a name in the file."""
-    missing = [name for name in expected if name not in given]
-    extra = [name for name in given if name not in expected]
+    missing = [name for name in expected if name not in loaded]
+    extra = [name for name in loaded if name not in expected]
     if missing and extra:
         if not ordered:
             raise _misfit(
@@ -234,7 +236,7 @@ def _match_names(
                 f"the net has no {extra[0]}, and safetensors keep no order by which other names "
                 "could be understood: save them as .pt",
             )
-        return list(zip(expected, given, strict=False))
+        return list(zip(expected, loaded, strict=False))
     if missing or extra:
         name = [*missing, *extra][0]
         hint = ""

@@ -18,9 +18,10 @@ NUM_POINTS = 64  # of a line
 
 @dataclass(frozen=True)
 class Correlation:
-    """How alike gradients at points of a line are, `distance` points apart (of NUM_POINTS).
+    """How similar gradients are at points of a line that lie `distance` points apart.
 
-    `of` says which: a net with "initial" or "trained" weights, "white noise" or "brown noise".
+    `of` names their source: a net with "initial" or "trained" weights, "white noise" or "brown
+    noise".
     `correlation` is the mean cosine, over lines; `spread` their standard deviation over lines.
     """
 

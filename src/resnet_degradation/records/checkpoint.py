@@ -108,14 +108,14 @@ def other_version(folder: Path) -> CheckpointError:
 
 
 def first_difference(
-    there: dict[str, Any], here: dict[str, Any], default: str = "its default"
+    before: dict[str, Any], now: dict[str, Any], default: str = "its default"
 ) -> str | None:
     """The first key by which two runs differ, with both values; None if they are equal.
 
     default: shown in place of the value for the run that lacks the key.
     """
-    for key in here | there:
-        one, other = there.get(key, default), here.get(key, default)
-        if one != other:
-            return f"{key} is {one} there and {other} here"
+    for key in now | before:
+        old, new = before.get(key, default), now.get(key, default)
+        if old != new:
+            return f"{key} was {old} and is now {new}"
     return None

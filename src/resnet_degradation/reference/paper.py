@@ -102,12 +102,12 @@ def reference(config: Config) -> Reference | None:
 
 def reference_under_protocol(config: Config, protocol: str) -> Reference | None:
     """What the paper reports for this net under a testing protocol; None if nothing."""
-    usual = reference(config)
-    if usual is not None and protocol == "multi-scale":
+    reported = reference(config)
+    if reported is not None and protocol == "multi-scale":
         shortcut = str(config.shortcut)
         return MULTI_SCALE.get((config.depth, shortcut)) if config.family == "imagenet" else None
     testing = "single view" if protocol == "center" else protocol
-    return usual if usual is not None and usual.testing == testing else None
+    return reported if reported is not None and reported.testing == testing else None
 
 
 def differences(config: Config, num_skipped: int = 0) -> list[str]:

@@ -57,12 +57,12 @@ def rendezvous_problem() -> str:
     missing = [name for name in RENDEZVOUS if not os.environ.get(name)]
     if size <= 1 or not missing or _number("SLURM_STEP_NUM_TASKS") > 1:
         return ""
-    given = [name for name in RENDEZVOUS if name not in missing]
+    present = [name for name in RENDEZVOUS if name not in missing]
     return (
-        f"the environment has {' '.join(f'{name}={os.environ[name]}' for name in given)} and "
+        f"the environment has {' '.join(f'{name}={os.environ[name]}' for name in present)} and "
         f"lacks {', '.join(missing)}, so {size} processes cannot find each other: "
         "start them with torchrun, which sets all of these, or unset "
-        f"{' '.join(given)} to run a single process"
+        f"{' '.join(present)} to run a single process"
     )
 
 

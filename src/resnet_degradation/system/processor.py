@@ -1,15 +1,15 @@
-"""What the processor is good at."""
+"""Which precision suits the CPU."""
 
 from pathlib import Path
 
-# As Linux lists them: x86 with AVX-512 or AMX, and ARM.
+# Their names in /proc/cpuinfo: x86 with AVX-512 or AMX, and ARM.
 BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def has_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
     """Whether the CPU has instructions for bfloat16; None if the system does not say.
 
-    torch asks oneDNN, which answers yes for processors that only emulate them.
+    torch's own check asks oneDNN, which also says yes where they are emulated.
     """
     try:
         lines = cpuinfo.read_text("utf-8", "replace").splitlines()
@@ -23,7 +23,7 @@ def has_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 
 
 def precision_note(precision: str, has_bf16: bool | None) -> str | None:
-    """A line for who trains on a CPU in the slower precision, if it is known to be slower."""
+    """A line to show if the chosen precision is known to be the slower one on this CPU."""
     if precision == "fp32" and has_bf16:
         return (
             "hint: runtime.precision=bf16 trained 1.5 times as fast as fp32 on processors "

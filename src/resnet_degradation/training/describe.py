@@ -45,7 +45,7 @@ def describe(run: Run) -> str:
     if run.extension is not None:
         lines.append(str(run.extension))
     if run.skipped:
-        lines.append(f"without {len(run.skipped):,} unreadable images: see skipped.csv")
+        lines.append(f"skipped {len(run.skipped):,} unreadable images: see skipped.csv")
     if run.start > 0:
         lines.append(f"resumed after {run.start:,} iterations")
     return "\n".join(lines)
@@ -122,5 +122,5 @@ def _git_revision() -> str | None:
     try:
         described = subprocess.run(command, capture_output=True, env=variables, check=False)
     except OSError:
-        return None  # no git here
+        return None  # git is not installed
     return described.stdout.decode(errors="replace").strip() or None

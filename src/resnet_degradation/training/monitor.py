@@ -27,7 +27,7 @@ class Monitor:
         """Measure what was due when the run was saved or, in a new run, the initial net."""
         run = self.run
         if self.recorder is not None:
-            images = run.probe()[0][:32] * run.batches.std + run.batches.mean
+            images = run.probe_batch()[0][:32] * run.batches.std + run.batches.mean
             self.recorder.add_images(images.clamp(0, 1))
         run.clock.run()
         run.throughput.begin()
@@ -127,7 +127,7 @@ class Monitor:
         """Record the statistics of every layer if they are due. The run's state does not change."""
         if self.run.plan.is_due(iteration, self.run.plan.signals_every):
             with self.run.clock.excluded():
-                stats = layer_stats(self.run.net, *self.run.probe(), iteration)
+                stats = layer_stats(self.run.net, *self.run.probe_batch(), iteration)
                 if self.recorder is not None:
                     self.recorder.add_layer_stats(iteration, stats)
 

@@ -55,13 +55,13 @@ class Run:
     rows: list[Row] = field(default_factory=list)  # the record so far
     first_batch: Batch | None = None  # kept if layer statistics need it again
     extension: Extension | None = None  # if the run starts from a shallower net
-    weights_layout: str | None = None  # of the weights file that the run starts from
+    weights_layout: str | None = None  # a line on the weights file that the run starts from
 
     def parts(self) -> dict[str, Any]:
-        """What a checkpoint saves. The data needs no state but the iteration."""
+        """What a checkpoint saves. Batches have no state: they depend on the iteration alone."""
         return {
             "net": self.net,
-            "statistics": self.statistics,  # after the net, whose statistics they replace
+            "statistics": self.statistics,  # after the net: replaces its running statistics
             "optimizer": self.optimizer,
             "scaler": self.scaler,
             "schedule": self.schedule,
@@ -69,7 +69,7 @@ class Run:
             "clock": self.clock,
         }
 
-    def probe(self) -> Batch:
+    def probe_batch(self) -> Batch:
         """This process's part of the run's first batch, on which layer statistics are measured."""
         if self.first_batch is not None:
             return self.first_batch
@@ -115,15 +115,15 @@ class Run:
         if problem is not None:
             raise CheckpointError(
                 f"the checkpoints in {self.folder} belong to another run: {problem}. "
-                f"Restore what was changed, or move {self.folder} away to start over"
+                f"Undo the change, or move {self.folder} away to start over"
             )
-        # Version 0.1.0 did not record the compilation.
-        started = {"runtime.compile": "none", **checkpoint.environment}
-        if difference := first_difference(started, self.environment, default="unknown"):
+        # Version 0.1.0 did not record runtime.compile.
+        initial_environment = {"runtime.compile": "none", **checkpoint.environment}
+        if difference := first_difference(initial_environment, self.environment, default="unknown"):
             warnings.warn(
                 f"{self.name} resumes under different conditions than it started, so results "
                 f"will differ slightly: {difference}",
                 stacklevel=2,
             )
-        self.environment = started
+        self.environment = initial_environment
         self.start = checkpoint.iteration

@@ -24,7 +24,7 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import CheckpointError
 
-# At most this many batches serve to measure the added layers' statistics and to compare both nets.
+# Limits the batches that measure the added layers' statistics and compare both nets.
 MAX_BATCHES = 100
 
 
@@ -45,14 +45,14 @@ class Extension:
     shallow: NetErrors
     deep: NetErrors
     largest_difference: float  # between the logits of both nets
-    largest_score: float  # absolute value of a logit
+    largest_score: float  # largest absolute logit of the shallow net
     num_train_images: int
 
     def __str__(self) -> str:
         return (
-            f"{self.deep_net} starts from the solution of {self.shallow_net}: training error "
-            f"{self.deep.train_error:.2f} % and {self.shallow.train_error:.2f} % on the same "
-            f"{self.num_train_images:,} images, logits that differ by at most "
+            f"{self.deep_net} starts from the trained {self.shallow_net}: training error "
+            f"{self.deep.train_error:.2f} % ({self.shallow_net}: {self.shallow.train_error:.2f} %) "
+            f"on {self.num_train_images:,} images, logits that differ by at most "
             f"{self.largest_difference:.1e} (the largest is {self.largest_score:.1f})"
         )
 
@@ -90,14 +90,14 @@ def _trained_weights(config: Config, shallow: Config) -> dict[str, Any]:
     checkpoint = load_checkpoint(folder) if is_finished(folder) else None
     if checkpoint is None:
         warmup = shallow.recipe.warmup
-        usual = default_warmup(shallow.depth, cast(Family, shallow.family))
+        default = default_warmup(shallow.depth, cast(Family, shallow.family))
         # A deep net with a warm-up starts from a shallow one with a warm-up.
-        given = "" if warmup == usual else f" recipe.warmup={warmup}"
-        study = "" if given else " (resnet-study study=constructed does both)"
+        override = "" if warmup == default else f" recipe.warmup={warmup}"
+        study = "" if override else " (resnet-study study=constructed does both)"
         raise CheckpointError(
             f"{net_name(config)} starts from the finished run {folder}, which is missing or "
-            f"has no checkpoint: first run the same command with depth={shallow.depth}{given} and "
-            f"without extends{study}; if only the checkpoint is missing, delete that folder's "
+            f"has no checkpoint: first run the same command with depth={shallow.depth}{override} "
+            f"and without extends{study}; if only the checkpoint is missing, delete that folder's "
             "summary.json first"
         )
     net: dict[str, Any] = checkpoint.parts["net"]
@@ -128,10 +128,10 @@ def _compare(
             report("comparing with the shallower net", number, num_batches)
     *wrong, num_images = world.all_reduce_sum(torch.tensor([*wrong, num_images])).tolist()
     difference, largest = (-world.all_reduce_min(torch.tensor([-difference, -largest]))).tolist()
-    compared = [
+    errors = [
         NetErrors(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
         for i, net in enumerate(nets)
     ]
     for net in nets:
         net.train()
-    return Extension(*names, compared[0], compared[1], difference, largest, num_images)
+    return Extension(*names, errors[0], errors[1], difference, largest, num_images)

@@ -17,7 +17,8 @@ DIGITS_HELD_OUT = 360
 def load_digits(image_size: int) -> Source:
     """scikit-learn's 1,797 scanned 8x8 digits, enlarged bilinearly, as three equal channels.
 
-    Three channels, so the nets are exactly the paper's. The same 360 digits are always held out.
+    With three channels the nets are exactly those of the paper. The same 360 digits are always
+    held out.
     """
     table = torch.from_numpy(digits_table())
     small = table[:, :64].float().reshape(-1, 1, 8, 8) / 16  # (1797, 1, 8, 8) in [0, 1]
