@@ -431,10 +431,10 @@ def test_a_study_trains_each_run_on_two_processes(tmp_path: Path) -> None:
     [
         (["runtime.devices=3"], {}, "recipe.batch_size=32 cannot be divided among 3 processes"),
         (["runtime.devices=16", "recipe.batch_size=16"], {}, "one image for each of 16 processes"),
-        (["runtime.devices=0"], {}, "give a number of processes, or auto"),
-        (["runtime.devices=many"], {}, "give a number of processes, or auto"),
-        (["runtime.timeout=0"], {}, "give a positive number of seconds"),
-        (["runtime.max_restarts=-1"], {}, "give 0 or more"),
+        (["runtime.devices=0"], {}, "it must be a number of processes, or auto"),
+        (["runtime.devices=many"], {}, "it must be a number of processes, or auto"),
+        (["runtime.timeout=0"], {}, "it must be a positive number of seconds"),
+        (["runtime.max_restarts=-1"], {}, "it must be 0 or more"),
         ([], {"WORLD_SIZE": "3", "RANK": "0"}, "cannot be divided among 3 processes"),
         (
             ["runtime.devices=2"],

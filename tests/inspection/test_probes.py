@@ -178,7 +178,7 @@ def test_a_custom_probe_is_measured_drawn_and_reported(
     run_inspection(*runs, output_dir=tmp_path, what="custom_probes:strings")
     strings = chosen_probes(["custom_probes:strings"])["strings"].row
     assert read_inspection(runs[0], "strings", strings) == [strings(1, 2.5), strings(2, None)]
-    with pytest.raises(ConfigError, match=r"Lists\.weights is a list: give int, float, str, bool"):
+    with pytest.raises(ConfigError, match=r"Lists\.weights is a list: use int, float, str, bool"):
         chosen_probes(["custom_probes:lists"])
     with pytest.raises(ConfigError, match="another probe is named signals too"):
         chosen_probes(["custom_probes:signals"])

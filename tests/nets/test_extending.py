@@ -133,12 +133,12 @@ def test_custom_code_is_part_of_a_runs_name_and_identity(here: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["block=NoLastReLU"], "give module:attribute, such as my_code:MyBlock"),
-        (["block=my_blocks:"], "give module:attribute"),
+        (["block=NoLastReLU"], "use module:attribute, such as my_code:MyBlock"),
+        (["block=my_blocks:"], "use module:attribute"),
         (["block=my_blocks:NoLastReLU", "depth=50", "family=imagenet"], "without bottlenecks"),
         (["data.loader=my_code:load"], "data.name=digits is not valid with data.loader"),
         (["data.name=../zeros", "data.loader=my_code:load"], "letters, digits"),
-        (["data.name=zeros"], "with data.loader=module:function"),
+        (["data.name=zeros"], "set data.loader=module:function"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_built(

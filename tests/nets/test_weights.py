@@ -76,7 +76,7 @@ def test_safetensors_say_what_net_they_are_of(tmp_path: Path) -> None:
         metadata = opened.metadata()
     assert metadata == {"format": "pt", "net": "ResNet-50", "bottleneck_stride": "3x3"}
     papers = ResNet(50, True, family="imagenet", shortcut="B", width=0.05)
-    with pytest.raises(WeightsError, match="give bottleneck_stride=3x3"):
+    with pytest.raises(WeightsError, match="set bottleneck_stride=3x3"):
         load_weights(papers, file)
 
 

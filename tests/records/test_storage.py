@@ -311,7 +311,7 @@ def test_a_folder_for_locks_that_cannot_be_written_in_is_named(
 
 @pytest.mark.parametrize("value", ["of", "true", "false", "none"])
 def test_what_is_no_folder_for_locks_is_refused(tiny: Tiny, value: str) -> None:
-    with pytest.raises(ConfigError, match="give on, off or a folder"):
+    with pytest.raises(ConfigError, match="it must be on, off or a folder"):
         tiny(f"runtime.lock={value}")
 
 

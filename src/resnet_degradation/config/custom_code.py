@@ -27,7 +27,7 @@ def check_custom_name(name: str, key: str) -> None:
     """Raise ConfigError unless `name`, the value of `key`, has the form module:attribute."""
     if not FORM.fullmatch(name):
         example = EXAMPLES[key]
-        raise ConfigError(f"{key}={name} is not valid: give module:attribute, such as {example}")
+        raise ConfigError(f"{key}={name} is not valid: use module:attribute, such as {example}")
 
 
 def attribute_of(name: str) -> str:

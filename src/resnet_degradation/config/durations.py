@@ -18,7 +18,7 @@ def parse_duration(duration: Duration, key: str) -> tuple[float, bool]:
         if 0 < number <= LONGEST and (in_epochs or number.is_integer()):
             return number, in_epochs
     raise ConfigError(
-        f"{key}={duration} is not a duration: give a positive number of iterations, such as "
+        f"{key}={duration} is not a duration: use a positive number of iterations, such as "
         "64000, or of epochs, such as 90ep"
     )
 

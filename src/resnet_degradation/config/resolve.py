@@ -96,7 +96,7 @@ def _weights(config: Config) -> tuple[str | None, str | None]:
     """The absolute path of the file of initial weights, and 16 digits of its checksum."""
     if not config.weights:
         if config.weights_digest:
-            raise ConfigError("weights_digest needs the file that it identifies: give weights=FILE")
+            raise ConfigError("weights_digest needs the file that it identifies: set weights=FILE")
         return None, None
     path = _normal_path(config.weights)
     try:

@@ -101,15 +101,17 @@ def check_values(config: Config) -> None:
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
     for key, (is_valid, expected) in RULES.items():
         if not is_valid(value := attrgetter(key)(config)):
-            raise ConfigError(f"{key}={value} is not valid: give {expected}")
+            raise ConfigError(f"{key}={value} is not valid: it must be {expected}")
     recipe, runtime, size = config.recipe, config.runtime, config.data.image_size
     if not 0 <= recipe.pad <= size:
-        raise ConfigError(f"recipe.pad={recipe.pad} is not valid: give 0 to data.image_size={size}")
+        raise ConfigError(
+            f"recipe.pad={recipe.pad} is not valid: it must be 0 to {size} (data.image_size)"
+        )
     scale = recipe.scale
     if scale is not None and not (len(scale) == 2 and size <= scale[0] <= scale[1]):
         raise ConfigError(
-            f"recipe.scale={scale} is not valid: give [smallest, largest] shorter side, "
-            f"not below the crop of data.image_size={size}"
+            f"recipe.scale={scale} is not valid: it must be [smallest, largest] shorter "
+            f"side, at least {size} (data.image_size)"
         )
     if recipe.colour_std > 0 and recipe.augmentation != "scale-jitter":
         raise ConfigError(
@@ -157,7 +159,7 @@ def check_processes(config: Config, count: int) -> None:
     batch_size = config.recipe.batch_size
     if batch_size % count:
         raise ConfigError(
-            f"recipe.batch_size={batch_size} cannot be divided among {count} processes: give a "
+            f"recipe.batch_size={batch_size} cannot be divided among {count} processes: use a "
             f"multiple of {count}, or change runtime.devices"
         )
     if batch_size < 2 * count and not config.runtime.sync_batchnorm:
@@ -167,15 +169,15 @@ def check_processes(config: Config, count: int) -> None:
         )
 
 
-def check_padding(given: Config, resolved: Config) -> None:
+def check_padding(config: Config, resolved: Config) -> None:
     """Raise ConfigError if a single run sets shortcut_padding=around without option A.
 
     Studies are not checked: some of their nets may have option A. A plain net has no shortcuts.
     """
-    if given.shortcut_padding == "around" and resolved.shortcut not in (None, "A"):
+    if config.shortcut_padding == "around" and resolved.shortcut not in (None, "A"):
         raise ConfigError(
             f"shortcut_padding=around has no effect with shortcut={resolved.shortcut}: omit it, or "
-            "give shortcut=A, whose zeros it places"
+            "set shortcut=A, the option with zero padding"
         )
 
 
@@ -184,14 +186,14 @@ def check_extends(config: Config, family: Family) -> None:
     if config.extends is None:
         return
     if config.weights:
-        raise ConfigError("weights and extends both say what the net starts from: give only one")
+        raise ConfigError("weights and extends both say what the net starts from: set only one")
     deep, shallow = architecture(config.depth, family), architecture(config.extends, family)
     if config.residual or deep.block != "basic" or shallow.block != "basic":
         raise ConfigError("extends is for plain nets (residual=false; no bottlenecks)")
     if config.extends >= config.depth:
         raise ConfigError(
-            f"extends={config.extends} is not below depth={config.depth}: give the depth of the "
-            "shallower net whose solution this net starts from"
+            f"extends={config.extends} is not below depth={config.depth}: it must be the depth "
+            "of the trained shallower net"
         )
 
 
@@ -200,15 +202,15 @@ def check_custom_code(config: Config, family: Family) -> None:
     name, loader = config.data.name, config.data.loader
     if loader is None and name not in DATA_NAMES:
         raise ConfigError(
-            f"data.name={name} is not valid: choose {', '.join(DATA_NAMES)}, or give the loader "
-            "of a custom data set with data.loader=module:function"
+            f"data.name={name} is not valid: choose {', '.join(DATA_NAMES)}, or set "
+            "data.loader=module:function for a custom data set"
         )
     if loader is not None:
         check_custom_name(loader, "data.loader")
         if name in DATA_NAMES or not PLAIN_NAME.fullmatch(name):
             raise ConfigError(
-                f"data.name={name} is not valid with data.loader: give a new name, of letters, "
-                "digits, - and _ (it names the folder of the runs)"
+                f"data.name={name} is not valid with data.loader: choose a new name of letters, "
+                "digits, - and _; the runs' folder is named after it"
             )
     if config.block is not None:
         check_custom_name(config.block, "block")
@@ -219,8 +221,8 @@ def check_custom_code(config: Config, family: Family) -> None:
             )
 
 
-def check_measuring_runtime(command: str, runtime: RuntimeConfig) -> None:
-    """Raise ConfigError for settings of `runtime` that have no effect on measuring a net."""
+def check_evaluation_runtime(command: str, runtime: RuntimeConfig) -> None:
+    """Raise ConfigError for `runtime` settings that evaluation and inspection do not support."""
     if runtime.devices not in (1, "auto"):
         raise ConfigError(f"{command} runs in one process: omit runtime.devices")
     if runtime.precision != "fp32":

@@ -20,7 +20,7 @@ BatchGenerator = Generator[Batch, None, None]
 
 
 class Batches(ABC):
-    """A run's batches on this process's device: this process's share of each."""
+    """This process's share of every batch of a run, on its device."""
 
     decode_stats: DecodeStats | None = None  # for training images; None if they are in memory
 
@@ -60,7 +60,7 @@ class Batches(ABC):
     def held_out(self, split: str) -> BatchGenerator:
         """Every image of a held-out split once, as its single centre view.
 
-        Processes get equally many batches, some of which may be empty.
+        All processes get the same number of batches, some of which may be empty.
         """
 
     @abstractmethod

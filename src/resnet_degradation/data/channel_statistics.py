@@ -25,7 +25,7 @@ class ChannelStatistics:
     eigenvalues: Tensor  # (3,), of the covariance of RGB values
     eigenvectors: Tensor  # (3, 3), one per column
 
-    def axes(self) -> Tensor:
+    def scaled_eigenvectors(self) -> Tensor:
         """Each eigenvector times its eigenvalue: (3, 3), one per column."""
         return self.eigenvectors * self.eigenvalues
 
@@ -45,7 +45,7 @@ def channel_statistics(
     def compute() -> dict[str, Tensor]:
         total = torch.zeros(3, image_size, image_size, dtype=torch.int64)
         products = torch.zeros(3, 3, dtype=torch.float64)
-        for views in decode_all(sampled, view, num_workers, "mean and colours", progress):
+        for views in decode_all(sampled, view, num_workers, "colour statistics", progress):
             total += views.sum(dim=0)
             pixels = views.permute(1, 0, 2, 3).reshape(3, -1).double() / 255
             products += pixels @ pixels.T

@@ -22,19 +22,19 @@ def crop_of_resized(
 ) -> Image.Image:
     """The square of `size` pixels at (left, top) of the image resized to width x height.
 
-    The same bytes as resizing everything with Pillow's antialiased bilinear filter, then cropping.
-    Pillow filters rows, then columns. Here it gets only the rows of the image that the crop depends
-    on, and then only the columns of the crop.
+    Gives the same bytes as resizing the whole image with Pillow's antialiased bilinear filter and
+    cropping the result. Pillow filters rows, then columns. Here it gets only the rows that the crop
+    depends on, and then only the columns of the crop.
     """
     if image.height > 2 * image.width:  # Pillow 13 filters the columns of these first
         whole = image.resize((width, height), BILINEAR)
         return whole.crop((left, top, left + size, top + size))
     scale = image.height / height
-    reach = max(scale, 1.0) + 1  # of the filter, in rows of the image, and one to spare
-    first = max(0, math.floor(top * scale - reach))
-    last = min(image.height, math.ceil((top + size) * scale + reach))
+    support = max(scale, 1.0) + 1  # radius of the filter in rows, plus one
+    first = max(0, math.floor(top * scale - support))
+    last = min(image.height, math.ceil((top + size) * scale + support))
     rows = image.crop((0, first, image.width, last)).resize((width, last - first), BILINEAR)
-    # The rows left out are black here: the filter needs the image's height for its weights.
+    # Pad the rows with black to the image's full height, which determines the filter's weights.
     columns = rows.crop((left, -first, left + size, image.height - first))
     return columns.resize((size, height), BILINEAR).crop((0, top, size, top + size))
 
@@ -42,12 +42,13 @@ def crop_of_resized(
 def fast_crop_of_resized(
     image: Image.Image, width: int, height: int, left: int, top: int, size: int
 ) -> Image.Image:
-    """The same in half the time, but for rounding: one byte in some hundreds differs, mostly by 1.
+    """Like crop_of_resized in half the time; rounding changes one byte in several hundred.
 
-    Pillow computes the crop alone, but rounds its corners to single precision.
+    Pillow computes only the crop, but rounds its corners to single precision. Bytes that differ
+    mostly do so by 1.
     """
-    across, down = image.width / width, image.height / height
-    box = (left * across, top * down, (left + size) * across, (top + size) * down)
+    scale_x, scale_y = image.width / width, image.height / height
+    box = (left * scale_x, top * scale_y, (left + size) * scale_x, (top + size) * scale_y)
     return image.resize((size, size), BILINEAR, box=box)
 
 
@@ -57,5 +58,5 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def stack_channels_last(views: list[Tensor]) -> Tensor:
-    """Views of `to_tensor`, (B, 3, H, W) channels-last, which torch.stack would reorder."""
+    """Stack views of `to_tensor` to (B, 3, H, W) in channels-last memory, unlike torch.stack."""
     return torch.stack([view.permute(1, 2, 0) for view in views]).permute(0, 3, 1, 2)

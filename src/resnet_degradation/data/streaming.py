@@ -65,7 +65,7 @@ class StreamBatches(Batches):
             statistics = world.broadcast(
                 lambda: channel_statistics(self._train, size, smallest, workers, cache, progress)
             )
-            self._colour_axes = statistics.axes()
+            self._colour_axes = statistics.scaled_eigenvectors()
             mean_image = statistics.mean
         super().__init__(source, config, mean_image, device, world)
         self.decode_stats = DecodeStats()

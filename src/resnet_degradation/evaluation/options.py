@@ -14,7 +14,7 @@ from resnet_degradation.config.resolve import expand_home, resolve
 from resnet_degradation.config.schema import Config, EvaluationConfig
 from resnet_degradation.config.validate import (
     LARGEST_IMAGE,
-    check_measuring_runtime,
+    check_evaluation_runtime,
     check_padding,
 )
 from resnet_degradation.nets.build import with_shortcuts_of_weights
@@ -118,7 +118,7 @@ def _check_options(options: EvaluationConfig) -> None:
         raise ConfigError(f"protocol={protocol} is not valid: choose {', '.join(PROTOCOLS)}")
     if protocol == "none" and options.export is None:
         raise ConfigError("protocol=none tests nothing: it is for export=FILE")
-    check_measuring_runtime("resnet-eval", options.runtime)
+    check_evaluation_runtime("resnet-eval", options.runtime)
     if process_info() is not None:
         raise ConfigError(
             "resnet-eval runs in one process: start it without torchrun and srun, or unset what "
@@ -157,7 +157,7 @@ def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) ->
                 )
                 raise ConfigError(
                     f"{group}{key}={here}, but run={folder} was trained with {key}={there}: "
-                    f"omit {override}, or give weights=FILE instead of run"
+                    f"omit {override}, or use weights=FILE instead of run"
                 )
     return config
 
@@ -192,9 +192,9 @@ def _check_sizes(options: EvaluationConfig, evaluation: Evaluation) -> None:
         )
     side, scales = evaluation.shorter_side, evaluation.scales
     if not size <= side <= LARGEST_IMAGE:
-        raise ConfigError(f"shorter_side={side} is not valid: give {size} to {LARGEST_IMAGE}")
+        raise ConfigError(f"shorter_side={side} is not valid: it must be {size} to {LARGEST_IMAGE}")
     if not scales or min(scales) < size or max(scales) > LARGEST_IMAGE:
         raise ConfigError(
-            f"scales={list(scales)} is not valid: give shorter sides, none below the {size} that "
-            f"the net was trained on, nor above {LARGEST_IMAGE}"
+            f"scales={list(scales)} is not valid: shorter sides must be {size} (the size "
+            f"of the training images) to {LARGEST_IMAGE}"
         )

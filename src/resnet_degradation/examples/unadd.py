@@ -27,7 +27,7 @@ from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.records.summary import read_final_errors
-from resnet_degradation.training.load_run import Trained, load_trained
+from resnet_degradation.training.load_run import TrainedNet, load_trained
 from resnet_degradation.training.session import train
 
 COLOURS = ("#E69F00", "#8C6D1F", "#0072B2", "#56B4E9")
@@ -134,7 +134,7 @@ def use_own_statistics(net: ResNet, images: Tensor) -> None:
         hook.remove()
 
 
-def train_from_both_starts(plain: Trained, *overrides: str) -> dict[str, Path]:
+def train_from_both_starts(plain: TrainedNet, *overrides: str) -> dict[str, Path]:
     """The runs to compare, by name: the plain net, the same trained again, and two of its twin.
 
     One of the twins starts with the plain net's function, the other with its usual weights.

@@ -9,7 +9,7 @@ from resnet_degradation.config.custom_code import check_custom_name, is_custom
 from resnet_degradation.config.identity import net_name, short_hash
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import INSPECTIONS, MORE_INSPECTIONS, InspectionConfig
-from resnet_degradation.config.validate import check_measuring_runtime
+from resnet_degradation.config.validate import check_evaluation_runtime
 from resnet_degradation.console.progress import Progress
 from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.style import save_figure
@@ -53,13 +53,13 @@ def runs_to_inspect(options: InspectionConfig) -> list[Path]:
     if not options.run or not isinstance(options.run, str | list):
         raise ConfigError("name what to inspect: run=FOLDER of a run or a study, or a list of them")
     if min(options.images, options.draws, options.max_blocks, options.jobs) < 1:
-        raise ConfigError("give at least 1 for images, draws, max_blocks and jobs")
+        raise ConfigError("images, draws, max_blocks and jobs must be at least 1")
     if options.points < 3 or options.points % 2 == 0:
         raise ConfigError(
-            f"points={options.points} is not valid: give an odd number from 3 on, so that the net "
+            f"points={options.points} is not valid: it must be odd and at least 3, so that the net "
             "is one of the points"
         )
-    check_measuring_runtime("resnet-inspect", options.runtime)
+    check_evaluation_runtime("resnet-inspect", options.runtime)
     names = [options.run] if isinstance(options.run, str) else options.run
     folders = [folder for name in names for folder in find_runs(Path(expand_home(str(name))))]
     return without_copies(list(dict.fromkeys(folder.resolve() for folder in folders)))

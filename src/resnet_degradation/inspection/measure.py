@@ -11,7 +11,7 @@ from resnet_degradation.records.layers import write_inspection
 from resnet_degradation.system.atomic_files import check_writable
 from resnet_degradation.system.errors import ConfigError, RecordError
 from resnet_degradation.training.build import choose_device
-from resnet_degradation.training.load_run import Trained, config_of_run, load_trained
+from resnet_degradation.training.load_run import TrainedNet, config_of_run, load_trained
 from resnet_degradation.training.memory import restore_settings, set_precision
 
 
@@ -43,7 +43,7 @@ def measure_runs(
     return iterations
 
 
-def _check(trained: Trained, probes: dict[str, Probe]) -> None:
+def _check(trained: TrainedNet, probes: dict[str, Probe]) -> None:
     if any(probe.needs_branch for probe in probes.values()) and trained.net.has_custom_blocks:
         _check_branches(trained)
     try:
@@ -55,7 +55,7 @@ def _check(trained: Trained, probes: dict[str, Probe]) -> None:
         ) from error
 
 
-def _check_branches(trained: Trained) -> None:
+def _check_branches(trained: TrainedNet) -> None:
     called = called_methods(trained.net, trained.config.data.image_size)
     for name, block in trained.net.blocks().items():
         if block.residual and "branch" not in called[name]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from resnet_degradation.data.batches import Batch
     from resnet_degradation.nets.resnet import ResNet
-    from resnet_degradation.training.load_run import Trained
+    from resnet_degradation.training.load_run import TrainedNet
 
 Nets = list[NetRows]
 
@@ -39,7 +39,7 @@ class Finding:
 class Subject:
     """A trained net, and the images on which a probe measures it."""
 
-    trained: "Trained"
+    trained: "TrainedNet"
     options: InspectionConfig
     report: ReportProgress
 

@@ -1,4 +1,4 @@
-"""Plain and residual nets of both families, built from plain arguments."""
+"""Plain and residual nets of both families, built from ordinary arguments."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Batch normalization with the statistics of the whole batch, which processes share."""
+"""Batch normalization with statistics of the whole batch, across all processes."""
 
 import torch
 import torch.distributed as dist

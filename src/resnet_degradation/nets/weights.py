@@ -263,7 +263,7 @@ def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:
     if (there := metadata.get(STRIDE_KEY, stride)) != stride:
         raise WeightsError(
             f"the weights in {file} are of a net with bottleneck_stride={there}, not {stride}: "
-            f"give bottleneck_stride={there}"
+            f"set bottleneck_stride={there}"
         )
     if STRIDE_KEY not in metadata and stride == "1x1":
         warnings.warn(

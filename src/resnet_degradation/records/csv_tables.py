@@ -38,7 +38,7 @@ def column_types(row_type: type[Any]) -> dict[str, Any]:
     for name, its_type in types.items():
         if its_type not in PARSERS:
             raise TypeError(
-                f"{row_type.__name__}.{name} is a {getattr(its_type, '__name__', its_type)}: give "
+                f"{row_type.__name__}.{name} is a {getattr(its_type, '__name__', its_type)}: use "
                 "int, float, str, bool or float | None"
             )
     return _TYPES.setdefault(row_type, types)

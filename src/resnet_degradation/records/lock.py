@@ -91,7 +91,7 @@ def _cannot_lock(locks: Path, output_dir: str, where: str, error: OSError) -> st
     if error.errno in NO_LOCKS and error.filename is None:
         return (
             f"{locks} is on a file system without locks ({problem}), so two processes could "
-            "train the same run at once: give runtime.lock=FOLDER, a folder on another file "
+            "train the same run at once: use runtime.lock=FOLDER, a folder on another file "
             "system, or runtime.lock=off and make sure yourself that nothing else trains it"
         )
     setting = f"output_dir={output_dir}" if where == "on" else f"runtime.lock={where}"

@@ -162,11 +162,11 @@ def choose_device(config: Config, world: World = SINGLE_PROCESS) -> torch.device
 
 
 def check_capture(config: Config, device: torch.device, world: World) -> None:
-    """Raise ConfigError if runtime.compile=step is not for this run."""
+    """Raise ConfigError if runtime.compile=step cannot be used for this run."""
     reasons = {
         "needs a CUDA GPU": device.type != "cuda",
         "is for one process: set runtime.devices=1": world.size > 1,
-        "needs images in memory, which recipe.augmentation=scale-jitter reads from files": (
+        "needs images in memory, but recipe.augmentation=scale-jitter reads them from files": (
             config.recipe.augmentation == "scale-jitter"
         ),
         "cannot scale the loss: set runtime.precision=bf16, tf32 or fp32": (

@@ -26,7 +26,7 @@ from resnet_degradation.system.errors import CheckpointError
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNet:
     """A net with the weights of its run's last checkpoint, and the run's images."""
 
     config: Config
@@ -68,8 +68,8 @@ def inspection_batches(
     config: Config, source: Source, device: torch.device, report: ReportProgress = ignore_progress
 ) -> Batches:
     """A run's images, without colour augmentation, which needs a pass over all of them."""
-    plain = replace(config, recipe=replace(config.recipe, colour_std=0.0))
-    return make_batches(source, plain, device, progress=report)
+    without_colour = replace(config, recipe=replace(config.recipe, colour_std=0.0))
+    return make_batches(source, without_colour, device, progress=report)
 
 
 def load_trained(
@@ -78,7 +78,7 @@ def load_trained(
     device: torch.device,
     num_held_out: int,
     report: ReportProgress = ignore_progress,
-) -> Trained:
+) -> TrainedNet:
     """The net of a run at its last checkpoint, in evaluation mode.
 
     num_held_out: at most this many images of each held-out split are used, evenly spaced.
@@ -90,12 +90,12 @@ def load_trained(
         name: images.subset(evenly_spaced(len(images), num_held_out))
         for name, images in source.held_out.items()
     }
-    net = _net_of(checkpoint, config, folder, len(source.classes), device)
+    net = _restore_net(checkpoint, config, folder, len(source.classes), device)
     batches = inspection_batches(config, replace(source, held_out=held_out), device, report)
-    return Trained(config, folder, checkpoint.iteration, net, batches)
+    return TrainedNet(config, folder, checkpoint.iteration, net, batches)
 
 
-def kept_nets(trained: Trained) -> Iterator[tuple[int, ResNet]]:
+def kept_nets(trained: TrainedNet) -> Iterator[tuple[int, ResNet]]:
     """The iterations and nets of the checkpoints that a run kept, in evaluation mode.
 
     They are those of `runtime.keep_every` before the last checkpoint, oldest first.
@@ -110,7 +110,7 @@ def kept_nets(trained: Trained) -> Iterator[tuple[int, ResNet]]:
         folder, to_iterations(keep_every, batches.num_train, size, key)
     ):
         if checkpoint.iteration < trained.iteration:
-            net = _net_of(checkpoint, config, folder, batches.num_classes, device)
+            net = _restore_net(checkpoint, config, folder, batches.num_classes, device)
             yield checkpoint.iteration, net
 
 
@@ -121,10 +121,10 @@ def load_net(folder: Path) -> ResNet:
     """
     config, checkpoint = read_config(folder), require_checkpoint(folder)
     num_classes = len(checkpoint.parts["net"]["fc.bias"])
-    return _net_of(checkpoint, config, folder, num_classes, torch.device("cpu"))
+    return _restore_net(checkpoint, config, folder, num_classes, torch.device("cpu"))
 
 
-def _net_of(
+def _restore_net(
     checkpoint: Checkpoint, config: Config, folder: Path, num_classes: int, device: torch.device
 ) -> ResNet:
     net = make_net(config, num_classes, initialized=False)

@@ -171,7 +171,7 @@ def milestones(recipe: RecipeConfig, num_iterations: int, num_images: int) -> li
     repeated = len(set(recipe.milestones)) < len(recipe.milestones)
     if repeated or resolved != sorted(resolved) or any(m >= num_iterations for m in resolved):
         raise ConfigError(
-            f"recipe.milestones={recipe.milestones} are iterations {resolved}: give them in "
+            f"recipe.milestones={recipe.milestones} are iterations {resolved}: list them in "
             f"increasing order and below recipe.iterations={num_iterations}, or as fractions of it"
         )
     return resolved
