@@ -1,9 +1,11 @@
 """The processor says whether bf16 is worth trying."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from resnet_degradation.system.process import SPIN_COUNT, limit_openmp_spinning
 from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 
 
@@ -35,3 +37,19 @@ def test_only_the_slower_precision_has_a_note() -> None:
     assert str(precision_note("bf16", False)).startswith("warning: this processor has no bf16")
     for precision, has_bf16 in [("fp32", False), ("bf16", True), ("fp32", None), ("bf16", None)]:
         assert precision_note(precision, has_bf16) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, SPIN_COUNT),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, None),
+    ],
+)
+def test_idle_threads_sleep_early_unless_the_user_says_otherwise(
+    given: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(given))
+    limit_openmp_spinning()
+    assert os.environ.get("GOMP_SPINCOUNT") == expected

@@ -25,7 +25,7 @@ from resnet_degradation.system.errors import (
     one_line_warnings,
 )
 from resnet_degradation.system.os_signals import end_on_signals
-from resnet_degradation.system.process import rank, rendezvous_problem
+from resnet_degradation.system.process import limit_openmp_spinning, rank, rendezvous_problem
 
 if TYPE_CHECKING:
     from resnet_degradation.console.progress import RunProgress
@@ -39,12 +39,7 @@ def run_command(
     Exits with 0, or with the error's code after printing its message on standard error. Bugs keep
     their traceback. In a sweep, a failed job does not stop the others.
     """
-    accept_any_locale()
-    one_line_warnings()
-    # Make Hydra raise errors; by default it prints part of a traceback and exits.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    end_on_signals()
-    register_schemas()
+    _prepare_process()
     if "--version" in sys.argv[1:]:
         print(f"resnet-degradation {__version__}")
         sys.exit(0)
@@ -90,6 +85,17 @@ def run_command(
     if len(failures) > 1 and rank() == 0:
         _print_error(f"{len(failures)} jobs failed: {'; '.join(name for name, _ in failures)}")
     sys.exit(failures[0][1] if failures else 0)
+
+
+def _prepare_process() -> None:
+    """Set what holds for the whole process, before torch is loaded."""
+    limit_openmp_spinning()
+    accept_any_locale()
+    one_line_warnings()
+    # Make Hydra raise errors; by default it prints part of a traceback and exits.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    end_on_signals()
+    register_schemas()
 
 
 def runs_in_this_process() -> bool:

@@ -9,6 +9,10 @@ RENDEZVOUS = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
 # Load per core at or above which the cores count as busy.
 CROWDED = 1.3
 
+# How often an idle OpenMP thread checks for work before it sleeps. GNU's default is 300,000, for
+# which it occupies a core that another program could use (docs/speed.md has the measurements).
+SPIN_COUNT = "20000"
+
 
 @dataclass(frozen=True)
 class ProcessInfo:
@@ -70,6 +74,15 @@ def rank() -> int:
     """The rank of this process; 0 if it is the only process."""
     info = process_info()
     return info.rank if info is not None else 0
+
+
+def limit_openmp_spinning() -> None:
+    """Let OpenMP's idle threads sleep early; call it before torch is loaded.
+
+    What the user has set about it stays. Results do not change.
+    """
+    if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+        os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
 
 
 def cpu_contention(num_threads: int) -> str:

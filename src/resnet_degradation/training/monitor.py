@@ -1,7 +1,9 @@
 """What happens between the iterations of a run: it is saved, stopped, measured and recorded."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import torch
 
 from resnet_degradation.console.progress import Progress
 from resnet_degradation.distributed.stop_agreement import StopAgreement
@@ -11,6 +13,7 @@ from resnet_degradation.records.metrics import Row, as_recorded
 from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.system.errors import DivergenceError, Stopped
 from resnet_degradation.training.recorder import Recorder
+from resnet_degradation.training.slowdown import Slowdown
 from resnet_degradation.training.state import Run
 
 
@@ -22,6 +25,7 @@ class Monitor:
     recorder: Recorder | None  # on rank 0 only
     progress: Progress
     stop: StopAgreement
+    slowdown: Slowdown = field(default_factory=Slowdown)
 
     def begin(self) -> None:
         """Measure what was due when the run was saved or, in a new run, the initial net."""
@@ -116,6 +120,10 @@ class Monitor:
         # A resumed run reads its rows back with the precision of the file.
         run.rows.append(as_recorded(row))
         self.progress.row(row)
+        on_cpu_alone = run.device.type == "cpu" and run.world.size == 1
+        num_threads = torch.get_num_threads() if on_cpu_alone else 0
+        if note := self.slowdown.note(row.images_per_second, seconds, num_threads):
+            self.progress.say(note)
         throughput = run.throughput.since_last(seconds)
         if self.recorder is not None:
             self.recorder.add(run.rows[-1])

@@ -1,0 +1,34 @@
+"""Notices when a run becomes far slower than it was."""
+
+from dataclasses import dataclass
+
+from resnet_degradation.system.process import cpu_contention
+
+# A run that takes this many times as long per image as at its best is reported.
+FAR_SLOWER = 3.0
+
+# Fewer seconds of training say too little.
+ENOUGH_SECONDS = 5.0
+
+
+@dataclass
+class Slowdown:
+    """The best throughput of a run in this process, and whether a slowdown was reported."""
+
+    best: float = 0.0  # images/s
+    reported: bool = False
+
+    def note(self, images_per_second: float, seconds: float, num_threads: int) -> str | None:
+        """One line, once, if the last `seconds` were far slower than the best; otherwise None.
+
+        num_threads: of a run on the CPU by one process; 0 otherwise.
+        """
+        if seconds < ENOUGH_SECONDS:
+            return None
+        self.best = max(self.best, images_per_second)
+        if self.reported or images_per_second * FAR_SLOWER > self.best:
+            return None
+        self.reported = True
+        factor = self.best / images_per_second
+        reason = cpu_contention(num_threads) or "other programs may be using this machine"
+        return f"training takes {factor:.1f} times as long as at its fastest: {reason}"
