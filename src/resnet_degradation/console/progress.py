@@ -32,6 +32,10 @@ class Progress:
     def say(self, text: str) -> None:
         """Print some text."""
 
+    def advise(self, text: str) -> None:
+        """Print advice, which a study shows too."""
+        self.say(text)
+
     def prepare(self, what: str, done: int, total: int) -> None:
         """Report work before the run."""
 

@@ -112,6 +112,9 @@ class StudyRunProgress(Progress):
         self._updates = Throttle(SECONDS_BETWEEN_UPDATES)
         self.bar = study.bar.add_task(self.name, total=None, **FIELDS)
 
+    def advise(self, text: str) -> None:
+        self.study.say(text)
+
     def prepare(self, what: str, done: int, total: int) -> None:
         progress, count = self.study.bar, f"{done:,}/{total:,}"
         progress.update(self.bar, completed=done, total=total, count=count, measured=what)

@@ -123,7 +123,7 @@ class Monitor:
         on_cpu_alone = run.device.type == "cpu" and run.world.size == 1
         num_threads = torch.get_num_threads() if on_cpu_alone else 0
         if note := self.slowdown.note(row.images_per_second, seconds, num_threads):
-            self.progress.say(note)
+            self.progress.advise(f"{run.name}: {note}")
         throughput = run.throughput.since_last(seconds)
         if self.recorder is not None:
             self.recorder.add(run.rows[-1])

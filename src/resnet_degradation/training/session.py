@@ -36,7 +36,7 @@ from resnet_degradation.training.monitor import Monitor, describe_last_checkpoin
 from resnet_degradation.training.recorder import Recorder
 from resnet_degradation.training.state import Run
 
-_said: set[str] = set()
+_advised: set[str] = set()
 
 
 @restore_settings()
@@ -98,14 +98,12 @@ def run_training(run: Run, progress: Progress) -> None:
 def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
     """Train the remaining iterations, then write the files that mark the run as finished."""
     with closing(Recorder(run)) if run.world.is_main else nullcontext() as recorder:
-        alone_on_cpu = run.device.type == "cpu" and run.world.size == 1
-        if alone_on_cpu and (note := cpu_contention(torch.get_num_threads())):
-            progress.say(note)
         if run.device.type == "cpu":
-            say_once(
-                precision_note(run.config.runtime.precision, has_bf16_instructions()), progress
-            )
-            say_once(apple_gpu_note(run.config.runtime.device), progress)
+            if run.world.size == 1:
+                advise_once("threads", cpu_contention(torch.get_num_threads()), progress)
+            note = precision_note(run.config.runtime.precision, has_bf16_instructions())
+            advise_once("precision", note, progress)
+            advise_once("device", apple_gpu_note(run.config.runtime.device), progress)
         progress.begin(run.start, run.plan.num_iterations, describe(run))
         monitor = Monitor(run, recorder, progress, stop)
         try:
@@ -124,11 +122,11 @@ def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
         progress.say(str(throughput))
 
 
-def say_once(note: str | None, progress: Progress) -> None:
-    """Print a note unless an earlier run of this command did."""
-    if note is not None and note not in _said:
-        _said.add(note)
-        progress.say(note)
+def advise_once(subject: str, advice: str | None, progress: Progress) -> None:
+    """Give advice, if there is any, unless an earlier run of this command gave it."""
+    if advice and subject not in _advised:
+        _advised.add(subject)
+        progress.advise(advice)
 
 
 def require_folder(output_dir: str) -> None:
