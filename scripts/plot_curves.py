@@ -39,7 +39,7 @@ def main() -> int:
         # Figures may lie among the runs that a wildcard names.
         folders = [path for path in arguments.folders if not path.is_file()]
         if not folders:
-            raise UserError("these are files: give the folders of runs or of a study")
+            raise UserError("these are files: name the folders of runs or of a study")
         stem = arguments.figure if arguments.width is None else f"{arguments.figure}-paper"
         default = folders[0] / stem if len(folders) == 1 else Path(stem)
         runs = without_copies([run for folder in folders for run in find_runs(folder)])

@@ -171,7 +171,7 @@ def difference(one: Path, other: Path) -> str | None:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two states are equal to the bit."""
+    """Whether two states are bit-identical."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
@@ -293,7 +293,7 @@ def damage_checkpoints(num_damaged: int, seed: int, work: Path) -> Tally:
     record = (runs[0] / "metrics.csv").read_bytes()
     command = start((*TINY, "recipe.iterations=40", "seed=0"), work / "checkpoints")
     _, said = command.communicate()
-    refused = command.returncode == 2 and "seed is 1 there and its default here" in said
+    refused = command.returncode == 2 and "seed was 1 and is now its default" in said
     untouched = (runs[0] / "metrics.csv").read_bytes() == record
     tally.count("another run's checkpoint", None if refused and untouched else said)
     return tally

@@ -119,7 +119,7 @@ def net_name(config: Config) -> str:
 
 
 def shallow_config(config: Config) -> Config:
-    """The shallower run from whose solution a run with `extends` starts."""
+    """The trained shallower run from which a run with `extends` starts."""
     assert config.extends is not None
     return dataclasses.replace(config, depth=config.extends, extends=None)
 

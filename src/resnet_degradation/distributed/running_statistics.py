@@ -47,7 +47,7 @@ class RunningStatistics:
         return {"of_ranks": self.world.all_reduce_sum(rows)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore this process's statistics if the number of processes is as when saved."""
+        """Restore this process's statistics if the number of processes has not changed."""
         rows = state.get("of_ranks")
         if rows is not None and len(rows) == self.world.size:
             set_statistics(self.net, rows[self.world.rank])

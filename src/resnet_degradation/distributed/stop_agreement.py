@@ -26,7 +26,7 @@ class StopAgreement:
         self._work: dist.Work | None = None
 
     def refresh(self) -> None:
-        """Update `stop_signal` and `save_requested`; all processes must call it equally often."""
+        """Update `stop_signal` and `save_requested`; all processes must make the same calls."""
         request = self.request
         stop = request.stop_signal or 0
         save, request.save_requested = request.save_requested, False

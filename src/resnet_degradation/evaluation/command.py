@@ -95,7 +95,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
 
 
 def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> str | None:
-    """The usual causes, if weights from a file do hardly better than guessing; else None."""
+    """The usual causes, if weights from a file are barely better than guessing; else None."""
     guessing = 100 * (1 - 1 / num_classes)
     worst = max(split.errors[1] for split in tested)
     if worst <= (1 - SHARE_BELOW_CHANCE) * guessing:

@@ -63,7 +63,7 @@ class Evaluation:
         return folder / f"{'-'.join(parts)}.json"
 
     def has_custom_sizes(self) -> bool:
-        """Whether the sizes of views are not the protocol's."""
+        """Whether the sizes of views differ from the protocol's defaults."""
         default = (default_shorter_side(self.config), default_scales(self.config))
         return (self.shorter_side, self.scales) != default
 

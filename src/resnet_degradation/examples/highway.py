@@ -45,7 +45,7 @@ class Highway(BasicBlock):
 
 
 def final_error(*overrides: str) -> tuple[Path, float]:
-    """Train a net, or find it trained; the run folder and the final training error in percent."""
+    """Train a net unless it is trained already; return its folder and training error (percent)."""
     folder = train(compose_config(*overrides), RunProgress(Console(stderr=True)))
     return folder, read_final_errors(folder).train_error
 

@@ -175,7 +175,7 @@ def plot(folders: dict[str, Path]) -> Figure:
 
 
 def main(*overrides: str, training: bool = False) -> None:
-    """Train plain-20, or find it trained; build its residual twin and compare their logits.
+    """Train plain-20 unless it is trained already; build its residual twin and compare logits.
 
     training: also train the twin, from there and from its usual start, and draw the errors.
     """

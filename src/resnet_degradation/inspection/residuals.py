@@ -10,7 +10,7 @@ from resnet_degradation.records.layers import ResidualNorms
 
 
 def measure(subject: Subject) -> list[ResidualNorms]:
-    """The norms of both summands of every block; none for a plain net."""
+    """The norms of both terms of every block; none for a plain net."""
     return residual_norms(subject.net, subject.images)
 
 

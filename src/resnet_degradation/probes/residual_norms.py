@@ -1,4 +1,4 @@
-"""How large is F(x) compared with x? The two summands of equation 1, block by block."""
+"""How large is F(x) compared with x? The two terms of equation 1, block by block."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ from resnet_degradation.system.apple_gpu import double
 
 @torch.no_grad()
 def residual_norms(net: ResNet, batches: Iterable[Tensor]) -> list[ResidualNorms]:
-    """The norms of both summands of every residual block, over batches of images (N, 3, H, W).
+    """The norms of both terms of every residual block, over batches of images (N, 3, H, W).
 
     Measured in evaluation mode. Empty for a plain net, which has no shortcuts.
     """

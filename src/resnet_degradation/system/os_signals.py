@@ -134,7 +134,7 @@ def submitit_signals() -> list[int]:
 def forward_signal(number: int) -> None:
     """Pass a signal on to submitit if it handles that signal; call this after `catch_signals`."""
     if number in submitit_signals():
-        signal.raise_signal(number)  # ends rank 0, and thereby the job
+        signal.raise_signal(number)  # ends rank 0, and with it the job
         time.sleep(GRACE_SECONDS)
 
 

@@ -86,7 +86,7 @@ def c_function(name: str) -> Any:
 def keeps_gradients(net: ResNet) -> bool:
     """Whether gradients keep their memory, so that each iteration overwrites them.
 
-    Gradients allocated anew by every backward pass lie between the activations and fragment the
+    Gradients that every backward pass allocates again lie between the activations and fragment the
     memory. Custom blocks are an exception: a parameter that gets no gradient must keep None,
     because SGD applies weight decay to a parameter whose gradient is zero.
     """

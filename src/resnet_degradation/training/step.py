@@ -76,7 +76,7 @@ class StaticStep:
     def __init__(
         self, run: Run, execute: Callable[[Callable[[], None]], Callable[[], None]]
     ) -> None:
-        """execute: returns a function that does what the given one does, such as `Replayed`."""
+        """execute: returns a function equivalent to its argument, such as `Replayed`."""
         assert isinstance(run.batches, MemoryBatches)
         self.run, self.batches = run, run.batches
         self.draw = run.batches.draw(0).to(run.device)
