@@ -143,5 +143,5 @@ def test_values_of_other_types_are_written_if_they_have_a_meaning() -> None:
     numbers = np.array([1.5, 2.0])
     assert as_written([np.int64(3), numbers[0], Path("a/b"), (1, "two")]) == "[3,1.5,a/b,[1,two]]"
     assert as_written("~/x") == str(Path.home() / "x")
-    with pytest.raises(ConfigError, match="is not a setting: give text, a number"):
+    with pytest.raises(ConfigError, match="is not a setting: use text, a number"):
         as_written(numbers)

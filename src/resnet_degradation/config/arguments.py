@@ -60,7 +60,7 @@ def as_written(value: Any) -> str:
     if isinstance(value, Sequence):
         return f"[{','.join(map(as_written, value))}]"
     raise ConfigError(
-        f"{value!r} is not a setting: give text, a number, true or false, None, a list or a "
+        f"{value!r} is not a setting: use text, a number, true or false, None, a list or a "
         "dictionary"
     )
 
