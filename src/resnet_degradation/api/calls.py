@@ -46,19 +46,19 @@ def as_command(schema: type[Any]) -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        message, number = str(stop).replace("the same command", "the same call"), stop.exit_code
-        if number - 128 not in (signal.SIGINT, BROKEN_PIPE):
+        number, message = stop.exit_code - 128, str(stop).replace("same command", "same call")
+        if number not in (signal.SIGINT, BROKEN_PIPE):
             print(message, file=sys.stderr, flush=True)
-            signal.raise_signal(number - 128)
+            signal.raise_signal(number)
         raise Interrupted(message) from None
     except KeyboardInterrupt:
         raise Interrupted("stopped: the same call resumes what is saved") from None
     except UserError:
         raise
     except Exception as error:
-        if (message_of_user := explain(error, schema)) is None:
+        if (explained := explain(error, schema)) is None:
             raise
-        raise UserError(" ".join(message_of_user.split())) from error
+        raise UserError(" ".join(explained.split())) from error
     finally:
         warnings.formatwarning = formatwarning
 
