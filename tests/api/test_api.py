@@ -1,6 +1,7 @@
 """`import resnet_degradation as rd`: the commands as functions, in a process that goes on."""
 
 import ast
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,19 @@ def test_a_finished_run_is_only_read_and_the_process_stays_as_it_was(
     assert (
         capsys.readouterr().out == f"ResNet-8-width0.5 seed 0 is already finished:\n{run.folder}\n"
     )
+
+
+def test_what_a_program_has_set_in_torch_does_not_change_a_run(run: rd.Run, tmp_path: Path) -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            other = rd.train(**SETTINGS, output_dir=tmp_path, quiet=True)
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert untimed_record(other.folder) == untimed_record(run.folder)
+    shutil.rmtree(other.folder)
+    assert "is not a run folder" in repr(other)
 
 
 def test_what_a_run_holds(run: rd.Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,8 +38,11 @@ class Run:
     folder: Path
 
     def __repr__(self) -> str:
-        state = str(self.errors) if is_finished(self.folder) else "not finished"
-        return f"<{run_name(self.config)}: {state}, in {self.folder}>"
+        try:
+            state = str(self.errors) if is_finished(self.folder) else "not finished"
+            return f"<{run_name(self.config)}: {state}, in {self.folder}>"
+        except UserError as error:  # the folder may be gone
+            return f"<{error}>"
 
     @property
     def config(self) -> Config:
@@ -106,7 +109,8 @@ def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **setting
     saved: the same call resumes it.
 
     Signal handlers, the number of threads, TF32 and torch's random state on the CPU are as before
-    when the call returns. (A custom block seeds torch's generator on a GPU anew.)
+    when the call returns; numpy's and Python's random states are not used. (A custom block seeds
+    torch's generator on a GPU anew.)
     """
     arguments = overrides_of(overrides, settings, Config)
     with own_hydra():

@@ -36,15 +36,23 @@ def restore_settings() -> Iterator[None]:
     """Restore what a run changes in its process, so that the next run is not affected.
 
     That is the number of threads, TF32, torch's random state (a custom block may draw its initial
-    weights from it), the warnings already shown, and memory.
+    weights from it), the warnings already shown, and memory. Inside the block, torch's default type
+    and gradients are as when torch starts, whatever the caller's program has set.
     """
-    num_threads = torch.get_num_threads()
+    num_threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     tf32 = cudnn.allow_tf32, matmul.allow_tf32
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    with (
+        warnings.catch_warnings(),
+        torch.random.fork_rng(devices=[]),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
+        torch.set_default_dtype(torch.float32)
         try:
             yield
         finally:
+            torch.set_default_dtype(dtype)
             torch.set_num_threads(num_threads)
             cudnn.allow_tf32, matmul.allow_tf32 = tf32
             release_memory()
