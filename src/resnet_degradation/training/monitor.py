@@ -31,8 +31,9 @@ class Monitor:
         """Measure what was due when the run was saved or, in a new run, the initial net."""
         run = self.run
         if self.recorder is not None:
-            images = run.probe_batch()[0][:32] * run.batches.std + run.batches.mean
-            self.recorder.add_images(images.clamp(0, 1))
+            images, labels = (part[:32] for part in run.probe_batch())
+            images = (images * run.batches.std + run.batches.mean).clamp(0, 1)
+            self.recorder.add_images(images, [run.classes[label] for label in labels.tolist()])
         run.clock.run()
         run.throughput.begin()
         if run.start == 0:

@@ -10,7 +10,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -30,6 +29,7 @@ from resnet_degradation.records.run_folder import write_classes
 from resnet_degradation.records.summary import FinalErrors
 from resnet_degradation.system.atomic_files import atomic_write, write_json
 from resnet_degradation.system.encoding import as_text
+from resnet_degradation.training.contact_sheet import contact_sheet
 from resnet_degradation.training.state import Run
 
 # TensorBoard's names for the columns of metrics.csv that it shows.
@@ -40,6 +40,11 @@ SCALARS = {
     "loss/train": "train_loss",
     "learning_rate": "lr",
     "images_per_second": "images_per_second",
+}
+
+# TensorBoard's tab of custom scalars: both errors of a run in one chart.
+CHARTS = {
+    "errors (%)": {"training and held-out": ["Multiline", ["error/train", "error/(val|test)"]]}
 }
 
 
@@ -72,6 +77,7 @@ class Recorder:
         # Makes a running TensorBoard drop the points of the interrupted run.
         self._tensorboard = SummaryWriter(str(folder), purge_step=0)
         self._tensorboard.add_text("configuration", f"```yaml\n{configuration}```", 0)
+        self._tensorboard.add_custom_scalars(CHARTS)
         for row in rows:
             self._show(row)
 
@@ -81,9 +87,10 @@ class Recorder:
         self._stream.flush()
         self._show(row)
 
-    def add_images(self, images: Tensor) -> None:
-        """Show images (N, 3, H, W) in [0, 1] in TensorBoard, each with a black edge."""
-        self._tensorboard.add_images("training images", F.pad(images, (1, 1, 1, 1)), 0)
+    def add_images(self, images: Tensor, names: list[str]) -> None:
+        """Show images (N, 3, H, W) in [0, 1] in TensorBoard, with the names of their classes."""
+        sheet = contact_sheet(images, names)
+        self._tensorboard.add_image("training images", sheet, 0, dataformats="HWC")
 
     def add_scalars(self, iteration: int, values: dict[str, float]) -> None:
         """Show numbers in TensorBoard that are not part of the record."""

@@ -1,0 +1,44 @@
+"""Images with the names of their classes, as one picture for TensorBoard."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from resnet_degradation.system.encoding import as_text
+
+COLUMNS, MARGIN, NAME_HEIGHT, NAME_SIZE = 8, 4, 16, 12  # pixels, but for the columns
+MIN_SIDE = 64  # pixels: smaller images are enlarged, so that a name fits below
+
+
+def contact_sheet(images: Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Images (N, 3, H, W) in [0, 1] in rows, a name below each: (height, width, 3)."""
+    pixels = (images.cpu() * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    scale = math.ceil(MIN_SIDE / min(pixels.shape[1:3]))
+    height, width = scale * pixels.shape[1], scale * pixels.shape[2]
+    columns = min(COLUMNS, len(pixels))
+    rows = math.ceil(len(pixels) / columns)
+    down, across = height + NAME_HEIGHT + MARGIN, width + MARGIN
+    sheet = Image.new("RGB", (columns * across + MARGIN, rows * down + MARGIN), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(NAME_SIZE)
+    for place, (image, name) in enumerate(zip(pixels, names, strict=True)):
+        row, column = divmod(place, columns)
+        left, top = MARGIN + column * across, MARGIN + row * down
+        enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
+        sheet.paste(enlarged, (left, top))
+        draw.text((left, top + height), _shortened(as_text(name), font, width), "black", font)
+    return np.asarray(sheet)
+
+
+def _shortened(name: str, font: Any, width: int) -> str:
+    """The name in one line, without its end if it is wider than so many pixels."""
+    name = " ".join(name.split())[:width]
+    if font.getlength(name) <= width:
+        return name
+    while name and font.getlength(f"{name}...") > width:
+        name = name[:-1]
+    return f"{name}..."
