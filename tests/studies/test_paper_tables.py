@@ -1,12 +1,16 @@
 """The table of final errors for a paper, in Markdown and LaTeX."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 from support.figures import finished_run, plot
 
+from resnet_degradation.config.schema import PanelConfig
+from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.records.metrics import Row, write_metrics
 from resnet_degradation.studies.tables import escaped, latex, markdown, write_tables
+from resnet_degradation.system.atomic_files import write_json
 
 
 def assert_compiles(tex: str) -> None:
@@ -58,6 +62,9 @@ def test_runs_of_two_machines_are_one_table_and_one_figure(tmp_path: Path) -> No
             rows = [Row(i, i, 0.1, 1.0, 50.0, None, error, 100.0, 1.0) for i in (1, 2)]
             write_metrics(folder, rows)
     machines = [tmp_path / f"machine{seed}" for seed in (0, 1)]
+    drawing = Drawing("of both machines").of_study() | {"panels": [asdict(PanelConfig())]}
+    for machine in machines:
+        write_json(machine / "study.json", {"runs": ["20", "56"], "drawing": drawing})
     done = plot(*machines, "--table", "--output", tmp_path / "both" / "figure.svg")
     assert done.stderr == ""
     names = ["figure.svg", "results.md", "results.tex"]
@@ -70,4 +77,6 @@ def test_runs_of_two_machines_are_one_table_and_one_figure(tmp_path: Path) -> No
     assert r"ResNet-20 & 1 & 31.50 $\pm$ 2.12 & 31.50 $\pm$ 2.12 & 8.75 (Table 6)" in tex
     assert "2 seeds (mean ± standard deviation)." in tex
     assert_compiles(tex)
-    assert "2 seeds" in (tmp_path / "both" / "figure.svg").read_text()
+    figure = (tmp_path / "both" / "figure.svg").read_text()
+    assert "2 seeds" in figure
+    assert "of both machines" in figure
