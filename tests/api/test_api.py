@@ -240,7 +240,7 @@ def test_ctrl_c_saves_the_run_and_the_same_call_resumes_it(
     signals_at(signal.SIGINT, 2)
     said = "stopped after 2 of 4 iterations, all saved: the same call resumes it"
     with pytest.raises(KeyboardInterrupt, match=said):
-        rd.train(**SETTINGS, output_dir=tmp_path, quiet=True)
+        rd.train(**SETTINGS, output_dir=tmp_path)
     assert process_state() == before
     (folder,) = (file.parent for file in tmp_path.rglob("metrics.csv"))
     unfinished = rd.load(folder)
@@ -261,7 +261,7 @@ def test_other_signals_reach_the_program_once_the_run_is_saved(
     signals_at(signal.SIGTERM, 3)
     try:
         with pytest.raises(KeyboardInterrupt, match="the same call resumes it"):
-            rd.train(**SETTINGS, output_dir=tmp_path, quiet=True)
+            rd.train(**SETTINGS, output_dir=tmp_path)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert received == [signal.SIGTERM]

@@ -115,10 +115,11 @@ def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **setting
     arguments = overrides_of(overrides, settings, Config)
     with own_hydra():
         config = resolve_composed(composed("config", Config, arguments))
+    from resnet_degradation.console.progress import NullProgress
     from resnet_degradation.training.launch import train_on_devices
 
     with shown_progress(quiet) as progress:
-        return Run(train_on_devices(config, progress))
+        return Run(train_on_devices(config, NullProgress() if quiet else progress))
 
 
 def plot(

@@ -47,13 +47,13 @@ class Output:
 class Terminal(Console):
     """Standard output. When its reader goes away, the program ends.
 
-    quiet: whether nothing is printed. A notebook gets plain lines: it would keep every state of a
-    bar, and its kernel asks for colours (FORCE_COLOR), which rich takes for a terminal.
+    quiet: whether nothing is printed. A bar needs a real terminal: a notebook, whose kernel and its
+    processes are asked for colours (FORCE_COLOR), would keep its every state, and gets lines.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         file = None if sys.stdout is None else cast(TextIO, Output(sys.stdout))
-        terminal = False if Console().is_jupyter else None  # None: rich finds out
+        terminal = None if file is not None and file.isatty() else False  # None: rich decides
         super().__init__(file=file, quiet=quiet, force_jupyter=False, force_terminal=terminal)
         if self.width < 1:  # COLUMNS=0, with which nothing would be shown
             self.width = 80
