@@ -56,8 +56,8 @@ def process_state() -> tuple[Any, ...]:
 
 def test_the_import_loads_nothing_and_lists_the_names() -> None:
     code = (
-        "import sys, time; start = time.perf_counter(); import resnet_degradation as rd; "
-        "print(time.perf_counter() - start); "
+        "import sys, time; start = time.process_time(); import resnet_degradation as rd; "
+        "print(time.process_time() - start); "
         "assert not {'torch', 'numpy', 'hydra', 'omegaconf', 'rich'} & set(sys.modules); "
         "assert set(rd.__all__) <= set(dir(rd)); rd.UserError; assert 'torch' not in sys.modules"
     )
