@@ -59,7 +59,9 @@ from resnet_degradation.figures.style import save_figure
 from resnet_degradation.inspection.registry import PROBES
 runs, out = [Path(run) for run in json.loads(sys.argv[1])], Path(sys.argv[2])
 drawn = {
-    name: make(runs, Drawing(title=name), False) for name, make in FIGURES.items() if name != "grid"
+    name: make(runs, Drawing(title=name), False)
+    for name, make in FIGURES.items()
+    if name != "grid"
 }
 drawn["log"] = FIGURES["curves"](runs, Drawing(log=True, x="epoch"), True)
 for name in ("signals", "residuals", "lesions"):

@@ -19,6 +19,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.evaluation.command import evaluate
 from resnet_degradation.evaluation.options import Evaluation, default_scales, default_shorter_side
+from resnet_degradation.figures.curves import load_curves
 from resnet_degradation.records.summary import FinalErrors, read_final_errors
 from resnet_degradation.reference import paper
 from resnet_degradation.studies.command import run_study
@@ -230,8 +231,8 @@ def test_a_report_shows_what_all_runs_share_and_in_what_they_differ(tmp_path: Pa
     assert not {"depth", "residual", "shortcut", "seed", "runtime.log_every"} & {*settings}
     page = (study.folder / "report.html").read_text()
     (section,) = re.findall(r'<table id="differing">(.*?)</table>', page, re.DOTALL)
-    cells = re.findall(r"<td[^>]*>(.*?)</td>", section)
-    assert cells[:6] == ["plain-8-width0.5", "0", "8", "False", "-", "3"]
+    assert re.findall(r'<th scope="row"><span>(.*?)</span>', section)[0] == "plain-8-width0.5"
+    assert re.findall(r"<td>(.*?)</td>", section)[:5] == ["0", "8", "False", "-", "3"]
 
 
 def test_a_report_has_numbers_verdicts_conditions_and_the_command(
@@ -254,7 +255,11 @@ def test_a_report_has_numbers_verdicts_conditions_and_the_command(
     # Figures, styles and scripts are inside; nothing is fetched.
     assert not re.findall(r"""(?:src|href|srcset)=["']?(?:https?:)?//""", page)
     assert "@import" not in page
-    assert page.count("data:image/svg+xml;base64,") == 2
+    assert page.count("data:image/svg+xml;base64,") == 4  # wide and narrow, light and dark
+    (alt,) = re.findall('<img [^>]*alt="(.*?)"', page)
+    curve = load_curves([run_folder(run) for run in study.runs])[0].train
+    points = [f"{y:.3g} at {x:g}" for x, y in zip(curve.x, curve.mean, strict=True)]
+    assert f"plain nets: plain-8-width0.5 training {', '.join(points)};" in alt
     with (study.folder / "results.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["train_error"]) for row in rows] == [

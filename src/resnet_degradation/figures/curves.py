@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from resnet_degradation.config.identity import key_without
 from resnet_degradation.config.schema import PanelConfig
+from resnet_degradation.figures import narrow as telephone
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.labels import (
     LINE_SPACING,
@@ -70,19 +71,25 @@ def plot_curves(
         curves = [c for panel, group in shown for n in group for _, c in _panel_curves(n, panel)]
         top = _error_limit(curves, drawing)
         names = [label.text(top) for panel, group in shown for label in _labels(panel, group, dark)]
-        beside = 0.1 + text_width(names)
+        beside = 0.2 if drawing.narrow else 0.1 + text_width(names)
         both = any(panel.errors == "both" for panel, _ in shown)
         left = LEFT if drawing.width is None or drawing.log else LEFT_SMALL
-        columns, panel_width, height = _arrange(len(shown), left, beside, names, drawing.width)
+        columns, panel_width, height = (
+            (1, telephone.WIDTH - left - beside, HEIGHT)
+            if drawing.narrow
+            else _arrange(len(shown), left, beside, names, drawing.width)
+        )
         rows = len(shown) // columns
         width = left + columns * (panel_width + beside) + (columns - 1) * BETWEEN
         figure = Figure(figsize=(width, height))
-        panels = figure.subplots(rows, columns, sharex=rows > 1, sharey=True, squeeze=False)
+        panels = figure.subplots(
+            rows, columns, sharex=rows > 1 and not drawing.narrow, sharey=True, squeeze=False
+        )
         for axes, (panel, members) in zip(panels.flat, shown, strict=True):
             _draw_panel(axes, panel, members, drawing, dark)
         bottom = None if drawing.log else 0
         panels[0, 0].set(yscale="log" if drawing.log else "linear", ylim=(bottom, top))
-        for axes in panels[-1]:
+        for axes in panels.flat if drawing.narrow else panels[-1]:
             _label_horizontal(axes, nets, drawing.x, num_ticks=int(panel_width / 0.45))
         only_training = all(panel.errors == "training" for panel, _ in shown)
         for axes in panels[:, 0]:
@@ -95,7 +102,13 @@ def plot_curves(
             written = 0.06 + write_caption(figure, text, dark)
         below = written + (0.49 if drawing.width is None else 0.42)
         below += LEGEND + (num_lines - 1) * LEGEND_LINE if both else 0
-        whole = below + rows * height + (rows - 1) * ABOVE
+        between, named = ABOVE, []
+        if drawing.narrow:
+            named = [_named(_labels(panel, members, dark), top) for panel, members in shown]
+            heights = [telephone.names_height(names) for names in named]
+            between += telephone.TICKS + max(heights)
+            below += heights[-1]
+        whole = below + rows * height + (rows - 1) * between
         figure.set_figheight(whole)
         figure.subplots_adjust(
             left=left / width,
@@ -103,14 +116,17 @@ def plot_curves(
             bottom=below / whole,
             top=1,
             wspace=(beside + BETWEEN) / panel_width,
-            hspace=ABOVE / height,
+            hspace=between / height,
         )
         finding = extension_title(nets) if drawing.width is None else ""
         write_title(figure, finding or drawing.title, drawing.title if finding else "")
         if both:
             _draw_legend(figure, legend, len(legend) // num_lines, dark, written)
-        for axes, (panel, members) in zip(panels.flat, shown, strict=True):
-            label_ends(axes, _labels(panel, members, dark))
+        for place, (axes, (panel, members)) in enumerate(zip(panels.flat, shown, strict=True)):
+            if drawing.narrow:
+                telephone.write_names(axes, named[place])
+            else:
+                label_ends(axes, _labels(panel, members, dark))
         if drawing.width is not None:
             slim(figure)
     return figure
@@ -138,6 +154,14 @@ def _arrange(
     # All names of a panel have room one above the other.
     lines = sum(1 + name.count("\n") for name in names) / num_panels
     return columns, panel, max(SHARE * panel, lines * LINE_SPACING * name_size() / 72)
+
+
+def _named(labels: list[Label], top: float) -> list[tuple[str, Line2D]]:
+    """The names of curves, the one that ends highest first, with lines of their colours."""
+    return [
+        (label.text(top).replace("\n", " "), Line2D([], [], color=label.colour))
+        for label in sorted(labels, key=lambda label: -label.end)
+    ]
 
 
 def extension_title(nets: list[NetCurves]) -> str:

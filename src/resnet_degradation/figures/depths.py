@@ -133,8 +133,21 @@ def depths_title(series: list[Series]) -> str:
     return "; ".join(f"{span}: {', '.join(of_series)}" for span, of_series in texts.items())
 
 
+def _apart(ticks: list[int], distance: float) -> list[int]:
+    """The first tick and the last, and those between whose labels do not run into others."""
+    kept = ticks[:1]
+    for tick in ticks[1:-1]:
+        if min(tick - kept[-1], ticks[-1] - tick) >= distance:
+            kept.append(tick)
+    return [*kept, *ticks[1:][-1:]]
+
+
 def plot_depths(
-    series: list[Series], title: str = "", dark: bool = False, width: float | None = None
+    series: list[Series],
+    title: str = "",
+    dark: bool = False,
+    width: float | None = None,
+    narrow: bool = False,
 ) -> Figure:
     """Mean final training error over depth, a dot for every seed, a band of one deviation."""
     points = [
@@ -144,7 +157,9 @@ def plot_depths(
     ]
     notes = [*dict.fromkeys(text for one in series for text in _other_differences(one))]
     heading, band = depths_title(series), "band: one standard deviation"
-    with framed(points, heading, dark, 2.8, band, notes, topic=title, width=width) as (figure, _):
+    with framed(
+        points, heading, dark, 2.8, band, notes, topic=title, width=width, narrow=narrow
+    ) as (figure, _):
         axes = figure.subplots()
         styles = {False: cycle(STYLES), True: cycle(STYLES)}
         for one in series:
@@ -155,9 +170,9 @@ def plot_depths(
             draw_curve(axes, one.curve(), colour, label=one.name, **style)
             for config, errors in zip(one.configs, one.errors, strict=True):
                 if len(errors) > 1:
-                    depths = [config.depth] * len(errors)
-                    axes.plot(depths, errors, ".", color=colour, markersize=3)
-        axes.set_xticks(sorted({point.config.depth for point in points}))
+                    axes.plot([config.depth] * len(errors), errors, ".", color=colour, markersize=3)
+        depths = sorted({point.config.depth for point in points})
+        axes.set_xticks(_apart(depths, (0.09 if narrow else 0.04) * (depths[-1] - depths[0])))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="depth (layers)", ylabel="training error at the end (%)", ylim=(0, None))
     return figure

@@ -23,6 +23,7 @@ class Drawing:
     smooth: number of rows of metrics.csv that a point of a training curve averages.
     width: of the whole figure in inches, for a paper, which has its own titles and captions: the
     figure then has smaller text and no caption. None: as wide as it needs, with a caption.
+    narrow: for a telephone: panels are below each other, and names below the panels.
     """
 
     title: str = ""
@@ -34,12 +35,12 @@ class Drawing:
     smooth: int = 1
     log: bool = False
     width: float | None = None
+    narrow: bool = False
 
     def of_study(self) -> dict[str, Any]:
         """What a study can set: these settings identify it."""
         settings = dataclasses.asdict(self)
-        settings.pop("width")
-        return settings
+        return {key: settings[key] for key in settings if key not in ("width", "narrow")}
 
 
 def adjusted(

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
+from resnet_degradation.figures import narrow as telephone
 from resnet_degradation.figures.labels import (
     caption,
     is_named,
@@ -33,25 +35,27 @@ def framed(
     right: float = 0.12,
     topic: str = "",
     width: float | None = None,
+    narrow: bool = False,
 ) -> Iterator[tuple[Figure, list[tuple[NetRows, str]]]]:
     """A new figure, and the nets with their colours.
 
     When the panels are drawn, they are arranged between margins of `left` and `right` inches, and
     every named line gets its name where it ends. A title goes above, a caption below the panels.
     height: of the panels and of what is written between them, in inches.
-    width: of the whole figure in inches, for a paper (see Drawing).
+    width: of the whole figure in inches, for a paper. narrow: for a telephone (see Drawing).
     """
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
     with rc_context(rc(dark, small=width is not None)):
-        figure = Figure(figsize=(width or WIDTH, height))
+        figure = Figure(figsize=(telephone.WIDTH if narrow else width or WIDTH, height))
         yield figure, [*zip(nets, colours(configs, dark), strict=True)]
-        beside, between, columns = _gaps(figure, right)
+        names = _named_lines(figure) if narrow else []
+        beside, between, columns = (right, 0.0, 1) if narrow else _gaps(figure, right)
         margins = left + beside + (columns - 1) * between
         if width is None:
-            width = max(WIDTH, margins + MIN_PANEL * columns)
+            width = telephone.WIDTH if narrow else max(WIDTH, margins + MIN_PANEL * columns)
             figure.set_figwidth(width)
             text = caption(configs, num_seeds, drawn_as, notes)
-            below = 0.52 + write_caption(figure, text, dark)
+            below = 0.52 + write_caption(figure, text, dark) + telephone.names_height(names)
         else:
             below, title, topic = 0.42, topic, ""
             height *= min(1.0, (width / WIDTH) ** 0.6)
@@ -63,7 +67,16 @@ def framed(
             wspace=between * columns / (width - margins),
         )  # fmt: skip
         write_title(figure, title, topic)
-        label_lines(figure)
+        if narrow:
+            telephone.write_names(figure.axes[-1], names)
+        else:
+            label_lines(figure)
+
+
+def _named_lines(figure: Figure) -> list[tuple[str, Line2D]]:
+    """The named lines of all panels; the names of several panels once."""
+    lines = (line for axes in figure.axes for line in axes.get_lines())
+    return [*{str(line.get_label()): line for line in lines if is_named(line)}.items()]
 
 
 def _gaps(figure: Figure, right: float) -> tuple[float, float, int]:

@@ -108,6 +108,7 @@ def plot_grid(
     log: bool = False,
     dark: bool = False,
     width: float | None = None,
+    narrow: bool = False,
 ) -> Figure:
     """Mean final training error of every net against the setting `key`.
 
@@ -121,7 +122,10 @@ def plot_grid(
         for config, errors in zip(net.configs, net.errors, strict=True)
     ]
     heading, band = grid_title(key, nets), "band: one standard deviation"
-    with framed(points, heading, dark, 2.8, band, topic=title, width=width) as (figure, _):
+    with framed(points, heading, dark, 2.8, band, topic=title, width=width, narrow=narrow) as (
+        figure,
+        _,
+    ):
         axes = figure.subplots()
         shades = colours([net.configs[0] for net in nets], dark)
         curves = [net.curve(key, values) for net in nets]

@@ -56,13 +56,16 @@ def plot_responses(
     dark: bool = False,
     topic: str = "",
     width: float | None = None,
+    narrow: bool = False,
 ) -> Figure:
     """Responses in layer order (above) and in descending order (below).
 
     A band is one standard deviation over seeds.
     """
     deviation = "band: one standard deviation"
-    with framed(nets, title, dark, 4.2, deviation, topic=topic, width=width) as (figure, lines):
+    with framed(
+        nets, title, dark, 4.2, deviation, left=0.75, topic=topic, width=width, narrow=narrow
+    ) as (figure, lines):
         in_order, descending = figure.subplots(2, 1, gridspec_kw={"hspace": 0.4})
         # Residual nets are drawn over plain ones.
         for net, colour in sorted(lines, key=lambda pair: pair[0].config.residual):

@@ -140,13 +140,16 @@ def write_title(figure: Figure, title: str, topic: str = "") -> None:
 
 
 def wrapped(text: str, inches: float, size: float | None = None) -> list[str]:
-    """The text in lines of about this width and of about equal lengths; no number begins one."""
-    num_lines = math.ceil(1.15 * text_width([text], size) / inches)  # bold letters are wider
+    """The text in lines of at most this width and of about equal lengths; no number begins one."""
+    whole = 1.15 * text_width([text], size)  # bold letters are wider
     text = re.sub(r" (?=[+-]?\d|%|→)", "\u00a0", text)
-    limit = max(20, math.ceil(len(text) / max(1, num_lines)))
-    while len(lines := textwrap.wrap(text, limit, break_on_hyphens=False)) > max(1, num_lines):
-        limit += 1
-    return [line.replace("\u00a0", " ") for line in lines]
+    for num_lines in range(max(1, math.ceil(whole / inches)), len(text) + 1):
+        limit = max(20, math.ceil(len(text) / num_lines))
+        while len(lines := textwrap.wrap(text, limit, break_on_hyphens=False)) > num_lines:
+            limit += 1
+        if limit == 20 or 1.15 * text_width(lines, size) <= inches:
+            break
+    return [line.replace("\u00a0", " ") for line in lines] if text else []
 
 
 def caption(

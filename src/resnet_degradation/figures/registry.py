@@ -11,23 +11,49 @@ from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.grid import load_grid, plot_grid
 from resnet_degradation.figures.inspection import load_responses, plot_responses, responses_title
 
-
-def _draw_responses(folders: list[Path], drawing: Drawing, dark: bool) -> Figure:
-    nets = load_responses(folders)
-    return plot_responses(nets, responses_title(nets), dark, drawing.title, drawing.width)
-
-
 # Draws the runs in these folders with these titles and axes, for a light or a dark page.
 Maker = Callable[[list[Path], Drawing, bool], Figure]
-FIGURES: dict[str, Maker] = {
-    "curves": lambda folders, drawing, dark: plot_curves(
-        load_curves(folders, drawing.x, drawing.smooth), drawing, dark
-    ),
-    "responses": _draw_responses,
-    "depths": lambda folders, drawing, dark: plot_depths(
-        load_depths(folders), drawing.title, dark, drawing.width
-    ),
-    "grid": lambda folders, drawing, dark: plot_grid(
-        *load_grid(folders), drawing.title, drawing.log, dark, drawing.width
-    ),
+# The same for runs that were loaded: their titles and sizes may change from drawing to drawing.
+Draw = Callable[[Drawing, bool], Figure]
+
+
+def _curves(folders: list[Path], drawing: Drawing) -> Draw:
+    nets = load_curves(folders, drawing.x, drawing.smooth)
+    return lambda drawing, dark: plot_curves(nets, drawing, dark)
+
+
+def _responses(folders: list[Path], _drawing: Drawing) -> Draw:
+    nets = load_responses(folders)
+    finding = responses_title(nets)
+    return lambda drawing, dark: plot_responses(
+        nets, finding, dark, drawing.title, drawing.width, drawing.narrow
+    )
+
+
+def _depths(folders: list[Path], _drawing: Drawing) -> Draw:
+    series = load_depths(folders)
+    return lambda drawing, dark: plot_depths(
+        series, drawing.title, dark, drawing.width, drawing.narrow
+    )
+
+
+def _grid(folders: list[Path], _drawing: Drawing) -> Draw:
+    key, nets = load_grid(folders)
+    return lambda drawing, dark: plot_grid(
+        key, nets, drawing.title, drawing.log, dark, drawing.width, drawing.narrow
+    )
+
+
+LOADERS: dict[str, Callable[[list[Path], Drawing], Draw]] = {
+    "curves": _curves,
+    "responses": _responses,
+    "depths": _depths,
+    "grid": _grid,
 }
+
+
+def _maker(name: str) -> Maker:
+    return lambda folders, drawing, dark: LOADERS[name](folders, drawing)(drawing, dark)
+
+
+FIGURES: dict[str, Maker] = {name: _maker(name) for name in LOADERS}

@@ -30,6 +30,8 @@ EXTENDED_COLOUR = "#009E73"
 SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#CC79A7", "C": "#5C1F5C"}
 FORMATS = ("png", "svg", "pdf")
 
+TEXT_CONTRAST = 4.5  # the least between text and its background (WCAG 2, level AA)
+
 LABEL_SIZE, SMALL_SIZE = 9.0, 7.5  # points, of axes; names of lines are smaller by a ninth
 
 
@@ -102,8 +104,22 @@ def slim(figure: Figure) -> None:
 
 
 def legible(colour: str) -> str:
-    """The colour moved towards that of text, for words that are written in it."""
-    return _mixed(to_hex(colour), _parts(to_hex(rcParams["text.color"])), 0.3)
+    """The colour, moved towards that of text until words in it have the contrast that WCAG asks."""
+    ink, paper = (to_hex(rcParams[name]) for name in ("text.color", "figure.facecolor"))
+    shades = (_mixed(to_hex(colour), _parts(ink), share / 10) for share in range(3, 11))
+    return next((shade for shade in shades if contrast(shade, paper) >= TEXT_CONTRAST), ink)
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two colours, from 1 to 21, as WCAG 2 defines it."""
+    dark, light = sorted(map(_luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    shares = [part / 255 for part in _parts(colour)]
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return sum(w * part for w, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def _base_colour(config: Config) -> str:

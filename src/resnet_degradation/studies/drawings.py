@@ -1,17 +1,18 @@
-"""The figures of a study: as files, and inside report.html with values under the pointer."""
+"""The figures of a study: as files, and inside report.html with values under pointer or finger."""
 
 import base64
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from resnet_degradation.config.custom_code import attribute_of, is_custom, load_custom
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.figures.drawing import Drawing
-from resnet_degradation.figures.registry import FIGURES, Maker
+from resnet_degradation.figures.registry import LOADERS, Draw, Maker
 from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.system.errors import ConfigError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Part = TypeVar("Part")
+
 ALT_TEXTS = {
     "curves": "Training and held-out error of every net against iterations",
     "depths": "Final training error of plain and residual nets against depth",
@@ -27,45 +30,82 @@ ALT_TEXTS = {
     "responses": "Standard deviation of the responses of every net's 3x3 layers",
 }
 
+# Pixels: an inch of a wide figure, at which text of 8 points has 12 pixels; an inch of a narrow
+# one, at most; the page's largest width without its margins (in report.html.jinja, too), and its
+# margins with a scroll bar.
+WIDE, NARROW, PAGE, BESIDE = 110, 160, 1176, 56
+
+# Of a line of at most so many points, the alternative text gives all.
+FEW_POINTS = 8
+
 
 def draw_figures(study: Study) -> list[dict[str, Any]]:
     """Save the figures of a study in its folder; return what the report needs of each.
 
-    Each has a name and alternative text, data URLs for light and dark pages, a size, and the
-    values of its lines. Raises ConfigError if a custom function returns no figure.
+    Each has a name, alternative text, and layouts, of which the first that fits is shown: a narrow
+    one, unless the figure is a custom function's, and a wide one, if the page can be so wide. A
+    layout has the media query of its pages, a size in pixels, data URLs for light and dark pages,
+    and the values of its lines.
+
+    Raises ConfigError if a custom function returns no figure.
     """
     figures = []
     untitled = replace(study.drawing, title="")
     for setting in study.figures:
         name = attribute_of(setting)
-        save_figure(_draw(setting, study, study.drawing), study.folder / name)
-        light = _draw(setting, study, untitled)
-        width, height = light.get_size_inches()
-        figures.append(
-            {
-                "name": name,
-                "alt": ALT_TEXTS.get(name, name),
-                "light": _data_url(light, dark=False),  # saving also fixes where everything lies
-                "panels": [_panel(axes, light) for axes in light.axes],
-                "dark": _data_url(_draw(setting, study, untitled, dark=True), dark=True),
-                "aspect": f"{width:.3f} / {height:.3f}",
-                "width": round(width * 110),
-            }
-        )
+        draw = _drawer(setting, study)
+        save_figure(draw(study.drawing, False), study.folder / name)
+        wide = _layout(draw, untitled)
+        layouts = [wide]
+        if not is_custom(setting):
+            narrow = _layout(draw, replace(untitled, narrow=True))
+            if wide["width"] > PAGE:
+                layouts = [narrow]
+            else:
+                narrow["media"] = f"(max-width: {wide['width'] + BESIDE - 1}px)"
+                layouts = [narrow, wide]
+        alt = f"{ALT_TEXTS.get(name, name)}. {wide.pop('text')}"
+        figures.append({"name": name, "alt": alt, "layouts": layouts})
     return figures
 
 
-def _draw(name: str, study: Study, drawing: Drawing, dark: bool = False) -> "Figure":
+def _drawer(name: str, study: Study) -> Draw:
+    """Draws a figure of the study's runs, which it loads once."""
     import matplotlib as mpl
 
-    make: Maker = load_custom(name, "study.figures") if is_custom(name) else FIGURES[name]
-    with mpl.rc_context(rc(dark)):  # for custom functions too
-        figure = make([run_folder(run) for run in study.runs], drawing, dark)
-    if not hasattr(figure, "savefig"):
-        raise ConfigError(
-            f"study.figures: {name} returned a {type(figure).__name__}, not a matplotlib Figure"
-        )
-    return figure
+    folders = [run_folder(run) for run in study.runs]
+    if not is_custom(name):
+        return LOADERS[name](folders, study.drawing)
+    make: Maker = load_custom(name, "study.figures")
+
+    def draw(drawing: Drawing, dark: bool) -> "Figure":
+        with mpl.rc_context(rc(dark)):
+            figure = make(folders, drawing, dark)
+        if not hasattr(figure, "savefig"):
+            raise ConfigError(
+                f"study.figures: {name} returned a {type(figure).__name__}, not a matplotlib Figure"
+            )
+        return figure
+
+    return draw
+
+
+def _layout(draw: Draw, drawing: Drawing) -> dict[str, Any]:
+    light, dark = draw(drawing, False), draw(drawing, True)
+    width, height = light.get_size_inches() * (NARROW if drawing.narrow else WIDE)
+    urls = {"light": _data_url(light, dark=False), "dark": _data_url(dark, dark=True)}
+    # Saving has fixed where everything lies.
+    panels = [_panel(axes, twin, light) for axes, twin in _paired(light.axes, dark.axes)]
+    size = {"media": "all", "width": round(width), "height": round(height)}
+    return urls | size | {"panels": panels, "text": _text(light, panels)}
+
+
+def _paired(light: Sequence[Part], dark: Sequence[Part]) -> list[tuple[Part, Part]]:
+    """What a light figure has, with what the dark one has instead, or with itself if that is else.
+
+    A custom function may draw something else on dark pages.
+    """
+    return [*zip(light, dark if len(dark) == len(light) else light, strict=True)]
 
 
 def _data_url(figure: "Figure", dark: bool) -> str:
@@ -74,17 +114,17 @@ def _data_url(figure: "Figure", dark: bool) -> str:
         return "data:image/svg+xml;base64," + base64.b64encode(file.read_bytes()).decode()
 
 
-def _panel(axes: "Axes", figure: "Figure") -> dict[str, Any]:
+def _panel(axes: "Axes", twin: "Axes", figure: "Figure") -> dict[str, Any]:
     """A panel of a drawn figure, and the named lines of data in it: values and positions.
 
     Positions are fractions of the figure from its upper left corner; the box is
-    [left, top, right, bottom].
+    [left, top, right, bottom]. twin: the same panel of the figure for dark pages.
     """
     from matplotlib.colors import to_hex
 
     box, lines = axes.get_position(), []
     to_figure = axes.transData - figure.transFigure
-    for line in axes.get_lines():
+    for line, dark in _paired(axes.get_lines(), twin.get_lines()):
         if str(line.get_label()).startswith("_") or line.get_transform() != axes.transData:
             continue
         values = np.asarray(line.get_xydata(), dtype=float)
@@ -93,15 +133,39 @@ def _panel(axes: "Axes", figure: "Figure") -> dict[str, Any]:
         lines.append(
             {
                 "name": line.get_label(),
-                "colour": to_hex(line.get_color()),
+                "colours": [to_hex(line.get_color()), to_hex(dark.get_color())],
                 "x": [float(f"{x:.9g}") for x in values[drawn, 0]],
                 "y": [float(f"{y:.5g}") for y in values[drawn, 1]],
-                "across": positions[drawn, 0].round(6).tolist(),
-                "down": (1 - positions[drawn, 1]).round(6).tolist(),
+                "across": positions[drawn, 0].round(4).tolist(),
+                "down": (1 - positions[drawn, 1]).round(4).tolist(),
             }
         )
     return {
-        "box": [box.x0, 1 - box.y1, box.x1, 1 - box.y0],
+        "box": [round(place, 4) for place in (box.x0, 1 - box.y1, box.x1, 1 - box.y0)],
+        "title": axes.get_title(),
         "horizontal": axes.get_xlabel().removesuffix(" (1e4)"),
         "lines": lines,
     }
+
+
+def _text(figure: "Figure", panels: list[dict[str, Any]]) -> str:
+    """The figure's own title, and the numbers of the lines: all of short ones, the last of others.
+
+    Empty if it shows neither.
+    """
+    parts = [" ".join(figure.get_suptitle().split())]
+    for axes, panel in zip(figure.axes, panels, strict=True):
+        lines = [line for line in panel["lines"] if line["x"]]
+        if not lines:
+            continue
+        few = all(len(line["x"]) <= FEW_POINTS for line in lines)
+        end = "" if few else f", at the end ({panel['horizontal']} {lines[0]['x'][-1]:,g})"
+        about = panel["title"] or " ".join(axes.get_ylabel().split())
+        numbers = [
+            f"{line['name']} "
+            + (", ".join(f"{y:.3g} at {x:,g}" for x, y in zip(line["x"], line["y"], strict=True))
+               if few else f"{line['y'][-1]:.3g}")
+            for line in lines
+        ]  # fmt: skip
+        parts.append(f"{about}{end}: {'; '.join(numbers)}")
+    return ". ".join(filter(None, parts))

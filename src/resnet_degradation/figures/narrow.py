@@ -1,0 +1,62 @@
+"""Figures for a telephone: panels below each other, names of lines in rows below the panels."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from resnet_degradation.figures.labels import text_width, wrapped
+from resnet_degradation.figures.style import legible, name_size
+
+# Inches: a figure's width, at which its smallest text has 12 pixels on a page 360 pixels wide; the
+# margin beside names, and below a panel its ticks; a row of names; what a name needs besides text.
+WIDTH, MARGIN, TICKS, ROW, HANDLE = 3.0, 0.1, 0.48, 0.17, 0.4
+
+Names = Sequence[tuple[str, Line2D]]  # with a line that looks like the named one
+
+
+def names_height(names: Names) -> float:
+    """The inches that `write_names` needs below the ticks of a panel."""
+    texts, columns = _arranged(names)
+    return ROW * (sum(map(len, texts)) if columns == 1 else -(-len(texts) // columns))
+
+
+def write_names(axes: Axes, names: Names) -> None:
+    """Write names below the ticks of a panel that is at its final place, each after its line."""
+    if not names:
+        return
+    texts, columns = _arranged(names)
+    place, figure = axes.get_position(), axes.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    axes.legend(
+        handles=[_sample(line) for _, line in names],
+        labels=["\n".join(text) for text in texts],
+        labelcolor=[legible(str(line.get_color())) for _, line in names],
+        loc="upper left",
+        bbox_to_anchor=((MARGIN / width - place.x0) / place.width, -TICKS / height / place.height),
+        ncols=columns,
+        fontsize=name_size(),
+        handlelength=2.0,
+        handletextpad=0.6,
+        columnspacing=1.0,
+        labelspacing=0.35,
+        borderpad=0,
+        borderaxespad=0,
+    )
+
+
+def _arranged(names: Names) -> tuple[list[list[str]], int]:
+    """The lines of each name, and the number of columns."""
+    room = WIDTH - 2 * MARGIN
+    texts = [wrapped(text, room - HANDLE) for text, _ in names]
+    if not texts or max(map(len, texts)) > 1:
+        return texts, 1
+    return texts, max(1, int(room / (HANDLE + text_width([text for text, _ in names]))))
+
+
+def _sample(line: Line2D) -> Line2D:
+    sample = Line2D([], [])
+    sample.update_from(line)
+    sample.set(linewidth=2, markersize=4)
+    return sample
