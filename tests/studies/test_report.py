@@ -265,10 +265,18 @@ def test_a_report_has_numbers_verdicts_conditions_and_the_command(
     assert [float(row["train_error"]) for row in rows] == [
         read_result(run).errors.train_error for run in study.runs
     ]
-    print_report(study, write_report(study, [], []), Console(width=80))
-    output = capsys.readouterr().out
-    assert max(map(len, (line for line in output.splitlines() if str(tmp_path) not in line))) <= 80
-    assert "the paper" not in output
+    content = write_report(study, [], [])
+    error = content["nets"][0]["training error (%)"]
+    assert "±" in error
+    for width, terminal in ((80, False), (80, True), (60, True)):
+        console = Console(width=width, force_terminal=terminal, color_system=None)
+        print_report(study, content, console)
+        output = capsys.readouterr().out
+        others = [line for line in output.splitlines() if str(tmp_path) not in line]
+        assert max(map(len, others)) <= width
+        assert error in output
+        assert "the paper" not in output
+        assert f"report: {study.folder / 'report.html'} (or .md)\n" in output
 
 
 def test_a_report_on_a_single_seed_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The four commands. What loads torch is imported only when a command runs, not for --help."""
 
+import shlex
 import sys
 from typing import NoReturn, cast
 
@@ -52,7 +53,8 @@ def _train(composed: DictConfig) -> None:
         folder = train_on_devices(config, progress)
         if rank() == 0:
             progress.say(f"record: {folder / 'metrics.csv'}")
-            progress.say(f"curves: tensorboard --logdir {config.output_dir}")
+            logs = shlex.quote(config.output_dir)
+            progress.say(f"curves, beside those of other runs: tensorboard --logdir {logs}")
 
 
 def _study(composed: DictConfig) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
+from rich.table import Column
 
+from resnet_degradation.console.lines import ROOMY, print_line
 from resnet_degradation.records.metrics import Row
 
 # Between printed lines about the preparation of a run, where there is no bar.
@@ -71,6 +73,11 @@ class Throttle:
         return True
 
 
+def bar_column() -> BarColumn:
+    """A bar that takes the width that the numbers beside it leave."""
+    return BarColumn(bar_width=None, table_column=Column(ratio=1))
+
+
 def time_left(task: Task) -> str:
     """The time left at the recent speed, as in "01:05 left"; empty while it is unknown."""
     return "" if task.time_remaining is None else f"{TIME_LEFT.render(task)} left"
@@ -94,7 +101,7 @@ class RunProgress(Progress):
         self._bar: ProgressBar | None = None  # of the work before the run, then of the run
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        print_line(self.console, text)
 
     def prepare(self, what: str, done: int, total: int) -> None:
         if not self.console.is_terminal:
@@ -114,23 +121,28 @@ class RunProgress(Progress):
 
     def _start(self, start: int, total: int, measured: str = "", transient: bool = False) -> None:
         # Without a label, the numbers fit into 80 columns.
-        self._bar = ProgressBar(
-            BarColumn(bar_width=None),
+        columns = [
+            bar_column(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[measured]}"),
             TextColumn("{task.fields[held_out]}"),  # of the last evaluation
+            TextColumn("{task.fields[lr]}"),
             TextColumn("{task.fields[speed]}"),
             TIME_LEFT,
             TextColumn("left"),
+        ]
+        roomy = self.console.width >= ROOMY
+        self._bar = ProgressBar(
+            *(columns if roomy else [*columns[1:4], *columns[5:7]]),
             console=self.console,
-            expand=True,
+            expand=roomy,
             transient=transient,
             disable=not self.console.is_terminal,
             speed_estimate_period=RECENT,
         )
         self._bar.start()
         self._bar.add_task(
-            "", total=total, completed=start, measured=measured, held_out="", speed=""
+            "", total=total, completed=start, measured=measured, held_out="", lr="", speed=""
         )
 
     def advance(self, done: int) -> None:
@@ -141,7 +153,7 @@ class RunProgress(Progress):
         assert self._bar is not None
         (task,) = self._bar.tasks
         texts = format_errors(row)
-        texts["speed"] = f"lr {row.lr:.3g} {row.images_per_second:.0f} images/s"
+        texts |= {"lr": f"lr {row.lr:.3g}", "speed": f"{row.images_per_second:.0f} images/s"}
         self._bar.update(task.id, completed=row.iteration, **texts)
         if not self.console.is_terminal:
             measured = " ".join(texts.values())

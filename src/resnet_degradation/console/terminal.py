@@ -47,13 +47,15 @@ class Output:
 class Terminal(Console):
     """Standard output. When its reader goes away, the program ends.
 
-    quiet: whether nothing is printed. A bar needs a real terminal: a notebook, whose kernel and its
-    processes are asked for colours (FORCE_COLOR), would keep its every state, and gets lines.
+    quiet: whether nothing is printed. A bar needs a real terminal with control codes: a notebook,
+    whose kernel and its processes are asked for colours (FORCE_COLOR), would keep its every state,
+    and so would a shell in Emacs. These get lines.
     """
 
     def __init__(self, quiet: bool = False) -> None:
         file = None if sys.stdout is None else cast(TextIO, Output(sys.stdout))
-        terminal = None if file is not None and file.isatty() else False  # None: rich decides
+        plain = os.environ.get("TERM") in ("dumb", "unknown")
+        terminal = None if file is not None and file.isatty() and not plain else False
         super().__init__(file=file, quiet=quiet, force_jupyter=False, force_terminal=terminal)
         if self.width < 1:  # COLUMNS=0, with which nothing would be shown
             self.width = 80

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from resnet_degradation.config.identity import data_name, net_name
 from resnet_degradation.config.schema import Config
+from resnet_degradation.console.lines import print_table
 from resnet_degradation.console.progress import Progress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images
@@ -227,7 +228,7 @@ def _show(
     if reference is not None:
         top5 = "" if reference.top5 is None else f"{reference.top5:.2f}"
         table.add_row(f"paper, {reference.table}", "", *[str(reference), top5][: len(ks)])
-    console.print(table)
+    print_table(console, table)
     if reference is not None and (different := _differences(evaluation, tested)):
         note = f"Not comparable with the paper's error. Here: {'; '.join(different)}."
         console.print(note, highlight=False, markup=False)

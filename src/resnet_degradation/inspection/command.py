@@ -10,6 +10,7 @@ from resnet_degradation.config.identity import net_name, short_hash
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import INSPECTIONS, MORE_INSPECTIONS, InspectionConfig
 from resnet_degradation.config.validate import check_evaluation_runtime
+from resnet_degradation.console.lines import print_path, print_table
 from resnet_degradation.console.progress import Progress
 from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.style import save_figure
@@ -44,7 +45,7 @@ def inspect(options: InspectionConfig, console: Console, progress: Progress) -> 
         _show(found[name], console)
     about = {name: probe.about for name, probe in probes.items()}
     write_report(results, iterations, found, about)
-    progress.say(f"report: {results / 'index.html'} (or report.md)")
+    print_path(console, "report: ", results / "index.html", " (or report.md)")
     return results
 
 
@@ -94,13 +95,13 @@ def results_folder(folders: list[Path], output_dir: str) -> Path:
 
 
 def _show(finding: Finding, console: Console) -> None:
-    console.print(f"\n{finding.title}", style="bold", highlight=False)
+    console.print(f"\n{finding.title}", style="bold", highlight=False, markup=False)
     name, *numbers = finding.columns
     table = Table()
-    table.add_column(name, overflow="fold", min_width=9)  # a long name is wrapped, numbers are not
+    table.add_column(name, overflow="fold", min_width=9)  # a long name is folded, numbers are not
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     for row in finding.rows:
         table.add_row(*row)
-    console.print(table)
+    print_table(console, table)
     console.print(finding.sentence, highlight=False, markup=False)

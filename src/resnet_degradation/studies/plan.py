@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from resnet_degradation.console.lines import print_line, print_table
 from resnet_degradation.studies.cost import plan_costs
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.system.process import describe_cpu_load
@@ -42,7 +43,7 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     left = [cost.multiply_adds for cost in costs if cost.multiply_adds]
     remaining = (f"{sum(left):.1e}" if left else "-", time)
     table.add_row("", f"{len(left)} of {len(costs)} runs left", "", "", *remaining)
-    console.print(table)
+    print_table(console, table, ("mult-adds", "iterations"))
     if busy and left:
         notes.append(f"{busy[0].upper()}{busy[1:]}: without it, runs are faster than measured now")
     if left and choose_device(study.runs[0]).type == "cpu":
@@ -50,7 +51,7 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
         notes += [hint] if hint else []
     notes.append(f"Figures, table and report will be in {study.folder}")
     for note in notes:
-        console.print(note, highlight=False, markup=False)
+        print_line(console, note)
 
 
 def duration(seconds: float) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as ProgressBar
+from rich.progress import TextColumn
 
 from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
+from resnet_degradation.console.lines import ROOMY, print_line
 from resnet_degradation.console.progress import (
     RECENT,
     SECONDS_BETWEEN_LINES,
@@ -17,6 +18,7 @@ from resnet_degradation.console.progress import (
     TIME_LEFT,
     Progress,
     Throttle,
+    bar_column,
     format_errors,
     time_left,
 )
@@ -47,15 +49,20 @@ class StudyProgress:
         self.num_runs = num_finished + len(costs)
         self.num_finished = num_finished
         self.running: dict[str, StudyRunProgress] = {}
+        roomy = console.width >= ROOMY
+        position = (
+            [bar_column(), TextColumn("{task.fields[count]}")]
+            if roomy
+            else [TextColumn("{task.percentage:>3.0f}%")]
+        )
         self.bar = ProgressBar(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[count]}"),
+            *position,
             TextColumn("{task.fields[measured]}"),
             TextColumn("{task.fields[held_out]}"),  # of the last evaluation
             TIME_LEFT,
             console=console,
-            expand=True,
+            expand=roomy,
             disable=not console.is_terminal,
             speed_estimate_period=RECENT,
         )
@@ -64,7 +71,7 @@ class StudyProgress:
 
     def say(self, text: str) -> None:
         """Print a line, above the bars if there are any."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        print_line(self.console, text)
 
     def start_run(self, run: Config) -> "StudyRunProgress":
         """The progress of one run; the same object if the run has started."""

@@ -22,6 +22,7 @@ from resnet_degradation.config.identity import (
     run_folder,
 )
 from resnet_degradation.config.schema import Config
+from resnet_degradation.console.lines import print_line, print_path, print_table
 from resnet_degradation.figures.labels import caption, conditions
 from resnet_degradation.records.run_folder import read_config
 from resnet_degradation.reference import paper
@@ -46,6 +47,7 @@ from resnet_degradation.studies.verdict import RULE
 from resnet_degradation.system.templates import write_from_templates
 
 Table = list[dict[str, str]]  # rows: each maps a column to its text
+NAME_WIDTH = 20  # of a net that the terminal's table keeps in one line
 TRAINING, PAPER = "training error (%)", "the paper (%)"
 
 
@@ -223,9 +225,10 @@ def _explanation(results: list[Result]) -> str:
 def print_report(study: Study, content: dict[str, Any], console: Console) -> None:
     """Print the table, the verdicts, and where everything is."""
     for run in content["missing"]:
-        console.print(f"Not in the report: {run}", highlight=False, markup=False)
+        print_line(console, f"Not in the report: {run}")
     table = terminal.Table(title="Final errors (%)")
-    table.add_column("net", overflow="fold", min_width=9)
+    longest = max(len(row["net"].split(" (")[0]) for row in content["nets"])
+    table.add_column("net", overflow="fold", min_width=min(longest, NAME_WIDTH))
     columns = [column for column in content["nets"][0] if column not in ("net", "multiply-adds")]
     # The paper's values only where they are comparable, because there is no room for notes.
     if content["notes"] or all(row[PAPER] == "-" for row in content["nets"]):
@@ -236,19 +239,17 @@ def print_report(study: Study, content: dict[str, Any], console: Console) -> Non
     for row in content["nets"]:
         table.add_row(row["net"].replace(" (", "\n("), *(row[column] for column in columns))
     console.print()
-    console.print(table)
+    print_table(console, table, ("parameters", "seconds", "seeds"))
     console.print("Verdict", style="bold")
     for line in content["verdicts"]:
         console.print(f"- {line}", highlight=False, markup=False)
     console.print()
-    for what, where in (
-        ("report", f"{study.folder / 'report.html'} (or .md)"),
-        *(
-            ("figure", f"{study.folder / figure['name']}.png (.svg, .pdf)")
-            for figure in content["figures"]
-        ),
-        ("table", f"{study.folder / 'results.csv'} (.md, .tex)"),
-        ("runs", f"{run_folder(study.runs[0]).parent}/"),
-        ("curves", f"tensorboard --logdir {shlex.quote(study.runs[0].output_dir)}"),
-    ):
-        console.print(f"{what:>7}: {where}", highlight=False, markup=False, soft_wrap=True)
+    files = [("report", study.folder / "report.html", " (or .md)")]
+    for figure in content["figures"]:
+        files.append(("figure", study.folder / f"{figure['name']}.png", " (.svg, .pdf)"))
+    files.append(("table", study.folder / "results.csv", " (.md, .tex)"))
+    for what, file, others in files:
+        print_path(console, f"{what:>7}: ", file, others)
+    print_line(console, f"   runs: {run_folder(study.runs[0]).parent}/")
+    logs = shlex.quote(study.runs[0].output_dir)
+    print_line(console, f" curves: tensorboard --logdir {logs}")
