@@ -184,8 +184,7 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
     the first tensor that does not fit; the net is then unchanged.
     """
     expected, loaded = _without_counters(net.state_dict()), _without_counters(weights)
-    pairs = _match_names(expected, loaded, source, ordered)
-    for name, other in pairs:
+    for name, other in (pairs := _match_names(expected, loaded, source, ordered)):
         value, wanted = loaded[other], expected[name]
         known = other in expected  # a renamed mean is still not a variance
         kinds = (name, other) if known else (name.rpartition(".")[2], other.rpartition(".")[2])
@@ -201,9 +200,8 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
                 source, f"the first that does not is {label}: expected {here}, found {there}{hint}"
             )
     if len(loaded) != len(expected):
-        longer, problem = (
-            (loaded, "extra") if len(loaded) > len(expected) else (expected, "missing")
-        )
+        too_many = len(loaded) > len(expected)
+        longer, problem = (loaded, "extra") if too_many else (expected, "missing")
         raise _misfit(
             source,
             f"{len(loaded)} tensors instead of {len(expected)}; the first that is {problem} is "
