@@ -297,12 +297,13 @@ def scaled(folders: list[Path], drawing: Drawing, dark: bool) -> Figure:
 
 @pytest.mark.slow
 def test_values_under_the_pointer_are_right_on_axes_of_any_scale(
-    browser: Chrome, study: Study, tmp_path: Path
+    telephone: Chrome, study: Study, tmp_path: Path
 ) -> None:
     page = replace(study, figures=["test_browser:scaled"], folder=tmp_path)
     write_report(page, [], [])
-    browser.get((tmp_path / "report.html").resolve().as_uri())
-    element = browser.find_element(By.TAG_NAME, "figure")
+    show_at(telephone, 1300)
+    telephone.get((tmp_path / "report.html").resolve().as_uri())
+    element = telephone.find_element(By.TAG_NAME, "figure")
     tip, dot = (element.find_element(By.CLASS_NAME, name) for name in ("tip", "dot"))
     figure = scaled([], page.drawing, False)
     figure.draw_without_rendering()
@@ -311,7 +312,7 @@ def test_values_under_the_pointer_are_right_on_axes_of_any_scale(
         for x, y in POINTS:
             pixel = axes.transData.transform((x, y)) / figure.bbox.size  # from the lower left
             across, down = (pixel[0] - 0.5) * width, (0.5 - pixel[1]) * height
-            ActionChains(browser).move_to_element_with_offset(element, across, down).perform()
+            ActionChains(telephone).move_to_element_with_offset(element, across, down).perform()
             title, *lines = tip.text.splitlines()
             where = f"{axes.get_xscale()}, {axes.get_yscale()}: {x:g}, {y:g}"
             assert title == f"x {x:,g}", where
@@ -320,6 +321,10 @@ def test_values_under_the_pointer_are_right_on_axes_of_any_scale(
             centre = [dot.location[k] - element.location[k] + 4 for k in ("x", "y")]
             assert dot.value_of_css_property("background-color") != "rgba(0, 0, 0, 0)"
             assert centre == pytest.approx([width / 2 + across, height / 2 + down], abs=3), where
+    # It has no narrow shape: on a telephone it keeps its size, and scrolls within the page.
+    show_at(telephone, 390)
+    assert telephone.execute_script(FAULTS) == []
+    assert element.size["width"] == width
 
 
 @pytest.mark.slow
