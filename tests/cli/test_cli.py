@@ -312,7 +312,7 @@ def resnet_study(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
     return call(folder, str(BIN / "resnet-study"), *arguments)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_overridden_does_not_take_the_place_of_its_file(tmp_path: Path) -> None:
     done = resnet_study(tmp_path, *TINY_STUDY)
     assert done.returncode == 0, done.stderr

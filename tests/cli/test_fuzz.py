@@ -28,7 +28,7 @@ from resnet_degradation.records.metrics import (
 from resnet_degradation.system.errors import ConfigError, DataError, UserError
 
 ON_TEMPORARY_FILES = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 # Metrics
@@ -103,7 +103,7 @@ def test_rows_come_back_as_they_were_recorded(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(
     key=st.sampled_from(list(valid_keys(Config))),
     value=st.text(max_size=12) | st.floats().map(str) | st.integers().map(str),

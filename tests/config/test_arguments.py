@@ -81,6 +81,7 @@ def test_a_sweep_over_output_folders_is_not_quoted() -> None:
     assert paths_as_typed(["output_dir=range(3)"], Config) == ['output_dir="range(3)"']
 
 
+@pytest.mark.long
 def test_a_run_is_trained_tested_and_inspected_in_folders_of_any_name(
     tmp_path: Path, digits_folder: "object"
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_precision_that_would_have_no_effect_is_refused(
     assert done.stderr == f"error: {command} computes in fp32: omit runtime.precision\n"
 
 
+@pytest.mark.long
 def test_where_a_run_cannot_be_written_to_its_record_goes_to_another_folder(
     tmp_path: Path, run: Path
 ) -> None:

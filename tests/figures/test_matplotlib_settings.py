@@ -125,9 +125,8 @@ def usual(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[st
     ("backend", "settings"),
     [
         (NOTEBOOK, "working directory"),
-        ("nonsense", "MATPLOTLIBRC"),
+        ("nonsense", "MATPLOTLIBRC, and a home that cannot be written"),
         ("tkagg", "MPLCONFIGDIR"),
-        ("", "home that cannot be written"),
     ],
 )
 def test_figures_do_not_depend_on_the_users_settings(
@@ -138,9 +137,10 @@ def test_figures_do_not_depend_on_the_users_settings(
     (folder / "matplotlibrc").write_text(SETTINGS)
     work = folder if settings == "working directory" else tmp_path
     environment = {
-        "MATPLOTLIBRC": {"MATPLOTLIBRC": str(folder)},
+        "MATPLOTLIBRC, and a home that cannot be written": (
+            {"MATPLOTLIBRC": str(folder)} | HOMELESS
+        ),
         "MPLCONFIGDIR": {"MPLCONFIGDIR": str(folder)},
-        "home that cannot be written": HOMELESS,
     }.get(settings, {})
     assert drawn(work, runs, MPLBACKEND=backend, **environment) == usual
 

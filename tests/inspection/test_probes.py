@@ -105,7 +105,7 @@ def test_an_interrupted_surface_resumes(
     assert asked == [9, 9]  # other images: nothing of the table is used
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: Path) -> None:
     runtime = replace(InspectionConfig().runtime, num_threads=1)
     options: dict[str, Any] = {"what": ["surface"], "images": 32, "points": 3, "runtime": runtime}
