@@ -52,7 +52,9 @@ NETS = {
         *(f"plain-{depth}" for depth in CIFAR_NETS[:-1]),
         *(f"ResNet-{depth}" for depth in CIFAR_NETS),
     ],
-    "fig6-short": ["plain-20", "plain-56", "ResNet-20", "ResNet-56"],
+    "fig6-short": [
+        *("plain-20-width0.25", "plain-56-width0.25", "ResNet-20-width0.25", "ResNet-56-width0.25"),
+    ],
     "fig7": ["plain-20", "plain-56", "ResNet-20", "ResNet-56", "ResNet-110"],
     "table3": ["plain-34", "ResNet-34", "ResNet-34-B", "ResNet-34-C"],
     "bottleneck": [
@@ -77,7 +79,7 @@ def test_a_study_names_the_nets_of_its_figure(name: str) -> None:
     images = dict.fromkeys(ON_DIGITS, "digits") | dict.fromkeys(("fig4", "table3"), "imagenet")
     assert {run.data.name for run in study.runs} == {images.get(name, "cifar10")}
     if name.startswith("fig") and name != "fig4":
-        fewer = {"fig6-short": 4_000, "fig6-quarter": 16_000}
+        fewer = {"fig6-short": 8_000, "fig6-quarter": 16_000}
         assert {run.recipe.iterations for run in study.runs} == {fewer.get(name, 64_000)}
 
 
