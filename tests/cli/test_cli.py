@@ -482,5 +482,6 @@ def test_busy_cores_are_reported_where_threads_would_wait(monkeypatch: pytest.Mo
     monkeypatch.setattr(processes.os, "getloadavg", lambda: (5.3, 0.0, 0.0))
     assert "load 5.3 on 4" in processes.cpu_contention(4)
     assert processes.cpu_contention(1) == ""
+    assert processes.cpu_contention(4, own_load=4) == ""  # of a run that is under way
     monkeypatch.setattr(processes.os, "getloadavg", lambda: (4.9, 0.0, 0.0))
     assert processes.cpu_contention(4) == ""

@@ -13,7 +13,7 @@ from resnet_degradation.studies import execute
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.report import print_report, write_report
 from resnet_degradation.system.errors import ConfigError, UserError
-from resnet_degradation.system.process import process_info, process_variables
+from resnet_degradation.system.process import cpu_contention, process_info, process_variables
 
 
 def run_study(
@@ -91,5 +91,8 @@ def _train(
             elif jobs == runs[0].runtime.devices == 1:
                 execute.run_sequentially(wave, view)
             else:
+                num_threads = execute.with_share_of_threads(wave[0], jobs).runtime.num_threads
+                if note := cpu_contention(num_threads):  # which the runs' own processes do not show
+                    view.say(note)
                 execute.run_concurrently(wave, jobs, view)
     return [f"{name}: {view.failures[name]}" for name in costs if name in view.failures]

@@ -85,12 +85,13 @@ def limit_openmp_spinning() -> None:
         os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
 
 
-def cpu_contention(num_threads: int) -> str:
+def cpu_contention(num_threads: int, own_load: int = 0) -> str:
     """Advice for threads that share cores with other programs; empty if the cores are free.
 
+    own_load: how many threads and processes of a run are already at work.
     All threads wait for the slowest, so one busy core slows down all.
     """
-    if num_threads < 2 or not (busy := describe_cpu_load()):
+    if num_threads < 2 or not (busy := describe_cpu_load(own_load)):
         return ""
     return (
         f"{busy}: runtime.num_threads=1 may then be faster than {num_threads} threads, which wait "
@@ -98,9 +99,9 @@ def cpu_contention(num_threads: int) -> str:
     )
 
 
-def describe_cpu_load() -> str:
-    """How busy the cores are, in words; empty if they are free."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+def describe_cpu_load(own_load: int = 0) -> str:
+    """How busy the cores are with other work, in words; empty if they are free."""
+    load = os.getloadavg()[0] - own_load if hasattr(os, "getloadavg") else 0.0
     if load < CROWDED * num_cpus():
         return ""
     return f"other work uses the cores (load {load:.1f} on {num_cpus()})"

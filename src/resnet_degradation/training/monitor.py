@@ -123,7 +123,11 @@ class Monitor:
         self.progress.row(row)
         on_cpu_alone = run.device.type == "cpu" and run.world.size == 1
         num_threads = torch.get_num_threads() if on_cpu_alone else 0
-        if note := self.slowdown.note(row.images_per_second, seconds, num_threads):
+        own_load = num_threads + (
+            0 if run.batches.decode_stats is None else run.throughput.num_workers
+        )
+        note = self.slowdown.note(row.images_per_second, seconds, num_threads, own_load)
+        if note is not None:
             self.progress.advise(f"{run.name}: {note}")
         throughput = run.throughput.since_last(seconds)
         if self.recorder is not None:

@@ -18,10 +18,13 @@ class Slowdown:
     best: float = 0.0  # images/s
     reported: bool = False
 
-    def note(self, images_per_second: float, seconds: float, num_threads: int) -> str | None:
+    def note(
+        self, images_per_second: float, seconds: float, num_threads: int, own_load: int
+    ) -> str | None:
         """One line, once, if the last `seconds` were far slower than the best; otherwise None.
 
-        num_threads: of a run on the CPU by one process; 0 otherwise.
+        num_threads: of a run on the CPU by one process; 0 otherwise. own_load: these threads and
+        the processes that decode images.
         """
         if seconds < ENOUGH_SECONDS:
             return None
@@ -30,5 +33,6 @@ class Slowdown:
             return None
         self.reported = True
         factor = self.best / images_per_second
-        reason = cpu_contention(num_threads) or "other programs may be using this machine"
+        busy = cpu_contention(num_threads, own_load)
+        reason = busy or "other programs may be using this machine"
         return f"training takes {factor:.1f} times as long as at its fastest: {reason}"
