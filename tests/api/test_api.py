@@ -28,6 +28,7 @@ from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.os_signals import STOP_SIGNALS, handle_signals
 from resnet_degradation.training import session
+from resnet_degradation.training.memory import restore_settings
 
 # The same as TINY, which the command gets, and more rows.
 SETTINGS: dict[str, Any] = {
@@ -117,15 +118,37 @@ def test_a_finished_run_is_only_read_and_the_process_stays_as_it_was(
 
 def test_what_a_program_has_set_in_torch_does_not_change_a_run(run: rd.Run, tmp_path: Path) -> None:
     torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             other = rd.train(**SETTINGS, output_dir=tmp_path, quiet=True)
+            tested = rd.evaluate(other, quiet=True)["val"][1]
+            assert torch.is_autocast_enabled("cpu")
         assert torch.get_default_dtype() is torch.float64
+        assert torch.get_default_device().type == "meta"
     finally:
         torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
     assert untimed_record(other.folder) == untimed_record(run.folder)
+    assert (other.folder / "responses.csv").read_bytes() == (
+        run.folder / "responses.csv"
+    ).read_bytes()
+    assert tested == pytest.approx(run.errors.val_error)
     shutil.rmtree(other.folder)
     assert "is not a run folder" in repr(other)
+
+
+def test_a_program_s_autocast_keeps_no_casts_of_old_weights() -> None:
+    layer, images = torch.nn.Linear(1, 1, bias=False), torch.ones(1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        with restore_settings():
+            for value in (1.0, 2.0):
+                torch.nn.init.constant_(layer.weight, value)
+                with torch.autocast("cpu", torch.bfloat16):
+                    assert layer(images).item() == value
+        assert layer(images).dtype is torch.bfloat16
+        assert torch.autocast_increment_nesting() == 2
+        assert torch.autocast_decrement_nesting() == 1
 
 
 def test_what_a_run_holds(run: rd.Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import gc
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,20 @@ def restore_settings() -> Iterator[None]:
 
     That is the number of threads, TF32, torch's random state (a custom block may draw its initial
     weights from it), the warnings already shown, and memory. Inside the block, torch's default type
-    and gradients are as when torch starts, whatever the caller's program has set.
+    and device, gradients and autocast are as when torch starts, whatever the caller's program has
+    set.
     """
     num_threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     tf32 = cudnn.allow_tf32, matmul.allow_tf32
+    elsewhere = torch.get_default_device().type != "cpu"
     with (
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
         torch.inference_mode(False),
         torch.enable_grad(),
+        without_autocast(),
+        torch.device("cpu") if elsewhere else nullcontext(),
     ):
         torch.set_default_dtype(torch.float32)
         try:
@@ -56,6 +60,29 @@ def restore_settings() -> Iterator[None]:
             torch.set_num_threads(num_threads)
             cudnn.allow_tf32, matmul.allow_tf32 = tf32
             release_memory()
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Leave the caller's autocast inside the block.
+
+    `torch.autocast(enabled=False)` would not do: it counts as a level, and torch forgets the casts
+    of weights only at the end of the outermost one, so bf16 steps would reuse those of old weights.
+    """
+    enabled = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
+    depth = torch.autocast_increment_nesting()
+    for _ in range(depth):
+        torch.autocast_decrement_nesting()
+    torch.clear_autocast_cache()
+    for device in enabled:
+        torch.set_autocast_enabled(device, False)
+    try:
+        yield
+    finally:
+        for device in enabled:
+            torch.set_autocast_enabled(device, True)
+        for _ in range(depth - 1):
+            torch.autocast_increment_nesting()
 
 
 def set_precision(precision: str) -> None:
