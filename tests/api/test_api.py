@@ -328,6 +328,11 @@ def test_a_study_and_an_inspection_of_it(tmp_path: Path, run: rd.Run) -> None:
     assert inspected.folder.parent == tmp_path / "inspections"
     assert "ResNet-8-width0.5" in inspected.findings["residuals"].sentence
     assert inspected.plot().get_axes()
+    with pytest.raises(rd.UserError, match="lesions was not measured: choose from residuals"):
+        inspected.plot("lesions")
+    nothing = rd.inspect(plain, "residuals", quiet=True)
+    with pytest.raises(rd.UserError, match="nothing was measured: plain nets have no shortcuts"):
+        nothing.plot()
     assert rd.plot([plain, residual.folder], together=True, errors="training").get_axes()
     same = rd.inspect(residual, "residuals", ["images=20"], quiet=True)
     assert same.folder == residual.folder.resolve() / "inspection"

@@ -12,6 +12,7 @@ from resnet_degradation.api.run import Run, folders_of
 from resnet_degradation.cli.app import shown_progress
 from resnet_degradation.cli.compose import own_hydra
 from resnet_degradation.config.schema import InspectionConfig
+from resnet_degradation.system.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,10 +34,17 @@ class Inspection:
         return "\n".join([f"<report in {self.folder}>", *sentences])
 
     def plot(self, name: str | None = None) -> "Figure":
-        """The figure of a measurement, by default of the first."""
+        """The figure of a measurement, by default of the first.
+
+        Raises UserError if there is none.
+        """
         from resnet_degradation.figures.style import shown
 
-        name = name or next(iter(self.findings))
+        if not self.measured:
+            raise UserError("nothing was measured: plain nets have no shortcuts")
+        name = name or next(iter(self.measured))
+        if name not in self.measured:
+            raise UserError(f"{name} was not measured: choose from {', '.join(self.measured)}")
         probe, nets = self.measured[name]
         return shown(probe.figure(nets, self.findings[name].title))
 
