@@ -38,6 +38,17 @@ _MODULES = {
 }
 
 if not TYPE_CHECKING:  # which would take every name for one of these
+    import sys
+    from types import ModuleType
+
+    class _Package(ModuleType):
+        """Keeps its functions train and study when the modules of these names are imported."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name not in __all__ or not isinstance(value, ModuleType):
+                super().__setattr__(name, value)
+
+    sys.modules[__name__].__class__ = _Package
 
     def __getattr__(name: str) -> Any:
         from importlib import import_module

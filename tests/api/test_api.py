@@ -68,6 +68,18 @@ def test_the_import_loads_nothing_and_lists_the_names() -> None:
         _ = rd.trian
 
 
+def test_the_modules_for_launchers_do_not_replace_the_functions() -> None:
+    code = (
+        "import pickle, sys, resnet_degradation.train, resnet_degradation.study as module; "
+        "import resnet_degradation as rd; from resnet_degradation import train, study; "
+        "assert rd.train is train is pickle.loads(pickle.dumps(train)); "
+        "assert {'resnet_degradation.train', 'resnet_degradation.study'} < set(sys.modules); "
+        "print(train.__module__, study.__module__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["resnet_degradation.api.run", "resnet_degradation.api.study"]
+
+
 def test_type_checkers_see_what_is_loaded_later() -> None:
     module = ast.parse(Path(rd.__file__).read_text("utf-8"))
     checked = next(node for node in module.body if isinstance(node, ast.If))
