@@ -288,6 +288,15 @@ def test_ctrl_c_saves_the_run_and_the_same_call_resumes_it(
     assert untimed_record(resumed.folder) == untimed_record(run.folder)
 
 
+def test_every_call_gives_its_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session, "cpu_contention", lambda _threads: "the cores are busy")
+    for seed, quiet in ((0, True), (1, False)):
+        rd.train(**SETTINGS, seed=seed, output_dir=tmp_path, quiet=quiet)
+    assert capsys.readouterr().out.count("the cores are busy") == 1
+
+
 def test_other_signals_reach_the_program_once_the_run_is_saved(
     tmp_path: Path, signals_at: Callable[[int, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from resnet_degradation.system.errors import (
     UserError,
     one_line_warnings,
 )
+from resnet_degradation.training.advice import forget_advice
 
 # Groups whose option is named like a setting in them: data={"name": "folder", "root": ...}.
 NAMED = ("data", "recipe")
@@ -42,6 +43,7 @@ def as_command(schema: type[Any]) -> Iterator[None]:
     for the handlers of the caller's program.
     """
     formatwarning = warnings.formatwarning
+    forget_advice()
     one_line_warnings()
     try:
         yield

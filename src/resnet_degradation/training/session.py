@@ -28,6 +28,7 @@ from resnet_degradation.system.errors import (
 from resnet_degradation.system.os_signals import catch_signals
 from resnet_degradation.system.process import cpu_contention
 from resnet_degradation.system.processor import has_bf16_instructions, precision_note
+from resnet_degradation.training.advice import advise_once
 from resnet_degradation.training.build import prepare
 from resnet_degradation.training.describe import describe, summary
 from resnet_degradation.training.loop import iterate
@@ -35,8 +36,6 @@ from resnet_degradation.training.memory import restore_settings
 from resnet_degradation.training.monitor import Monitor, describe_last_checkpoint
 from resnet_degradation.training.recorder import Recorder
 from resnet_degradation.training.state import Run
-
-_advised: set[str] = set()
 
 
 @restore_settings()
@@ -120,13 +119,6 @@ def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
     if (throughput := run.throughput.overall()) is not None:
         progress.say(str(throughput))
-
-
-def advise_once(subject: str, advice: str | None, progress: Progress) -> None:
-    """Give advice, if there is any, unless an earlier run of this command gave it."""
-    if advice and subject not in _advised:
-        _advised.add(subject)
-        progress.advise(advice)
 
 
 def require_folder(output_dir: str) -> None:
