@@ -1,12 +1,15 @@
 """The processor says whether bf16 is worth trying."""
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from resnet_degradation.system.process import SPIN_COUNT, limit_openmp_spinning
 from resnet_degradation.system.processor import has_bf16_instructions, precision_note
+from resnet_degradation.system.worker import init_pool_worker
 
 
 @pytest.mark.parametrize(
@@ -53,3 +56,18 @@ def test_idle_threads_sleep_early_unless_the_user_says_otherwise(
     monkeypatch.setattr(os, "environ", dict(given))
     limit_openmp_spinning()
     assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
+def test_so_they_do_in_a_worker_process_which_sets_it_before_torch_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = "import os\nspin = os.environ.get('GOMP_SPINCOUNT')\n"
+    (tmp_path / "torch.py").write_text(f"{loaded}class cuda:\n    device_count = lambda: 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    spawn = multiprocessing.get_context("spawn")
+    slots = spawn.SimpleQueue()
+    slots.put(0)
+    with ProcessPoolExecutor(1, spawn, init_pool_worker, (slots,)) as process:
+        assert process.submit(eval, "__import__('torch').spin").result() == SPIN_COUNT

@@ -7,7 +7,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
-from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from resnet_degradation.config.schema import InspectionConfig
@@ -16,7 +15,7 @@ from resnet_degradation.inspection.probe import Subject
 from resnet_degradation.probes.surface import SurfacePoint, surface
 from resnet_degradation.system.errors import RecordError
 from resnet_degradation.system.process import num_cpus
-from resnet_degradation.system.worker import init_worker
+from resnet_degradation.system.worker import init_pool_worker
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import config_of_run, load_trained
 from resnet_degradation.training.memory import set_precision
@@ -40,22 +39,18 @@ def surface_at_once(subject: Subject, points: list[tuple[float, float]]) -> Iter
     threads = options.runtime.num_threads or max(1, num_cpus() // options.jobs)
     options = replace(options, runtime=replace(options.runtime, num_threads=threads))
     spawn = multiprocessing.get_context("spawn")
-    slots: SimpleQueue[int] = spawn.SimpleQueue()
+    slots = spawn.SimpleQueue()
     for slot in range(options.jobs):
         slots.put(slot)
     work = partial(_point, trained.folder, trained.iteration, options)
     try:
-        with ProcessPoolExecutor(options.jobs, spawn, _begin, (slots,)) as processes:
+        with ProcessPoolExecutor(options.jobs, spawn, init_pool_worker, (slots,)) as processes:
             yield from processes.map(work, points)
     except BrokenProcessPool as error:
         raise RecordError(
             "a process that measures the loss surface ended unexpectedly (killed by the system, if "
             "memory ran out): the same command continues, with fewer jobs if need be"
         ) from error
-
-
-def _begin(slots: "SimpleQueue[int]") -> None:
-    init_worker(slots.get())
 
 
 def _point(

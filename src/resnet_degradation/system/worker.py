@@ -4,14 +4,17 @@ import multiprocessing
 import os
 import threading
 from multiprocessing.connection import wait as wait_for_end
+from multiprocessing.queues import SimpleQueue
 
 from resnet_degradation.system.encoding import ascii_fallback
 from resnet_degradation.system.errors import one_line_warnings
 from resnet_degradation.system.os_signals import ignore_interrupts
+from resnet_degradation.system.process import limit_openmp_spinning
 
 
 def init_worker(slot: int) -> None:
     """Set up a worker process: it exits with its parent, and uses the GPU of its slot."""
+    limit_openmp_spinning()
     ignore_interrupts()
     ascii_fallback()
     one_line_warnings()
@@ -27,3 +30,11 @@ def init_worker(slot: int) -> None:
 
     if (num_gpus := torch.cuda.device_count()) > 1:
         torch.cuda.set_device(slot % num_gpus)
+
+
+def init_pool_worker(slots: "SimpleQueue[int]") -> None:
+    """Set up one of several worker processes, which share the slots out.
+
+    It is here because unpickling a function of a module that imports torch would load torch first.
+    """
+    init_worker(slots.get())

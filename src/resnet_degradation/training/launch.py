@@ -43,7 +43,7 @@ from resnet_degradation.system.os_signals import (
     handle_signals,
     submitit_signals,
 )
-from resnet_degradation.system.process import process_info, rank
+from resnet_degradation.system.process import limit_openmp_spinning, process_info, rank
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -125,6 +125,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
     handlers |= {SAVE_SIGNAL: save} if SAVE_SIGNAL is not None else {}
     handlers |= dict.fromkeys(submitit_signals(), preempt)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
+    limit_openmp_spinning()
     with (
         TemporaryDirectory(prefix="resnet-train-") as logs,
         handle_signals(handlers),
