@@ -143,6 +143,7 @@ def test_hydra_reads_a_python_value_as_it_is(value: object) -> None:
 def test_values_of_other_types_are_written_if_they_have_a_meaning() -> None:
     numbers = np.array([1.5, 2.0])
     assert as_written([np.int64(3), numbers[0], Path("a/b"), (1, "two")]) == "[3,1.5,a/b,[1,two]]"
+    assert as_written([numbers[0] > 1, True]) == "[true,true]"
     assert as_written("~/x") == str(Path.home() / "x")
     with pytest.raises(ConfigError, match="is not a setting: use text, a number"):
         as_written(numbers)

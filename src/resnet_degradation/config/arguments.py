@@ -45,8 +45,8 @@ def as_written(value: Any) -> str:
 
     Raises ConfigError for what is no text, number, truth value, None, list or dictionary.
     """
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+    if value is None or type(value).__name__ in ("bool", "bool_"):  # numpy's has these names too
+        return "null" if value is None else str(bool(value)).lower()
     if isinstance(value, str | os.PathLike):
         text = expand_home(os.fspath(value))
         plain = bool(text) and "${" not in text and _parse(text) == text
@@ -57,7 +57,7 @@ def as_written(value: Any) -> str:
         return repr(float(value))
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{key}:{as_written(each)}' for key, each in value.items())}}}"
-    if isinstance(value, Sequence):
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
         return f"[{','.join(map(as_written, value))}]"
     raise ConfigError(
         f"{value!r} is not a setting: use text, a number, true or false, None, a list or a "
