@@ -20,12 +20,15 @@ from resnet_degradation.figures.inspection import plot_responses, responses_titl
 from resnet_degradation.figures.seeds import Curve, NetRows
 from resnet_degradation.figures.style import contrast
 from resnet_degradation.records.layers import Response
+from resnet_degradation.system.errors import UserError
 
 figure_6 = cache(lambda: composed_study("study=fig6-1202"))
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 
 
-def drawn(kind: str, *, dark: bool, narrow: bool) -> Figure:
+def drawn(
+    kind: str, *, dark: bool = False, narrow: bool = False, width: float | None = None
+) -> Figure:
     """A figure of nets of figure 6, with invented errors."""
     study = figure_6()
     configs = study.runs if kind == "curves" else study.runs[::2]
@@ -37,14 +40,14 @@ def drawn(kind: str, *, dark: bool, narrow: bool) -> Figure:
             NetCurves(net_name(config), config, 3, curve, curve, "test")
             for config, curve in zip(configs, curves, strict=True)
         ]
-        return plot_curves(nets, replace(study.drawing, title="", narrow=narrow), dark)
+        return plot_curves(nets, replace(study.drawing, title="", narrow=narrow, width=width), dark)
     if kind == "depths":
         groups = [[c for c in configs if c.residual == residual] for residual in (False, True)]
         series = [
             Series(f"{name} nets (recipe.warmup always)", group, [np.array([9, 9.5])] * len(group))
             for name, group in zip(("plain", "residual"), groups, strict=True)
         ]
-        return plot_depths(series, "", dark, None, narrow)
+        return plot_depths(series, "", dark, width, narrow)
     if kind == "grid":
         rates = [replace(configs[0].recipe, lr=rate) for rate in RATES]
         grid = [
@@ -55,10 +58,10 @@ def drawn(kind: str, *, dark: bool, narrow: bool) -> Figure:
             )
             for c, end in zip(configs[::2], ends[::2], strict=True)
         ]
-        return plot_grid("recipe.lr", grid, "", False, dark, None, narrow)
+        return plot_grid("recipe.lr", grid, "", False, dark, width, narrow)
     rows = [Response(layer, "", 1 / layer) for layer in range(1, 56)]
     nets = [NetRows(net_name(config), config, [rows, rows]) for config in configs]
-    return plot_responses(nets, responses_title(nets), dark, "", None, narrow)
+    return plot_responses(nets, responses_title(nets), dark, "", width, narrow)
 
 
 def visible_texts(figure: Figure) -> list[Text]:
@@ -98,3 +101,10 @@ def test_text_fits_does_not_overlap_and_can_be_read(kind: str) -> None:
     wide = drawn(kind, dark=dark, narrow=False)
     names = {line.get_label() for axes in wide.axes for line in axes.get_lines()}
     assert names == {line.get_label() for axes in figure.axes for line in axes.get_lines()}
+
+
+@pytest.mark.parametrize("kind", ["curves", "depths", "grid", "responses"])
+def test_a_paper_too_narrow_for_a_figure_is_refused(kind: str) -> None:
+    for width in (1.0, 2.0):
+        with pytest.raises(UserError, match=f"{width:g} inches has no room beside names as long"):
+            drawn(kind, width=width)

@@ -12,6 +12,7 @@ from resnet_degradation.config.identity import key_without
 from resnet_degradation.config.schema import PanelConfig
 from resnet_degradation.figures import narrow as telephone
 from resnet_degradation.figures.drawing import Drawing, shows
+from resnet_degradation.figures.frame import check_room
 from resnet_degradation.figures.labels import (
     LINE_SPACING,
     Label,
@@ -38,9 +39,9 @@ BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 # height of a legend and of each further line of it.
 HEIGHT, PANEL, LEFT, BETWEEN, LEGEND, LEGEND_LINE = 2.3, 2.95, 0.62, 0.25, 0.25, 0.16
 
-# In a paper: the least width of panels side by side, and of one alone; the height of a panel as a
-# share of its width; the space between panels one above the other, and left of them.
-NARROW, MIN_PANEL, SHARE, ABOVE, LEFT_SMALL = 1.5, 1.2, 0.68, 0.3, 0.5
+# In a paper: the least width of panels side by side; the height of a panel as a share of its width;
+# the space between panels one above the other, and left of them.
+NARROW, SHARE, ABOVE, LEFT_SMALL = 1.5, 0.68, 0.3, 0.5
 
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
@@ -146,11 +147,7 @@ def _arrange(
     if width < left + num_panels * (NARROW + beside) + (num_panels - 1) * BETWEEN:
         columns = 1
     panel = (width - left - (columns - 1) * BETWEEN) / columns - beside
-    if panel < MIN_PANEL:
-        raise UserError(
-            f"a figure of {width:g} inches has no room beside names as long as "
-            f"{max(names, key=len)!r}: draw fewer nets, or give a larger width"
-        )
+    check_room(width, panel, names)
     # All names of a panel have room one above the other.
     lines = sum(1 + name.count("\n") for name in names) / num_panels
     return columns, panel, max(SHARE * panel, lines * LINE_SPACING * name_size() / 72)

@@ -18,9 +18,13 @@ from resnet_degradation.figures.labels import (
 )
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.style import colours, rc, slim
+from resnet_degradation.system.errors import UserError
 
 # Inches: a figure's width, at which its text can be read at 600 pixels, unless names are long.
 WIDTH, MIN_PANEL = 6.0, 1.4
+
+# Inches: the least width of a panel in a paper.
+PAPER_PANEL = 1.2
 
 
 @contextmanager
@@ -43,20 +47,23 @@ def framed(
     every named line gets its name where it ends. A title goes above, a caption below the panels.
     height: of the panels and of what is written between them, in inches.
     width: of the whole figure in inches, for a paper. narrow: for a telephone (see Drawing).
+    Raises UserError if that width has no room for the panels beside the names.
     """
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
     with rc_context(rc(dark, small=width is not None)):
         figure = Figure(figsize=(telephone.WIDTH if narrow else width or WIDTH, height))
         yield figure, [*zip(nets, colours(configs, dark), strict=True)]
-        names = _named_lines(figure) if narrow else []
+        names = _named_lines(figure)
         beside, between, columns = (right, 0.0, 1) if narrow else _gaps(figure, right)
         margins = left + beside + (columns - 1) * between
         if width is None:
             width = telephone.WIDTH if narrow else max(WIDTH, margins + MIN_PANEL * columns)
             figure.set_figwidth(width)
             text = caption(configs, num_seeds, drawn_as, notes)
-            below = 0.52 + write_caption(figure, text, dark) + telephone.names_height(names)
+            below = 0.52 + write_caption(figure, text, dark)
+            below += telephone.names_height(names) if narrow else 0
         else:
+            check_room(width, (width - margins) / columns, [name for name, _ in names])
             below, title, topic = 0.42, topic, ""
             height *= min(1.0, (width / WIDTH) ** 0.6)
             slim(figure)
@@ -71,6 +78,15 @@ def framed(
             telephone.write_names(figure.axes[-1], names)
         else:
             label_lines(figure)
+
+
+def check_room(width: float, panel: float, names: list[str]) -> None:
+    """Raise UserError if a panel of this width is too narrow in a figure for a paper (inches)."""
+    if panel < PAPER_PANEL:
+        raise UserError(
+            f"a figure of {width:g} inches has no room beside names as long as "
+            f"{max(names, key=len)!r}: draw fewer nets, or use a larger width"
+        )
 
 
 def _named_lines(figure: Figure) -> list[tuple[str, Line2D]]:
