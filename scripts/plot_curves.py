@@ -114,7 +114,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--smooth",
-        type=positive,
+        type=int,
         metavar="N",
         help="average each point of a training curve with the N - 1 rows before it",
     )
@@ -123,7 +123,7 @@ def parse() -> argparse.Namespace:
         "--dashed", action="store_true", default=None, help="training error dashed, not thin"
     )
     parser.add_argument(
-        "--y-max", type=percent, metavar="PERCENT", help="upper end of the error axis"
+        "--y-max", type=float, metavar="PERCENT", help="upper end of the error axis"
     )
     return parser.parse_args()
 
@@ -136,29 +136,13 @@ def write_table(runs: list[Path], folder: Path) -> list[Path]:
     return write_paper_tables(folder, results)
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
-
-
 def inches(text: str) -> float:
     """A width in inches, or its name."""
     try:
-        number = WIDTHS.get(text) or float(text)
+        return WIDTHS.get(text) or float(text)
     except ValueError:
-        number = 0.0
-    if not 1 <= number <= 40:
-        raise argparse.ArgumentTypeError(f"{text} is no width: give inches, column or text")
-    return number
-
-
-def percent(text: str) -> float:
-    """An error in percent, above 0."""
-    if not 0 < (number := float(text)) <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is no error in percent")
-    return number
+        expected = f"{text} is no width: use inches, column or text"
+        raise argparse.ArgumentTypeError(expected) from None
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -29,7 +30,7 @@ from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig, PanelConfig, RecipeConfig
 from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
-from resnet_degradation.figures.drawing import Drawing, read_drawing
+from resnet_degradation.figures.drawing import Drawing, adjusted, read_drawing
 from resnet_degradation.figures.inspection import load_responses, responses_title
 from resnet_degradation.figures.labels import spread_out
 from resnet_degradation.figures.registry import FIGURES
@@ -43,7 +44,7 @@ from resnet_degradation.records.metrics import Row, read_metrics, write_metrics
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.studies.command import run_study
 from resnet_degradation.studies.results import read_result
-from resnet_degradation.system.errors import UserError
+from resnet_degradation.system.errors import ConfigError, UserError
 
 
 def test_figures_are_drawn_from_the_record_alone(tmp_path: Path) -> None:
@@ -236,8 +237,26 @@ def test_options_of_the_script_change_the_figure(tmp_path: Path) -> None:
     assert drawn("--log") != usual
     assert drawn("--dashed") != usual
     assert "training error" not in drawn("--errors", "held-out")
-    for mistake in (["--smooth", "0"], ["--y-max", "-3"], ["--x", "time"]):
-        assert plot(study.folder, *mistake).returncode == 2
+    for mistake in (["--smooth", "0"], ["--y-max", "-3"], ["--x", "time"], ["--width", "50"]):
+        refused = plot(study.folder, *mistake)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"smooth": 0}, "smooth=0 is not valid: it must be a whole number from 1 on"),
+        ({"smooth": 2.5}, "smooth=2.5 is not valid"),
+        ({"y_max": -1.0}, "y_max=-1.0 is not valid: it must be above 0"),
+        ({"y_max": float("nan")}, "y_max=nan is not valid"),
+        ({"width": 0}, "width=0 is not valid: it must be 1 to 40"),
+    ],
+)
+def test_numbers_of_a_drawing_have_ranges(settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        adjusted(Drawing(), **settings)
+    assert adjusted(Drawing(), smooth=1, y_max=100, width=3.3).width == 3.3
 
 
 @pytest.mark.parametrize("content", ["", "iteration,epoch\n1,2\n", "nonsense"])
@@ -464,7 +483,7 @@ def test_the_script_draws_a_column_with_embedded_fonts_and_prints_the_caption(
     assert b"/Type3" not in content
     mistake = plot(*machines, "--width", "wide")
     assert mistake.returncode == 2
-    assert "wide is no width: give inches, column or text" in mistake.stderr
+    assert "wide is no width: use inches, column or text" in mistake.stderr
 
 
 # --- layer responses (figure 7) ---

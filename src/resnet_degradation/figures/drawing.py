@@ -60,11 +60,18 @@ def adjusted(
 
     errors: both, training or held-out. together: whether plain and residual nets share a panel.
     width: in inches, for a paper; the figure then has no title but a given one.
-    Raises ConfigError for another value of x or errors.
+    Raises ConfigError for another value of x or errors, and for numbers out of range.
     """
     for key, value, choices in (("x", x, HORIZONTAL), ("errors", errors, ERRORS)):
         if value is not None and value not in choices:
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
+    for name, number, allowed, expected in (
+        ("smooth", smooth, lambda n: isinstance(n, int) and n > 0, "a whole number from 1 on"),
+        ("y_max", y_max, lambda n: 0 < n <= 100, "above 0 and at most 100 (percent)"),
+        ("width", width, lambda n: 1 <= n <= 40, "1 to 40 (inches)"),
+    ):
+        if number is not None and not allowed(number):
+            raise ConfigError(f"{name}={number} is not valid: it must be {expected}")
     panels = [PanelConfig()] if together else drawing.panels
     if errors is not None:
         panels = [replace(panel, errors=errors) for panel in panels]
