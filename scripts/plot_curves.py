@@ -12,10 +12,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from resnet_degradation.config.identity import group_by_net
 from resnet_degradation.config.schema import ERRORS
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, adjusted, read_drawing
-from resnet_degradation.figures.labels import caption
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.figures.style import FORMATS, save_figure
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
@@ -59,9 +57,7 @@ def main() -> int:
         return UserError.exit_code
     print(*files, sep="\n")
     if arguments.width is not None:
-        nets = group_by_net((read_config(run), run) for run in runs)
-        text = caption([config for _, config, _ in nets], [len(seeds) for *_, seeds in nets])
-        print(f"caption: {text}")
+        print(f"caption: {figure.get_label()}")
     return 0
 
 

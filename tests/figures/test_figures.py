@@ -486,6 +486,19 @@ def test_the_script_draws_a_column_with_embedded_fonts_and_prints_the_caption(
     assert "wide is no width: use inches, column or text" in mistake.stderr
 
 
+def test_the_printed_caption_is_that_of_the_figure(tmp_path: Path) -> None:
+    finished = [finished_run(tmp_path / str(n), n / 2, depth=n) for n in (20, 110)]
+    running = finished_run(tmp_path / "running", 50, depth=20, seed=1)
+    (running / "summary.json").unlink()
+    for folder in (*finished, running):
+        write_metrics(folder, [Row(1, 1, 0.1, 1.0, 50.0, 40.0, None, 100.0, 1.0)])
+    figure = FIGURES["depths"](finished, Drawing(), False)
+    (drawn, *_) = (" ".join(text.get_text().split()) for text in figure.texts)
+    done = plot(tmp_path, "--figure", "depths", "--width", "column", "--formats", "svg")
+    assert done.stdout.splitlines()[1:] == [f"caption: {drawn}"]
+    assert "; 1 seed; recipe.warmup is never for 20 and always for 110 layers" in drawn
+
+
 # --- layer responses (figure 7) ---
 
 

@@ -58,7 +58,8 @@ def plot_curves(
     """Errors in the panels of `drawing`: by default plain nets left and residual nets right.
 
     Training error is thin (or dashed), held-out error bold; a band is one standard deviation over
-    seeds. The caption names data, schedule and seeds. Raises UserError if no panel shows a net.
+    seeds. The caption, which is the figure's label too, names data, schedule and seeds.
+    Raises UserError if no panel shows a net.
     """
     drawing = drawing or Drawing()
     shown = [
@@ -98,9 +99,9 @@ def plot_curves(
         legend = _legend(nets, drawing) if both else {}
         num_lines = 1 if _fits_a_line(legend, width) else len(legend)
         written = 0.0
+        figure.set_label(caption([net.config for net in nets], [net.num_seeds for net in nets]))
         if drawing.width is None:
-            text = caption([net.config for net in nets], [net.num_seeds for net in nets])
-            written = 0.06 + write_caption(figure, text, dark)
+            written = 0.06 + write_caption(figure, dark)
         below = written + (0.49 if drawing.width is None else 0.42)
         below += LEGEND + (num_lines - 1) * LEGEND_LINE if both else 0
         between, named = ABOVE, []

@@ -46,7 +46,8 @@ def framed(
     When the panels are drawn, they are arranged between margins of `left` and `right` inches, and
     every named line gets its name where it ends. A title goes above, a caption below the panels.
     height: of the panels and of what is written between them, in inches.
-    width: of the whole figure in inches, for a paper. narrow: for a telephone (see Drawing).
+    width: of the whole figure in inches, for a paper: the caption is then not drawn, but it is the
+    figure's label in any case. narrow: for a telephone (see Drawing).
     Raises UserError if that width has no room for the panels beside the names.
     """
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
@@ -56,11 +57,11 @@ def framed(
         names = _named_lines(figure)
         beside, between, columns = (right, 0.0, 1) if narrow else _gaps(figure, right)
         margins = left + beside + (columns - 1) * between
+        figure.set_label(caption(configs, num_seeds, drawn_as, notes))
         if width is None:
             width = telephone.WIDTH if narrow else max(WIDTH, margins + MIN_PANEL * columns)
             figure.set_figwidth(width)
-            text = caption(configs, num_seeds, drawn_as, notes)
-            below = 0.52 + write_caption(figure, text, dark)
+            below = 0.52 + write_caption(figure, dark)
             below += telephone.names_height(names) if narrow else 0
         else:
             check_room(width, (width - margins) / columns, [name for name, _ in names])

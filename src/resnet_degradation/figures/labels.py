@@ -167,9 +167,9 @@ def caption(
     return "; ".join([conditions(configs), seeds, *(notes or [])])
 
 
-def write_caption(figure: Figure, text: str, dark: bool) -> float:
-    """Write a caption below a figure. Returns its height in inches."""
-    text = re.sub(r"(\d) (seeds?\b)", "\\1\u00a0\\2", text)
+def write_caption(figure: Figure, dark: bool) -> float:
+    """Write the caption that is a figure's label below it. Returns its height in inches."""
+    text = re.sub(r"(\d) (seeds?\b)", "\\1\u00a0\\2", str(figure.get_label()))
     lines = wrapped(text, figure.get_figwidth() - 0.2)
     place: dict[str, Any] = {"ha": "center", "fontsize": name_size(), "color": muted(dark)}
     figure.text(0.5, 0.01, "\n".join(lines), **place)

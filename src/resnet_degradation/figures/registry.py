@@ -11,7 +11,8 @@ from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.grid import load_grid, plot_grid
 from resnet_degradation.figures.inspection import load_responses, plot_responses, responses_title
 
-# Draws the runs in these folders with these titles and axes, for a light or a dark page.
+# Draws the runs in these folders with these titles and axes, for a light or a dark page. The label
+# of the built-in figures is their caption, whether or not they show it.
 Maker = Callable[[list[Path], Drawing, bool], Figure]
 # The same for runs that were loaded: their titles and sizes may change from drawing to drawing.
 Draw = Callable[[Drawing, bool], Figure]
