@@ -11,10 +11,11 @@ averaged, wherever they were trained.
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from resnet_degradation.config.schema import ERRORS
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, adjusted, read_drawing
-from resnet_degradation.figures.registry import FIGURES
+from resnet_degradation.figures.registry import FIGURES, USED
 from resnet_degradation.figures.style import FORMATS, save_figure
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
 from resnet_degradation.records.summary import is_finished
@@ -42,6 +43,7 @@ def main() -> int:
         default = folders[0] / stem if len(folders) == 1 else Path(stem)
         runs = without_copies([run for folder in folders for run in find_runs(folder)])
         settings = {k: v for k, v in vars(arguments).items() if k not in NOT_DRAWN}
+        refuse_unused(arguments.figure, settings)
         first, *others = map(read_drawing, folders)  # of one study on several machines: all alike
         drawing = Drawing() if any(one != first for one in others) else first
         drawing = adjusted(drawing, **settings)
@@ -122,6 +124,15 @@ def parse() -> argparse.Namespace:
         "--y-max", type=float, metavar="PERCENT", help="upper end of the error axis"
     )
     return parser.parse_args()
+
+
+def refuse_unused(figure: str, settings: dict[str, Any]) -> None:
+    """Raise UserError if settings are given that this figure does not use."""
+    chosen = [key for key, value in settings.items() if value is not None and value is not False]
+    unused = [key for key in chosen if key not in USED.get(figure, chosen)]
+    if unused:
+        options = ", ".join(f"--{key.replace('_', '-')}" for key in unused)
+        raise UserError(f"the figure {figure} does not use {options}: draw it without")
 
 
 def write_table(runs: list[Path], folder: Path) -> list[Path]:

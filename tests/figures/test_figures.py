@@ -259,6 +259,24 @@ def test_numbers_of_a_drawing_have_ranges(settings: dict[str, Any], expected: st
     assert adjusted(Drawing(), smooth=1, y_max=100, width=3.3).width == 3.3
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ("depths --x epoch --errors training --together", "--x, --errors, --together"),
+        ("responses --log --smooth 0 --y-max 5 --title given", "--smooth, --log, --y-max"),
+        ("grid --dashed --log --width column", "--dashed"),
+    ],
+)
+def test_options_that_a_figure_does_not_use_are_refused(
+    tmp_path: Path, options: str, named: str
+) -> None:
+    write_metrics(finished_run(tmp_path / "run", 50), [])
+    done = plot(tmp_path, "--figure", *options.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert f"does not use {named}: " in line
+
+
 @pytest.mark.parametrize("content", ["", "iteration,epoch\n1,2\n", "nonsense"])
 def test_what_is_no_record_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.csv").write_text(content)

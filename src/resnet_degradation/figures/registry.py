@@ -45,6 +45,13 @@ def _grid(folders: list[Path], _drawing: Drawing) -> Draw:
     )
 
 
+# The settings of `drawing.adjusted` that a figure uses; that of curves uses all.
+USED = {
+    "responses": {"title", "width"},
+    "depths": {"title", "width"},
+    "grid": {"title", "width", "log"},
+}
+
 LOADERS: dict[str, Callable[[list[Path], Drawing], Draw]] = {
     "curves": _curves,
     "responses": _responses,
