@@ -14,16 +14,16 @@ from resnet_degradation.figures.inspection import load_responses, plot_responses
 # Draws the runs in these folders with these titles and axes, for a light or a dark page. The label
 # of the built-in figures is their caption, whether or not they show it.
 Maker = Callable[[list[Path], Drawing, bool], Figure]
-# The same for runs that were loaded: their titles and sizes may change from drawing to drawing.
+# The same for runs that were loaded for a first drawing; others have other titles and sizes alone.
 Draw = Callable[[Drawing, bool], Figure]
 
 
-def _curves(folders: list[Path], drawing: Drawing) -> Draw:
-    nets = load_curves(folders, drawing.x, drawing.smooth)
+def _curves(folders: list[Path], first: Drawing) -> Draw:
+    nets = load_curves(folders, first.x, first.smooth)
     return lambda drawing, dark: plot_curves(nets, drawing, dark)
 
 
-def _responses(folders: list[Path], _drawing: Drawing) -> Draw:
+def _responses(folders: list[Path], _first: Drawing) -> Draw:
     nets = load_responses(folders)
     finding = responses_title(nets)
     return lambda drawing, dark: plot_responses(
@@ -31,14 +31,14 @@ def _responses(folders: list[Path], _drawing: Drawing) -> Draw:
     )
 
 
-def _depths(folders: list[Path], _drawing: Drawing) -> Draw:
+def _depths(folders: list[Path], _first: Drawing) -> Draw:
     series = load_depths(folders)
     return lambda drawing, dark: plot_depths(
         series, drawing.title, dark, drawing.width, drawing.narrow
     )
 
 
-def _grid(folders: list[Path], _drawing: Drawing) -> Draw:
+def _grid(folders: list[Path], _first: Drawing) -> Draw:
     key, nets = load_grid(folders)
     return lambda drawing, dark: plot_grid(
         key, nets, drawing.title, drawing.log, dark, drawing.width, drawing.narrow
