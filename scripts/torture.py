@@ -356,7 +356,7 @@ HARMLESS = ["depth=56", "residual=false", "seed=3", "recipe.lr=0.05", "shortcut=
 
 
 def malformed(rng: random.Random) -> Iterator[tuple[str, list[str]]]:
-    """SeriesByDepth of configurations with a mistake in them, again and again."""
+    """Kinds of configurations with a mistake in them, again and again."""
     types = leaf_types()
     letters = "abcdefghijklmnopqrstuvwxyz_"
     while True:

@@ -43,11 +43,12 @@ MISTAKES = [
     (["+recipe.warmups=always"], "the nearest is recipe.warmup"),
     (
         ["depth=deep"],
-        "depth: Value 'deep' of type 'str' could not be converted to Integer: give a whole number",
+        "depth: Value 'deep' of type 'str' could not be converted to Integer: "
+        "it must be a whole number",
     ),
     (
         ["residual=maybe"],
-        "residual: Value 'maybe' is not a valid bool (type str): give true or false",
+        "residual: Value 'maybe' is not a valid bool (type str): use true or false",
     ),
     (["recipe.lr=fast"], "recipe.lr: Value 'fast' of type 'str' could not be converted to Float"),
     (["data=CIFAR10"], "there is no data=CIFAR10, the nearest is data=cifar10; valid: cifar10"),
@@ -358,7 +359,7 @@ def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -
     done = call(tmp_path, str(BIN / "resnet-study"), "depth=20")
     assert done.returncode == 2
     expected = (
-        "error: there is no key depth: give 'study.nets=[{depth: 20, residual: false}, ...]'\n"
+        "error: there is no key depth: set 'study.nets=[{depth: 20, residual: false}, ...]'\n"
     )
     assert done.stderr == expected
     done = call(tmp_path, str(BIN / "resnet-study"), "study.nets.depth=20")
@@ -366,7 +367,7 @@ def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: these settings cannot be read: ")
     done = call(tmp_path, str(BIN / "resnet-study"), "seeds=0,1")
-    assert done.stderr == "error: 'seeds=0,1' names several values: give a list, as seeds=[0,1]\n"
+    assert done.stderr == "error: 'seeds=0,1' names several values: use a list, as seeds=[0,1]\n"
 
 
 @pytest.mark.long

@@ -15,13 +15,13 @@ from resnet_degradation.system.errors import ConfigError
 
 # Hints that OmegaConf's messages about types lack, by a part of the message.
 EXPECTED = {
-    "could not be converted to Integer": ": give a whole number",
-    "could not be converted to Float": ": give a number",
-    "is not a valid bool": ": give true or false",
-    "is not a ListConfig": ": give a list in brackets, as [a] or [a,b]",
+    "could not be converted to Integer": ": it must be a whole number",
+    "could not be converted to Float": ": it must be a number",
+    "is not a valid bool": ": use true or false",
+    "is not a ListConfig": ": use a list in brackets, as [a] or [a,b]",
 }
 
-NETS = "give 'study.nets=[{depth: 20, residual: false}, ...]'"
+NETS = "set 'study.nets=[{depth: 20, residual: false}, ...]'"
 
 
 def valid_keys(schema: type[Any]) -> list[str]:
@@ -113,7 +113,7 @@ def _explain_override(message: str) -> str:
         given = first.partition(" for argument ")[2]
         lists = {"seeds": "[0,1]", "what": "[signals,lesions]"}
         named = next((name for name in lists if f"'{name}=" in given), None)
-        advice = f"give a list, as {named}={lists[named]}" if named else "add -m to run each"
+        advice = f"use a list, as {named}={lists[named]}" if named else "add -m to run each"
         return f"{given} names several values: {advice}"
     if "Error parsing override" in first and "missing EQUAL" in message:
         return f"{first.partition('override ')[2]} lacks a value: settings are given as key=VALUE"

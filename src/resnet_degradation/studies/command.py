@@ -55,7 +55,7 @@ def check_alone() -> None:
     """Raise ConfigError if this process is one of several, each of which would run the study."""
     if process_info() is not None:
         raise ConfigError(
-            "resnet-study starts the processes of its runs itself: give runtime.devices instead of "
+            "resnet-study starts the processes of its runs itself: set runtime.devices instead of "
             f"torchrun or srun, or unset what they set ({process_variables()})"
         )
 

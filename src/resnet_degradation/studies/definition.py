@@ -152,7 +152,7 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
         )
     _check_drawing(config.study, runs)
     if config.jobs < 1:
-        raise ConfigError(f"jobs={config.jobs} is not valid: give at least 1")
+        raise ConfigError(f"jobs={config.jobs} is not valid: it must be at least 1")
     if config.jobs > 1 and config.runtime.devices != 1:
         raise ConfigError(
             f"jobs={config.jobs} with runtime.devices={config.runtime.devices}: several "
