@@ -47,6 +47,7 @@ from resnet_degradation.studies.results import read_result
 from resnet_degradation.system.errors import ConfigError, UserError
 
 
+@pytest.mark.long
 def test_figures_are_drawn_from_the_record_alone(tmp_path: Path) -> None:
     study = study_of(tmp_path, "study.figures=[curves,responses]", "study.dashed=true")
     run_study(study, quiet())

@@ -439,6 +439,7 @@ BLOCKS = {
 }
 
 
+@pytest.mark.long
 def test_nets_are_grouped_by_what_identifies_them_and_not_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -288,7 +288,7 @@ def test_final_held_out_errors_are_the_last_not_the_best(tiny: Tiny, train_run: 
     assert min(row.val_error or 100 for row in rows) < (rows[-1].val_error or 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_net_trains_and_saves_the_same_names(tiny: Tiny, train_run: TrainRun) -> None:
     compiled = final_state(train_run(tiny("runtime.compile=net", "recipe.iterations=3")))["net"]
     plain = prepare(tiny()).net.state_dict()
