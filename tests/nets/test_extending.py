@@ -96,7 +96,7 @@ def test_the_page_works_word_by_word(tmp_path: Path) -> None:
     assert drawn.with_suffix(".pdf").is_file()
     page = (drawn.parent / "report.html").read_text()
     assert "ResNet-8-NoLastReLU minus ResNet-8" in " ".join(last.split())
-    assert 'alt="losses"' in page
+    assert 'alt="losses. ' in page
     (folder,) = (outputs / "digits").glob("*NoLastReLU-seed1*")
     called(f"resnet-eval run={folder}", tmp_path)
     called(f"resnet-inspect run={folder}", tmp_path)

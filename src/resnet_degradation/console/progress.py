@@ -1,5 +1,6 @@
 """The progress of a run: a live bar in a terminal, plain lines elsewhere."""
 
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -73,6 +74,11 @@ class Throttle:
         return True
 
 
+def stderr_is_terminal() -> bool:
+    """Whether a bar has to print warnings above itself; those of a redirected stderr stay there."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 def bar_column() -> BarColumn:
     """A bar that takes the width that the numbers beside it leave."""
     return BarColumn(bar_width=None, table_column=Column(ratio=1))
@@ -138,6 +144,7 @@ class RunProgress(Progress):
             expand=roomy,
             transient=transient,
             disable=not self.console.is_terminal,
+            redirect_stderr=stderr_is_terminal(),
             speed_estimate_period=RECENT,
         )
         self._bar.start()

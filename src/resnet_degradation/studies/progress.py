@@ -20,6 +20,7 @@ from resnet_degradation.console.progress import (
     Throttle,
     bar_column,
     format_errors,
+    stderr_is_terminal,
     time_left,
 )
 from resnet_degradation.records.metrics import Row, read_whole_rows
@@ -64,6 +65,7 @@ class StudyProgress:
             console=console,
             expand=roomy,
             disable=not console.is_terminal,
+            redirect_stderr=stderr_is_terminal(),
             speed_estimate_period=RECENT,
         )
         self.bar.add_task("", **FIELDS)
