@@ -360,7 +360,7 @@ def test_public_weights_have_the_error_of_their_own_net_to_the_image(
         (again,) = run_evaluation(f"weights={exported}", *common[1:])
         assert again.errors == tested.errors
     # With the zeros elsewhere, or the classes in another order, it is another net.
-    with pytest.warns(UserWarning, match="shortcut_padding=behind is used, as given"):
+    with pytest.warns(UserWarning, match="the given shortcut_padding=behind is used"):
         (behind,) = run_evaluation(*common, "shortcut_padding=behind")
     assert behind.errors[1] > tested.errors[1] + 20
     for name in ("module.linear.weight", "module.linear.bias"):

@@ -26,10 +26,10 @@ from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weights
 from resnet_degradation.probes.lesions import (
+    bypassed,
     error_without,
     random_blocks,
     removable_blocks,
-    without,
 )
 from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.records.layers import (
@@ -185,7 +185,7 @@ def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
             elif residual:
                 maps = F.relu(block.shortcut(maps))  # nothing is added to it
         literal = net.fc(maps.mean(dim=(2, 3)))
-        with without([net.blocks()[name]]):
+        with bypassed([net.blocks()[name]]):
             assert torch.equal(net(images), literal)
         assert not torch.equal(literal, whole)
     assert torch.equal(net(images), whole)
@@ -205,7 +205,7 @@ def test_lesions_measure_the_net_that_is_left() -> None:
     def error() -> float:
         return 100 * float((net(images).argmax(dim=1) != labels).float().mean())
 
-    with without([net.blocks()["layer2.0"]]):
+    with bypassed([net.blocks()["layer2.0"]]):
         literal = error()
     assert error_without(net, ["layer2.0"], error) == literal != error()
     assert random_blocks(net, 2, 5, seed=1) != random_blocks(net, 2, 5, seed=0)
@@ -214,7 +214,7 @@ def test_lesions_measure_the_net_that_is_left() -> None:
     assert len(set(map(tuple, several))) > 1
     for names in several:
         assert len(set(names)) == 2
-        with without(net.blocks()[name] for name in names):
+        with bypassed(net.blocks()[name] for name in names):
             literal = error()
         assert error_without(net, names, error) == literal
     with pytest.raises(ValueError, match="cannot remove 5 of 4 blocks"):

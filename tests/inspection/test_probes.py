@@ -19,7 +19,7 @@ from resnet_degradation.figures.surface import plane, plot_surface
 from resnet_degradation.inspection import command, sharpness, surface
 from resnet_degradation.inspection.probe import Subject
 from resnet_degradation.inspection.registry import PROBES, chosen_probes
-from resnet_degradation.inspection.surface_workers import surface_at_once
+from resnet_degradation.inspection.surface_workers import surface_in_parallel
 from resnet_degradation.probes.sharpness import Sharpness
 from resnet_degradation.probes.shattering import NUM_POINTS, Correlation
 from resnet_degradation.probes.surface import SurfacePoint
@@ -124,7 +124,7 @@ def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: 
                       replace(InspectionConfig(), jobs=2), lambda *_: None)  # fmt: skip
     newer = replace(subject, trained=replace(subject.trained, iteration=13))
     with pytest.raises(RecordError, match="was trained on meanwhile"):
-        list(surface_at_once(newer, [(0.0, 0.0)]))
+        list(surface_in_parallel(newer, [(0.0, 0.0)]))
 
 
 def test_the_share_of_the_plane_counts_points_near_the_centre() -> None:

@@ -26,7 +26,7 @@ from resnet_degradation.nets.identity_extension import extend
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.errors import top1_error
 from resnet_degradation.probes.layer_stats import layer_stats
-from resnet_degradation.probes.lesions import keeping_shape, without
+from resnet_degradation.probes.lesions import bypassed, shape_preserving_blocks
 from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import read_responses
@@ -351,11 +351,11 @@ def test_a_custom_block_is_inspected_by_what_it_computes(here: Path, train_run: 
     names = [response.name for response in read_responses(folder)]
     assert names[:4] == ["conv1", "layer1.0.conv1", "layer1.0.inner.0", "layer1.0.conv3"]
     net = make_net(compose_config(*common, "block=own_blocks:Nested"), 10).eval()
-    assert list(keeping_shape(net)) == ["layer1.0"]
+    assert list(shape_preserving_blocks(net)) == ["layer1.0"]
     # Without F(x), the page's own block is the identity, where another is a ReLU.
     net = make_net(compose_config(*common, "block=my_blocks:NoLastReLU"), 10).eval()
     block, x = net.get_submodule("layer1.0"), torch.randn(2, 16, 8, 8)
-    with without([block]):  # type: ignore[list-item]
+    with bypassed([block]):  # type: ignore[list-item]
         assert torch.equal(block(x), x)
     assert not torch.equal(block(x), x)
 
@@ -451,7 +451,7 @@ def test_a_block_without_its_branch_gives_what_it_makes_of_the_shortcut(
     x = torch.randn(2, 16, 8, 8)
     before = block(x)
     expected = {"HalfShortcut": F.relu(0.5 * x), "OwnForward": F.relu(x) + 1}.get(kind, F.relu(x))
-    with without([block]):  # type: ignore[list-item]
+    with bypassed([block]):  # type: ignore[list-item]
         assert torch.equal(block(x), expected)
     assert torch.equal(block(x), before)
 

@@ -48,9 +48,9 @@ def message(
 @pytest.mark.parametrize(
     ("usable", "fits"),
     [
-        (3_900, "16 does, and by its memory about 29 should"),
-        (10**6, "16 does, and by its memory about 31 should"),
-        (2_000, "8 does, and by its memory about 10 should"),
+        (3_900, "16 does, and, judging by memory, about 29 should"),
+        (10**6, "16 does, and, judging by memory, about 31 should"),
+        (2_000, "8 does, and, judging by memory, about 10 should"),
         (1_850, "8 does"),
         (1_200, "2 does"),
         (1_100, "no smaller one does"),

@@ -51,7 +51,7 @@ class Run:
 
     @property
     def metrics(self) -> Table:
-        """The columns of metrics.csv as arrays, one entry a row; errors in percent."""
+        """The columns of metrics.csv as arrays, one entry per row; errors in percent."""
         rows = read_metrics(self.folder)
         return Table({name: [getattr(row, name) for row in rows] for name in COLUMNS})
 
@@ -95,8 +95,8 @@ def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **setting
     """Train a net to its end, as `resnet-train` does: the same settings, folder and record.
 
     An interrupted run resumes from its last checkpoint, a finished one is only read. Settings are
-    keyword arguments, those of a section in a dictionary; what is not given is as for the command
-    (`resnet-train --help`):
+    keyword arguments, those of a section in a dictionary; settings that are not given have the
+    command's defaults (`resnet-train --help`):
 
         rd.train(depth=56, residual=False, seed=1, data="cifar10", recipe=dict(iterations=4000))
         rd.train(depth=20, data=dict(name="folder", root="~/images"))
@@ -109,8 +109,8 @@ def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **setting
     saved: the same call resumes it.
 
     Signal handlers, the number of threads, TF32 and torch's random state on the CPU are as before
-    when the call returns; numpy's and Python's random states are not used. (A custom block seeds
-    torch's generator on a GPU anew.)
+    when the call returns; numpy's and Python's random states are not used. (With a custom block,
+    torch's generator on a GPU is seeded again.)
     """
     arguments = overrides_of(overrides, settings, Config)
     with own_hydra():

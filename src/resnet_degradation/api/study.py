@@ -12,7 +12,7 @@ from resnet_degradation.api.run import Run
 from resnet_degradation.api.table import Table, read_table
 from resnet_degradation.cli.app import shown_progress
 from resnet_degradation.cli.compose import own_hydra
-from resnet_degradation.config.arguments import as_written
+from resnet_degradation.config.arguments import hydra_literal
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import StudyRunConfig
 from resnet_degradation.system.errors import ConfigError
@@ -32,7 +32,7 @@ class StudyResult:
 
     @property
     def results(self) -> Table:
-        """The columns of results.csv, one entry a run."""
+        """The columns of results.csv, one entry per run."""
         return read_table(self.folder / "results.csv")
 
 
@@ -55,7 +55,7 @@ def study(
     from resnet_degradation.studies.command import check_alone, run_study
     from resnet_degradation.studies.definition import resolve_study
 
-    original = f"study={as_written(name)}"
+    original = f"study={hydra_literal(name)}"
     arguments = [original, *overrides_of(overrides, settings, StudyRunConfig)]
     with own_hydra():
         options = composed("study_config", StudyRunConfig, arguments)

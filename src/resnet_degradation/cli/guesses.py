@@ -1,4 +1,4 @@
-"""Settings as other tools name them, and what to type here instead."""
+"""Recognizes settings that users guess from other tools, and says what to type instead."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from resnet_degradation.cli.compose import config_folder
 from resnet_degradation.config.schema import StudyRunConfig, schema_fields
 from resnet_degradation.system.errors import ConfigError
 
-# The key, and the names of other tools for it. Its value means the same.
+# Our keys, each with the names that other tools have for it. The values mean the same.
 SYNONYMS = {
     "depth": "layers num_layers n_layers",
     "residual": "skip skips skip_connection skip_connections shortcuts residuals",

@@ -13,7 +13,7 @@ from resnet_degradation.config.schema import NetConfig, StudyRunConfig, schema_f
 from resnet_degradation.system import errors
 from resnet_degradation.system.errors import ConfigError
 
-# Hints that OmegaConf's messages about types lack, by a part of the message.
+# Hints for OmegaConf's messages about types, keyed by a part of the message.
 EXPECTED = {
     "could not be converted to Integer": ": it must be a whole number",
     "could not be converted to Float": ": it must be a number",

@@ -19,7 +19,7 @@ from resnet_degradation.config.architectures import FAMILIES
 INPUT, INPUTS, OUTPUT = {"path": "input"}, {"path": "inputs"}, {"path": "output"}
 DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette")
 
-# Custom data, identified by its folder alone.
+# Data sets that the user supplies, identified by their folder alone.
 USER_DATA = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 INSPECTIONS = ("responses", "signals", "residuals", "lesions")
@@ -76,7 +76,7 @@ class RuntimeConfig:
 
     Only the precision is part of a run's identity. The number of threads, `compile` and, without
     `sync_batchnorm`, the number of `devices` change results slightly too. They are left out so
-    that a run can resume elsewhere, but recorded: resuming with other values warns.
+    that a run can resume on other hardware, but recorded: resuming with other values warns.
     """
 
     device: str = "auto"
@@ -103,7 +103,7 @@ class Settings:
     """The settings that the runs of a study share."""
 
     shortcut: Optional[str] = None
-    shortcut_padding: Optional[str] = "behind"  # null in the YAML files: as the weights file says
+    shortcut_padding: Optional[str] = "behind"  # null in YAML: taken from the weights file
     width: float = 1.0
     family: Optional[str] = None
     block: Optional[str] = None

@@ -1,4 +1,4 @@
-"""The rules for settings, alone and combined, that their types do not express."""
+"""Rules for single settings and for combinations, beyond what their types express."""
 
 import math
 import re
@@ -95,7 +95,7 @@ RULES: dict[str, Rule] = {
 
 
 def check_values(config: Config) -> None:
-    """Raise ConfigError for a value that is invalid, alone or with the other values."""
+    """Raise ConfigError for a value that is invalid by itself or in combination with others."""
     for key, choices in CHOICES.items():
         if (value := attrgetter(key)(config)) not in (None, *choices):
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
@@ -139,7 +139,7 @@ def _check_devices(config: Config) -> None:
 
 
 def _check_apple_gpu(runtime: RuntimeConfig, num_launched: int) -> None:
-    """Raise ConfigError for what an Apple GPU cannot do, or what was not prepared for one."""
+    """Raise ConfigError for settings that are not supported on an Apple GPU."""
     refused = {
         "computes in fp32: omit runtime.precision": runtime.precision != "fp32",
         "trains without a compiler: omit runtime.compile": runtime.compile not in ("auto", "none"),

@@ -13,7 +13,7 @@ from rich.table import Column
 from resnet_degradation.console.lines import ROOMY, print_line
 from resnet_degradation.records.metrics import Row
 
-# Between printed lines about the preparation of a run, where there is no bar.
+# Between lines about the preparation of a run, which are printed where there is no bar.
 SECONDS_BETWEEN_LINES = 10.0
 
 # rich estimates the speed from the updates of the last RECENT seconds (at most 1,000).
@@ -75,7 +75,7 @@ class Throttle:
 
 
 def stderr_is_terminal() -> bool:
-    """Whether a bar has to print warnings above itself; those of a redirected stderr stay there."""
+    """Whether standard error is a terminal, where warnings must be printed above a bar."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 

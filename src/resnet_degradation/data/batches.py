@@ -73,7 +73,7 @@ class Batches(ABC):
     def _move(self, tensor: Tensor) -> Tensor:
         """The tensor on the device; in the background with CUDA, where that is safe.
 
-        On an Apple GPU, torch has read memory that was in other use by then.
+        On an Apple GPU, such copies have read memory that was already in use for something else.
         """
         return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 

@@ -46,7 +46,7 @@ def cached(folder: Path, name: str, compute: Callable[[], Any]) -> Any:
             with suppress(OSError):
                 file.unlink()
         except PermissionError:
-            continue  # another user's, who can still read it
+            continue  # the file of another user, who can still read it
     result = compute()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,8 @@ from resnet_degradation.system.errors import DataError
 
 NUM_SAMPLED = 100
 
-# ImageNet itself has a few rotated images, which are commonly trained on as stored.
+# Warn from this percentage on. ImageNet itself has a few rotated images, and nets are commonly
+# trained on them as they are stored.
 ROTATED_PERCENT = 5
 
 

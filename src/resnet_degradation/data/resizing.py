@@ -23,8 +23,8 @@ def crop_of_resized(
     """The square of `size` pixels at (left, top) of the image resized to width x height.
 
     Gives the same bytes as resizing the whole image with Pillow's antialiased bilinear filter and
-    cropping the result. Pillow filters rows, then columns. Here it gets only the rows that the crop
-    depends on, and then only the columns of the crop.
+    cropping the result. Pillow filters rows, then columns. Here it filters only the rows that the
+    crop depends on, and then only the columns of the crop.
     """
     if image.height > 2 * image.width:  # Pillow 13 filters the columns of these first
         whole = image.resize((width, height), BILINEAR)
@@ -44,8 +44,8 @@ def fast_crop_of_resized(
 ) -> Image.Image:
     """Like crop_of_resized in half the time; rounding changes one byte in several hundred.
 
-    Pillow computes only the crop, but rounds its corners to single precision. Bytes that differ
-    mostly do so by 1.
+    Pillow computes only the crop, but rounds its corners to single precision. Most of the bytes
+    that differ, differ by 1.
     """
     scale_x, scale_y = image.width / width, image.height / height
     box = (left * scale_x, top * scale_y, (left + size) * scale_x, (top + size) * scale_y)

@@ -72,7 +72,7 @@ def _join(name: str, info: ProcessInfo, timeout: timedelta) -> Store:
         _meet_in_slurm(info)
     try:
         store, _, _ = next(rendezvous("env://", timeout=timeout))
-        # Restarted processes must not read what dead ones left in a store that outlives them.
+        # A store can outlive its processes. Restarted ones must not read what dead ones wrote.
         outlives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
         store = PrefixStore(f"{name}/{restart}", store)
@@ -89,7 +89,7 @@ def _join(name: str, info: ProcessInfo, timeout: timedelta) -> Store:
             f"process {info.rank} of {info.size} cannot join the others at "
             f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
             f"({str(error).splitlines()[0]}). To train in a single process, unset WORLD_SIZE or "
-            "SLURM_STEP_NUM_TASKS, which announce several"
+            "SLURM_STEP_NUM_TASKS, which say that there are several"
         )
         failure.rank = info.rank
         raise failure from error
@@ -97,7 +97,7 @@ def _join(name: str, info: ProcessInfo, timeout: timedelta) -> Store:
 
 
 def _meet_in_slurm(info: ProcessInfo) -> None:
-    """Set torch's variables so that a Slurm job step meets on its first machine.
+    """Set torch's variables so that the processes of a Slurm job step meet on its first machine.
 
     Calls no Slurm command, because containers have none.
     """

@@ -40,7 +40,8 @@ from resnet_degradation.training.describe import environment
 from resnet_degradation.training.load_run import inspection_batches, require_checkpoint
 from resnet_degradation.training.memory import restore_settings, set_precision
 
-# Imported weights are near chance unless their error is this share below that of guessing.
+# Weights from a file are near chance unless their error is lower than that of guessing by this
+# share.
 SHARE_BELOW_CHANCE = 0.25
 
 
@@ -78,7 +79,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         net = on_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
         batches = inspection_batches(config, source, device, progress.prepare)
         file = evaluation.record()
-        _check_writable(file.parent)  # before testing, as its result would be lost
+        _check_writable(file.parent)  # before testing, whose result would otherwise be lost
         tested = _test(net, batches, evaluation, progress)
         iteration = None if checkpoint is None else checkpoint.iteration
         record = _to_dict(evaluation, tested, iteration)
@@ -117,7 +118,10 @@ def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> 
 def _load_net(
     evaluation: Evaluation, checkpoint: Checkpoint | None, classes: int | None, progress: Progress
 ) -> ResNet:
-    """The net of the checkpoint, or of the weights file; classes: None for as many as it has."""
+    """The net of the checkpoint, or of the weights file.
+
+    classes: the number of classes; None: as many as the weights have.
+    """
     config = evaluation.config
     if checkpoint is not None:
         weights = checkpoint.parts["net"]

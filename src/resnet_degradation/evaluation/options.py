@@ -47,7 +47,7 @@ class Evaluation:
     shorter_side: int
     scales: tuple[int, ...]
     export: Path | None
-    output_dir: Path | None = None  # for the record of a run; None: in its folder
+    output_dir: Path | None = None  # where the record of a run is written; None: in its folder
 
     def record(self) -> Path:
         """The JSON file of the result."""
@@ -169,7 +169,7 @@ def _is_in(key: str, group: str) -> bool:
 
 def _is_equivalent(config: Config, key: str, value: Any) -> bool:
     """Whether this value (such as a number of epochs) resolves to the run's setting."""
-    bare = replace(config, weights=None, weights_digest=None)  # the file may be gone
+    bare = replace(config, weights=None, weights_digest=None)  # the weights file may be gone
     group, _, name = key.rpartition(".")
     changed: Any = {name: value}
     if group:

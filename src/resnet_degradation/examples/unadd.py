@@ -1,4 +1,4 @@
-"""Does adding x restrict a net? A residual net that computes exactly what a plain net computes.
+"""Shows that adding x does not restrict a net: a residual net that computes what a plain one does.
 
 A block receives x >= 0, the output of a ReLU, and ends with ReLU(F(x) + x). It computes a plain
 block ReLU(G(x)) if F(x) = G(x) - x. For that, F needs G's inner channels, and one more for each
@@ -109,10 +109,10 @@ def largest_difference(plain: ResNet, twin: ResNet, images: Tensor) -> tuple[flo
 
 @torch.no_grad()
 def use_own_statistics(net: ResNet, images: Tensor) -> None:
-    """Make every normalization's statistics those of its input for images (N, 3, H, W), in place.
+    """Set every normalization's statistics to those of its input for images (N, 3, H, W), in place.
 
-    Scales and shifts are changed so that the function in evaluation mode stays the same; then that
-    in training mode, which normalizes by the statistics of a batch, is close to it.
+    Scales and shifts are changed so that the function in evaluation mode stays the same. The
+    function in training mode, which normalizes by the statistics of a batch, is then close to it.
     """
 
     def change(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -135,7 +135,7 @@ def use_own_statistics(net: ResNet, images: Tensor) -> None:
 
 
 def train_from_both_starts(plain: TrainedNet, *overrides: str) -> dict[str, Path]:
-    """The runs to compare, by name: the plain net, the same trained again, and two of its twin.
+    """Train the nets to compare, and return their folders: the plain net again, and its twin twice.
 
     One of the twins starts with the plain net's function, the other with its usual weights.
     """
@@ -177,7 +177,8 @@ def plot(folders: dict[str, Path]) -> Figure:
 def main(*overrides: str, training: bool = False) -> None:
     """Train plain-20 unless it is trained already; build its residual twin and compare logits.
 
-    training: also train the twin, from there and from its usual start, and draw the errors.
+    training: also train the twin, from the plain net's function and from its usual start, and draw
+    the errors.
     """
     config = compose_config("depth=20", "residual=false", *overrides)
     folder = train(config, RunProgress(Console(stderr=True)))

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from resnet_degradation.config.identity import key_without
 from resnet_degradation.config.schema import PanelConfig
-from resnet_degradation.figures import narrow as telephone
+from resnet_degradation.figures import narrow as phone
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.frame import check_room
 from resnet_degradation.figures.labels import (
@@ -77,7 +77,7 @@ def plot_curves(
         both = any(panel.errors == "both" for panel, _ in shown)
         left = LEFT if drawing.width is None or drawing.log else LEFT_SMALL
         columns, panel_width, height = (
-            (1, telephone.WIDTH - left - beside, HEIGHT)
+            (1, phone.WIDTH - left - beside, HEIGHT)
             if drawing.narrow
             else _arrange(len(shown), left, beside, names, drawing.width)
         )
@@ -107,8 +107,8 @@ def plot_curves(
         between, named = ABOVE, []
         if drawing.narrow:
             named = [_named(_labels(panel, members, dark), top) for panel, members in shown]
-            heights = [telephone.names_height(names) for names in named]
-            between += telephone.TICKS + max(heights)
+            heights = [phone.names_height(names) for names in named]
+            between += phone.TICKS + max(heights)
             below += heights[-1]
         whole = below + rows * height + (rows - 1) * between
         figure.set_figheight(whole)
@@ -126,7 +126,7 @@ def plot_curves(
             _draw_legend(figure, legend, len(legend) // num_lines, dark, written)
         for place, (axes, (panel, members)) in enumerate(zip(panels.flat, shown, strict=True)):
             if drawing.narrow:
-                telephone.write_names(axes, named[place])
+                phone.write_names(axes, named[place])
             else:
                 label_ends(axes, _labels(panel, members, dark))
         if drawing.width is not None:
@@ -163,7 +163,7 @@ def _named(labels: list[Label], top: float) -> list[tuple[str, Line2D]]:
 
 
 def extension_title(nets: list[NetCurves]) -> str:
-    """Where a net ends that begins as a shallower one, and where its twin from scratch does."""
+    """The final errors of a net that starts as a shallower one, and of its twin from scratch."""
     for net, twin in product(nets, nets):
         keys = {key_without(one.config, {"seed", "extends"}) for one in (net, twin)}
         if net.config.extends and twin is not net and len(keys) == 1 and net.ends and twin.ends:
@@ -184,7 +184,7 @@ def _panel_curves(net: NetCurves, panel: PanelConfig) -> list[tuple[str, Curve]]
 
 
 def _labels(panel: PanelConfig, nets: list[NetCurves], dark: bool) -> list[Label]:
-    """The names of the nets of one panel, with what is known of where they end."""
+    """The names of the nets of one panel, with their final errors."""
     shades = zip(nets, colours([net.config for net in nets], dark), strict=True)
     return [
         Label(net.name, colour, float(curves[-1][1].mean[-1]))

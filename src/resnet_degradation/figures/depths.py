@@ -63,9 +63,9 @@ def load_depths(folders: list[Path]) -> list[Series]:
     merged = [[runs for _, runs in sorted(g.items())] for g in _merge_groups([*groups.values()])]
     shallowest = [nets[0][0][0] for nets in merged]
     names = ["residual nets" if config.residual else "plain nets" for config in shallowest]
-    # First without the warm-up, which can differ within a series.
-    for alike in (("seed", "depth", "recipe.warmup"), ("seed", "depth")):
-        names = distinct_names(shallowest, names, alike)
+    # Name the series without the warm-up first, because it can differ within a series.
+    for ignored in (("seed", "depth", "recipe.warmup"), ("seed", "depth")):
+        names = distinct_names(shallowest, names, ignored)
     return [
         Series(
             name,
@@ -134,7 +134,7 @@ def depths_title(series: list[Series]) -> str:
 
 
 def _apart(ticks: list[int], distance: float) -> list[int]:
-    """The first tick and the last, and those between whose labels do not run into others."""
+    """The first and the last tick, and those between them whose labels do not overlap."""
     kept = ticks[:1]
     for tick in ticks[1:-1]:
         if min(tick - kept[-1], ticks[-1] - tick) >= distance:

@@ -67,7 +67,7 @@ def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
         nets[architecture_key(config)][setting_value(config, key)].append(folder)
     ordered = [sorted(net.items(), key=lambda item: _sort_key(item[0])) for net in nets.values()]
     configs_by_net = [[configs[runs[0]] for _, runs in net] for net in ordered]
-    names = distinct_names([points[0] for points in configs_by_net], alike=("seed", key))
+    names = distinct_names([points[0] for points in configs_by_net], ignored=("seed", key))
     return key, [
         GridNet(
             name,
@@ -83,7 +83,10 @@ def _sort_key(value: Any) -> tuple[float, str]:
 
 
 def grid_title(key: str, nets: list[GridNet]) -> str:
-    """The lowest mean error of every net over the values of `key`; with iterations, both ends."""
+    """The lowest mean error of every net over the values of `key`.
+
+    For iterations, the mean errors with the fewest and with the most iterations.
+    """
     if key == "recipe.iterations":
         lengths = [setting_value(config, key) for config in nets[0].configs]
         ends = [

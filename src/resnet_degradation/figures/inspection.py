@@ -95,7 +95,8 @@ def responses_title(nets: list[NetRows]) -> str:
 def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
     """Gradient norms (above) and the spread of outputs (below) of all layers.
 
-    With the last weights (right), and with the initial ones (left) of the nets that recorded them.
+    The right panels show the last weights, the left panels the initial weights of the nets that
+    recorded them.
     """
     ends = sorted({rows[0].iteration for net in nets for rows in rows_at(net, max)})
     count = " to ".join(f"{end:,}" for end in sorted({ends[0], ends[-1]}))
@@ -130,7 +131,7 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
         ):
             axes.set_ylabel(quantity)
             low, high = axes.get_ylim()
-            subs = (1.0,) if high > 300 * low else (1.0, 2.0, 5.0)  # more where it spans little
+            subs = (1.0,) if high > 300 * low else (1.0, 2.0, 5.0)  # more ticks on a short axis
             axes.yaxis.set_major_locator(LogLocator(subs=subs))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
@@ -138,7 +139,7 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
 
 
 def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
-    """The ratio of F(x) to x of every block; hollow where the shortcut is no identity."""
+    """The ratio of F(x) to x of every block; hollow if the shortcut is not the identity."""
     notes = ["hollow: blocks whose shortcut changes x"]
     with framed(nets, title, dark, 2.6, notes=notes) as (figure, lines):
         axes = figure.subplots()

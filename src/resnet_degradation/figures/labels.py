@@ -40,7 +40,7 @@ class Label:
 def text_width(texts: list[str], size: float | None = None) -> float:
     """The width in inches of the longest line of these texts; 0 if there is none.
 
-    size: in points; that of names if it is not given.
+    size: in points; the size of names if it is not given.
     """
     size = size or name_size()
     lines = [line for text in texts for line in text.splitlines()]
@@ -112,7 +112,7 @@ def spread_out(centres: list[float], heights: list[float]) -> list[float]:
 
 
 def write_title(figure: Figure, title: str, topic: str = "") -> None:
-    """Write the title above the panels, and smaller above it the topic.
+    """Write the title above the panels, and the topic in smaller letters above the title.
 
     A title of several lines is broken after its colons. The figure becomes taller for it; its
     panels keep their size.
@@ -140,7 +140,10 @@ def write_title(figure: Figure, title: str, topic: str = "") -> None:
 
 
 def wrapped(text: str, inches: float, size: float | None = None) -> list[str]:
-    """The text in lines of at most this width and of about equal lengths; no number begins one."""
+    """The text in lines of at most this width and about equal lengths.
+
+    No line begins with a number. size: in points.
+    """
     whole = 1.15 * text_width([text], size)  # bold letters are wider
     text = re.sub(r" (?=[+-]?\d|%|→)", "\u00a0", text)
     for num_lines in range(max(1, math.ceil(whole / inches)), len(text) + 1):
@@ -168,7 +171,7 @@ def caption(
 
 
 def write_caption(figure: Figure, dark: bool) -> float:
-    """Write the caption that is a figure's label below it. Returns its height in inches."""
+    """Write a figure's caption, which is its label, below the panels; return its inches."""
     text = re.sub(r"(\d) (seeds?\b)", "\\1\u00a0\\2", str(figure.get_label()))
     lines = wrapped(text, figure.get_figwidth() - 0.2)
     place: dict[str, Any] = {"ha": "center", "fontsize": name_size(), "color": muted(dark)}

@@ -1,4 +1,4 @@
-"""The largest eigenvalue of the Hessian along training, beside the limit of stability."""
+"""The largest eigenvalue of the Hessian during training, beside the limit of stability."""
 
 from matplotlib.figure import Figure
 
@@ -8,7 +8,7 @@ from resnet_degradation.figures.style import muted, name_size
 
 
 def plot_sharpness(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
-    """Sharpness against iterations: a line for each seed, hollow with the initial weights.
+    """Sharpness against iterations: a line for each seed; hollow markers have the initial weights.
 
     The dotted steps are the limit at the learning rate of each iteration.
     """

@@ -1,4 +1,4 @@
-"""How alike a net's gradients at nearby inputs are (Balduzzi et al. 2017)."""
+"""How similar a net's gradients are at nearby inputs (Balduzzi et al. 2017)."""
 
 from typing import Any
 

@@ -15,8 +15,9 @@ from resnet_degradation.config.architectures import Family, default_shortcut
 from resnet_degradation.config.schema import Config
 from resnet_degradation.system.atomic_files import atomic_write
 
-# Plain nets are warm, residual nets cool, and both the darker the deeper, so that nets differ in
-# lightness too: for colour-blind readers and grey printers. Of these depths, others in between:
+# Plain nets have warm colours and residual nets cool ones. Deeper nets are darker, so that
+# colour-blind readers and grey printers can distinguish them too. These are the colours of a few
+# depths; other depths are interpolated.
 DEPTHS = {"cifar": (8, 20, 56, 110, 1202), "imagenet": (10, 18, 42, 152, 1202)}
 SHADES = {
     False: ("#F7D978", "#E9A100", "#BE3F00", "#6A1810", "#2A0A08"),
@@ -77,7 +78,7 @@ def rc(dark: bool = False, small: bool = False) -> dict[Any, Any]:
 
 
 def colours(configs: list[Config], dark: bool = False) -> list[str]:
-    """The colours of these nets in one panel, the same in all figures; repeated ones are shaded."""
+    """The colours of these nets, the same in all figures; equal colours in one panel are shaded."""
     base = [_base_colour(config) for config in configs]
     distinct = [
         _shaded(colour, base[:place].count(colour) / base.count(colour))
@@ -92,7 +93,7 @@ def on_page(colour: str, dark: bool) -> str:
 
 
 def name_size() -> float:
-    """Points, of captions and of names where curves end: 8, or 6.7 in a paper's column."""
+    """The size in points of captions and names of curves: 8, or 6.7 in a paper's column."""
     return float(rcParams["font.size"]) * 8 / 9
 
 
@@ -104,7 +105,7 @@ def slim(figure: Figure) -> None:
 
 
 def legible(colour: str) -> str:
-    """The colour, moved towards that of text until words in it have the contrast that WCAG asks."""
+    """The colour, mixed with that of text until text in it has the contrast that WCAG requires."""
     ink, paper = (to_hex(rcParams[name]) for name in ("text.color", "figure.facecolor"))
     shades = (_mixed(to_hex(colour), _parts(ink), share / 10) for share in range(3, 11))
     return next((shade for shade in shades if contrast(shade, paper) >= TEXT_CONTRAST), ink)
@@ -133,7 +134,7 @@ def _base_colour(config: Config) -> str:
 
 
 def _shaded(colour: str, share: float) -> str:
-    """The colour, this share of the way to a grey that is lighter, or darker, than it."""
+    """The colour mixed with this share of a grey: a dark grey for light colours, and vice versa."""
     grey = 40 if sum(_parts(colour)) > 3 * 110 else 150
     return _mixed(colour, (grey, grey, grey), share)
 

@@ -1,4 +1,4 @@
-"""The loss surface around trained nets, (Li et al. 2018)."""
+"""The loss surface around trained nets (Li et al. 2018)."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from resnet_degradation.figures.seeds import NetRows, Values
 from resnet_degradation.figures.style import name_size
 
 HIGHEST = 1e3  # larger losses have the colour of this one
-NEAR = 10.0  # points of training error
+NEAR = 10.0  # percentage points of training error
 
 
 def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:

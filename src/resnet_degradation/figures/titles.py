@@ -54,7 +54,10 @@ def is_clear(first: Sequence[float], second: Sequence[float]) -> bool:
 
 
 def reservation(first: Sequence[float], second: Sequence[float], of: str = "") -> str:
-    """What to add to a title that compares two nets by these values: nothing if it is clear."""
+    """What to add to a title that compares two nets: nothing if their difference is clear.
+
+    first, second: the values of their seeds.
+    """
     seeds = min(len(first), len(second))
     if seeds == 1:
         return " (one seed)"

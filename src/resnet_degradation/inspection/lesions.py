@@ -11,9 +11,9 @@ from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.lesions import (
     error_without,
-    keeping_shape,
     random_blocks,
     removable_blocks,
+    shape_preserving_blocks,
 )
 from resnet_degradation.records.layers import LesionRow
 
@@ -37,7 +37,7 @@ def _lesions(subject: Subject) -> Iterator[LesionRow]:
     positions = {name: number for number, name in enumerate(net.blocks(), 1)}
     candidates = removable_blocks(net)
     singles = [candidates[i] for i in evenly_spaced(len(candidates), options.max_blocks).tolist()]
-    num_random = len(keeping_shape(net))
+    num_random = len(shape_preserving_blocks(net))
     counts = [2**power for power in range(9) if 2**power <= num_random]
     num_steps = len(singles) + len(counts)
     yield LesionRow(0, 0, len(positions), "", error())
@@ -82,8 +82,8 @@ def _median_change(rows: Sequence[LesionRow]) -> float:
 
 
 ABOUT = (
-    "The held-out error after a block is removed: a residual block leaves its shortcut, a "
-    "plain block nothing, so that its input goes to the next block (Veit et al. 2016). "
+    "The held-out error after a block is removed. Of a residual block, the shortcut stays; a plain "
+    "block is skipped, so that its input goes to the next block (Veit et al. 2016). "
     "Plain blocks that change the shape cannot be removed."
 )
 

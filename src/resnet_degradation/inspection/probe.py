@@ -81,13 +81,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Probe:
-    """One measurement of trained nets; `what` of resnet-inspect chooses some.
+    """One measurement of trained nets, chosen by the setting `what` of resnet-inspect.
 
     row: a dataclass of numbers and texts; a field is a column of inspection/NAME.csv.
     measure: the rows of one run.
     find: what they show of several nets, each with the rows of every seed.
-    draw: the figure of these nets, from the nets and the title; by default every column of numbers
-        over the rows.
+    draw: the figure of these nets, from the nets and the title; by default a panel for every column
+        of numbers, against the number of the row.
     needs_branch: whether it calls `branch` and `shortcut` of the blocks.
     about: the definition of the measurement, for the report.
     """

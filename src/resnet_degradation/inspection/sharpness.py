@@ -18,7 +18,7 @@ MAX_IMAGES = 64
 
 
 def measure(subject: Subject) -> list[Sharpness]:
-    """The sharpness with the initial weights (if known), of all kept checkpoints and at the end.
+    """The sharpness with the initial weights (if known), the kept and the last checkpoints.
 
     Rows without a value mark the iterations at which the learning rate changed.
     """
@@ -76,8 +76,8 @@ def find(nets: Nets) -> Finding:
     return Finding(
         title_of(subject, shown, _number, factors=True),
         f"Largest eigenvalue of the Hessian of the loss on {images} training images, "
-        f"from the initial to the last weights: {', '.join(texts)}. A rate is unstable above "
-        "2 (1 + momentum) / rate.",
+        f"from the initial to the last weights: {', '.join(texts)}. A learning rate is unstable if "
+        "this eigenvalue exceeds 2 (1 + momentum) / rate.",
         ["net", "initial", "trained", "largest", "stability limit", "above it"],
         rows,
     )
@@ -102,8 +102,9 @@ ABOUT = (
     "The largest eigenvalue of the Hessian of the mean cross-entropy on one batch of "
     "training images in training mode, without weight decay, by Lanczos iteration to two "
     "percent: with the initial weights, with those that the run kept (runtime.keep_every), and "
-    "with the last ones. Gradient descent on a quadratic loss diverges above the limit of its "
-    "rate; on nets, full batches drive sharpness to about that limit (Cohen et al. 2021)."
+    "with the last ones. Gradient descent on a quadratic loss diverges above the stability limit "
+    "of its learning rate; on nets, full batches drive sharpness to about that limit (Cohen et "
+    "al. 2021)."
 )
 
 PROBE = Probe(Sharpness, measure, find, plot_sharpness, about=ABOUT)

@@ -24,7 +24,7 @@ PHRASES = {
 
 
 def measure(subject: Subject) -> list[LayerStats]:
-    """With the initial weights if they are known, as recorded in training, and at the end."""
+    """Statistics with the initial weights (if known), those recorded in training, and the last."""
     trained = subject.trained
     ((images, labels),) = subject.training_batches(1)
     recorded = read_layer_stats(trained.folder).items()
@@ -85,7 +85,7 @@ def find(nets: Nets) -> Finding:
 
 
 def _first_over_last(rows: list[LayerStats]) -> float:
-    """The norm of the first convolution's gradient divided by the last one's; NaN without one."""
+    """The norm of the first convolution's gradient divided by the last one's; NaN if that is 0."""
     last = rows[-2].gradient_norm
     return rows[0].gradient_norm / last if last else math.nan
 
@@ -113,7 +113,7 @@ def _format_range(values: list[float]) -> str:
 
 
 def _format(value: float) -> str:
-    """Three digits, or all before the point, without an exponent; "-" for NaN."""
+    """Three significant digits, or the whole number from 1000 on; "-" for NaN."""
     if math.isnan(value):
         return "-"
     return f"{value:,.0f}" if 1000 <= value < math.inf else f"{value:.3g}"

@@ -29,7 +29,9 @@ def surface_batches(subject: Subject) -> list[Batch]:
     return subject.training_batches(math.ceil(subject.options.images / batch_size))
 
 
-def surface_at_once(subject: Subject, points: list[tuple[float, float]]) -> Iterator[SurfacePoint]:
+def surface_in_parallel(
+    subject: Subject, points: list[tuple[float, float]]
+) -> Iterator[SurfacePoint]:
     """The surface at these points, in their order, by `options.jobs` processes.
 
     Each loads the net and the images itself. Raises RecordError if the run was trained on
@@ -48,8 +50,8 @@ def surface_at_once(subject: Subject, points: list[tuple[float, float]]) -> Iter
             yield from processes.map(work, points)
     except BrokenProcessPool as error:
         raise RecordError(
-            "a process that measures the loss surface ended unexpectedly (killed by the system, if "
-            "memory ran out): the same command continues, with fewer jobs if need be"
+            "a process that measures the loss surface ended unexpectedly (if memory ran out, the "
+            "system killed it): repeat the command, which continues, with fewer jobs if necessary"
         ) from error
 
 

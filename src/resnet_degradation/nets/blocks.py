@@ -97,7 +97,7 @@ class Block(nn.Module):
         out = self.branch(x)
         if self.residual:
             out = out + self.shortcut(x)
-        # In place only on the sum: a custom branch may return its input.
+        # In place only for the sum: F(x) itself may be the input of a custom branch.
         return F.relu(out, inplace=self.residual)
 
 
@@ -122,7 +122,7 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """1x1 that reduces, 3x3, 1x1 that expands to four times the width (figure 5, right).
+    """Three layers: 1x1 to reduce the channels, 3x3, and 1x1 to expand them by 4 (figure 5, right).
 
     The paper puts the stride on the first 1x1 layer; `stride_on="3x3"` is torchvision's variant,
     known as v1.5.

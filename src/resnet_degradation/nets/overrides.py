@@ -29,7 +29,7 @@ def replaced_methods(block: Block, methods: dict[str, Callable[..., Any]]) -> It
 
 @torch.no_grad()
 def called_methods(net: ResNet, image_size: int) -> dict[str, set[str]]:
-    """By block name, those of METHODS that a forward pass in evaluation mode calls."""
+    """The METHODS that a forward pass in evaluation mode calls, by block name."""
     blocks = net.blocks()
     called: dict[str, set[str]] = {name: set() for name in blocks}
 

@@ -94,7 +94,7 @@ class ResNet(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) to the last stage's feature maps (N, C, H', W')."""
         if memory_format(x.device) == contiguous_format:
-            x = x.contiguous()  # layers keep the format of what they get
+            x = x.contiguous()  # layers keep the memory format of their input
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         stages = self.stages()
         if not self.training or self.segment_lengths is None:

@@ -16,7 +16,8 @@ from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError, UserError, describe_os_error
 from resnet_degradation.system.file_locks import try_lock, unlock
 
-# Seconds. A child of a killed process keeps the lock until it notices, a few seconds later.
+# Seconds to wait for the lock of a killed process, because its child processes hold the lock until
+# they notice, a few seconds later.
 GRACE = 20.0
 
 # The errors of file systems without locks, such as some network file systems.
@@ -127,5 +128,5 @@ def _is_dead(process: str, host: str) -> bool:
     except ProcessLookupError:
         return True
     except OSError:
-        pass  # another user's
+        pass  # the process of another user, which is alive
     return False

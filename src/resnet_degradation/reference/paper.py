@@ -54,7 +54,8 @@ MULTI_SCALE = {
     (152, "B"): Reference(19.38, "Table 4", "multi-scale", 4.49),
 }
 
-# Sections 4.2 and 3.4. What the paper leaves open (what a plateau is) is not compared.
+# Sections 4.2 and 3.4. What the paper does not specify, such as when the error has reached a
+# plateau, is not compared.
 RECIPES = {
     "cifar": RecipeConfig(),
     "imagenet": RecipeConfig(

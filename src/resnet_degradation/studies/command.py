@@ -79,20 +79,20 @@ def _train(
         split_folders(Path(str(runs[0].data.root)))  # warns once, not in every run
     require_folder(runs[0].output_dir)
     costs = {study.name_of(run): run_cost(run) for run in runs}
-    view = StudyProgress(console, costs, len(study.runs) - len(runs), study.name_of)
-    with view.bar:
+    progress = StudyProgress(console, costs, len(study.runs) - len(runs), study.name_of)
+    with progress.bar:
         # Runs that extend another start when all others have ended.
         for extending in (False, True):
             wave = [run for run in runs if (run.extends is not None) == extending]
             if not wave:
                 continue
             if launcher is not None:
-                execute.run_by_launcher(study, wave, launcher, view)
+                execute.run_by_launcher(study, wave, launcher, progress)
             elif jobs == runs[0].runtime.devices == 1:
-                execute.run_sequentially(wave, view)
+                execute.run_sequentially(wave, progress)
             else:
                 num_threads = execute.with_share_of_threads(wave[0], jobs).runtime.num_threads
                 if note := cpu_contention(num_threads):  # which the runs' own processes do not show
-                    view.say(note)
-                execute.run_concurrently(wave, jobs, view)
-    return [f"{name}: {view.failures[name]}" for name in costs if name in view.failures]
+                    progress.say(note)
+                execute.run_concurrently(wave, jobs, progress)
+    return [f"{name}: {progress.failures[name]}" for name in costs if name in progress.failures]

@@ -55,7 +55,7 @@ class Cost:
     """The remaining cost of one run.
 
     state: "finished", "at 12,000" or "to do". multiply_adds: of training and evaluations.
-    seconds: by the fastest, the median and the slowest timed step.
+    seconds: estimated from the fastest, the median and the slowest timed step.
     """
 
     run: Config
@@ -189,7 +189,7 @@ def sample_of(run: Config, num_at_once: int) -> Config:
     device, devices, layers = choose_device(run), num_processes(run), _layers(run)
     per_image = sum(layer.multiply_adds for layer in layers)
     limit = MAX_MULTIPLY_ADDS[device.type] / (FORWARDS_PER_STEP * per_image)
-    # As with the whole batch, which the sample may reduce.
+    # Decided for the whole batch: the batch of the sample may be smaller.
     recomputes = uses_activation_checkpointing(
         run, activation_bytes(layers), device, World(size=devices, local_size=devices)
     )

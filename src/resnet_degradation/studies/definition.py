@@ -118,7 +118,7 @@ def _grid_points(grid: list[GridConfig]) -> list[dict[str, Any]]:
         if axis.key not in keys:
             raise ConfigError(
                 f"study.grid: {axis.key} is not a setting of recipe or data, or runtime.precision "
-                "(settings of nets belong into study.nets)"
+                "(settings of nets belong in study.nets)"
             )
         if not axis.values or any(isinstance(value, list | dict) for value in axis.values):
             raise ConfigError(f"study.grid: {axis.key} needs a list of single values")
@@ -197,7 +197,7 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
 
 def _digest(study: StudyConfig, runs: list[Config]) -> str:
     """Eight hexadecimal digits for the runs of a study and how they are drawn."""
-    whole = [[digest(run) for run in runs], study.figures, _drawing(study).of_study()]
+    whole = [[digest(run) for run in runs], study.figures, _drawing(study).study_settings()]
     return short_hash(json.dumps(whole))
 
 
@@ -207,7 +207,7 @@ def write_index(study: Study, verdicts: list[str]) -> None:
         "study": study.name,
         "runs": [os.path.relpath(run_folder(run), study.folder) for run in study.runs],
         "figures": study.figures,
-        "drawing": study.drawing.of_study(),
+        "drawing": study.drawing.study_settings(),
         "verdicts": verdicts,
     }
     study.folder.mkdir(parents=True, exist_ok=True)

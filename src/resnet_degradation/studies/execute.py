@@ -1,6 +1,7 @@
 """How a study runs its runs: one after another, in worker processes, or by a Hydra launcher.
 
-A failed run does not stop the others. A run in another process is watched through its record.
+A failed run does not stop the others. The progress of a run in another process is read from its
+record.
 """
 
 import multiprocessing
@@ -42,24 +43,24 @@ from resnet_degradation.system.process import num_cpus
 from resnet_degradation.system.worker import init_worker
 
 STOPPING = "stopping after the iterations under way (Ctrl-C again: stop at once)"
-TICK = 1.0  # seconds between looks at the records of runs in other processes
+TICK = 1.0  # seconds between readings of the records of runs in other processes
 
 
-def run_sequentially(runs: list[Config], view: StudyProgress) -> None:
-    """One run after another, in this process."""
+def run_sequentially(runs: list[Config], progress: StudyProgress) -> None:
+    """Train one run after another, in this process."""
     from resnet_degradation.training.session import train
 
     for run in runs:
         failure = None
         try:
-            train(run, view.start_run(run))
+            train(run, progress.start_run(run))
         except Exception as error:
             failure = _reason(error)
-        view.finish_run(run, failure)
+        progress.finish_run(run, failure)
 
 
-def run_concurrently(runs: list[Config], jobs: int, view: StudyProgress) -> None:
-    """Up to `jobs` runs at once, each in its own process; if it dies, only its run fails."""
+def run_concurrently(runs: list[Config], jobs: int, progress: StudyProgress) -> None:
+    """Train up to `jobs` runs at once, each in its own process; if it dies, only its run fails."""
     spawn = multiprocessing.get_context("spawn")
     slots: SimpleQueue[int] = SimpleQueue()
     for slot in range(jobs):
@@ -77,7 +78,7 @@ def run_concurrently(runs: list[Config], jobs: int, view: StudyProgress) -> None
             with ProcessPoolExecutor(1, spawn, init_worker, (slot,)) as process:
                 return process.submit(_train_quietly, share).result()
         except BrokenProcessPool:
-            return "its process ended unexpectedly (killed by the system, if memory ran out)"
+            return "its process ended unexpectedly (if memory ran out, the system killed it)"
         finally:
             slots.put(slot)
 
@@ -90,10 +91,10 @@ def run_concurrently(runs: list[Config], jobs: int, view: StudyProgress) -> None
             while pending:
                 ended, _ = wait(pending, timeout=TICK, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    view.finish_run(pending.pop(future), future.result())
+                    progress.finish_run(pending.pop(future), future.result())
                 for future, run in pending.items():
                     if future.running():
-                        view.start_run(run).read()
+                        progress.start_run(run).read()
     except BaseException:
         stopping.set()
         threads.shutdown(wait=False, cancel_futures=True)
@@ -122,9 +123,9 @@ def _terminate(futures: list[Future[str | None]]) -> None:
 
 
 def run_by_launcher(
-    study: Study, runs: list[Config], arguments: list[str], view: StudyProgress
+    study: Study, runs: list[Config], arguments: list[str], progress: StudyProgress
 ) -> None:
-    """Each run as a job of the Hydra launcher that the command's arguments choose.
+    """Train each run as a job of the Hydra launcher that the command's arguments choose.
 
     The jobs print to launcher.log in the study's folder.
     """
@@ -144,14 +145,14 @@ def run_by_launcher(
                 for run in watched.copy():
                     if is_finished(run_folder(run)):
                         watched.remove(run)
-                        view.finish_run(run, None)
+                        progress.finish_run(run, None)
                     else:
-                        view.start_run(run).read()
+                        progress.start_run(run).read()
         finally:
             _end_session(launcher, runs)
     for run in watched:
         finished = is_finished(run_folder(run))
-        view.finish_run(run, None if finished else f"its job did not finish: see {log}")
+        progress.finish_run(run, None if finished else f"its job did not finish: see {log}")
 
 
 def _absolute_paths(run: Config) -> list[str]:
@@ -203,7 +204,7 @@ def _train_quietly(run: Config) -> str | None:
     try:
         train_on_devices(run, NullProgress())
     except Stopped as stop:
-        os._exit(stop.exit_code)  # as an exception it would be kept for the study, which is ending
+        os._exit(stop.exit_code)  # an exception would be passed to the study, which is ending
     except Exception as error:
         return _reason(error)
     return None

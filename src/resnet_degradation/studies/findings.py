@@ -131,7 +131,7 @@ def depth_series_of(config: Config) -> DepthSeries:
 
 
 def _twins(series: SeriesByDepth) -> Iterator[tuple[NetResults, NetResults, str]]:
-    """Nets with options B and C beside A, with other blocks beside basic ones: (twin, net, name).
+    """Pairs (twin, net, name): options A and B or C, basic and other blocks.
 
     Twins have equal depths or, as 34 and 50 layers (Table 1), equally many blocks in each stage.
     """
@@ -193,7 +193,7 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     nets = by_net(results)
     configs, net_names = [net.config for net in nets], [net.name for net in nets]
     extended = [net.config for net in nets if net.config.extends is not None]
-    # In a grid, those of all its values are alike.
+    # In a grid, nets at all values have the same caution: give it once.
     cautions = list(dict.fromkeys(_extension_caution(config, nets, grid) for config in extended))
     cautions += [  # settings besides the net's own that differ, such as a warm-up set by depth
         values_of(key, [setting_value(config, key) for config in configs], net_names)

@@ -15,7 +15,7 @@ Point = tuple[Any, ...]  # a value of each setting of the grid
 
 
 def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
-    """The gap between the deepest and the shallowest net at every value, and verdicts at the best.
+    """The gap between the deepest and the shallowest net at every value, and verdicts on the best.
 
     keys: the dotted keys of the settings that vary. The best value of a net is that with the lowest
     mean training error, among those at which all seeds of the net have finished. It is chosen and

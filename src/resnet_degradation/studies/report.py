@@ -184,7 +184,7 @@ def _not_comparable(config: Config, results: list[Result], reference: paper.Refe
 
 
 def _settings(results: list[Result]) -> tuple[str, Table]:
-    """The settings that all runs recorded alike, as YAML, and a table of the others."""
+    """The settings that are the same in all runs, as YAML, and a table of the others."""
     recorded = [dotted(dataclasses.asdict(read_config(result.folder))) for result in results]
     differing = [
         key

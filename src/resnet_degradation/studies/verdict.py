@@ -1,4 +1,4 @@
-"""Verdicts: does depth help, and do shortcuts? Computed from final training errors."""
+"""Verdicts on whether depth and shortcuts help, computed from final training errors."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -66,7 +66,7 @@ def welch_spread(first: list[float], second: list[float]) -> Spread:
     """The spread over seeds of two nets with equally many seeds, at least two.
 
     deviation: the root of the mean of both variances. degrees: those of Welch's test, which does
-    not assume equal variances: from n - 1 (one net does not vary) to 2 (n - 1) (both vary alike).
+    not assume equal variances: from n - 1 (one net does not vary) to 2 (n - 1) (both vary equally).
     """
     one, other = variance(first), variance(second)
     degrees = float(2 * (len(first) - 1))

@@ -98,7 +98,7 @@ def one_line_warnings() -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch found no memory, on a CPU or a GPU."""
+    """Whether torch ran out of memory, on a CPU or a GPU."""
     return type(error).__name__ == "OutOfMemoryError" or bool(OUT_OF_MEMORY.search(str(error)))
 
 

@@ -1,4 +1,4 @@
-"""Rank, processes and CPU cores of this process, without loading torch."""
+"""The ranks of this process, its CPU cores and their load, without loading torch."""
 
 import os
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ RENDEZVOUS = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
 # Load per core at or above which the cores count as busy.
 CROWDED = 1.3
 
-# How often an idle OpenMP thread checks for work before it sleeps. GNU's default is 300,000, for
-# which it occupies a core that another program could use (docs/speed.md has the measurements).
+# How often an idle OpenMP thread checks for work before it sleeps. With GNU's default of 300,000,
+# it occupies a core that another program could use (docs/speed.md has the measurements).
 SPIN_COUNT = "20000"
 
 
@@ -77,9 +77,9 @@ def rank() -> int:
 
 
 def limit_openmp_spinning() -> None:
-    """Let OpenMP's idle threads sleep early; call it before torch is loaded.
+    """Let OpenMP's idle threads sleep early; call this before torch is loaded.
 
-    What the user has set about it stays. Results do not change.
+    Environment variables that the user has set are kept. Results do not change.
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
         os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
@@ -88,7 +88,7 @@ def limit_openmp_spinning() -> None:
 def cpu_contention(num_threads: int, own_load: int = 0) -> str:
     """Advice for threads that share cores with other programs; empty if the cores are free.
 
-    own_load: how many threads and processes of a run are already at work.
+    own_load: how many threads and processes of the run are already working.
     All threads wait for the slowest, so one busy core slows down all.
     """
     if num_threads < 2 or not (busy := describe_cpu_load(own_load)):

@@ -1,4 +1,4 @@
-"""The batch that would fit, where a training step runs out of a GPU's memory."""
+"""Finds a batch size that fits when a training step runs out of GPU memory."""
 
 from contextlib import closing, suppress
 
@@ -28,19 +28,19 @@ def try_step(run: Run, step: Step, lr: float) -> None:
 
 
 def too_large(run: Run) -> ConfigError:
-    """The error that names a batch that would fit, found by steps that end the run's training."""
+    """The error that names a batch size that fits, found by steps after which the run must end."""
     size = run.config.recipe.batch_size
     if run.config.recipe.momentum > 0:
-        start_momentum_at_zero(run.optimizer)  # so that every step has it
+        start_momentum_at_zero(run.optimizer)  # so that every measured step includes it
     peaks: dict[int, int] = {}
     tried = size // 2
     while tried >= 2 and len(peaks) < 2:
-        with suppress(RuntimeError):  # libraries have other errors than torch for no memory
+        with suppress(RuntimeError):  # libraries report a lack of memory by other errors than torch
             peaks[tried] = peak_of_step(run, tried)
         tried //= 2
     fits = f"{max(peaks)} does" if peaks else "no smaller one does"
     if len(peaks) == 2 and (estimate := largest_batch(usable_memory(run), peaks)) > max(peaks):
-        fits += f", and by its memory about {min(estimate, size - 1)} should"
+        fits += f", and, judging by memory, about {min(estimate, size - 1)} should"
     recompute = "" if run.net.segment_lengths else "set runtime.checkpoint_activations=on, or "
     return ConfigError(
         f"out of memory: recipe.batch_size={size} does not fit into this GPU, {fits}. Lower it, or "
@@ -51,8 +51,9 @@ def too_large(run: Run) -> ConfigError:
 def largest_batch(usable: float, peaks: dict[int, int]) -> int:
     """The largest batch that needs at most `usable` bytes, by the line through two measurements.
 
-    peaks: the most bytes that a step took, for two batch sizes. They are a fixed part (weights,
-    momentum, gradients) and a part for each image. Returns 0 if no line rises through them.
+    peaks: the most bytes that a step took, for two batch sizes. The bytes consist of a fixed part
+    (weights, momentum, gradients) and a part for each image. Returns 0 if no line rises through
+    the two points.
     """
     (small, low), (large, high) = sorted(peaks.items())
     per_image = (high - low) / (large - small)

@@ -185,12 +185,13 @@ def check_capture(config: Config, device: torch.device, world: World) -> None:
 
 def forward_function(run: Run) -> nn.Module:
     """The net, compiled if configured, with gradients averaged over all processes."""
-    modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
+    # "reduce-overhead" is torch's name for CUDA graphs.
+    modes = {"net": None, "graphs": "reduce-overhead"}
     net: nn.Module = run.net
     if (wanted := run.config.runtime.compile) in modes:
         torch.compiler.reset()  # otherwise the ninth net of a process is not compiled
-        # The compiler does not support its autograd function. (Disabling run_checkpointed where it
-        # is defined would load the compiler in every run, which takes a second.)
+        # The compiler does not support the autograd function of run_checkpointed. (Disabling that
+        # where it is defined would load the compiler in every run, which takes a second.)
         run.net.run_checkpointed = torch.compiler.disable(run_checkpointed)
         net = cast(nn.Module, torch.compile(net, mode=modes[wanted]))
     if run.world.size == 1:

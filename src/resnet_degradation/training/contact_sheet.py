@@ -35,7 +35,7 @@ def contact_sheet(images: Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]
 
 
 def _shortened(name: str, font: Any, width: int) -> str:
-    """The name in one line, without its end if it is wider than so many pixels."""
+    """The name in one line, cut off if it is wider than `width` pixels."""
     name = " ".join(name.split())[:width]
     if font.getlength(name) <= width:
         return name

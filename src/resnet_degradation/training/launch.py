@@ -91,7 +91,7 @@ def num_processes(config: Config) -> int:
 
 
 def check_devices(config: Config, count: int) -> None:
-    """Raise ConfigError if there are GPUs, but fewer than processes."""
+    """Raise ConfigError if there are GPUs, but fewer than `count`."""
     num_gpus = 0 if config.runtime.device == "cpu" else torch.cuda.device_count()
     if 0 < num_gpus < count:
         here = "is 1 GPU" if num_gpus == 1 else f"are {num_gpus} GPUs"
@@ -205,7 +205,7 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
         failure.exit_code = getattr(error, "exit_code", UserError.exit_code)
     else:
         return None
-    # Freeing the run closes its connections, which tells the other workers.
+    # Freeing the run closes its connections, which tells the other workers that this one failed.
     gc.collect()
     # The launcher waits until all workers have returned, but not forever.
     exit_if_stopped(failure.exit_code)

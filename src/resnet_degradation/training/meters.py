@@ -29,9 +29,12 @@ class TrainingError(NamedTuple):
 
 
 class Meter:
-    """Sums over the whole run; each reader gets the mean since it last read.
+    """Training loss and error, summed over the whole run.
 
-    `update` leaves everything on the device, so no iteration waits for it (but on an Apple GPU).
+    Each reader gets the mean since it last read.
+
+    `update` leaves everything on the device, so that no iteration waits for the device (except for
+    an Apple GPU).
     Reading adds up the sums of all processes; rank 0 keeps them.
     """
 
@@ -40,7 +43,7 @@ class Meter:
     ) -> None:
         self.world = world
         if device.type == MPS:
-            device = torch.device("cpu")  # where there is float64
+            device = torch.device("cpu")  # an Apple GPU has no float64
         # Sum of losses, number of wrong answers, number of images.
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         # Iterations before the sum of losses stopped being finite; it never becomes finite again.
@@ -102,7 +105,7 @@ class Clock:
         return time.monotonic() - self._origin
 
     def run(self) -> None:
-        """Training starts or continues."""
+        """Start counting training time, or continue after a pause."""
         if self._running_since is None:
             self._running_since = time.monotonic()
 
@@ -204,6 +207,6 @@ class ThroughputMonitor:
             f"the data is the bottleneck of {self.name}: {measured.waiting_percent:.0f} % of the "
             f"time is spent waiting for images. Decoding one takes "
             f"{1000 / measured.decoded_per_second:.2g} ms of a core, so "
-            f"runtime.num_workers={self.num_workers} gives at most {at_most:,.0f} a second: raise "
-            "it if cores are idle, or store smaller images"
+            f"runtime.num_workers={self.num_workers} gives at most {at_most:,.0f} images a second: "
+            "raise it if cores are idle, or store smaller images"
         )

@@ -82,7 +82,7 @@ class Recorder:
             self._show(row)
 
     def add(self, row: Row) -> None:
-        """Append one row to the file at once."""
+        """Append one row to the file immediately."""
         self._csv.writerow(format_row(row))
         self._stream.flush()
         self._show(row)

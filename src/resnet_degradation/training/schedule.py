@@ -32,7 +32,7 @@ class Plan:
     def is_due(self, iteration: int, interval: int | None) -> bool:
         """Whether an action with this interval is due.
 
-        All but disabled ones (None) are due at the last iteration.
+        At the last iteration, every action is due unless its interval is None (disabled).
         """
         return interval is not None and (
             iteration % interval == 0 or iteration == self.num_iterations
@@ -103,10 +103,11 @@ class ScheduleState:
 class Schedule:
     """The learning rate as a function of the iteration and of the errors measured so far.
 
-    With milestones: `lr` times `gamma` for every milestone passed. With plateaus: times `gamma`
-    whenever the held-out error has not fallen by `plateau_threshold` points for
-    `plateau_patience` evaluations. While warming up, at most `warmup_lr`; the warm-up ends for
-    good once the training error over `warmup_window` iterations is below `warmup_until`.
+    With milestones, it is `lr` times `gamma` for every milestone passed. With plateaus, it is
+    multiplied by `gamma` whenever the held-out error has not fallen by `plateau_threshold`
+    percentage points for `plateau_patience` evaluations. During the warm-up, it is at most
+    `warmup_lr`; the warm-up ends for good once the training error over `warmup_window` iterations
+    is below `warmup_until`.
     """
 
     def __init__(self, recipe: RecipeConfig, num_iterations: int, num_images: int) -> None:

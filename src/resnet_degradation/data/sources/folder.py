@@ -124,7 +124,9 @@ def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
 
 def _class_names(folder: Path) -> list[str]:
     return sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not _is_debris(entry.name)
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not _is_system_file(entry.name)
     )
 
 
@@ -154,7 +156,7 @@ def _warn_about_unsupported(unsupported: list[str]) -> None:
         )
 
 
-def _is_debris(name: str) -> bool:
+def _is_system_file(name: str) -> bool:
     """Whether a file or folder is hidden, or created by macOS or Synology."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
@@ -174,7 +176,7 @@ def _image_files(
     seen.add(inode)
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _is_debris(entry.name):
+            if _is_system_file(entry.name):
                 continue
             if entry.is_dir():
                 yield from _image_files(entry.path, unsupported, seen)

@@ -1,4 +1,4 @@
-"""Choosing the reader of a data set, which may be a custom function."""
+"""Chooses the reader of a data set, which may be a custom function."""
 
 from collections.abc import Callable
 from pathlib import Path
