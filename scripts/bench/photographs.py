@@ -38,7 +38,7 @@ def write_photographs(folder: Path) -> list[str]:
 
 
 def reference_transforms(to_float: bool) -> Callable[[Image.Image], Any]:
-    """torchvision's for training (references/classification/presets.py), to bytes or floats."""
+    """torchvision's training transforms (references/classification/presets.py): bytes or floats."""
     steps = [T.RandomResizedCrop(224, antialias=True), T.RandomHorizontalFlip(), T.PILToTensor()]
     if to_float:
         steps += [

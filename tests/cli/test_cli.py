@@ -367,7 +367,9 @@ def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: these settings cannot be read: ")
     done = call(tmp_path, str(BIN / "resnet-study"), "seeds=0,1")
-    assert done.stderr == "error: 'seeds=0,1' names several values: use a list, as seeds=[0,1]\n"
+    assert (
+        done.stderr == "error: 'seeds=0,1' names several values: use a list, such as seeds=[0,1]\n"
+    )
 
 
 @pytest.mark.long

@@ -442,7 +442,7 @@ def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorde
     (warning,) = recwarn
     assert "60 % of the time is spent waiting" in str(warning.message)
     assert "5 ms of a core" in str(warning.message)
-    assert "at most 400 images a second" in str(warning.message)
+    assert "at most 400 images per second" in str(warning.message)
     overall = monitor.summary()
     assert overall == {"num_workers": 2, "decoded_per_second": 200.0, "waiting_percent": 60.0}
 

@@ -63,8 +63,8 @@ def inspect(
         rd.inspect([plain, residual], what=["signals", "lesions"]).plot("lesions")
 
     what: responses, signals, residuals, lesions (these four by default), surface, shattering,
-    sharpness; all; or your own, as my_probes:small_weights. Arguments and errors as for `rd.train`;
-    settings: `resnet-inspect --help`.
+    sharpness; all; or a custom probe, such as my_probes:small_weights. The other
+    arguments and the errors are those of `rd.train`; `resnet-inspect --help` lists the settings.
     """
     from resnet_degradation.figures.inspection import load_inspected
     from resnet_degradation.inspection.command import inspect as run_inspection

@@ -183,7 +183,8 @@ def evaluate(
         rd.evaluate(run, protocol="ten-crop")["val"][1]
         rd.evaluate(run, protocol="none", export="net.safetensors")
 
-    Arguments and errors as for `rd.train`; settings: `resnet-eval --help`.
+    The other arguments and the errors are those of `rd.train`; `resnet-eval --help` lists the
+    settings.
     """
     folder = run.folder if isinstance(run, Run) else run
     arguments = overrides_of(overrides, {"run": folder, **settings}, EvaluationConfig)

@@ -48,9 +48,9 @@ def study(
 
         rd.study("quick", seeds=[0, 1], recipe=dict(iterations=600))
 
-    Finished runs are only read, interrupted ones resumed. Arguments and errors as for `rd.train`;
-    settings: `resnet-study --help`. jobs=2 starts processes: a script must then call this below
-    `if __name__ == "__main__":`.
+    Finished runs are only read, interrupted ones resumed. The other arguments and the errors are
+    those of `rd.train`; `resnet-study --help` lists the settings. jobs=2 starts processes: a script
+    must then call this below `if __name__ == "__main__":`.
     """
     from resnet_degradation.studies.command import check_alone, run_study
     from resnet_degradation.studies.definition import resolve_study

@@ -18,7 +18,7 @@ EXPECTED = {
     "could not be converted to Integer": ": it must be a whole number",
     "could not be converted to Float": ": it must be a number",
     "is not a valid bool": ": use true or false",
-    "is not a ListConfig": ": use a list in brackets, as [a] or [a,b]",
+    "is not a ListConfig": ": use a list in brackets, such as [a] or [a,b]",
 }
 
 NETS = "set 'study.nets=[{depth: 20, residual: false}, ...]'"
@@ -113,12 +113,12 @@ def _explain_override(message: str) -> str:
         given = first.partition(" for argument ")[2]
         lists = {"seeds": "[0,1]", "what": "[signals,lesions]"}
         named = next((name for name in lists if f"'{name}=" in given), None)
-        advice = f"use a list, as {named}={lists[named]}" if named else "add -m to run each"
+        advice = f"use a list, such as {named}={lists[named]}" if named else "add -m to run each"
         return f"{given} names several values: {advice}"
     if "Error parsing override" in first and "missing EQUAL" in message:
         return f"{first.partition('override ')[2]} lacks a value: settings are given as key=VALUE"
     if "no viable alternative" in first:
-        return f"{first}: quote a setting that contains spaces, as 'key=[a, b]'"
+        return f"{first}: quote a setting that contains spaces, such as 'key=[a, b]'"
     return message.replace("\nSee https://", " See https://").split("\nTo append")[0]
 
 

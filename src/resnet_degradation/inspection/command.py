@@ -77,8 +77,8 @@ def named_measurements(what: object) -> list[str]:
             check_custom_name(name, "what")
         elif name not in every:
             raise ConfigError(
-                f"what={name} is not valid: choose from {', '.join(every)}; or all; or your own "
-                "probe, as my_probes:small_weights"
+                f"what={name} is not valid: choose from {', '.join(every)}; or all; or a custom "
+                "probe, such as my_probes:small_weights"
             )
     if not names:
         raise ConfigError(f"what=[] is not valid: choose from {', '.join(every)}")

@@ -57,7 +57,7 @@ def check_overrides(net: ResNet, image_size: int) -> None:
         for method in (*METHODS, "forward"):
             if method in block._modules:
                 raise ConfigError(
-                    f"block {type(block).__name__}: the module in self.{method} is never used, as "
+                    f"block {type(block).__name__}: the module in self.{method} is never used: "
                     f"{method} is a method of Block: rename the module, and override "
                     f"{method}(self, x) so that it calls the module"
                 )

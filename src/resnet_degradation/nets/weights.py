@@ -70,7 +70,7 @@ def read_weights(file: Path) -> WeightsFile:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{file} holds other objects than tensors and numbers, which are not loaded because "
-            "they could run code: save the state dict alone, as torch.save(net.state_dict(), FILE)"
+            "they could run code: save only the state dict: torch.save(net.state_dict(), FILE)"
         ) from error
     except Exception as error:  # readers raise errors of many kinds on damaged files
         raise WeightsError(f"{file} is not a file of weights, or is damaged") from error

@@ -174,7 +174,7 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
         elif figure not in FIGURES:
             raise ConfigError(
                 f"study.figures={study.figures} is not valid: choose {', '.join(FIGURES)}, or a "
-                "custom function, as in my_code:draw"
+                "custom function, such as my_code:draw"
             )
     if "grid" in study.figures and len(study.grid) != 1:
         raise ConfigError("the figure grid needs one setting in study.grid, with several values")

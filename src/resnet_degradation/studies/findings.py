@@ -133,7 +133,7 @@ def depth_series_of(config: Config) -> DepthSeries:
 def _twins(series: SeriesByDepth) -> Iterator[tuple[NetResults, NetResults, str]]:
     """Pairs (twin, net, name): options A and B or C, basic and other blocks.
 
-    Twins have equal depths or, as 34 and 50 layers (Table 1), equally many blocks in each stage.
+    Twins have equal depths or, like 34 and 50 layers (Table 1), equally many blocks in each stage.
     """
     for key, depths in sorted(series.items(), key=str):
         for field, usual, name in TWINS:

@@ -149,8 +149,8 @@ class Throughput(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"each process decodes {self.decoded_per_second:,.0f} images a second; training waits "
-            f"for them {self.waiting_percent:.0f} % of the time"
+            f"each process decodes {self.decoded_per_second:,.0f} images per second; training "
+            f"waits for them {self.waiting_percent:.0f} % of the time"
         )
 
 
@@ -207,6 +207,6 @@ class ThroughputMonitor:
             f"the data is the bottleneck of {self.name}: {measured.waiting_percent:.0f} % of the "
             f"time is spent waiting for images. Decoding one takes "
             f"{1000 / measured.decoded_per_second:.2g} ms of a core, so "
-            f"runtime.num_workers={self.num_workers} gives at most {at_most:,.0f} images a second: "
-            "raise it if cores are idle, or store smaller images"
+            f"runtime.num_workers={self.num_workers} gives at most {at_most:,.0f} images per "
+            "second: raise it if cores are idle, or store smaller images"
         )
