@@ -46,7 +46,7 @@ COMPILERS = {"none": "eager", "graphs": "net as CUDA graphs", "step": "captured 
 
 @dataclass
 class Check:
-    """The state of a check: where it writes, how long it may take, what it found."""
+    """The state of a check: its output folder, its time limit and its results."""
 
     output: Path
     device: str
@@ -54,7 +54,7 @@ class Check:
     deadline: float
     results: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
-    curves: dict[str, list[float]] = field(default_factory=dict)  # by device
+    curves: dict[str, list[float]] = field(default_factory=dict)  # keyed by device
 
     def seconds_left(self) -> float:
         """The seconds until the time runs out."""

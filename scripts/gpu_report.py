@@ -28,7 +28,7 @@ def write_report(folder: Path, results: dict[str, Any], curves: dict[str, list[f
         lines += [f"| {name} | {speed:,} |" for name, speed in speeds.items()]
     else:
         lines += ["Not measured."]
-    lines += ["", "## The curve beside the CPU's", ""]
+    lines += ["", "## Training curves of GPU and CPU", ""]
     if curve := results.get("curve"):
         draw_curves(folder / "curve", curves)
         final = curve["final_train_error"]

@@ -71,8 +71,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--output",
         type=Path,
-        help="path of the figure; its ending, if it has one, chooses the format (default: named "
-        "after the figure, with -paper if --width is given; in the folder, of several in this one)",
+        help="path of the figure; its ending, if it has one, chooses the format. The "
+        "default is named after the figure (with -paper if --width is given), in the given folder, "
+        "or in the current one if several are given",
     )
     parser.add_argument(
         "--formats",

@@ -1,4 +1,4 @@
-"""How fast the trainer is, compared with a textbook loop and the convolutions alone: `make bench`.
+"""Compare the speed of the trainer with a textbook loop and the bare convolutions: `make bench`.
 
 Each net's variants are timed in turn, step by step, in one process; reported are medians.
 """

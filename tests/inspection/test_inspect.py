@@ -512,7 +512,7 @@ def test_part_of_the_blocks_is_drawn_where_it_is_in_the_net(
     ]
     assert list(line.get_xdata()) == pytest.approx([50 / 9, 350 / 9, 650 / 9])  # type: ignore[arg-type]
     caption = " ".join(" ".join(text.get_text() for text in figure.texts).split())
-    assert "dashed: the whole net; a removed residual block leaves its shortcut" in caption
+    assert "dashed: the whole net; a removed residual block keeps its shortcut" in caption
 
 
 def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(

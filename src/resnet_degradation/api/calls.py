@@ -1,4 +1,4 @@
-"""What every call in Python does around a command: it translates settings, errors and signals."""
+"""Common parts of the calls in Python: they translate settings, errors and signals."""
 
 import signal
 import sys

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was measured of some nets. The report is in `folder`, the tables in the run folders."""
+    """The results of an inspection. The report is in `folder`, the tables in the run folders."""
 
     folder: Path
     findings: "dict[str, Finding]"  # a title, a sentence and a table, by the measurement's name

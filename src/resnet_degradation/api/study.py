@@ -20,7 +20,7 @@ from resnet_degradation.system.errors import ConfigError
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found; its folder holds the report as well."""
+    """The results of a study. Its folder holds the report, too."""
 
     folder: Path
     runs: list[Run]

@@ -1,4 +1,4 @@
-"""What every command does: Hydra reads its arguments, errors become one line and an exit code."""
+"""Common parts of all commands: Hydra reads arguments; errors become one line and an exit code."""
 
 import os
 import sys

@@ -54,7 +54,7 @@ def _train(composed: DictConfig) -> None:
         if rank() == 0:
             progress.say(f"record: {folder / 'metrics.csv'}")
             logs = shlex.quote(config.output_dir)
-            progress.say(f"curves, beside those of other runs: tensorboard --logdir {logs}")
+            progress.say(f"curves, with those of other runs: tensorboard --logdir {logs}")
 
 
 def _study(composed: DictConfig) -> None:

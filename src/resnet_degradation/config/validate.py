@@ -45,7 +45,7 @@ def _is_rgb(values: Any, smallest: float) -> bool:
     return is_triple and all(type(v) in (int, float) and smallest <= v <= 1 for v in values)
 
 
-# What each setting must be, and how an error message says that.
+# A test of each setting, and its words in an error message: "it must be ...".
 RULES: dict[str, Rule] = {
     "seed": NOT_NEGATIVE,
     "width": POSITIVE,

@@ -80,7 +80,7 @@ def stderr_is_terminal() -> bool:
 
 
 def bar_column() -> BarColumn:
-    """A bar that takes the width that the numbers beside it leave."""
+    """A bar that fills the space that the numbers leave."""
     return BarColumn(bar_width=None, table_column=Column(ratio=1))
 
 
@@ -104,7 +104,7 @@ class RunProgress(Progress):
         self.console = console
         self._lines = Throttle(SECONDS_BETWEEN_LINES)
         self._updates = Throttle(SECONDS_BETWEEN_UPDATES)
-        self._bar: ProgressBar | None = None  # of the work before the run, then of the run
+        self._bar: ProgressBar | None = None  # for the preparation, then for the run
 
     def say(self, text: str) -> None:
         print_line(self.console, text)

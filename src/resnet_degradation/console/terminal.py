@@ -1,4 +1,4 @@
-"""Standard output of a run that must survive a closed terminal or a full disk."""
+"""Standard output that cannot crash a run: the disk may be full, or the reader may be gone."""
 
 import os
 import sys

@@ -71,7 +71,7 @@ class Batches(ABC):
         """
 
     def _move(self, tensor: Tensor) -> Tensor:
-        """The tensor on the device; in the background with CUDA, where that is safe.
+        """Move a tensor to the device, in the background with CUDA, where that is safe.
 
         On an Apple GPU, such copies have read memory that was already in use for something else.
         """

@@ -89,7 +89,7 @@ def warn_if_rotated(images: Images) -> None:
         warnings.warn(
             f"{num_rotated} of {len(sampled)} images in {images.root} are stored rotated or "
             "mirrored (EXIF orientation), which is ignored. To train on upright images, rotate "
-            "their pixels, as with ImageMagick: mogrify -auto-orient FILES",
+            "their pixels, for example with ImageMagick: mogrify -auto-orient FILES",
             stacklevel=2,
         )
 

@@ -1,4 +1,4 @@
-"""How the processes of a run find each other, and what they do when one fails."""
+"""Connects the processes of a run, and ends all of them if one fails."""
 
 import os
 import re
@@ -124,7 +124,7 @@ def _first_rank(store: Store, key: str, rank: int, claim: bool) -> int | None:
     return None
 
 
-# What Gloo and NCCL report about a process that does not answer, and about one that has died.
+# Parts of the errors of Gloo and NCCL if a process does not answer, and if it has died.
 SILENT = re.compile(r"time(d |-)?out", re.IGNORECASE)
 GONE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|pair clos", re.I)
 

@@ -1,4 +1,4 @@
-"""How the processes of a run agree on when to stop or save."""
+"""Lets the processes of a run agree on when to stop or save."""
 
 import torch
 import torch.distributed as dist

@@ -215,7 +215,7 @@ def _to_dict(
 def _show(
     evaluation: Evaluation, tested: list[SplitErrors], iteration: int | None, console: Console
 ) -> None:
-    """Print the errors as a table, with the paper's where it has one."""
+    """Print the errors as a table, with the paper's error if it reports one."""
     config = evaluation.config
     after = "" if iteration is None else f" after {iteration:,} iterations"
     count = tested[0].views_per_image

@@ -96,7 +96,7 @@ def _merge_groups(groups: list[ByDepth]) -> list[ByDepth]:
 
 
 def _key_without_defaults(config: Config) -> str:
-    """What identifies a net apart from its depth and the defaults for that depth."""
+    """A key of the net's settings without its depth and the defaults for that depth."""
     family = cast(Family, config.family)
     keys = {"seed", "depth"}
     if config.recipe.warmup == default_warmup(config.depth, family):

@@ -1,4 +1,4 @@
-"""What figures of plain and residual nets share: width, colours, title, names of lines, caption."""
+"""The common frame of figures: width, colours, title, names of lines, caption."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

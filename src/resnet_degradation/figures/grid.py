@@ -34,7 +34,7 @@ class GridNet:
 
     name: str
     configs: list[Config]  # one for each value
-    errors: list[Values]  # for each value, those of the seeds
+    errors: list[Values]  # for each value, the errors of the seeds
 
     def curve(self, key: str, values: list[Any]) -> Curve:
         """The mean error over the values, or over their positions if one is not a number."""

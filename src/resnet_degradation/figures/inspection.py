@@ -1,4 +1,4 @@
-"""What is measured of nets, as in figure 7: responses, signals, norms of F(x), and lesions."""
+"""Figures of measurements on nets: responses (figure 7), signals, norms of F(x), and lesions."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -158,11 +158,11 @@ def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False
 
 
 def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
-    """The error without one block, plain nets beside residual ones; below, without several."""
+    """The error without one block, for plain (left) and residual nets; below, without several."""
     kinds = [kind for kind in (False, True) if any(net.config.residual == kind for net in nets)]
     notes = [
         "dashed: the whole net",
-        "a removed residual block leaves its shortcut, a removed plain block the identity",
+        "a removed residual block keeps its shortcut, a removed plain block becomes the identity",
         "band: one deviation over draws and seeds",
     ]
     with framed(nets, title, dark, 4.6, notes=notes) as (figure, lines):
@@ -185,7 +185,7 @@ def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
             depths = [100 * (row.position - 0.5) / row.of for row in singles[0]]
             errors = np.mean([[row.error for row in rows] for rows in singles], axis=0)
             one[net.config.residual].plot(depths, errors, linewidth=1.3, **dots)
-            by_count: dict[int, list[float]] = {}  # of random blocks; 0 is the whole net
+            by_count: dict[int, list[float]] = {}  # errors by number of removed random blocks
             for row in sorted((r for rows in net.seeds for r in rows), key=lambda row: row.count):
                 if row.position == 0:
                     by_count.setdefault(row.count, []).append(row.error)

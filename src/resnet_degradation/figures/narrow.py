@@ -10,7 +10,7 @@ from resnet_degradation.figures.style import legible, name_size
 
 # In inches. WIDTH: of a figure; its smallest text then has 12 pixels on a page 360 pixels wide.
 # MARGIN: beside names. TICKS: the height of a panel's ticks. ROW: the height of a row of names.
-# HANDLE: what a name needs besides its text.
+# HANDLE: the width of the line sample before a name.
 WIDTH, MARGIN, TICKS, ROW, HANDLE = 3.0, 0.1, 0.48, 0.17, 0.4
 
 Names = Sequence[tuple[str, Line2D]]  # with a line that looks like the named one

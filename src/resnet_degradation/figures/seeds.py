@@ -18,7 +18,7 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class NetRows:
-    """What the runs of one net recorded: a list of rows for each seed."""
+    """The records of the runs of one net: a list of rows for each seed."""
 
     name: str
     config: Config
@@ -42,7 +42,7 @@ class Curve:
 
     x: Values
     mean: Values
-    spread: Values  # zero where there is one seed
+    spread: Values  # zero if there is one seed
 
 
 def average(x: Values, values: Sequence[Values]) -> Curve:

@@ -1,4 +1,4 @@
-"""The largest eigenvalue of the Hessian during training, beside the limit of stability."""
+"""The largest eigenvalue of the Hessian during training, with the limit of stability."""
 
 from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""How figures look: the same nets in the same colours everywhere, on paper and on screen."""
+"""The style of figures: a net has the same colour in all of them, on paper and on screen."""
 
 from collections.abc import Iterable
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Titles of figures: what the data show, in numbers, and whether that exceeds the noise."""
+"""Titles of figures: the main numbers of the data, and whether differences exceed the noise."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from resnet_degradation.config.schema import Config
 
-MAX_NETS = 4  # of more nets, a title names the two that it compares
+MAX_NETS = 4  # if there are more nets, a title names only the two that it compares
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def is_clear(first: Sequence[float], second: Sequence[float]) -> bool:
 
 
 def reservation(first: Sequence[float], second: Sequence[float], of: str = "") -> str:
-    """What to add to a title that compares two nets: nothing if their difference is clear.
+    """Text to add to a title that compares two nets; empty if their difference is clear.
 
     first, second: the values of their seeds.
     """

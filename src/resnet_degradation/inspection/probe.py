@@ -1,4 +1,4 @@
-"""The interface of a probe: what it measures of a run, and how the results of runs are shown."""
+"""The interface of a probe: how it measures a run, and how it shows the results of several."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -27,7 +27,7 @@ Nets = list[NetRows]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one measurement shows of several nets: a title, a sentence, and a table."""
+    """The result of one measurement on several nets: a title, a sentence, and a table."""
 
     title: str
     sentence: str
@@ -85,7 +85,7 @@ class Probe:
 
     row: a dataclass of numbers and texts; a field is a column of inspection/NAME.csv.
     measure: the rows of one run.
-    find: what they show of several nets, each with the rows of every seed.
+    find: the finding on several nets, each with the rows of every seed.
     draw: the figure of these nets, from the nets and the title; by default a panel for every column
         of numbers, against the number of the row.
     needs_branch: whether it calls `branch` and `shortcut` of the blocks.
@@ -100,7 +100,7 @@ class Probe:
     about: str = ""
 
     def finding(self, nets: Nets, name: str) -> Finding:
-        """What the rows of these nets show; by default the mean of every column of numbers."""
+        """The finding on these nets; by default the mean of every column of numbers."""
         if self.find is not None:
             return self.find(nets)
         columns = number_columns(self.row)

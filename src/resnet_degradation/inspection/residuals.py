@@ -1,4 +1,4 @@
-"""How large F(x) is compared with x, block by block."""
+"""The size of F(x) compared with x, block by block."""
 
 from statistics import median
 

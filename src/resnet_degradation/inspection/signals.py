@@ -15,7 +15,7 @@ from resnet_degradation.records.layers import LayerStats, read_layer_stats
 # last convolution.
 FAR_OFF = 1000.0
 
-# What to report of a net with this `gradient_outcome`.
+# The text in the report for each `gradient_outcome`.
 PHRASES = {
     "dead": "no gradient reaches any convolution, the net is dead",
     "vanished": "a gradient vanishes",

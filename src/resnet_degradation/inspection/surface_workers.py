@@ -20,7 +20,8 @@ from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import config_of_run, load_trained
 from resnet_degradation.training.memory import set_precision
 
-_LOADED: list[tuple[Subject, list[Batch]]] = []  # in a worker process, what it measures
+# In a worker process, the net that it measures and its images.
+_LOADED: list[tuple[Subject, list[Batch]]] = []
 
 
 def surface_batches(subject: Subject) -> list[Batch]:

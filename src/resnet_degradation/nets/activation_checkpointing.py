@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from resnet_degradation.nets.cost import LayerCost
 
-BYTES = 4  # of a float32
+BYTES = 4  # per float32
 
 # For each block of each stage: the bytes of its activations, and the bytes of its output.
 Stages = list[list[tuple[int, int]]]

@@ -76,7 +76,7 @@ class ResNet(nn.Module):
                 channels = stage_width * blocks[-1].expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, num_classes)
-        # What the shapes of the weights do not determine; None if not applicable.
+        # Settings that the shapes of the weights do not determine; None if not applicable.
         self.bottleneck_stride = bottleneck_stride if arch.block == "bottleneck" else None
         self.shortcut_padding: ShortcutPadding | None = None
         for module in self.modules():  # also in custom blocks, whose constructor has no padding

@@ -35,7 +35,7 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file implies about its net; None where it implies nothing."""
+    """The settings that a file's tensors imply for its net; None if they do not determine it."""
 
     name: str
     shortcut: str | None  # A, B or C
@@ -45,7 +45,7 @@ class Layout:
 class WeightsFile(NamedTuple):
     """The content of a file of weights."""
 
-    weights: Weights  # in the file's order, under standard names where the layout is known
+    weights: Weights  # in the file's order, under standard names if the layout is known
     metadata: dict[str, str]
     layout: Layout
 

@@ -1,4 +1,4 @@
-"""The paper's errors (He et al., CVPR 2016), each with its table, and the settings behind them."""
+"""The paper's errors (He et al., CVPR 2016), each with its table, and its training settings."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,7 +70,7 @@ RECIPES = {
     ),
 }
 
-# Settings that are not compared: what the paper leaves open, and where the data is read from.
+# Settings that are not compared: those that the paper does not specify, and paths.
 NOT_COMPARED = {
     "recipe.plateau_every",
     "recipe.plateau_patience",
@@ -90,7 +90,7 @@ NUM_TEST_IMAGES = {"cifar": 10_000, "imagenet": 50_000}
 
 
 def reference(config: Config) -> Reference | None:
-    """What the paper reports for this net, whatever data it is trained on here; None if nothing."""
+    """The paper's error of this net, whatever data it is trained on here; None if there is none."""
     if config.width != 1 or config.block is not None:
         return None
     if config.family == "cifar":
@@ -102,7 +102,7 @@ def reference(config: Config) -> Reference | None:
 
 
 def reference_under_protocol(config: Config, protocol: str) -> Reference | None:
-    """What the paper reports for this net under a testing protocol; None if nothing."""
+    """The paper's error of this net under a testing protocol; None if there is none."""
     reported = reference(config)
     if reported is not None and protocol == "multi-scale":
         shortcut = str(config.shortcut)
@@ -139,7 +139,7 @@ def differences(config: Config, num_skipped: int = 0) -> list[str]:
 
 
 def _fractions(recipe: RecipeConfig) -> list[Any]:
-    """The milestones, as fractions of the length where possible: 32k of 64k is 0.5."""
+    """The milestones, as fractions of the length if possible: 32k of 64k is 0.5."""
     length = recipe.iterations
     return [
         m / length if isinstance(m, int) and isinstance(length, int) else m

@@ -1,4 +1,4 @@
-"""What the runs of a study will cost: multiply-adds, and the time of a few training steps."""
+"""Estimates the cost of a study's runs from multiply-adds and the time of a few training steps."""
 
 import math
 import multiprocessing
@@ -177,7 +177,7 @@ def _notes(run: Config, sample: Config, jobs: int, measured: str) -> list[str]:
     if devices > 1:
         notes.append("Not counted: what processes spend on averaging their gradients")
     if run.recipe.augmentation == "scale-jitter":
-        notes.append("Not counted: reading images from files, where that is slower than training")
+        notes.append("Not counted: reading images from files, if that is slower than training")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""How a study runs its runs: one after another, in worker processes, or by a Hydra launcher.
+"""Trains the runs of a study: one after another, in worker processes, or by a Hydra launcher.
 
 A failed run does not stop the others. The progress of a run in another process is read from its
 record.
@@ -171,7 +171,7 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
     """
     if launcher.poll() is None:
         print_from_handler(STOPPING)
-        if hasattr(signal, "SIGSTOP"):  # not on Windows, where this leaves runs unsaved
+        if hasattr(signal, "SIGSTOP"):  # Windows has none, so runs are not saved there
             os.kill(launcher.pid, signal.SIGSTOP)
     try:
         signal_runs(runs, signal.SIGTERM)

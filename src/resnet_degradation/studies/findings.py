@@ -1,4 +1,4 @@
-"""What the runs of a study show: verdicts, and cautions about them."""
+"""Computes the findings of a study from its runs: verdicts, and cautions about them."""
 
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, cast
@@ -31,7 +31,7 @@ from resnet_degradation.studies.verdict import (
 
 
 class DepthSeries(NamedTuple):
-    """The settings that nets compared across depths share."""
+    """The settings that must be equal in nets that are compared across depths."""
 
     shortcut: str | None  # the option; None for plain nets
     shortcut_padding: str  # of option A
@@ -123,7 +123,7 @@ def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -
 
 
 def depth_series_of(config: Config) -> DepthSeries:
-    """The settings that a net shares with the nets it is compared with across depths."""
+    """The settings that must be equal in nets that are compared with this one across depths."""
     family = cast(Family, config.family)
     block = config.block or architecture(config.depth, family).block
     padding = str(config.shortcut_padding)
@@ -131,7 +131,7 @@ def depth_series_of(config: Config) -> DepthSeries:
 
 
 def _twins(series: SeriesByDepth) -> Iterator[tuple[NetResults, NetResults, str]]:
-    """Pairs (twin, net, name): options A and B or C, basic and other blocks.
+    """Yield (twin, net, name): option A with option B or C, and basic with other blocks.
 
     Twins have equal depths or, like 34 and 50 layers (Table 1), equally many blocks in each stage.
     """
@@ -161,7 +161,10 @@ def _blocks_per_stage(depth: int) -> tuple[int, ...]:
 
 
 def extension_verdict(facts: dict[str, Any], seed: int) -> str:
-    """A sentence on extension.json: the extended net at its start, beside the shallow net."""
+    """A sentence that compares the extended net before training with the shallow net.
+
+    facts: the content of extension.json.
+    """
     deep, shallow = facts["deep"], facts["shallow"]
     held_out = ", ".join(
         f"{name} error {deep['held_out_errors'][name]:.2f} % and {error:.2f} %"
@@ -226,7 +229,7 @@ def _extension_caution(extended: Config, nets: list[NetResults], grid: Collectio
     shallow = shallow_config(extended)
     caution = (
         f"{net_name(extended)} began with the solution of {net_name(shallow)}: its iterations "
-        "come on top of those of that net"
+        "add to those of that net"
     )
     for net in nets:
         differing = differing_settings([shallow, net.config])

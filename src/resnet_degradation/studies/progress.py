@@ -44,7 +44,7 @@ class StudyProgress:
         self.console = console
         self.name_of = name_of
         self.costs = costs
-        self.spent = dict.fromkeys(costs, 0.0)  # by this call
+        self.spent = dict.fromkeys(costs, 0.0)  # cost that this call has spent
         self.planned = costs.copy()  # what this call will have spent at the end
         self.failures: dict[str, str] = {}
         self.num_runs = num_finished + len(costs)

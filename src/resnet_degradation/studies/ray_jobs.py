@@ -1,4 +1,4 @@
-"""What a job of the Ray launcher asks its cluster for: by default, what its run needs."""
+"""The resources that a job of the Ray launcher requests: by default, those that its run needs."""
 
 from collections.abc import Sequence
 

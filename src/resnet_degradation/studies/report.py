@@ -47,7 +47,7 @@ from resnet_degradation.studies.verdict import RULE
 from resnet_degradation.system.templates import write_from_templates
 
 Table = list[dict[str, str]]  # rows: each maps a column to its text
-NAME_WIDTH = 20  # of a net that the terminal's table keeps in one line
+NAME_WIDTH = 20  # columns; the terminal's table does not break shorter names of nets
 TRAINING, PAPER = "training error (%)", "the paper (%)"
 
 
@@ -141,12 +141,12 @@ def _tables(results: list[Result]) -> dict[str, Any]:
 
 
 def net_table(nets: list[NetResults], held_out: str) -> tuple[Table, list[str]]:
-    """Final errors per net beside the paper's, and notes on values that are not comparable.
+    """Final errors per net with the paper's, and notes on values that are not comparable.
 
     held_out: the name of the column of held-out errors.
     """
     table: Table = []
-    marks: dict[str, str] = {}  # by note
+    marks: dict[str, str] = {}  # the mark of each note
     for name, config, results in nets:
         theirs = "-"
         if (reference := paper.reference(config)) is not None:
@@ -195,7 +195,7 @@ def _settings(results: list[Result]) -> tuple[str, Table]:
     for key, value in recorded[0].items():
         if key not in ("seed", *differing):
             OmegaConf.update(shared, key, value)
-    seeds: dict[tuple[str, ...], list[str]] = {}  # by name and values
+    seeds: dict[tuple[str, ...], list[str]] = {}  # keyed by name and values
     for name, settings in zip(distinct_names([r.config for r in results]), recorded, strict=True):
         values = ["-" if settings[key] is None else str(settings[key]) for key in differing]
         seeds.setdefault((name, *values), []).append(str(settings["seed"]))
@@ -207,7 +207,7 @@ def _settings(results: list[Result]) -> tuple[str, Table]:
 
 
 def _explanation(results: list[Result]) -> str:
-    """What the errors in the tables mean."""
+    """An explanation of the errors in the tables."""
     numbers = sorted({result.errors.num_counted_images for result in results})
     images = " or ".join(f"{number:,}" for number in numbers)
     text = (
@@ -230,7 +230,7 @@ def print_report(study: Study, content: dict[str, Any], console: Console) -> Non
     longest = max(len(row["net"].split(" (")[0]) for row in content["nets"])
     table.add_column("net", overflow="fold", min_width=min(longest, NAME_WIDTH))
     columns = [column for column in content["nets"][0] if column not in ("net", "multiply-adds")]
-    # The paper's values only where they are comparable, because there is no room for notes.
+    # The paper's values are shown only if they are comparable: there is no room for notes.
     if content["notes"] or all(row[PAPER] == "-" for row in content["nets"]):
         columns.remove(PAPER)
     for column in columns:

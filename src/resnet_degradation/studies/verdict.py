@@ -9,7 +9,7 @@ from typing import NamedTuple
 # 95 % of a normal distribution lie within this many standard deviations.
 NORMAL_QUANTILE = 1.96
 
-# The rule in short, for reports; docs/studies.md has its reasons.
+# The rule in short, for reports; docs/studies.md explains it.
 RULE = (
     "A difference is reported only if it is larger than its noise. Noise is the larger of two: "
     "1.96 standard errors of counting wrong answers among finitely many images, and the standard "
@@ -79,8 +79,8 @@ def welch_spread(first: list[float], second: list[float]) -> Spread:
 class Comparison:
     """Final training error of net `second` minus that of `first`, in points, seed by seed.
 
-    threshold: the noise; a mean difference above it counts (see RULE). spread: that of each net
-    over seeds; None where it is unknown.
+    threshold: the noise; a larger mean difference counts (see RULE). spread: of both nets over
+    seeds; None if it is unknown.
     """
 
     first: str
@@ -139,7 +139,7 @@ def compare(
     num_images: int,
     pooled: Spread | None = None,
 ) -> Comparison:
-    """Compare the mean final training errors (percent) of two nets; entries belong to equal seeds.
+    """Compare the mean final training errors (percent) of two nets, listed in the same seed order.
 
     The test is unpaired.
 

@@ -20,7 +20,7 @@ class UserError(Exception):
     """Something the user can fix; printed as one line, without a traceback."""
 
     exit_code = 2
-    rank = 0  # of the process that prints it, if the run has several
+    rank = 0  # the rank of the process that prints it
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""

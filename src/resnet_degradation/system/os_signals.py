@@ -29,7 +29,7 @@ RESUMABLE = "the same command resumes what is saved"
 
 @dataclass
 class StopRequest:
-    """What signals have asked of a run so far."""
+    """The requests that signals have made to a run so far."""
 
     stop_signal: int | None = None  # the number of the signal
     save_requested: bool = False

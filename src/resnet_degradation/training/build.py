@@ -129,7 +129,7 @@ def start_momentum_at_zero(optimizer: torch.optim.Optimizer) -> None:
 def choose_device(config: Config, world: World = SINGLE_PROCESS) -> torch.device:
     """The device of this process. Also sets the number of its CPU threads.
 
-    auto: a CUDA device, or else the CPU, even beside an Apple GPU, on which nothing was tested.
+    auto: a CUDA device, or else the CPU, never an Apple GPU, on which nothing was tested.
     """
     wanted = config.runtime.device
     if wanted == "cuda" and not torch.cuda.is_available():

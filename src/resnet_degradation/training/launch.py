@@ -124,7 +124,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in LAUNCHER_SIGNALS}
     handlers |= {SAVE_SIGNAL: save} if SAVE_SIGNAL is not None else {}
     handlers |= dict.fromkeys(submitit_signals(), preempt)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # inherited by the workers
     limit_openmp_spinning()
     with (
         TemporaryDirectory(prefix="resnet-train-") as logs,

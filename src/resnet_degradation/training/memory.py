@@ -87,7 +87,7 @@ def without_autocast() -> Iterator[None]:
 
 
 def set_precision(precision: str) -> None:
-    """Allow TF32 only where it was chosen; torch's convolutions use it by default."""
+    """Allow TF32 only if it is the chosen precision; torch's convolutions use it by default."""
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
@@ -145,7 +145,7 @@ def set_activation_checkpointing(
 def uses_activation_checkpointing(
     config: Config, stages: Stages, device: torch.device, world: World = SINGLE_PROCESS
 ) -> bool:
-    """Whether to recompute activations: as configured, or (auto) where they do not fit."""
+    """Whether to recompute activations: as configured, or (auto) if they do not fit."""
     wanted = config.runtime.checkpoint_activations
     if wanted != "auto":
         return wanted == "on"

@@ -1,4 +1,4 @@
-"""What a run measures of its training: loss and error, time, and whether decoding keeps up."""
+"""Meters of a run's training: loss and error, time, and whether decoding keeps up."""
 
 import time
 import warnings
@@ -169,7 +169,7 @@ class ThroughputMonitor:
         self.num_workers = num_workers
         self._stats = stats
         self._last = self._first = DecodeStats()
-        self._seconds = 0.0  # of training
+        self._seconds = 0.0  # seconds of training
         self._warned = False
 
     def begin(self) -> None:

@@ -17,8 +17,8 @@ class Plan:
     log_every: int
     eval_every: int
     checkpoint_every: int
-    keep_every: int | None  # of checkpoints that are not deleted; None: never
-    signals_every: int | None  # None: never
+    keep_every: int | None  # interval of checkpoints that are never deleted; None: never
+    signals_every: int | None  # interval of layer statistics; None: never
     iterations_per_epoch: float
 
     @property
@@ -92,7 +92,7 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
 
 @dataclass
 class ScheduleState:
-    """What the schedule has learned from the run so far; part of a checkpoint."""
+    """The part of the schedule that depends on errors measured so far; saved in checkpoints."""
 
     warming_up: bool
     num_reductions: int = 0
