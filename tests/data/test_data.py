@@ -441,7 +441,7 @@ def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorde
         assert (throughput.decoded_per_second, throughput.waiting_percent) == (200.0, 60.0)
     (warning,) = recwarn
     assert "60 % of the time is spent waiting" in str(warning.message)
-    assert "5 ms of a core" in str(warning.message)
+    assert "5 ms of CPU time" in str(warning.message)
     assert "at most 400 images per second" in str(warning.message)
     overall = monitor.summary()
     assert overall == {"num_workers": 2, "decoded_per_second": 200.0, "waiting_percent": 60.0}

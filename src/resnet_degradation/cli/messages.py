@@ -25,7 +25,7 @@ NETS = "set 'study.nets=[{depth: 20, residual: false}, ...]'"
 
 
 def valid_keys(schema: type[Any]) -> list[str]:
-    """Every key of a schema, with dots."""
+    """Every dotted key of a schema."""
     return [key for key, _ in schema_fields(schema)]
 
 
@@ -58,7 +58,7 @@ def _unknown_key(key: str, schema: type[Any]) -> str:
     if key in net_keys:
         return f"there is no key {key}: {NETS}"
     keys = valid_keys(schema)
-    # Compared as a whole, "lr" is not close to "recipe.lr".
+    # The last parts are compared too, because "lr" is not close to "recipe.lr" as a whole.
     by_last_part = {known.rpartition(".")[2]: known for known in reversed(keys)}
     nearest = difflib.get_close_matches(key, keys, 1, 0.7) or [
         by_last_part[match]

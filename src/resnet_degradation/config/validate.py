@@ -45,7 +45,7 @@ def _is_rgb(values: Any, smallest: float) -> bool:
     return is_triple and all(type(v) in (int, float) and smallest <= v <= 1 for v in values)
 
 
-# A test of each setting, and its words in an error message: "it must be ...".
+# The condition that each setting must fulfil, and its description after "it must be" in an error.
 RULES: dict[str, Rule] = {
     "seed": NOT_NEGATIVE,
     "width": POSITIVE,

@@ -54,7 +54,7 @@ class ZeroPaddedIdentity(nn.Module):
 def shortcut_path(
     option: Shortcut, in_channels: int, out_channels: int, stride: int
 ) -> nn.Module | None:
-    """The shortcut of one block by option A, B or C; None is the plain identity (eq. 1)."""
+    """The shortcut of one block by option A, B or C; None means the identity (eq. 1)."""
     same_dimensions = in_channels == out_channels and stride == 1
     if option == "C" or (option == "B" and not same_dimensions):
         return nn.Sequential(

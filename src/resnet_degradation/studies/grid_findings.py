@@ -98,7 +98,8 @@ def _gap(
         for point, gap in gaps.items()
     )
     outcomes = [gap.outcome for gap in gaps.values()]
-    counts = [f"{o} at {outcomes.count(o)}" for o in ("worse", "alike", "better") if o in outcomes]
+    words = {"worse": "worse", "alike": "not different", "better": "better"}
+    counts = [f"{text} at {outcomes.count(o)}" for o, text in words.items() if o in outcomes]
     return (
         f"{names[deep]} minus {names[shallow]}, points of training error: {listed}. "
         f"The deeper net is {', '.join(counts)} of {len(gaps)} values"

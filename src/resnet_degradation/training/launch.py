@@ -174,7 +174,7 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
     ascii_fallback()
     one_line_warnings()
     end_on_signals()
-    for number in REQUEUE_SIGNALS:  # Slurm sends it to all processes, but only the launcher acts
+    for number in REQUEUE_SIGNALS:  # Slurm sends them to all processes; only the launcher acts
         signal.signal(number, signal.SIG_IGN)
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     if restarts > 0 and rank() == 0:
@@ -187,7 +187,7 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
         from resnet_degradation.training.session import train
 
         train(config, NullProgress() if quiet else RunProgress(Terminal()))
-    # New errors, because the raised ones keep the run alive through their tracebacks.
+    # New errors, because the tracebacks of the raised ones would keep the run in memory.
     except Stopped as stop:
         failure: Stopped | UserError = Stopped(stop.exit_code - 128, stop.message)
         exit_after = GRACE

@@ -34,8 +34,7 @@ class Meter:
     Each reader gets the mean since it last read.
 
     `update` leaves everything on the device, so that no iteration waits for the device (except for
-    an Apple GPU).
-    Reading adds up the sums of all processes; rank 0 keeps them.
+    an Apple GPU). Reading adds up the sums of all processes; from then on, rank 0 holds them.
     """
 
     def __init__(
@@ -206,7 +205,7 @@ class ThroughputMonitor:
         return (
             f"the data is the bottleneck of {self.name}: {measured.waiting_percent:.0f} % of the "
             f"time is spent waiting for images. Decoding one takes "
-            f"{1000 / measured.decoded_per_second:.2g} ms of a core, so "
+            f"{1000 / measured.decoded_per_second:.2g} ms of CPU time, so "
             f"runtime.num_workers={self.num_workers} gives at most {at_most:,.0f} images per "
             "second: raise it if cores are idle, or store smaller images"
         )

@@ -19,7 +19,7 @@ from resnet_degradation.training.state import Run
 
 @dataclass(frozen=True)
 class Monitor:
-    """Watches a run while it trains."""
+    """Saves, stops, measures and records a run between its iterations."""
 
     run: Run
     recorder: Recorder | None  # on rank 0 only

@@ -11,7 +11,7 @@ from resnet_degradation.system.errors import ConfigError
 
 @dataclass(frozen=True)
 class Plan:
-    """Lengths in iterations. Intervals count from the start of the run."""
+    """The length and the intervals of a run, in iterations."""
 
     num_iterations: int
     log_every: int
@@ -42,9 +42,9 @@ class Plan:
 def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
     """The plan of a resolved configuration for these numbers of images.
 
-    Intervals that are null depend on the length of the run: a short run gets enough points for a
-    curve; a long one, a row every 100 iterations, an evaluation every 1,000 (or every epoch, if
-    longer), and a checkpoint every 1,000. Evaluations take at most about a fifth of the time.
+    Intervals that are null depend on the length of the run. A short run gets enough points for a
+    curve. A long run gets a row every 100 iterations, an evaluation every 1,000 (or every epoch, if
+    that is longer), and a checkpoint every 1,000. Evaluations take at most a fifth of the time.
 
     Raises ConfigError if a batch has more images than the training set.
     """
