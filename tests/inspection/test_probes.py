@@ -123,7 +123,7 @@ def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: 
     subject = Subject(load_trained(runs[1], runtime, torch.device("cpu"), 1),
                       replace(InspectionConfig(), jobs=2), lambda *_: None)  # fmt: skip
     newer = replace(subject, trained=replace(subject.trained, iteration=13))
-    with pytest.raises(RecordError, match="was trained on meanwhile"):
+    with pytest.raises(RecordError, match="was trained further in the meantime"):
         list(surface_in_parallel(newer, [(0.0, 0.0)]))
 
 

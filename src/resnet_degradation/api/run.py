@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run by its folder. Every attribute is read from the folder when it is asked for.
+    """A run, represented by its folder. Attributes are read from the folder at every access.
 
     Raises UserError for a file that is missing or damaged.
     """
@@ -148,14 +148,14 @@ def plot(
     """
     from resnet_degradation.figures.curves import load_curves, plot_curves
     from resnet_degradation.figures.drawing import Drawing, adjusted
-    from resnet_degradation.figures.style import shown
+    from resnet_degradation.figures.style import for_notebook
 
     drawing = adjusted(
         Drawing(), title=title, x=x, errors=errors, together=together, smooth=smooth, log=log,
         dashed=dashed, y_max=y_max, width=width,
     )  # fmt: skip
     nets = load_curves(without_copies(folders_of(runs)), drawing.x, drawing.smooth)
-    return shown(plot_curves(nets, drawing))
+    return for_notebook(plot_curves(nets, drawing))
 
 
 def folders_of(runs: "Run | str | Path | Sequence[Run | str | Path]") -> list[Path]:

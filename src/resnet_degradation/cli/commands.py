@@ -1,4 +1,4 @@
-"""The four commands. What loads torch is imported only when a command runs, not for --help."""
+"""The four commands. Modules that load torch are imported in a command's run, not for --help."""
 
 import shlex
 import sys
@@ -41,7 +41,7 @@ def evaluate() -> NoReturn:
 
 
 def inspect() -> NoReturn:
-    """`resnet-inspect`: what explains the errors of trained nets."""
+    """`resnet-inspect`: measurements that explain the errors of trained nets."""
     run_command(_inspect, "inspect_config", InspectionConfig)
 
 

@@ -53,7 +53,7 @@ ANSWERS = {
     ),
     "pretrained": "a run starts from another one's weights with extends=DEPTH; resnet-eval tests "
     "a file with weights=FILE",
-    "tensorboard": "every run writes for it: tensorboard --logdir outputs",
+    "tensorboard": "every run writes its files: tensorboard --logdir outputs shows them",
 }
 VALUES = {
     ("runtime.device", "gpu"): "cuda",

@@ -76,7 +76,7 @@ def identity_settings(config: Config) -> dict[str, Any]:
 
 
 def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys."""
+    """Nested settings as one dictionary with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         nested = isinstance(value, dict)
@@ -153,7 +153,7 @@ def architecture_key(config: Config) -> str:
 
 
 def key_without(config: Config, keys: Collection[str]) -> str:
-    """Identifies a run by its settings except those with these dotted keys."""
+    """A key that identifies a run by its settings, without those of these dotted keys."""
     settings = identity_settings(config)
     return json.dumps({key: settings[key] for key in settings if key not in keys}, sort_keys=True)
 

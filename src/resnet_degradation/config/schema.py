@@ -29,7 +29,7 @@ ERRORS = ("both", "training", "held-out")
 
 @dataclass
 class DataConfig:
-    """Which images, and the size at which the net sees them."""
+    """The data set, and the size at which the net sees its images."""
 
     name: str = MISSING
     loader: Optional[str] = None
@@ -72,7 +72,7 @@ class RecipeConfig:
 
 @dataclass
 class RuntimeConfig:
-    """How a run is computed.
+    """Settings of the computation of a run, such as devices, precision and intervals.
 
     Only the precision is part of a run's identity. The number of threads, `compile` and, without
     `sync_batchnorm`, the number of `devices` change results slightly too. They are left out so

@@ -53,8 +53,8 @@ def cached(folder: Path, name: str, compute: Callable[[], Any]) -> Any:
         save_checksummed(folder, name, result)
     except OSError as error:
         warnings.warn(
-            f"cannot cache what was computed from the images ({describe_os_error(error)}): the "
-            "next run computes it again",
+            f"cannot cache results about the images ({describe_os_error(error)}): the next run "
+            "computes them again",
             stacklevel=3,
         )
     return result

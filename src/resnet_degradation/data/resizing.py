@@ -26,7 +26,7 @@ def crop_of_resized(
     cropping the result. Pillow filters rows, then columns. Here it filters only the rows that the
     crop depends on, and then only the columns of the crop.
     """
-    if image.height > 2 * image.width:  # Pillow 13 filters the columns of these first
+    if image.height > 2 * image.width:  # Pillow 13 filters columns first here
         whole = image.resize((width, height), BILINEAR)
         return whole.crop((left, top, left + size, top + size))
     scale = image.height / height

@@ -242,7 +242,7 @@ def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]
     """How the net, its training or this test differ from the paper's."""
     config = evaluation.config
     if evaluation.run is None:
-        different = ["weights from a file"]  # nobody knows how they were trained
+        different = ["weights from a file"]  # their training is unknown
     else:
         different = paper.differences(config, num_skipped_images(evaluation.run))
         if not is_finished(evaluation.run):

@@ -1,4 +1,4 @@
-"""Highway blocks compared with identity shortcuts: where do the learned gates end up?
+"""Compares highway blocks with identity shortcuts, and measures the learned gates.
 
 A gate T(x) between 0 and 1 decides, for each value of the feature maps, how much of F(x) and how
 much of x passes: T F + (1 - T) x. Where T is 1, the shortcut is closed.

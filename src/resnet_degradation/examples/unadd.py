@@ -1,4 +1,4 @@
-"""Shows that adding x does not restrict a net: a residual net that computes what a plain one does.
+"""Builds a residual net (with wider blocks) that computes exactly what a plain net computes.
 
 A block receives x >= 0, the output of a ReLU, and ends with ReLU(F(x) + x). It computes a plain
 block ReLU(G(x)) if F(x) = G(x) - x. For that, F needs G's inner channels, and one more for each

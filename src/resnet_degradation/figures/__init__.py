@@ -42,5 +42,5 @@ def _import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = backend
 
 
-# Before any module here imports matplotlib, and before hours of training rather than after.
+# At import, so that it precedes other imports of matplotlib, and an error precedes the training.
 _import_matplotlib()

@@ -35,12 +35,13 @@ THIN: dict[str, Any] = {"linewidth": 0.8, "linestyle": "-"}
 DASHED: dict[str, Any] = {"linewidth": 1.0, "linestyle": "--"}
 BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 
-# Inches: a panel's height and width, the space left of, and between, panels, the
-# height of a legend and of each further line of it.
+# In inches. HEIGHT, PANEL: the height and width of a panel. LEFT, BETWEEN: the space left of the
+# panels and between them. LEGEND, LEGEND_LINE: the height of a legend, and of each further line.
 HEIGHT, PANEL, LEFT, BETWEEN, LEGEND, LEGEND_LINE = 2.3, 2.95, 0.62, 0.25, 0.25, 0.16
 
-# In a paper: the least width of panels side by side; the height of a panel as a share of its width;
-# the space between panels one above the other, and left of them.
+# In a paper, in inches. NARROW: the least width of panels side by side; otherwise they are stacked.
+# SHARE: a panel's height divided by its width. ABOVE: the space between stacked panels. LEFT_SMALL:
+# the space left of the panels.
 NARROW, SHARE, ABOVE, LEFT_SMALL = 1.5, 0.68, 0.3, 0.5
 
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.
@@ -140,7 +141,7 @@ def _arrange(
     """How many panels are side by side, and their width and height in inches.
 
     left: inches left of the panels. beside: the width of the names of curves. width: of the whole
-    figure, for a paper, where panels are one above the other if they would be too narrow.
+    figure, for a paper; the panels are stacked if they would be too narrow side by side.
     """
     if width is None:
         return num_panels, PANEL, HEIGHT

@@ -79,7 +79,7 @@ def load_depths(folders: list[Path]) -> list[Series]:
 def _merge_groups(groups: list[ByDepth]) -> list[ByDepth]:
     """Merge groups that differ only in defaults that depend on the depth.
 
-    Nets of 110 layers, for example, have a warm-up, yet belong to one series with those of 56.
+    Nets of 110 layers, for example, have a warm-up, but belong to the same series as nets of 56.
     Groups that have a depth in common differ for another reason.
     """
     merged: list[tuple[set[str], ByDepth]] = []

@@ -20,10 +20,11 @@ from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.style import colours, rc, slim
 from resnet_degradation.system.errors import UserError
 
-# Inches: a figure's width, at which its text can be read at 600 pixels, unless names are long.
+# In inches. WIDTH: of a figure, unless names are long; its text is then legible at 600 pixels.
+# MIN_PANEL: the least width of a panel.
 WIDTH, MIN_PANEL = 6.0, 1.4
 
-# Inches: the least width of a panel in a paper.
+# The least width of a panel in a paper, in inches.
 PAPER_PANEL = 1.2
 
 

@@ -115,8 +115,8 @@ def plot_grid(
 ) -> Figure:
     """Mean final training error of every net against the setting `key`.
 
-    A dot is one run, a band one standard deviation over seeds. log: a
-    logarithmic error axis; errors of zero are drawn at its lower end.
+    A dot is one run, a band one standard deviation over seeds. log: a logarithmic error axis;
+    errors of zero are drawn at its lower end.
     """
     values = sorted({setting_value(c, key) for net in nets for c in net.configs}, key=_sort_key)
     points = [

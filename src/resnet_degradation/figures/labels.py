@@ -20,7 +20,8 @@ from resnet_degradation.figures.style import legible, muted, name_size
 LINE_SPACING = 1.25
 TITLE_SIZE = 10.0  # points
 
-# Inches: the height of a row of the topic and of the title, the margin above and below.
+# In inches. ROW, TITLE_ROW: the height of the topic, and of a line of the title. MARGIN: the space
+# above and below them.
 ROW, TITLE_ROW, MARGIN = 0.18, 0.19, 0.06
 
 
@@ -171,7 +172,7 @@ def caption(
 
 
 def write_caption(figure: Figure, dark: bool) -> float:
-    """Write a figure's caption, which is its label, below the panels; return its inches."""
+    """Write a figure's caption (its label) below the panels; return its height in inches."""
     text = re.sub(r"(\d) (seeds?\b)", "\\1\u00a0\\2", str(figure.get_label()))
     lines = wrapped(text, figure.get_figwidth() - 0.2)
     place: dict[str, Any] = {"ha": "center", "fontsize": name_size(), "color": muted(dark)}

@@ -13,7 +13,7 @@ from resnet_degradation.figures.style import legible, name_size
 # HANDLE: the width of the line sample before a name.
 WIDTH, MARGIN, TICKS, ROW, HANDLE = 3.0, 0.1, 0.48, 0.17, 0.4
 
-Names = Sequence[tuple[str, Line2D]]  # with a line that looks like the named one
+Names = Sequence[tuple[str, Line2D]]  # names of lines, each with a line that looks the same
 
 
 def names_height(names: Names) -> float:

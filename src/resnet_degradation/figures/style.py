@@ -31,9 +31,9 @@ EXTENDED_COLOUR = "#009E73"
 SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#CC79A7", "C": "#5C1F5C"}
 FORMATS = ("png", "svg", "pdf")
 
-TEXT_CONTRAST = 4.5  # the least between text and its background (WCAG 2, level AA)
+TEXT_CONTRAST = 4.5  # the least contrast of text and its background (WCAG 2, level AA)
 
-LABEL_SIZE, SMALL_SIZE = 9.0, 7.5  # points, of axes; names of lines are smaller by a ninth
+LABEL_SIZE, SMALL_SIZE = 9.0, 7.5  # points, for labels of axes; see also name_size
 
 
 def muted(dark: bool) -> str:
@@ -169,7 +169,7 @@ def _format_log_axes(figure: Figure) -> None:
                 axis.set_minor_formatter(_PlainLogFormatter(minor_thresholds=(2, 0.5)))
 
 
-class Shown(Figure):
+class NotebookFigure(Figure):
     """A figure that a notebook shows, whether or not pyplot is loaded."""
 
     def _repr_png_(self) -> bytes:
@@ -179,10 +179,10 @@ class Shown(Figure):
         return stream.getvalue()
 
 
-def shown(figure: Figure) -> Figure:
-    """The same figure, which a notebook then shows and `savefig` writes as `save_figure` does."""
+def for_notebook(figure: Figure) -> Figure:
+    """Let a notebook show the figure, and let `savefig` write it as `save_figure` does."""
     _format_log_axes(figure)
-    figure.__class__ = Shown
+    figure.__class__ = NotebookFigure
     return figure
 
 

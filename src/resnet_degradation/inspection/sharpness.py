@@ -103,8 +103,8 @@ ABOUT = (
     "training images in training mode, without weight decay, by Lanczos iteration to two "
     "percent: with the initial weights, with those that the run kept (runtime.keep_every), and "
     "with the last ones. Gradient descent on a quadratic loss diverges above the stability limit "
-    "of its learning rate; on nets, full batches drive sharpness to about that limit (Cohen et "
-    "al. 2021)."
+    "of its learning rate. Training a net on full batches raises its sharpness to about that limit "
+    "(Cohen et al. 2021)."
 )
 
 PROBE = Probe(Sharpness, measure, find, plot_sharpness, about=ABOUT)

@@ -17,7 +17,7 @@ FAR_OFF = 1000.0
 
 # The text in the report for each `gradient_outcome`.
 PHRASES = {
-    "dead": "no gradient reaches any convolution, the net is dead",
+    "dead": "no gradient reaches any convolution (the net is dead)",
     "vanished": "a gradient vanishes",
     "exploding": "a gradient explodes",
 }

@@ -35,8 +35,8 @@ def surface_in_parallel(
 ) -> Iterator[SurfacePoint]:
     """The surface at these points, in their order, by `options.jobs` processes.
 
-    Each loads the net and the images itself. Raises RecordError if the run was trained on
-    meanwhile, or if a process dies.
+    Each process loads the net and the images. Raises RecordError if the run was trained further in
+    the meantime, or if a process dies.
     """
     options, trained = subject.options, subject.trained
     threads = options.runtime.num_threads or max(1, num_cpus() // options.jobs)
@@ -64,7 +64,7 @@ def _point(
         device = choose_device(config_of_run(folder, options.runtime))
         trained = load_trained(folder, options.runtime, device, num_held_out=1)
         if trained.iteration != iteration:
-            raise RecordError(f"{folder} was trained on meanwhile: inspect it again")
+            raise RecordError(f"{folder} was trained further in the meantime: inspect it again")
         subject = Subject(trained, options, lambda *_: None)
         _LOADED.append((subject, surface_batches(subject)))
     subject, batches = _LOADED[0]

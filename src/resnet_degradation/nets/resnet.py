@@ -43,7 +43,7 @@ class ResNet(nn.Module):
 
         depth: layers with weights: 6n+2 (CIFAR, section 4.2) or one of Table 1.
         shortcut: option A, B or C (section 3.3, Table 3); a plain net has none.
-        width: factor on every number of channels; 1 is the paper's.
+        width: multiplies every number of channels; 1 is the paper's.
         bottleneck_stride: which layer of a bottleneck block has the stride; "1x1" is the paper's.
         custom_block: replaces the paper's blocks; its constructor is like BasicBlock's.
         shortcut_padding: where option A puts its zero channels, see ZeroPaddedIdentity.

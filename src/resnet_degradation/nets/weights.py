@@ -139,7 +139,7 @@ def _recognize_layout(names: Mapping[str, str], shortcut_padding: str | None) ->
         # The public files of this layout have option A's zeros on both sides.
         name = "the public CIFAR layout, with `linear` as the last layer"
         return Layout(name, shortcut, shortcut_padding or ("around" if shortcut == "A" else None))
-    return Layout("layers named as here and by torchvision", shortcut, shortcut_padding)
+    return Layout("torchvision's names of layers", shortcut, shortcut_padding)
 
 
 def num_classes(file: Path) -> int:

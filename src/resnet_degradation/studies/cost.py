@@ -175,7 +175,7 @@ def _notes(run: Config, sample: Config, jobs: int, measured: str) -> list[str]:
         f"{TIMED_STEPS} training steps on random images: {measured}"
     ]
     if devices > 1:
-        notes.append("Not counted: what processes spend on averaging their gradients")
+        notes.append("Not counted: the time that processes take to average their gradients")
     if run.recipe.augmentation == "scale-jitter":
         notes.append("Not counted: reading images from files, if that is slower than training")
     return notes
@@ -220,7 +220,7 @@ def sample_of(run: Config, num_at_once: int) -> Config:
     )
 
 
-_BARRIER: list[Barrier] = []  # in a process that times steps together with others
+_BARRIER: list[Barrier] = []  # set in a process that times steps together with other processes
 
 
 def time_steps(sample: Config, num_classes: int) -> list[float]:

@@ -30,9 +30,9 @@ ALT_TEXTS = {
     "responses": "Standard deviation of the responses of every net's 3x3 layers",
 }
 
-# In pixels. WIDE: an inch of a wide figure, so that text of 8 points has 12 pixels. NARROW: the
-# most for an inch of a narrow figure. PAGE: the page's largest width without its margins (also in
-# report.html.jinja). BESIDE: its margins with a scroll bar.
+# WIDE: pixels per inch of a wide figure, in which text of 8 points then has 12 pixels. NARROW: the
+# most pixels per inch of a narrow figure. PAGE: the largest width of the page without margins in
+# pixels (also in report.html.jinja). BESIDE: the width of its margins with a scroll bar.
 WIDE, NARROW, PAGE, BESIDE = 110, 160, 1176, 56
 
 # The alternative text of a line with at most this many points gives all of them.
@@ -40,7 +40,7 @@ FEW_POINTS = 8
 
 
 def draw_figures(study: Study) -> list[dict[str, Any]]:
-    """Save the figures of a study in its folder; return what the report needs of each.
+    """Save the figures of a study in its folder; return the data of each for the report.
 
     Each has a name, alternative text, and layouts: a narrow one, unless the figure is a custom
     function's, and a wide one, if the page can be so wide. The first layout that fits is shown. A

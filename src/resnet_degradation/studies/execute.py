@@ -42,7 +42,7 @@ from resnet_degradation.system.os_signals import (
 from resnet_degradation.system.process import num_cpus
 from resnet_degradation.system.worker import init_worker
 
-STOPPING = "stopping after the iterations under way (Ctrl-C again: stop at once)"
+STOPPING = "stopping after the current iterations (Ctrl-C again: stop at once)"
 TICK = 1.0  # seconds between readings of the records of runs in other processes
 
 

@@ -45,7 +45,7 @@ class StudyProgress:
         self.name_of = name_of
         self.costs = costs
         self.spent = dict.fromkeys(costs, 0.0)  # cost that this call has spent
-        self.planned = costs.copy()  # what this call will have spent at the end
+        self.planned = costs.copy()  # cost that this call will have spent at its end
         self.failures: dict[str, str] = {}
         self.num_runs = num_finished + len(costs)
         self.num_finished = num_finished

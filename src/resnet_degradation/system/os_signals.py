@@ -161,7 +161,7 @@ def _handle(handlers: dict[int, Callable[..., None] | signal.Handlers]) -> dict[
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
-            # Keep ignoring signals that nohup, or a shell for background jobs, made it ignore.
+            # Signals that are ignored, for example because of nohup, stay ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, handler)
     return before

@@ -86,7 +86,7 @@ def limit_openmp_spinning() -> None:
 
 
 def cpu_contention(num_threads: int, own_load: int = 0) -> str:
-    """Advice for threads that share cores with other programs; empty if the cores are free.
+    """Advice for a run whose cores are busy with other programs; empty if they are free.
 
     own_load: how many threads and processes of the run are already working.
     All threads wait for the slowest, so one busy core slows down all.

@@ -1,4 +1,4 @@
-"""Which precision suits the CPU."""
+"""Finds out whether the CPU has bfloat16 instructions, and gives advice on the precision."""
 
 from pathlib import Path
 

@@ -43,7 +43,7 @@ def too_large(run: Run) -> ConfigError:
         fits += f", and, judging by memory, about {min(estimate, size - 1)} should"
     recompute = "" if run.net.segment_lengths else "set runtime.checkpoint_activations=on, or "
     return ConfigError(
-        f"out of memory: recipe.batch_size={size} does not fit into this GPU, {fits}. Lower it, or "
+        f"out of memory: recipe.batch_size={size} does not fit into this GPU; {fits}. Lower it, or "
         f"{recompute}try a smaller width or data.image_size"
     )
 

@@ -64,7 +64,7 @@ def prepare(
     costs = layer_costs(net, config.data.image_size)
     set_activation_checkpointing(net, costs, config, world)
     keep_freed_memory()
-    fused = device.type != MPS  # some versions of torch have no fused SGD there
+    fused = device.type != MPS  # some versions of torch have no fused SGD for it
     run = Run(
         config=config,
         name=run_name(config),

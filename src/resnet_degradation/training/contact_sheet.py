@@ -11,7 +11,7 @@ from torch import Tensor
 
 from resnet_degradation.system.encoding import as_text
 
-COLUMNS, MARGIN, NAME_HEIGHT, NAME_SIZE = 8, 4, 16, 12  # pixels, but for the columns
+COLUMNS, MARGIN, NAME_HEIGHT, NAME_SIZE = 8, 4, 16, 12  # in pixels, except COLUMNS
 MIN_SIDE = 64  # pixels: smaller images are enlarged, so that a name fits below
 
 

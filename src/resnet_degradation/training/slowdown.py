@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resnet_degradation.system.process import cpu_contention
 
-# A run that takes this many times as long per image as at its best is reported.
+# A slowdown is reported if images take this many times as long as at the run's best speed.
 FAR_SLOWER = 3.0
 
 # Speeds measured over fewer seconds are too noisy.

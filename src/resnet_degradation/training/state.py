@@ -58,7 +58,7 @@ class Run:
     weights_layout: str | None = None  # describes the weights file that the run starts from
 
     def parts(self) -> dict[str, Any]:
-        """The parts that a checkpoint saves. Batches have none: they depend on the iteration."""
+        """The parts that a checkpoint saves. Batches have no state: iterations determine them."""
         return {
             "net": self.net,
             "statistics": self.statistics,  # after the net: replaces its running statistics
