@@ -45,8 +45,9 @@ class Batches(ABC):
             )
         else:
             mean = torch.tensor(data.mean)[:, None, None]
-        self.mean = mean.float().to(device)  # (C, H, W) or (C, 1, 1), in [0, 1]; subtracted
-        # (C, 1, 1); the mean-subtracted images are divided by it
+        # Subtracted from images in [0, 1]: (C, H, W) or (C, 1, 1).
+        self.mean = mean.float().to(device)
+        # Divides the mean-subtracted images: (C, 1, 1).
         self.std = torch.tensor(data.std or [1.0], device=device)[:, None, None]
 
     @abstractmethod

@@ -79,7 +79,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         net = on_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
         batches = inspection_batches(config, source, device, progress.prepare)
         file = evaluation.record()
-        _check_writable(file.parent)  # before testing, whose result would otherwise be lost
+        _check_writable(file.parent)  # now, because the result of the test would be lost later
         tested = _test(net, batches, evaluation, progress)
         iteration = None if checkpoint is None else checkpoint.iteration
         record = _to_dict(evaluation, tested, iteration)
