@@ -21,7 +21,7 @@ class RunningStatistics:
     def __init__(self, net: nn.Module, world: World) -> None:
         self.net = net
         self.world = world
-        self._own: Tensor | None = None  # while the net holds the average
+        self._own: Tensor | None = None  # this process's, while the net holds averages
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -53,15 +53,17 @@ def is_clear(first: Sequence[float], second: Sequence[float]) -> bool:
     return bool(stats.ttest_ind_from_stats(*moments, equal_var=False).pvalue < 0.05)
 
 
-def reservation(first: Sequence[float], second: Sequence[float], of: str = "") -> str:
+def reservation(first: Sequence[float], second: Sequence[float], names: str = "") -> str:
     """Text to add to a title that compares two nets; empty if their difference is clear.
 
-    first, second: the values of their seeds.
+    first, second: the values of their seeds. names: precedes the text, to name the nets.
     """
     seeds = min(len(first), len(second))
     if seeds == 1:
         return " (one seed)"
-    return "" if is_clear(first, second) else f" ({of}unclear: within the noise of {seeds} seeds)"
+    return (
+        "" if is_clear(first, second) else f" ({names}unclear: within the noise of {seeds} seeds)"
+    )
 
 
 def title_of(
@@ -71,7 +73,7 @@ def title_of(
     unit: str = "",
     factors: bool = False,
 ) -> str:
-    """The subject and the numbers of the nets, smallest first; it says if a difference is unclear.
+    """The subject, the numbers of the nets (smallest first), and whether a difference is unclear.
 
     show: the text of a number; `unit` follows the first one. factors: compare the logarithms of
     the numbers, which must be positive; for quantities that spread over orders of magnitude.

@@ -82,7 +82,7 @@ def _median_change(rows: Sequence[LesionRow]) -> float:
 
 
 ABOUT = (
-    "The held-out error after a block is removed. Of a residual block, the shortcut stays; a plain "
+    "The held-out error after a block is removed. A residual block keeps its shortcut; a plain "
     "block is skipped, so that its input goes to the next block (Veit et al. 2016). "
     "Plain blocks that change the shape cannot be removed."
 )

@@ -71,8 +71,8 @@ def find(nets: Nets) -> Finding:
     if slopes:
         steepest = max(slopes, key=lambda key: max(slopes[key], 1 / slopes[key]))
         sentence += (
-            f"; the first layer's is {_format(slopes[steepest])} times the last convolution's "
-            f"where they differ most ({steepest})"
+            f"; that of the first layer is {_format(slopes[steepest])} times that of the last "
+            f"convolution in {steepest}, where they differ most"
         )
     when = "before" if len(measured["before"]) == len(nets) else "after"
     subject = f"Gradient of the first convolution / the last one, {when} training"

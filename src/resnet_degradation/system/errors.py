@@ -68,7 +68,7 @@ class PeerFailedError(UserError):
 
 
 class Stopped(BaseException):
-    """A signal stopped the program. Like KeyboardInterrupt, it is not an Exception: nothing failed."""
+    """A signal stopped the program. It is no Exception (nor is KeyboardInterrupt): nothing failed."""
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(number, message)  # all arguments, so that it can be pickled
