@@ -121,8 +121,8 @@ def _check_options(options: EvaluationConfig) -> None:
     check_evaluation_runtime("resnet-eval", options.runtime)
     if process_info() is not None:
         raise ConfigError(
-            "resnet-eval runs in one process: start it without torchrun and srun, or unset what "
-            f"they set ({process_variables()})"
+            "resnet-eval runs in one process: start it without torchrun and srun, or unset "
+            f"their variables ({process_variables()})"
         )
     if options.run is not None and options.weights is not None:
         raise ConfigError("run and weights both name a net: set one of them, not both")

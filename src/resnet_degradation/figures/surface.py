@@ -32,7 +32,7 @@ def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     rows, columns = math.ceil(len(nets) / 2), min(2, len(nets))
     notes = [
         f"white line: {NEAR:g} points of training error above the trained net (+)",
-        "coordinate 1: random weights with the norm of the net's weights are added",
+        "at coordinate 1, the added random weights have the norm of the net's weights",
     ]
     height = rows * 2.5
     with framed(nets, title, dark, height, "the first is drawn", notes, right=0.5) as (figure, _):

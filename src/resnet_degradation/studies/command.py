@@ -56,7 +56,7 @@ def check_alone() -> None:
     if process_info() is not None:
         raise ConfigError(
             "resnet-study starts the processes of its runs itself: set runtime.devices instead of "
-            f"torchrun or srun, or unset what they set ({process_variables()})"
+            f"torchrun or srun, or unset their variables ({process_variables()})"
         )
 
 

@@ -68,7 +68,10 @@ class PeerFailedError(UserError):
 
 
 class Stopped(BaseException):
-    """A signal stopped the program. It is no Exception (nor is KeyboardInterrupt): nothing failed."""
+    """A signal stopped the program.
+
+    Like KeyboardInterrupt, this is not a subclass of Exception, because nothing failed.
+    """
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(number, message)  # all arguments, so that it can be pickled

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 RENDEZVOUS = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
 
 # Load per core at or above which the cores count as busy.
-CROWDED = 1.3
+BUSY_LOAD = 1.3
 
 # How often an idle OpenMP thread checks for work before it sleeps. With GNU's default of 300,000,
 # it occupies a core that another program could use (docs/speed.md has the measurements).
@@ -102,7 +102,7 @@ def cpu_contention(num_threads: int, own_load: int = 0) -> str:
 def describe_cpu_load(own_load: int = 0) -> str:
     """How busy the cores are with other work, in words; empty if they are free."""
     load = os.getloadavg()[0] - own_load if hasattr(os, "getloadavg") else 0.0
-    if load < CROWDED * num_cpus():
+    if load < BUSY_LOAD * num_cpus():
         return ""
     return f"other work uses the cores (load {load:.1f} on {num_cpus()})"
 
