@@ -67,7 +67,7 @@ def rc(dark: bool = False, small: bool = False) -> dict[Any, Any]:
         "grid.color": grid,
         "grid.linewidth": 0.6,
         "legend.frameon": False,
-        "text.parse_math": False,  # a $ in a folder's name or a title is a $
+        "text.parse_math": False,  # show a $ in a name or title as it is
         "figure.facecolor": paper,
         "savefig.dpi": 200,
         "pdf.fonttype": 42,  # keeps text editable

@@ -70,7 +70,7 @@ def run_concurrently(runs: list[Config], jobs: int, progress: StudyProgress) -> 
 
     def train_in_process(run: Config) -> str | None:
         slot = slots.get()
-        # The share of threads does not grow when few runs are left: a resumed run must use as many.
+        # The share stays the same when few runs are left, because a resumed run must not change it.
         share = with_share_of_threads(run, jobs)
         try:
             if stopping.is_set():
