@@ -40,7 +40,7 @@ class StudyProgress:
         num_finished: int,
         name_of: Callable[[Config], str] = run_name,
     ) -> None:
-        """costs: of the unfinished runs, by their names, in any unit. name_of: gives unique names."""
+        """costs: of the unfinished runs, by name, in any unit. name_of: gives unique names."""
         self.console = console
         self.name_of = name_of
         self.costs = costs
@@ -113,8 +113,8 @@ class StudyRunProgress(Progress):
         self.study = study
         self.run = run
         self.name = study.name_of(run)
-        # Until the run resumes, its record is that of an earlier call, and ends with rows that will be
-        # trained and recorded again.
+        # Until the run resumes, its record is that of an earlier call. It may end with rows that
+        # will be recorded again.
         self._stale = _record_inode(run)
         self._shown = last_checkpoint(run_folder(run))  # the last iteration shown
         self._total = 0
