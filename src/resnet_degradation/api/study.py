@@ -24,7 +24,7 @@ class StudyResult:
 
     folder: Path
     runs: list[Run]
-    verdicts: list[str]  # one sentence each, with cautions
+    verdicts: list[str]  # verdicts and cautions, a sentence each
     figures: dict[str, Path]  # PNG files, by the name of the figure
 
     def __repr__(self) -> str:

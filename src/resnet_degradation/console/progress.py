@@ -13,7 +13,7 @@ from rich.table import Column
 from resnet_degradation.console.lines import ROOMY, print_line
 from resnet_degradation.records.metrics import Row
 
-# Between lines about the preparation of a run, which are printed where there is no bar.
+# Seconds between the lines that report the preparation of a run if there is no bar.
 SECONDS_BETWEEN_LINES = 10.0
 
 # rich estimates the speed from the updates of the last RECENT seconds (at most 1,000).

@@ -56,7 +56,7 @@ def subtract_x(plain: BasicBlock, wide: WideInside) -> None:
     for name, value in plain.bn1.state_dict().items():
         if value.dim():
             wide.bn1.state_dict()[name][:inside] = value
-    # The second normalization becomes part of the convolution, so that x stays as it is.
+    # The second normalization becomes part of the convolution, because it must not change -x.
     norm = plain.bn2
     assert norm.running_mean is not None
     assert norm.running_var is not None

@@ -150,7 +150,7 @@ def _arrange(
         columns = 1
     panel = (width - left - (columns - 1) * BETWEEN) / columns - beside
     check_room(width, panel, names)
-    # All names of a panel have room one above the other.
+    # A panel is high enough for all its names, one below the other.
     lines = sum(1 + name.count("\n") for name in names) / num_panels
     return columns, panel, max(SHARE * panel, lines * LINE_SPACING * name_size() / 72)
 

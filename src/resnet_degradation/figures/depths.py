@@ -63,7 +63,7 @@ def load_depths(folders: list[Path]) -> list[Series]:
     merged = [[runs for _, runs in sorted(g.items())] for g in _merge_groups([*groups.values()])]
     shallowest = [nets[0][0][0] for nets in merged]
     names = ["residual nets" if config.residual else "plain nets" for config in shallowest]
-    # Name the series without the warm-up first, because it can differ within a series.
+    # Equal names get other settings first, because the warm-up can differ within a series.
     for ignored in (("seed", "depth", "recipe.warmup"), ("seed", "depth")):
         names = distinct_names(shallowest, names, ignored)
     return [

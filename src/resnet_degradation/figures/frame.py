@@ -20,7 +20,7 @@ from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.style import colours, rc, slim
 from resnet_degradation.system.errors import UserError
 
-# In inches. WIDTH: of a figure, unless names are long; its text is then legible at 600 pixels.
+# In inches. WIDTH: of a figure without long names, whose text is legible in 600 pixels.
 # MIN_PANEL: the least width of a panel.
 WIDTH, MIN_PANEL = 6.0, 1.4
 

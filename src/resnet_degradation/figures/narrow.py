@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from resnet_degradation.figures.labels import text_width, wrapped
 from resnet_degradation.figures.style import legible, name_size
 
-# In inches. WIDTH: of a figure; its smallest text then has 12 pixels on a page 360 pixels wide.
+# In inches. WIDTH: of a figure; its smallest text has 12 pixels on a page 360 pixels wide.
 # MARGIN: beside names. TICKS: the height of a panel's ticks. ROW: the height of a row of names.
 # HANDLE: the width of the line sample before a name.
 WIDTH, MARGIN, TICKS, ROW, HANDLE = 3.0, 0.1, 0.48, 0.17, 0.4

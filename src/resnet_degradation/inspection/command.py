@@ -26,7 +26,7 @@ def inspect(options: InspectionConfig, console: Console, progress: Progress) -> 
     Raises UserError for whatever the user can fix.
     """
     folders = runs_to_inspect(options)
-    # These import torch.
+    # Imported here, because they load torch, and the checks above do not need it.
     from resnet_degradation.inspection.measure import measure_runs
     from resnet_degradation.inspection.registry import chosen_probes
 

@@ -19,7 +19,7 @@ class Checkpoint:
     """A run after `iteration` iterations, before the measurements due at that iteration."""
 
     iteration: int
-    fingerprint: dict[str, Any]  # what identifies its run
+    fingerprint: dict[str, Any]  # identifies the run
     parts: dict[str, Any]  # the state of each part of the run
     rows: list[list[str]]  # the record so far, as cells
     environment: dict[str, Any]  # hardware and versions, which may change the rounding of results

@@ -125,7 +125,7 @@ def _length(run: Config, source: Source | None) -> tuple[int, int]:
         return int(run.recipe.iterations), 0
     num_held_out = sum(len(images) for images in source.held_out.values())
     plan = make_plan(run, len(source.train), num_held_out)
-    # Once more, for the layer responses at the end.
+    # Plus one pass over the images, for the layer responses at the end.
     num_evaluations = math.ceil(plan.num_iterations / plan.eval_every) + 1
     return plan.num_iterations, num_held_out * num_evaluations
 

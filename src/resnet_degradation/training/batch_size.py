@@ -23,7 +23,7 @@ def try_step(run: Run, step: Step, lr: float) -> None:
         # Several processes would wait for each other in steps that only one of them tries.
         if not is_out_of_memory(error) or run.device.type != "cuda" or run.world.size > 1:
             raise
-    # Outside the except block, which keeps the tensors of the failed step.
+    # Outside the except block, which keeps the tensors of the failed step in memory.
     raise too_large(run)
 
 

@@ -105,7 +105,7 @@ def prepare(
         start_momentum_at_zero(run.optimizer)
     if (checkpoint := world.broadcast(lambda: load_checkpoint(run.folder))) is not None:
         run.restore(checkpoint)
-        for group in run.optimizer.param_groups:  # it may have been saved on another device
+        for group in run.optimizer.param_groups:  # the checkpoint may be from another device
             group["fused"] = fused
     elif config.weights is not None:
         run.weights_layout = load_weights(net, Path(config.weights))
