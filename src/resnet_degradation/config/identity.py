@@ -143,17 +143,17 @@ def run_folder(config: Config) -> Path:
 
 
 def net_key(config: Config) -> str:
-    """Identifies a net and its training: equal for runs that differ in the seed alone."""
+    """A string for a net and its training, which is equal for runs that differ only in the seed."""
     return key_without(config, {"seed"})
 
 
 def architecture_key(config: Config) -> str:
-    """Identifies a net of a study, however it is trained."""
+    """A string for a net of a study, which does not depend on how the net is trained."""
     return str([setting_value(config, key) for key in NET_SETTINGS])
 
 
 def key_without(config: Config, keys: Collection[str]) -> str:
-    """A key that identifies a run by its settings, without those of these dotted keys."""
+    """A run's settings as one string, without the settings with these dotted keys."""
     settings = identity_settings(config)
     return json.dumps({key: settings[key] for key in settings if key not in keys}, sort_keys=True)
 

@@ -135,7 +135,7 @@ def use_own_statistics(net: ResNet, images: Tensor) -> None:
 
 
 def train_from_both_starts(plain: TrainedNet, *overrides: str) -> dict[str, Path]:
-    """Train the nets to compare, and return their folders: the plain net again, and its twin twice.
+    """Train the plain net again, and two residual twins. Return the folders of all runs by name.
 
     One of the twins starts with the plain net's function, the other with its usual weights.
     """

@@ -63,7 +63,7 @@ def load_depths(folders: list[Path]) -> list[Series]:
     merged = [[runs for _, runs in sorted(g.items())] for g in _merge_groups([*groups.values()])]
     shallowest = [nets[0][0][0] for nets in merged]
     names = ["residual nets" if config.residual else "plain nets" for config in shallowest]
-    # Equal names get other settings first, because the warm-up can differ within a series.
+    # Make equal names distinct without the warm-up first, as it can differ within a series.
     for ignored in (("seed", "depth", "recipe.warmup"), ("seed", "depth")):
         names = distinct_names(shallowest, names, ignored)
     return [
@@ -96,7 +96,7 @@ def _merge_groups(groups: list[ByDepth]) -> list[ByDepth]:
 
 
 def _key_without_defaults(config: Config) -> str:
-    """A key of the net's settings without its depth and the defaults for that depth."""
+    """A run's settings as one string, without its depth and the defaults for that depth."""
     family = cast(Family, config.family)
     keys = {"seed", "depth"}
     if config.recipe.warmup == default_warmup(config.depth, family):
