@@ -95,7 +95,7 @@ def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **setting
     """Train a net to its end, as `resnet-train` does: the same settings, folder and record.
 
     An interrupted run resumes from its last checkpoint, a finished one is only read. Settings are
-    keyword arguments, those of a section in a dictionary; settings that are not given have the
+    keyword arguments, with a dictionary for each section; settings that are not given have the
     command's defaults (`resnet-train --help`):
 
         rd.train(depth=56, residual=False, seed=1, data="cifar10", recipe=dict(iterations=4000))
@@ -140,8 +140,9 @@ def plot(
     Runs that differ in the seed alone are averaged. A notebook shows the figure.
 
     x: iteration, epoch or seconds. errors: both, training or held-out.
-    together: plain and residual nets in one panel. smooth: rows that a training error averages.
-    log: logarithmic error axis. dashed: training error dashed. y_max: end of the error axis.
+    together: plain and residual nets in one panel. smooth: how many rows a point of a training
+    curve averages. log: logarithmic error axis. dashed: training error dashed. y_max: upper end of
+    the error axis.
     width: in inches, for a paper: smaller text, and neither title nor caption.
 
     Raises UserError if there is nothing to draw.

@@ -41,8 +41,8 @@ DATASETS = ["dataset", "data_name", "data_set", "ds"]
 ANSWERS = {
     **dict.fromkeys(
         ("optimizer", "optim", "opt", "scheduler", "lr_scheduler"),
-        "every run uses the paper's SGD; recipe.lr, recipe.momentum, recipe.milestones and "
-        "recipe.weight_decay set it",
+        "every run uses the paper's SGD, with the settings recipe.lr, recipe.momentum, "
+        "recipe.milestones and recipe.weight_decay",
     ),
     **dict.fromkeys(
         ("amp", "fp16", "mixed_precision", "autocast", "half"), "type runtime.precision=bf16"

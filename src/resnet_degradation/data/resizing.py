@@ -42,7 +42,7 @@ def crop_of_resized(
 def fast_crop_of_resized(
     image: Image.Image, width: int, height: int, left: int, top: int, size: int
 ) -> Image.Image:
-    """Like crop_of_resized in half the time; rounding changes one byte in several hundred.
+    """Like crop_of_resized, but in half the time; rounding changes one byte in several hundred.
 
     Pillow computes only the crop, but rounds its corners to single precision. Most of the bytes
     that differ, differ by 1.

@@ -22,7 +22,7 @@ CYCLES, SWEEPS = 8, 3  # coarse corrections; sweeps before each of them, and aga
 
 
 def apply(u: Values) -> Values:
-    """The second difference of u (N,), which is zero outside: the left side of the equation."""
+    """The left side of the equation: the second difference of u (N,), with u = 0 outside."""
     padded = np.pad(u, 1)
     second: Values = (padded[:-2] - 2 * u + padded[2:]) * (len(u) + 1) ** 2
     return second

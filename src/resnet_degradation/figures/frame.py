@@ -20,7 +20,7 @@ from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.style import colours, rc, slim
 from resnet_degradation.system.errors import UserError
 
-# In inches. WIDTH: of a figure without long names, whose text is legible in 600 pixels.
+# In inches. WIDTH: of a figure without long names; text is legible at a width of 600 pixels.
 # MIN_PANEL: the least width of a panel.
 WIDTH, MIN_PANEL = 6.0, 1.4
 
@@ -99,9 +99,9 @@ def _named_lines(figure: Figure) -> list[tuple[str, Line2D]]:
 
 
 def _gaps(figure: Figure, right: float) -> tuple[float, float, int]:
-    """The space in inches right of the panels and between them, and the columns of panels.
+    """The inches right of the panels and between them, and the number of columns of panels.
 
-    Names of lines fit into the space.
+    Both spaces have room for the names of lines.
     """
     beside, between, columns = right, 0.2, 1
     for axes in figure.axes:

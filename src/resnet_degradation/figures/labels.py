@@ -189,7 +189,7 @@ def conditions(configs: list[Config]) -> str:
 
 
 def _listed(values: tuple[str, ...]) -> str:
-    """The different values; of more than three only the first and the last."""
+    """The distinct values; if there are more than three, only the first and the last."""
     different = list(dict.fromkeys(values))
     return " / ".join(different if len(different) < 4 else [different[0], "...", different[-1]])
 

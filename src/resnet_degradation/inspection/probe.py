@@ -83,7 +83,7 @@ class Subject:
 class Probe:
     """One measurement of trained nets, chosen by the setting `what` of resnet-inspect.
 
-    row: a dataclass of numbers and texts; a field is a column of inspection/NAME.csv.
+    row: a dataclass of numbers and texts; each field is a column of inspection/NAME.csv.
     measure: the rows of one run.
     find: the finding on several nets, each with the rows of every seed.
     draw: the figure of these nets, from the nets and the title; by default a panel for every column

@@ -26,7 +26,7 @@ from resnet_degradation.system.errors import WeightsError
 # Keys of public files whose value is the state dict, next to other entries.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 
-# Metadata for what tensor shapes do not determine, with this project's defaults.
+# Keys of metadata: settings that tensor shapes do not determine, with this project's defaults.
 STRIDE_KEY, PADDING_KEY = "bottleneck_stride", "shortcut_padding"
 DEFAULTS = {STRIDE_KEY: "1x1", PADDING_KEY: "behind"}
 
@@ -186,7 +186,7 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
     expected, loaded = _without_counters(net.state_dict()), _without_counters(weights)
     for name, other in (pairs := _match_names(expected, loaded, source, ordered)):
         value, wanted = loaded[other], expected[name]
-        known = other in expected  # otherwise only the kinds (the ends of the names) must agree
+        known = other in expected  # of unknown names, only the last parts must agree
         kinds = (name, other) if known else (name.rpartition(".")[2], other.rpartition(".")[2])
         if value.shape != wanted.shape or kinds[0] != kinds[1]:
             label = name if name == other else f"{other}, where the net has {name}"

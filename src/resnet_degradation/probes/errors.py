@@ -31,7 +31,7 @@ def top1_error(
 ) -> float:
     """The top-1 error in percent on all images of `split`, by their centre view.
 
-    The net is evaluated with its running statistics, and left in its own mode even if
+    The net is evaluated with its running statistics, and returned to its previous mode even if
     `between_batches` raises. Each process of a world counts the errors on its own images.
     """
     num_wrong = torch.zeros((), dtype=torch.int64, device=next(net.parameters()).device)

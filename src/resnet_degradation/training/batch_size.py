@@ -28,7 +28,7 @@ def try_step(run: Run, step: Step, lr: float) -> None:
 
 
 def too_large(run: Run) -> ConfigError:
-    """The error to raise, with a batch size that fits. The search for it leaves the run unusable."""
+    """The error to raise, which names a batch size that fits. The run cannot be used afterwards."""
     size = run.config.recipe.batch_size
     if run.config.recipe.momentum > 0:
         start_momentum_at_zero(run.optimizer)  # so that every measured step includes it

@@ -31,8 +31,8 @@ ADVICE = (
 def scan_folder(root: Path) -> Source:
     """The image files of train/<class>/* and of val/<class>/* or test/<class>/* (or both).
 
-    If a list gives the classes of the images in val, they may lie in any folders below it. A
-    held-out folder whose images have no classes is skipped with a warning if there is another.
+    If a list gives the classes of the images in val, the images may be in any folders below val.
+    A held-out folder whose images have no classes is skipped with a warning if there is another.
     """
     train_root, held_out_roots = split_folders(root)
     classes = _class_names(train_root)
@@ -191,7 +191,7 @@ def _image_files(
 def _read_class_list(val: Path) -> dict[str, str] | None:
     """The class of each image in `val`, by its file name without the ending; None without a list.
 
-    Searches `val` and the folders above it, as far up as Kaggle's ILSVRC/Data/CLS-LOC/val needs.
+    Searches `val` and four folders above it, because Kaggle's val is ILSVRC/Data/CLS-LOC/val.
     Raises DataError if the list cannot be read.
     """
     for folder in [val, *val.absolute().parents[:4]]:
