@@ -407,7 +407,7 @@ def test_a_run_whose_weights_are_not_finite_is_not_evaluated(
     assert checkpoint is not None
     checkpoint.parts["net"]["fc.bias"][0] = float("nan")
     save_checkpoint(folder, checkpoint)
-    with pytest.raises(WeightsError, match=r"fc\.bias in them is not finite"):
+    with pytest.raises(WeightsError, match=r"fc\.bias is not finite"):
         run_evaluation(f"run={folder}")
 
 

@@ -1,4 +1,4 @@
-"""The four commands. Modules that load torch are imported in a command's run, not for --help."""
+"""The four commands. Torch is imported only when a command runs, so that --help is fast."""
 
 import shlex
 import sys

@@ -11,7 +11,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 
 def resized_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
-    """The width and height of an image whose shorter side was resized, as torchvision rounds."""
+    """Width and height after resizing the shorter side, rounded in the way of torchvision."""
     if width <= height:
         return shorter_side, int(shorter_side * height / width)
     return int(shorter_side * width / height), shorter_side

@@ -115,7 +115,7 @@ def _meet_in_slurm(info: ProcessInfo) -> None:
 
 
 def _first_rank(store: Store, key: str, rank: int, claim: bool) -> int | None:
-    """The rank that first wrote `key`; None if none did. claim: write it if nobody has."""
+    """The rank that first wrote `key`, or None. claim: write this rank if no process has."""
     with suppress(RuntimeError):  # the process that serves the store may have died
         if claim:
             return int(store.compare_set(key, "", str(rank)))

@@ -18,7 +18,8 @@ from resnet_degradation.figures.style import rc, save_figure
 Values = npt.NDArray[np.float64]
 NUM_POINTS = 127  # inside the interval; the coarse grid has every second one
 WEIGHT = 2 / 3  # weight of Jacobi's update; best for the errors that the coarse grid misses
-CYCLES, SWEEPS = 8, 3  # coarse corrections; sweeps before each of them, and again after it
+CYCLES = 8  # coarse corrections
+SWEEPS = 3  # before each coarse correction, and again after it
 
 
 def apply(u: Values) -> Values:

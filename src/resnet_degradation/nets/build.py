@@ -84,9 +84,9 @@ def on_device(net: ResNet, device: torch.device) -> ResNet:
 
 
 def with_shortcuts_of_weights(config: Config) -> Config:
-    """Fill in the shortcut settings that a configuration leaves open from its file of weights.
+    """Complete a configuration's open shortcut settings by those that its file of weights implies.
 
-    The configuration is not resolved yet.
+    config: not resolved yet.
 
     Raises WeightsError for a file without the weights of a net. `resolve` reports a missing file.
     """

@@ -186,7 +186,7 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
     expected, loaded = _without_counters(net.state_dict()), _without_counters(weights)
     for name, other in (pairs := _match_names(expected, loaded, source, ordered)):
         value, wanted = loaded[other], expected[name]
-        known = other in expected  # of unknown names, only the last parts must agree
+        known = other in expected  # if it is not, only the last part of the name must agree
         kinds = (name, other) if known else (name.rpartition(".")[2], other.rpartition(".")[2])
         if value.shape != wanted.shape or kinds[0] != kinds[1]:
             label = name if name == other else f"{other}, where the net has {name}"

@@ -45,8 +45,8 @@ FORWARDS_PER_STEP = 3
 MAX_MULTIPLY_ADDS = {"cpu": 2e10, "mps": 1e11, "cuda": 1e12}
 TIMED_STEPS = 5
 
-# Nets are timed for about this many seconds, the cheapest first; the others are assumed to take
-# as long per multiply-add.
+# Nets are timed for about this many seconds, the cheapest first. The others are assumed to take
+# as long per multiply-add as the last net that was timed.
 SECONDS_OF_TIMING = 10.0
 
 
@@ -66,7 +66,7 @@ class Cost:
 
 
 def run_cost(run: Config) -> float:
-    """A cost for comparing runs of one recipe: multiply-adds per image, times the length."""
+    """A cost for comparing runs of one recipe: multiply-adds per image, times iterations."""
     return image_cost(run) * parse_duration(run.recipe.iterations, "recipe.iterations")[0]
 
 

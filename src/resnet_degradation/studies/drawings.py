@@ -30,22 +30,25 @@ ALT_TEXTS = {
     "responses": "Standard deviation of the responses of every net's 3x3 layers",
 }
 
-# WIDE: pixels per inch of a wide figure, in which text of 8 points then has 12 pixels. NARROW: the
-# most pixels per inch of a narrow figure. PAGE: the largest width of the page without margins in
-# pixels (also in report.html.jinja). BESIDE: the width of its margins with a scroll bar.
-WIDE, NARROW, PAGE, BESIDE = 110, 160, 1176, 56
+# Pixels per inch of a wide figure (text of 8 points is then 12 pixels high), and at most of a
+# narrow one.
+WIDE, NARROW = 110, 160
+# In pixels: the largest width of the page's content (also in report.html.jinja), and the width of
+# its margins and a scroll bar together.
+PAGE, MARGINS = 1176, 56
 
-# The alternative text of a line with at most this many points gives all of them.
+# The alternative text of a figure gives all values of a panel whose lines have at most this many
+# points.
 FEW_POINTS = 8
 
 
 def draw_figures(study: Study) -> list[dict[str, Any]]:
     """Save the figures of a study in its folder; return the data of each for the report.
 
-    Each has a name, alternative text, and layouts: a narrow one, unless the figure is a custom
-    function's, and a wide one, if the page can be so wide. The first layout that fits is shown. A
-    layout has the media query of its pages, a size in pixels, data URLs for light and dark pages,
-    and the values of its lines.
+    Each has a name, alternative text, and layouts: a wide one, unless it is wider than the page
+    can be, and a narrow one, unless a custom function draws the figure. The page shows the first
+    layout that fits. A layout has a media query (for which pages it is), a size in pixels, data
+    URLs for light and dark pages, and the values of its lines.
 
     Raises ConfigError if a custom function returns no figure.
     """
@@ -62,7 +65,7 @@ def draw_figures(study: Study) -> list[dict[str, Any]]:
             if wide["width"] > PAGE:
                 layouts = [narrow]
             else:
-                narrow["media"] = f"(max-width: {wide['width'] + BESIDE - 1}px)"
+                narrow["media"] = f"(max-width: {wide['width'] + MARGINS - 1}px)"
                 layouts = [narrow, wide]
         alt = f"{ALT_TEXTS.get(name, name)}. {wide.pop('text')}"
         figures.append({"name": name, "alt": alt, "layouts": layouts})
@@ -150,9 +153,10 @@ def _panel(axes: "Axes", twin: "Axes", figure: "Figure") -> dict[str, Any]:
 
 
 def _text(figure: "Figure", panels: list[dict[str, Any]]) -> str:
-    """The title of a figure, and the numbers of its lines: all of short lines, the last of others.
+    """The title of a figure, and the values of its lines.
 
-    Empty if the figure has neither.
+    If a panel has a line with more than FEW_POINTS points, only the last value of each of its
+    lines is given. The text is empty if the figure has neither title nor lines.
     """
     parts = [" ".join(figure.get_suptitle().split())]
     for axes, panel in zip(figure.axes, panels, strict=True):

@@ -218,7 +218,7 @@ def _explanation(results: list[Result]) -> str:
     configs = [result.config for result in results]
     if any(map(paper.reference, configs)):
         top1 = any(config.family == "imagenet" for config in configs)
-        text += f" The paper's are {'top-1' if top1 else 'test'} errors."
+        text += f" The paper's errors are {'top-1' if top1 else 'test'} errors."
     return text
 
 

@@ -211,13 +211,13 @@ def _tiny_imagenet(file: Path) -> dict[str, str]:
 
 
 def _kaggle(file: Path) -> dict[str, str]:
-    """A table of images and predictions, such as "n03995372 85 1 499 272": a class and a box."""
+    """A table of images and "predictions": a class and a box, such as n03995372 85 1 499 272."""
     rows = csv.DictReader(_text(file).splitlines())
     return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
 
 
 def _devkit(file: Path) -> dict[str, str]:
-    """The number of each image's class, in the images' order; meta.mat has the classes' names."""
+    """Line i has the number of the class of image i; meta.mat has the names of the classes."""
     from scipy.io import loadmat
 
     synsets = loadmat(str(file.with_name("meta.mat")), squeeze_me=True)["synsets"]
