@@ -1,4 +1,4 @@
-"""Paths on the command line are read as they are typed, whatever their characters."""
+"""Paths on the command line may contain any characters."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What is measured of a net is what a literal computation gives, and the net stays as it was."""
+"""Inspections give the same as literal computations, and do not change the net."""
 
 import warnings
 from collections.abc import Callable
@@ -120,7 +120,7 @@ def test_signals_match_a_forward_pass_written_by_hand(residual: bool, training: 
     layers = layers_with_weights(net)
     gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
     assert [s.name for s in signals] == list(outputs)
-    assert [s.layer for s in signals] == list(range(1, 15))  # as many as the net's depth says
+    assert [s.layer for s in signals] == list(range(1, 15))  # one per weighted layer
     for signal, layer, gradient in zip(signals, layers.values(), gradients, strict=True):
         std = outputs[signal.name].std(correction=0)
         assert signal.signal_std == pytest.approx(std.item(), rel=1e-4)
@@ -183,7 +183,7 @@ def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
             if other != name:
                 maps = block(maps)
             elif residual:
-                maps = F.relu(block.shortcut(maps))  # nothing is added to it
+                maps = F.relu(block.shortcut(maps))  # without F(x)
         literal = net.fc(maps.mean(dim=(2, 3)))
         with bypassed([net.blocks()[name]]):
             assert torch.equal(net(images), literal)
@@ -413,12 +413,12 @@ def untrained_net(depth: int) -> ResNet:
 @pytest.mark.parametrize(
     ("made", "outcome"),
     [
-        (lambda: dead_net(-1.0), "dead"),  # nothing gets through: all gradients are zero
-        (lambda: dead_net(1.0), "dead"),  # the classifier alone gets one
+        (lambda: dead_net(-1.0), "dead"),  # no gradient passes the last ReLU: all are zero
+        (lambda: dead_net(1.0), "dead"),  # only the classifier has a gradient
         (lambda: rescaled_net(0, 1), "vanished"),
-        (lambda: rescaled_net(0, 9), "vanished"),  # most layers, so the median layer too
+        (lambda: rescaled_net(0, 9), "vanished"),  # in most layers, and so in the median layer
         (lambda: rescaled_net(9, 13), "exploding"),
-        (lambda: untrained_net(110), "exploding"),  # they grow on the way back through the net
+        (lambda: untrained_net(110), "exploding"),  # gradients grow in the backward pass
         (lambda: untrained_net(20), "healthy"),
         (lambda: trained_net(14, False), "healthy"),
         (lambda: trained_net(14, True), "healthy"),

@@ -1,4 +1,4 @@
-"""Probes that only `what` chooses: their tables, their sentences, and what a user adds."""
+"""Probes that run only if `what` names them: their tables and findings, and custom probes."""
 
 import math
 import sys
@@ -113,7 +113,7 @@ def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: 
     table = runs[1] / "inspection/surface.csv"
     alone = table.read_bytes()
     names, first, *others = alone.splitlines(keepends=True)
-    recorded = b"-0.5,-0.5,123,50\n"  # before an interruption; it must be kept, not measured again
+    recorded = b"-0.5,-0.5,123,50\n"  # from an interrupted run: not to be measured again
     (part := table.with_name("surface.part.csv")).write_bytes(b"12 32 3\n" + names + recorded)
     table.unlink()
     run_inspection(runs[1], output_dir=tmp_path, jobs=2, **options)

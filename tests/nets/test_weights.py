@@ -1,4 +1,4 @@
-"""Weights go into a net and out of it under any of the usual names, or are refused by name."""
+"""Weights are read and written with the usual names; errors name the tensor that does not fit."""
 
 import pickle
 from collections.abc import Callable
@@ -109,7 +109,7 @@ def others_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def numbered(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Layers under other names, in the same order."""
+    """The layers with other names, in the same order."""
     kinds = {name: name.rpartition(".")[2] for name in weights}
     return {f"net.{i}.{kinds[name]}": value for i, (name, value) in enumerate(weights.items())}
 
@@ -146,11 +146,11 @@ def test_a_checkpoint_is_a_file_of_weights(tiny: Tiny, train_run: TrainRun) -> N
     assert_same(net, checkpoint.parts["net"])
 
 
-# --- public layouts, each by a small separate net, as docs/paper.md lists them ---
+# --- the public layouts of docs/paper.md, each from a separate small net ---
 
 
 def public_net(depth: int, zeros: str, last: str = "linear", num_classes: int = 10) -> PublicNet:
-    """A CIFAR net of depth 6n+2 in evaluation mode; its normalizations have seen images."""
+    """A CIFAR net of depth 6n+2 in evaluation mode, with running statistics of some images."""
     torch.manual_seed(depth)
     net = PublicNet(3 * [(depth - 2) // 6], [16, 32, 64], zeros, last, num_classes)
     for _ in range(3):
@@ -169,7 +169,7 @@ def wrapped(prefix: str, within: str | None, **beside: Any) -> Callable[[dict[st
 
 
 def loaded(*overrides: str) -> tuple[ResNet, Config, str]:
-    """The net that these settings and weights give, in evaluation mode, and what the file is."""
+    """The net of these settings and weights, in evaluation mode, and the file's description."""
     config = compose_config(*overrides)
     assert config.weights is not None
     file = Path(config.weights)
@@ -194,7 +194,7 @@ def test_the_public_layout_with_a_linear_layer_has_zeros_around_the_channels(
 ) -> None:
     theirs = public_net(depth, "around")
     file = tmp_path / f"resnet{depth}.th"
-    legacy = {"_use_new_zipfile_serialization": depth == 20}  # older files are no archives
+    legacy = {"_use_new_zipfile_serialization": depth == 20}  # older files are not zip archives
     torch.save(DATA_PARALLEL(theirs.state_dict()), file, **legacy)
     net, config, taken_for = loaded(f"weights={file}", f"depth={depth}")
     assert_same_logits(net, theirs)
@@ -204,7 +204,7 @@ def test_the_public_layout_with_a_linear_layer_has_zeros_around_the_channels(
         f"resnet{depth}.th: the public CIFAR layout, with `linear` as the last layer, "
         "shortcut=A with shortcut_padding=around"
     )
-    # What is given wins, and says so.
+    # The given setting is used, with a warning.
     with pytest.warns(UserWarning, match="the given shortcut_padding=behind is used"):
         other, config, _ = loaded(f"weights={file}", f"depth={depth}", "shortcut_padding=behind")
     assert config.shortcut_padding == "behind"
@@ -348,7 +348,7 @@ def test_a_run_that_begins_with_public_weights_knows_their_padding(
     trained = load_trained(folder, config.runtime, torch.device("cpu"), 10)
     assert trained.config.shortcut_padding == "around"
     assert trained.net.shortcut_padding == "around"
-    # Its checkpoint says it too, to whoever begins with that.
+    # The checkpoint of the run has the setting, too, for runs that start from it.
     (file, *_) = checkpoint_files(folder)
     assert tiny(f"weights={file}").shortcut_padding == "around"
 
@@ -392,7 +392,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str, valu
     assert_same(net, before)
 
 
-# --- what does not fit ---
+# --- weights that do not fit ---
 
 
 def drop(name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
@@ -549,7 +549,7 @@ def test_weights_go_to_files_of_known_kinds_only(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# --- runs that begin with weights ---
+# --- runs that start from weights ---
 
 
 def test_a_run_begins_with_the_weights_in_a_file(

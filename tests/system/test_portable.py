@@ -1,4 +1,4 @@
-"""What can be tested on Linux of other systems. Nothing here ran on Windows or macOS."""
+"""What can be tested on Linux about other systems. These tests never ran on Windows or macOS."""
 
 import sys
 from pathlib import Path

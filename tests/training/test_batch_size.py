@@ -1,4 +1,4 @@
-"""Where a step runs out of a GPU's memory, the message names batches that would fit."""
+"""If a step runs out of GPU memory, the message names batch sizes that would fit."""
 
 import weakref
 
@@ -33,7 +33,7 @@ def test_the_largest_batch_is_on_the_line_through_two_peaks(
 def message(
     config: Config, monkeypatch: pytest.MonkeyPatch, usable: int, per_image: int = 100
 ) -> str:
-    """What is said on a GPU where a step takes 1,000 bytes and `per_image` for each image."""
+    """The message on a GPU on which a step takes 1,000 bytes, plus `per_image` per image."""
 
     def peak(_run: Run, size: int) -> int:
         if 1_000 + per_image * size > usable:
