@@ -253,7 +253,7 @@ def test_a_duration_written_and_read_again_is_the_same(duration: Duration) -> No
 def test_durations_of_up_to_six_digits_are_written_as_in_earlier_versions(
     digits: int, places: int
 ) -> None:
-    """The names of settings are part of the identity of runs."""
+    """Durations are part of the identity of runs."""
     epochs = float(Decimal(digits).scaleb(-places))
     assert normal_duration(f"{epochs}ep", "key") == f"{epochs:g}ep"
 

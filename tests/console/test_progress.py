@@ -65,9 +65,8 @@ def test_rows_of_an_earlier_call_are_no_progress_of_this_one(tmp_path: Path) -> 
     of_run = view.start_run(run)
     of_run.read()
     assert work(view)[0] == 0
-    write_metrics(
-        folder, [row(10), row(50)]
-    )  # as after resuming: rows after the checkpoint are gone
+    # Resuming removes the rows after the checkpoint.
+    write_metrics(folder, [row(10), row(50)])
     of_run.read()
     assert work(view)[0] == 0
     write_metrics(folder, [row(10), row(50), row(60)])
@@ -80,15 +79,15 @@ Wait = Callable[[float], None]
 
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Wait:
-    """A simulated clock, and a function that advances it."""
+    """A function that advances a simulated clock."""
     now = 1000.0
 
-    def pass_by(seconds: float) -> None:
+    def advance(seconds: float) -> None:
         nonlocal now
         now += seconds
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    return pass_by
+    return advance
 
 
 def at(iteration: int, seconds: float) -> Row:

@@ -160,9 +160,8 @@ def test_processes_with_separate_statistics_match_one_process_that_imitates_them
         losses.append(float(torch.stack(each).detach().mean()))
         for values in zip(run.net.parameters(), *(net.parameters() for net in copies), strict=True):
             mean = torch.stack([v.grad for v in values[1:]]).mean(dim=0)
-            values[0].grad = torch.empty_like(values[0]).copy_(
-                mean
-            )  # in the memory format of the weights
+            # In the memory format of the weights.
+            values[0].grad = torch.empty_like(values[0]).copy_(mean)
         run.optimizer.param_groups[0]["lr"] = run.schedule.lr(number)
         run.optimizer.step()
         for net in copies:

@@ -20,7 +20,7 @@ from resnet_degradation.records.summary import is_finished
 
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 LIMIT = 90  # seconds
-MEETING_PLACE = "10.77.0.1:29511"
+RENDEZVOUS = "10.77.0.1:29511"
 RUN = (*TINY, "recipe.iterations=600", "runtime.checkpoint_every=20", "runtime.log_every=20")
 
 pytestmark = [
@@ -79,7 +79,7 @@ def node(hosts: list[str], number: int, folder: Path) -> "subprocess.Popen[str]"
     """Start torchrun with one process on one host; it waits for the other host."""
     command = [
         *("ip", "netns", "exec", hosts[number], str(TORCHRUN), "--nnodes=2", "--nproc-per-node=1"),
-        *("--rdzv-backend=c10d", f"--rdzv-endpoint={MEETING_PLACE}", "--rdzv-id=both"),
+        *("--rdzv-backend=c10d", f"--rdzv-endpoint={RENDEZVOUS}", "--rdzv-id=both"),
         # Otherwise a node would not know that the address of the rendezvous is its own.
         *(f"--rdzv-conf=is_host={int(number == 0)}", f"--local-addr=10.77.0.{number + 1}"),
         "--max-restarts=3",

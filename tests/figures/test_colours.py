@@ -98,9 +98,8 @@ def test_a_net_has_the_same_colour_in_every_panel(dark: bool) -> None:
     seen: dict[object, set[str]] = {}
     for nets in panels():
         for net, colour in zip(nets, colours(nets, dark), strict=True):
-            if (
-                net.width == 1
-            ):  # a net of another width has a lighter or darker shade of the same colour
+            # A net of another width has a lighter or darker shade of the same colour.
+            if net.width == 1:
                 key = (net.family, net.depth, net.residual, net.shortcut, net.extends)
                 seen.setdefault(key, set()).add(colour)
     assert len(seen) > 20

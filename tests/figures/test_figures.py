@@ -462,9 +462,8 @@ def test_curves_fit_a_column_or_a_page(width: float, suffix: str) -> None:
     figure = plot_curves(nets, drawing)
     assert_fit_for_a_paper(figure, width)
     assert max(line.get_linewidth() for axes in figure.axes for line in axes.get_lines()) < 1.5
-    assert not any(
-        "seed" in text.get_text() for text in figure.texts
-    )  # the paper has a caption for that
+    # The paper's caption says it.
+    assert not any("seed" in text.get_text() for text in figure.texts)
     side_by_side = figure.axes[0].get_position().y0 == figure.axes[1].get_position().y0
     assert side_by_side == (width == 6.8)
 

@@ -138,12 +138,12 @@ def test_a_read_only_disk_is_named_and_a_finished_run_on_it_is_found(small_disk:
     assert everything_in(small_disk) == before
 
 
-def as_anybody() -> list[str]:
-    """The start of a command that runs without root's permission to write anywhere."""
+def without_root_permissions() -> list[str]:
+    """The start of a command line that, for root, drops its permission to access every file."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:
-        pytest.skip("root respects no permissions, and there is no setpriv to make it")
+        pytest.skip("root ignores permissions, and setpriv is not installed")
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
 
 
@@ -164,13 +164,13 @@ def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> No
         usual = path.stat().st_mode
         path.chmod(mode)
         try:
-            line = said(start(tmp_path, *RUN, before=as_anybody()))
+            line = said(start(tmp_path, *RUN, before=without_root_permissions()))
             assert "Permission denied: " in line
             assert expected in line
         finally:
             path.chmod(usual)
         assert everything_in(folder) == before
-    process = start(tmp_path, *RUN, before=as_anybody())
+    process = start(tmp_path, *RUN, before=without_root_permissions())
     process.communicate()
     assert process.returncode == 0
 
@@ -244,9 +244,8 @@ def test_a_failed_write_of_any_file_is_one_line_and_can_be_repeated(
         try:
             session.train(config, silent)
         except (UserError, OSError) as error:
-            assert "No space left on device: " in (
-                explain(error) or ""
-            )  # the error is explained, so it is not reported as a bug
+            # The error is explained, so it is not reported as a bug.
+            assert "No space left on device: " in (explain(error) or "")
         if fail_at > 40:
             pytest.fail("it does not get on")
     assert fail_at > 4

@@ -183,7 +183,7 @@ def phone(browser: Chrome) -> Iterator[Chrome]:
 
 
 @pytest.mark.slow
-def test_the_report_can_be_read_on_a_telephone_and_on_a_desk_light_or_dark(
+def test_the_report_can_be_read_on_a_phone_and_on_a_desk_light_or_dark(
     phone: Chrome, study: Study
 ) -> None:
     shapes = {}

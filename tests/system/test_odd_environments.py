@@ -69,9 +69,8 @@ def test_a_run_outlives_its_terminal(tmp_path: Path) -> None:
     process = start(tmp_path, TRAIN, *TINY, "recipe.iterations=300", stdout=theirs)
     os.close(theirs)
     printed = b""
-    while (
-        b"\x1b[?25l" not in printed
-    ):  # shown together with the bar, which would print the warning itself
+    # The progress bar starts with this code; it would print the warning itself.
+    while b"\x1b[?25l" not in printed:
         printed += os.read(ours, 1000)
     os.close(ours)
     _, err = said(process)

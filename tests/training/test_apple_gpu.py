@@ -89,7 +89,7 @@ def test_sums_in_float64_are_kept_on_the_cpu() -> None:
 def test_no_layer_gets_channels_last(
     tiny: Tiny, train_run: Callable[[Config], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MPS had wrong gradients of batch normalization in channels-last format (tested on the CPU)."""
+    """MPS had wrong gradients of batch normalization in channels-last format. Runs on the CPU."""
     assert memory_format(MPS) == torch.contiguous_format
     assert memory_format(CPU) == torch.channels_last
     monkeypatch.setattr(apple_gpu, "MPS", "cpu")

@@ -63,9 +63,8 @@ def check_overrides(net: ResNet, image_size: int) -> None:
                 )
     first = next(iter(blocks.values()))
     custom = type(first)
-    if (
-        hasattr(custom, "before_last_norm") and custom.branch is BasicBlock.branch
-    ):  # the API of 0.1.0
+    # Version 0.1.0 called this method.
+    if hasattr(custom, "before_last_norm") and custom.branch is BasicBlock.branch:
         raise ConfigError(
             f"block {custom.__name__} overrides before_last_norm, which is no longer called: "
             "override branch(self, x) instead, which returns F(x) after its last normalization"
