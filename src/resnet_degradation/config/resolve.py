@@ -56,8 +56,8 @@ def resolve(config: Config) -> Config:
             iterations=normal_duration(recipe.iterations, "recipe.iterations"),
             plateau_every=normal_duration(recipe.plateau_every, "recipe.plateau_every"),
             milestones=[
-                at if is_fraction(at) else normal_duration(at, "recipe.milestones")
-                for at in recipe.milestones
+                m if is_fraction(m) else normal_duration(m, "recipe.milestones")
+                for m in recipe.milestones
             ],
             warmup=warmup,
             scale=scale if recipe.augmentation == "scale-jitter" else None,

@@ -154,10 +154,10 @@ def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint
     trained_on = read_classes(evaluation.run)
     if trained_on is not None and trained_on != source.classes:
         pairs = zip([*trained_on, "nothing"], [*source.classes, "nothing"], strict=False)
-        number, (there, here) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
+        number, (expected, found) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
         raise DataError(
             f"the classes in {evaluation.config.data.root} are not those that the net was trained "
-            f"on: class {number} is {here} instead of {there}"
+            f"on: class {number} is {found} instead of {expected}"
         )
     contents = source.contents()
     recorded = {key: value for key, value in checkpoint.fingerprint.items() if key in contents}

@@ -151,13 +151,13 @@ def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) ->
                 continue
             if trained[key] != asked[key] and not _is_equivalent(config, key, asked[key]):
                 group = "" if override == key else f"{override}= sets "
-                here, there = (
+                given_value, trained_value = (
                     value if isinstance(value, str) else json.dumps(value)
                     for value in (asked[key], trained[key])
                 )
                 raise ConfigError(
-                    f"{group}{key}={here}, but run={folder} was trained with {key}={there}: "
-                    f"omit {override}, or use weights=FILE instead of run"
+                    f"{group}{key}={given_value}, but run={folder} was trained with "
+                    f"{key}={trained_value}: omit {override}, or use weights=FILE instead of run"
                 )
     return config
 

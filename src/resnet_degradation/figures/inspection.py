@@ -191,7 +191,9 @@ def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
                     by_count.setdefault(row.count, []).append(row.error)
             level: dict[str, Any] = {"linewidth": 0.9, "linestyle": "--", "color": colour}
             one[net.config.residual].axhline(float(np.mean(by_count[0])), **level)
-            curve = average(np.array([*by_count]), [np.array(of) for of in by_count.values()])
+            curve = average(
+                np.array([*by_count]), [np.array(errors) for errors in by_count.values()]
+            )
             several.plot(curve.x, curve.mean, **dots)
             low, high = np.clip([curve.mean - curve.spread, curve.mean + curve.spread], 0, 100)
             several.fill_between(curve.x, low, high, color=colour, alpha=0.15, linewidth=0)

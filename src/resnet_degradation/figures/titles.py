@@ -49,7 +49,7 @@ def is_clear(first: Sequence[float], second: Sequence[float]) -> bool:
         return first[0] != second[0]
     from scipy import stats  # slow
 
-    moments = (part for of in (first, second) for part in (mean(of), stdev(of), len(of)))
+    moments = (m for values in (first, second) for m in (mean(values), stdev(values), len(values)))
     return bool(stats.ttest_ind_from_stats(*moments, equal_var=False).pvalue < 0.05)
 
 

@@ -123,7 +123,7 @@ class Probe:
             for axes, column in zip(panels, columns, strict=True):
                 for net, colour in lines:
                     seeds = [[getattr(row, column) for row in seed] for seed in net.seeds]
-                    values = [mean(at) for at in zip(*seeds, strict=False)]
+                    values = [mean(row) for row in zip(*seeds, strict=False)]
                     axes.plot(
                         range(1, len(values) + 1), values, label=net.name, marker=".", color=colour
                     )

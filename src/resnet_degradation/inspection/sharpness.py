@@ -42,8 +42,8 @@ def measure(subject: Subject) -> list[Sharpness]:
     initial = [(0, subject.initial_net)] if subject.initial_net is not None else []
     for iteration, net in chain(initial, kept_nets(trained), [(trained.iteration, subject.net)]):
 
-        def count(products: int, of: int, iteration: int = iteration) -> None:
-            subject.report(f"sharpness at iteration {iteration:,}", products, of)
+        def count(products: int, total: int, iteration: int = iteration) -> None:
+            subject.report(f"sharpness at iteration {iteration:,}", products, total)
 
         value = sharpness(net, batches, count)
         rows.append(Sharpness(iteration, images, value, limit(iteration)))

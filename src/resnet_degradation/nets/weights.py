@@ -195,9 +195,9 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
                 hint = f" ({len(value)} classes there, {len(wanted)} in the data)"
             elif name != other and known:
                 hint = " (the layers have another order, as in pre-activation nets)"
-            there, here = ("x".join(map(str, t.shape)) or "a number" for t in (value, wanted))
+            found, needed = ("x".join(map(str, t.shape)) or "a number" for t in (value, wanted))
             raise _misfit(
-                source, f"the first that differs is {label}: expected {here}, found {there}{hint}"
+                source, f"the first that differs is {label}: expected {needed}, found {found}{hint}"
             )
     if len(loaded) != len(expected):
         too_many = len(loaded) > len(expected)
@@ -258,10 +258,10 @@ def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:
     stride = net.bottleneck_stride
     if stride is None:
         return
-    if (there := metadata.get(STRIDE_KEY, stride)) != stride:
+    if (other := metadata.get(STRIDE_KEY, stride)) != stride:
         raise WeightsError(
-            f"the weights in {file} are of a net with bottleneck_stride={there}, not {stride}: "
-            f"set bottleneck_stride={there}"
+            f"the weights in {file} are of a net with bottleneck_stride={other}, not {stride}: "
+            f"set bottleneck_stride={other}"
         )
     if STRIDE_KEY not in metadata and stride == "1x1":
         warnings.warn(

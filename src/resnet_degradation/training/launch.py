@@ -94,9 +94,9 @@ def check_devices(config: Config, count: int) -> None:
     """Raise ConfigError if there are GPUs, but fewer than `count`."""
     num_gpus = 0 if config.runtime.device == "cpu" else torch.cuda.device_count()
     if 0 < num_gpus < count:
-        here = "is 1 GPU" if num_gpus == 1 else f"are {num_gpus} GPUs"
+        gpus = "is 1 GPU" if num_gpus == 1 else f"are {num_gpus} GPUs"
         raise ConfigError(
-            f"runtime.devices={count}, but there {here} here: set it to "
+            f"runtime.devices={count}, but there {gpus} here: set it to "
             f"{num_gpus}, or set runtime.device=cpu"
         )
 
