@@ -200,7 +200,7 @@ def test_nets_that_differ_in_more_than_architecture_are_cautioned_about() -> Non
     extension, warm_up = find_cautions([result(run, 8) for run in only("fig6", nets).values()])
     assert extension.startswith("plain-110-from-56 began with the solution of plain-56")
     assert extension.endswith(
-        "which was trained with recipe.warmup=always, unlike plain-56 in this study"
+        "that net, which was trained with recipe.warmup=always (unlike plain-56 in this study)"
     )
     assert warm_up.startswith(
         "recipe.warmup is never for plain-56 and always for plain-110, plain-110-from-56:"

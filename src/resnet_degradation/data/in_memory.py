@@ -111,7 +111,7 @@ class MemoryBatches(Batches):
             else:
                 sizes = [(side, side) for side in protocol.scales]
                 centred = [resize_images(pixels, *s) - resize_images(self.mean, *s) for s in sizes]
-                views = [one[:, None] / self.std for one in centred]
+                views = [view[:, None] / self.std for view in centred]
             rows = torch.arange(len(labels), device=self.device)
             # As in training, the mean image is mirrored with the image.
             views = [add_mirrors(group) for group in views] if protocol.mirror else views

@@ -27,8 +27,8 @@ def crop_of_resized(
     crop depends on, and then only the columns of the crop.
     """
     if image.height > 2 * image.width:  # Pillow 13 filters columns first here
-        whole = image.resize((width, height), BILINEAR)
-        return whole.crop((left, top, left + size, top + size))
+        resized = image.resize((width, height), BILINEAR)
+        return resized.crop((left, top, left + size, top + size))
     scale = image.height / height
     support = max(scale, 1.0) + 1  # radius of the filter in rows, plus one
     first = max(0, math.floor(top * scale - support))

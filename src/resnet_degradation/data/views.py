@@ -166,11 +166,11 @@ def file_views(
     image = read_image(path)
     if protocol.name == "multi-scale":
         sized = [transforms.resize(image, [side], antialias=True) for side in protocol.scales]
-        return [transforms.pil_to_tensor(one)[None].numpy() for one in sized]
+        return [transforms.pil_to_tensor(view)[None].numpy() for view in sized]
     image = transforms.resize(image, [protocol.shorter_side], antialias=True)
     crop = transforms.ten_crop if protocol.mirror else transforms.five_crop
     crops = crop(image, [protocol.image_size, protocol.image_size])
-    return [np.stack([transforms.pil_to_tensor(one).numpy() for one in crops])]
+    return [np.stack([transforms.pil_to_tensor(view).numpy() for view in crops])]
 
 
 def group_by_size(images: list[list[Pixels]]) -> list[tuple[list[int], Pixels]]:

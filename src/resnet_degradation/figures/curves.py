@@ -111,12 +111,12 @@ def plot_curves(
             heights = [phone.names_height(names) for names in named]
             between += phone.TICKS + max(heights)
             below += heights[-1]
-        whole = below + rows * height + (rows - 1) * between
-        figure.set_figheight(whole)
+        total_height = below + rows * height + (rows - 1) * between
+        figure.set_figheight(total_height)
         figure.subplots_adjust(
             left=left / width,
             right=1 - beside / width,
-            bottom=below / whole,
+            bottom=below / total_height,
             top=1,
             wspace=(beside + BETWEEN) / panel_width,
             hspace=between / height,
@@ -166,9 +166,9 @@ def _named(labels: list[Label], top: float) -> list[tuple[str, Line2D]]:
 def extension_title(nets: list[NetCurves]) -> str:
     """The final errors of a net that starts as a shallower one, and of its twin from scratch."""
     for net, twin in product(nets, nets):
-        keys = {key_without(one.config, {"seed", "extends"}) for one in (net, twin)}
+        keys = {key_without(n.config, {"seed", "extends"}) for n in (net, twin)}
         if net.config.extends and twin is not net and len(keys) == 1 and net.ends and twin.ends:
-            own, other = (sum(one.ends) / len(one.ends) for one in (net, twin))
+            own, other = (sum(n.ends) / len(n.ends) for n in (net, twin))
             return (
                 f"{twin.name} that begins as plain-{net.config.extends} plus identities ends at "
                 f"{own:.1f} % {net.held_out_name} error, from scratch at {other:.1f} %"

@@ -123,17 +123,17 @@ def _other_differences(series: Series) -> list[str]:
 def depths_title(series: list[Series]) -> str:
     """The errors of each series' shallowest and deepest net, and whether they differ clearly."""
     texts: dict[str, list[str]] = {}
-    for one in series:
-        depths, first, last = [c.depth for c in one.configs], one.errors[0], one.errors[-1]
+    for group in series:
+        depths, first, last = [c.depth for c in group.configs], group.errors[0], group.errors[-1]
         if len(depths) > 1:
             span = f"Training error from {depths[0]} to {depths[-1]} layers"
             doubt = reservation(first.tolist(), last.tolist())
             values = f"{first.mean():.1f} → {last.mean():.1f} %{doubt}"
-            texts.setdefault(span, []).append(f"{one.name} {values}")
+            texts.setdefault(span, []).append(f"{group.name} {values}")
     return "; ".join(f"{span}: {', '.join(of_series)}" for span, of_series in texts.items())
 
 
-def _apart(ticks: list[int], distance: float) -> list[int]:
+def _spaced_ticks(ticks: list[int], distance: float) -> list[int]:
     """The first and the last tick, and those between them whose labels do not overlap."""
     kept = ticks[:1]
     for tick in ticks[1:-1]:
@@ -151,28 +151,30 @@ def plot_depths(
 ) -> Figure:
     """Mean final training error over depth, a dot for every seed, a band of one deviation."""
     points = [
-        NetRows(one.name, config, errors.tolist())
-        for one in series
-        for config, errors in zip(one.configs, one.errors, strict=True)
+        NetRows(group.name, config, errors.tolist())
+        for group in series
+        for config, errors in zip(group.configs, group.errors, strict=True)
     ]
-    notes = [*dict.fromkeys(text for one in series for text in _other_differences(one))]
+    notes = [*dict.fromkeys(text for group in series for text in _other_differences(group))]
     heading, band = depths_title(series), "band: one standard deviation"
     with framed(
         points, heading, dark, 2.8, band, notes, topic=title, width=width, narrow=narrow
     ) as (figure, _):
         axes = figure.subplots()
         styles = {False: cycle(STYLES), True: cycle(STYLES)}
-        for one in series:
-            residual = one.configs[0].residual
+        for group in series:
+            residual = group.configs[0].residual
             colour = on_page(SHADES[residual][2], dark)
             line, marker = next(styles[residual])
             style = {"linestyle": line, "marker": marker, "linewidth": 2}
-            draw_curve(axes, one.curve(), colour, label=one.name, **style)
-            for config, errors in zip(one.configs, one.errors, strict=True):
+            draw_curve(axes, group.curve(), colour, label=group.name, **style)
+            for config, errors in zip(group.configs, group.errors, strict=True):
                 if len(errors) > 1:
                     axes.plot([config.depth] * len(errors), errors, ".", color=colour, markersize=3)
         depths = sorted({point.config.depth for point in points})
-        axes.set_xticks(_apart(depths, (0.09 if narrow else 0.04) * (depths[-1] - depths[0])))
+        axes.set_xticks(
+            _spaced_ticks(depths, (0.09 if narrow else 0.04) * (depths[-1] - depths[0]))
+        )
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="depth (layers)", ylabel="training error at the end (%)", ylim=(0, None))
     return figure

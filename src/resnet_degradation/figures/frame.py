@@ -70,10 +70,10 @@ def framed(
             below, title, topic = 0.42, topic, ""
             height *= min(1.0, (width / WIDTH) ** 0.6)
             slim(figure)
-        whole = height + below
-        figure.set_figheight(whole)
+        total_height = height + below
+        figure.set_figheight(total_height)
         figure.subplots_adjust(
-            left=left / width, right=1 - beside / width, bottom=below / whole, top=1,
+            left=left / width, right=1 - beside / width, bottom=below / total_height, top=1,
             wspace=between * columns / (width - margins),
         )  # fmt: skip
         write_title(figure, title, topic)

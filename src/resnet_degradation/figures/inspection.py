@@ -167,13 +167,13 @@ def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     ]
     with framed(nets, title, dark, 4.6, notes=notes) as (figure, lines):
         grid = figure.add_gridspec(2, len(kinds), hspace=0.42)
-        one: dict[bool, Axes] = {}
+        single: dict[bool, Axes] = {}
         for column, kind in enumerate(kinds):
-            one[kind] = axes = figure.add_subplot(grid[0, column], sharey=one.get(kinds[0]))
+            single[kind] = axes = figure.add_subplot(grid[0, column], sharey=single.get(kinds[0]))
             axes.set(xlabel=PLACE, xlim=(0, 100))
             axes.set_title(f"one block removed, {'residual' if kind else 'plain'} nets")
             axes.tick_params(labelleft=column == 0)
-        several = figure.add_subplot(grid[1, :], sharey=one[kinds[0]])
+        several = figure.add_subplot(grid[1, :], sharey=single[kinds[0]])
         for net, colour in lines:
             dots: dict[str, Any] = {
                 "marker": "o",
@@ -184,20 +184,20 @@ def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
             singles = [[row for row in rows if row.position > 0] for rows in net.seeds]
             depths = [100 * (row.position - 0.5) / row.of for row in singles[0]]
             errors = np.mean([[row.error for row in rows] for rows in singles], axis=0)
-            one[net.config.residual].plot(depths, errors, linewidth=1.3, **dots)
+            single[net.config.residual].plot(depths, errors, linewidth=1.3, **dots)
             by_count: dict[int, list[float]] = {}  # errors by number of removed random blocks
             for row in sorted((r for rows in net.seeds for r in rows), key=lambda row: row.count):
                 if row.position == 0:
                     by_count.setdefault(row.count, []).append(row.error)
             level: dict[str, Any] = {"linewidth": 0.9, "linestyle": "--", "color": colour}
-            one[net.config.residual].axhline(float(np.mean(by_count[0])), **level)
+            single[net.config.residual].axhline(float(np.mean(by_count[0])), **level)
             curve = average(
                 np.array([*by_count]), [np.array(errors) for errors in by_count.values()]
             )
             several.plot(curve.x, curve.mean, **dots)
             low, high = np.clip([curve.mean - curve.spread, curve.mean + curve.spread], 0, 100)
             several.fill_between(curve.x, low, high, color=colour, alpha=0.15, linewidth=0)
-        for axes in (several, one[kinds[0]]):
+        for axes in (several, single[kinds[0]]):
             axes.set(ylabel="held-out error (%)", ylim=(0, 100))
         several.set_xscale("symlog", base=2, linthresh=1)
         several.xaxis.set_major_formatter("{x:g}")

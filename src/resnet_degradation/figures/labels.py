@@ -145,9 +145,9 @@ def wrapped(text: str, inches: float, size: float | None = None) -> list[str]:
 
     No line begins with a number. size: in points.
     """
-    whole = 1.15 * text_width([text], size)  # bold letters are wider
+    total_width = 1.15 * text_width([text], size)  # bold letters are wider
     text = re.sub(r" (?=[+-]?\d|%|→)", "\u00a0", text)
-    for num_lines in range(max(1, math.ceil(whole / inches)), len(text) + 1):
+    for num_lines in range(max(1, math.ceil(total_width / inches)), len(text) + 1):
         limit = max(20, math.ceil(len(text) / num_lines))
         while len(lines := textwrap.wrap(text, limit, break_on_hyphens=False)) > num_lines:
             limit += 1

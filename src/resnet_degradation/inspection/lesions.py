@@ -55,14 +55,14 @@ def find(nets: Nets) -> Finding:
     rows, medians, measured = [], [], []
     for net in nets:
         lesions = [row for seed in net.seeds for row in seed]
-        whole = mean(row.error for row in lesions if row.count == 0)
+        error = mean(row.error for row in lesions if row.count == 0)
         singles = [row for row in lesions if row.position > 0]
-        change = median(row.error - whole for row in singles)
+        change = median(row.error - error for row in singles)
         seeds = [_median_change(seed) for seed in net.seeds]
         measured.append(Measured(net.name, net.config, change, seeds))
         worst = max(singles, key=lambda row: row.error)
-        row = [net.name, f"{whole:.2f}", f"{change:+.2f}"]
-        rows.append([*row, f"{worst.error - whole:+.2f} ({worst.blocks})"])
+        row = [net.name, f"{error:.2f}", f"{change:+.2f}"]
+        rows.append([*row, f"{worst.error - error:+.2f} ({worst.blocks})"])
         medians.append(f"{change:+.1f} points in {net.name}")
     return Finding(
         title_of(SUBJECT, measured, _points, " points"),
@@ -77,8 +77,8 @@ def _points(change: float) -> str:
 
 
 def _median_change(rows: Sequence[LesionRow]) -> float:
-    whole = mean(row.error for row in rows if row.count == 0)
-    return median(row.error - whole for row in rows if row.position > 0)
+    error = mean(row.error for row in rows if row.count == 0)
+    return median(row.error - error for row in rows if row.position > 0)
 
 
 ABOUT = (

@@ -25,8 +25,8 @@ def measure(subject: Subject) -> list[Sharpness]:
     trained, recipe = subject.trained, subject.trained.config.recipe
     num_images = min(subject.options.images, MAX_IMAGES)
     batches = subject.training_batches(math.ceil(num_images / recipe.batch_size))
-    first = num_images - sum(len(labels) for _, labels in batches[:-1])
-    batches[-1] = (batches[-1][0][:first], batches[-1][1][:first])
+    rest = num_images - sum(len(labels) for _, labels in batches[:-1])
+    batches[-1] = (batches[-1][0][:rest], batches[-1][1][:rest])
     images = sum(len(labels) for _, labels in batches)
     record = [row for row in read_whole_rows(trained.folder) if row.iteration <= trained.iteration]
 
@@ -69,9 +69,9 @@ def find(nets: Nets) -> Finding:
         limits = _format([row.limit for seed in net.seeds for row in seed])
         rows.append([net.name, *cells, limits, f"{above}/{len(known_rows)}"])
     images = max(row.images for row in nets[0].seeds[0])
-    whole = len(initial) == len(nets)
-    ends = [seed[0 if whole else -1].limit for net in nets for seed in net.seeds]
-    time, shown = ("before", initial) if whole else ("after", trained)
+    all_initial = len(initial) == len(nets)
+    ends = [seed[0 if all_initial else -1].limit for net in nets for seed in net.seeds]
+    time, shown = ("before", initial) if all_initial else ("after", trained)
     subject = f"Sharpness of the loss {time} training (unstable above {_format(ends)})"
     return Finding(
         title_of(subject, shown, _number, factors=True),

@@ -197,8 +197,8 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
 
 def _digest(study: StudyConfig, runs: list[Config]) -> str:
     """Eight hexadecimal digits for the runs of a study and how they are drawn."""
-    whole = [[digest(run) for run in runs], study.figures, _drawing(study).study_settings()]
-    return short_hash(json.dumps(whole))
+    parts = [[digest(run) for run in runs], study.figures, _drawing(study).study_settings()]
+    return short_hash(json.dumps(parts))
 
 
 def write_index(study: Study, verdicts: list[str]) -> None:

@@ -105,17 +105,17 @@ def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -
     pooled: the spread over the nets of the study, for a comparison over a single seed.
     """
     pairs = [
-        (one, other)
-        for one in first.results
+        (result, other)
+        for result in first.results
         for other in second.results
-        if one.config.seed == other.config.seed
+        if result.config.seed == other.config.seed
     ]
     if not pairs:
         return None
     return compare(
         first.name,
         second.name,
-        [one.errors.train_error for one, _ in pairs],
+        [result.errors.train_error for result, _ in pairs],
         [other.errors.train_error for _, other in pairs],
         min(result.errors.num_counted_images for result in pairs[0]),
         pooled,
@@ -198,7 +198,8 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     extended = [net.config for net in nets if net.config.extends is not None]
     # In a grid, nets at all values have the same caution: give it once.
     cautions = list(dict.fromkeys(_extension_caution(config, nets, grid) for config in extended))
-    cautions += [  # settings besides the net's own that differ, such as a warm-up set by depth
+    # Settings that do not describe the net may also differ: warmup=auto depends on the depth.
+    cautions += [
         values_of(key, [setting_value(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
         for key in differing_settings(configs)
@@ -228,13 +229,13 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
 def _extension_caution(extended: Config, nets: list[NetResults], grid: Collection[str]) -> str:
     shallow = shallow_config(extended)
     caution = (
-        f"{net_name(extended)} began with the solution of {net_name(shallow)}: its iterations "
-        "add to those of that net"
+        f"{net_name(extended)} began with the solution of {net_name(shallow)}, so its total "
+        "training includes the iterations of that net"
     )
     for net in nets:
         differing = differing_settings([shallow, net.config])
         differing = [key for key in differing if key not in ("seed", *grid)]
         if net_name(net.config) == net_name(shallow) and differing:
             values = " and ".join(f"{key}={setting_value(shallow, key)}" for key in differing)
-            caution += f", which was trained with {values}, unlike {net.name} in this study"
+            caution += f", which was trained with {values} (unlike {net.name} in this study)"
     return caution

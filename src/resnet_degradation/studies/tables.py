@@ -60,5 +60,5 @@ def latex(table: list[list[str]], notes: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text as LaTeX shows it; a cell that is "-", without a value, as a dash."""
+    """Escape a cell's text for LaTeX; "-", which means that there is no value, becomes a dash."""
     return "--" if text == "-" else "".join(LATEX.get(letter, letter) for letter in text)
