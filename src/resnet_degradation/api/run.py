@@ -197,4 +197,4 @@ def evaluate(
         evaluation = resolve_evaluation(options, arguments)
     with shown_progress(quiet) as progress:
         tested = command.evaluate(evaluation, progress.console, progress)
-    return {split.split: split.errors for split in tested}
+    return {result.split: result.errors for result in tested}

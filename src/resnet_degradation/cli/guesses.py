@@ -128,13 +128,13 @@ def _answer_key(name: str, value: str, keys: list[str]) -> str | None:
     if name == "seeds":
         return f"type -m seed={value.strip('[]').replace(' ', '') or '0,1,2'}"
     if last in EPOCHS:
-        ours, value = "recipe.iterations", f"{value or 10}ep"
+        our_key, value = "recipe.iterations", f"{value or 10}ep"
     elif last in DATASETS:
         return f"type data={value.lower().replace('-', '') or 'NAME'}"
     else:
-        ours = KEYS.get(last) or next((key for key in keys if key.endswith(f".{name}")), "")
-    value = VALUES.get((ours, value), value) or "VALUE"
-    return f"type {ours}={value}" if ours in keys else None
+        our_key = KEYS.get(last) or next((key for key in keys if key.endswith(f".{name}")), "")
+    value = VALUES.get((our_key, value), value) or "VALUE"
+    return f"type {our_key}={value}" if our_key in keys else None
 
 
 def _answer_word(word: str, keys: list[str], schema: type[Any]) -> str | None:

@@ -140,7 +140,7 @@ def _check_devices(config: Config) -> None:
 
 def _check_apple_gpu(runtime: RuntimeConfig, num_launched: int) -> None:
     """Raise ConfigError for settings that are not supported on an Apple GPU."""
-    refused = {
+    unsupported = {
         "computes in fp32: omit runtime.precision": runtime.precision != "fp32",
         "trains without a compiler: omit runtime.compile": runtime.compile not in ("auto", "none"),
         "keeps all activations: omit runtime.checkpoint_activations": (
@@ -149,7 +149,7 @@ def _check_apple_gpu(runtime: RuntimeConfig, num_launched: int) -> None:
         "is for one process: omit runtime.devices": runtime.devices not in (1, "auto"),
         "is for one process: start it without torchrun or srun": num_launched > 1,
     }
-    for reason, holds in refused.items():
+    for reason, holds in unsupported.items():
         if holds:
             raise ConfigError(f"runtime.device=mps {reason}. Or use runtime.device=cpu")
 

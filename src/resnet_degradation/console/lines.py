@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 # With fewer columns than this, progress shows no bar and only the most important numbers.
-ROOMY = 76
+FULL_PROGRESS_WIDTH = 76
 
 UNLIMITED = 10_000  # columns
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeR
 from rich.progress import Progress as ProgressBar
 from rich.table import Column
 
-from resnet_degradation.console.lines import ROOMY, print_line
+from resnet_degradation.console.lines import FULL_PROGRESS_WIDTH, print_line
 from resnet_degradation.records.metrics import Row
 
 # Seconds between the lines that report the preparation of a run if there is no bar.
@@ -137,11 +137,11 @@ class RunProgress(Progress):
             TIME_LEFT,
             TextColumn("left"),
         ]
-        roomy = self.console.width >= ROOMY
+        is_wide = self.console.width >= FULL_PROGRESS_WIDTH
         self._bar = ProgressBar(
-            *(columns if roomy else [*columns[1:4], *columns[5:7]]),
+            *(columns if is_wide else [*columns[1:4], *columns[5:7]]),
             console=self.console,
-            expand=roomy,
+            expand=is_wide,
             transient=transient,
             disable=not self.console.is_terminal,
             redirect_stderr=stderr_is_terminal(),

@@ -73,8 +73,8 @@ def _join(name: str, info: ProcessInfo, timeout: timedelta) -> Store:
     try:
         store, _, _ = next(rendezvous("env://", timeout=timeout))
         # A store can outlive its processes. Restarted ones must not read what dead ones wrote.
-        outlives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
+        store_survives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if store_survives else ""
         store = PrefixStore(f"{name}/{restart}", store)
         _OPEN_STORES.append(store)
         dist.init_process_group(

@@ -40,8 +40,8 @@ from resnet_degradation.training.describe import environment
 from resnet_degradation.training.load_run import inspection_batches, require_checkpoint
 from resnet_degradation.training.memory import restore_settings, set_precision
 
-# Weights from a file are near chance unless their error is lower than that of guessing by this
-# share.
+# Weights from a file count as near chance if their error exceeds (1 - this) times the error of
+# guessing.
 SHARE_BELOW_CHANCE = 0.25
 
 
@@ -99,7 +99,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
 def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> str | None:
     """The usual causes, if weights from a file are barely better than guessing; else None."""
     guessing = 100 * (1 - 1 / num_classes)
-    worst = max(split.errors[1] for split in tested)
+    worst = max(result.errors[1] for result in tested)
     if worst <= (1 - SHARE_BELOW_CHANCE) * guessing:
         return None
     causes = [
@@ -205,9 +205,9 @@ def _to_dict(
         "scales": list(evaluation.scales) if protocol == "multi-scale" else None,
         "views_per_image": tested[0].views_per_image,
         "splits": {
-            split.split: {"num_images": split.num_images}
-            | {f"top{k}_error": error for k, error in split.errors.items()}
-            for split in tested
+            result.split: {"num_images": result.num_images}
+            | {f"top{k}_error": error for k, error in result.errors.items()}
+            for result in tested
         },
     }
 
@@ -225,9 +225,9 @@ def _show(
     ks = list(tested[0].errors)
     columns = ["images", *(f"top-{k} error (%)" for k in ks)]
     table = Table("split", *(Column(name, justify="right") for name in columns))
-    for split in tested:
-        errors = [f"{error:.2f}" for error in split.errors.values()]
-        table.add_row(split.split, f"{split.num_images:,}", *errors)
+    for result in tested:
+        errors = [f"{error:.2f}" for error in result.errors.values()]
+        table.add_row(result.split, f"{result.num_images:,}", *errors)
     reference = paper.reference_under_protocol(config, evaluation.protocol)
     if reference is not None:
         top5 = "" if reference.top5 is None else f"{reference.top5:.2f}"
@@ -250,6 +250,6 @@ def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]
     if evaluation.has_custom_sizes():
         different.append("other sizes of views")
     count = paper.NUM_TEST_IMAGES[str(config.family)]
-    if all(split.num_images != count for split in tested):
+    if all(result.num_images != count for result in tested):
         different.insert(0, f"not the paper's {count:,} images")
     return different

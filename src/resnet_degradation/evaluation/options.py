@@ -169,13 +169,14 @@ def _is_in(key: str, group: str) -> bool:
 
 def _is_equivalent(config: Config, key: str, value: Any) -> bool:
     """Whether this value (such as a number of epochs) resolves to the run's setting."""
-    bare = replace(config, weights=None, weights_digest=None)  # the weights file may be gone
+    # The weights file may no longer exist.
+    without_weights = replace(config, weights=None, weights_digest=None)
     group, _, name = key.rpartition(".")
     changed: Any = {name: value}
     if group:
-        changed = {group: replace(getattr(bare, group), **changed)}
+        changed = {group: replace(getattr(without_weights, group), **changed)}
     try:
-        return resolve(replace(bare, **changed)) == bare
+        return resolve(replace(without_weights, **changed)) == without_weights
     except ConfigError:
         return False
 

@@ -24,8 +24,8 @@ from resnet_degradation.figures.labels import (
 )
 from resnet_degradation.figures.net_curves import NetCurves, load_curves
 from resnet_degradation.figures.seeds import Curve, draw_curve
-from resnet_degradation.figures.style import colours, muted, name_size, rc, slim
-from resnet_degradation.figures.titles import reservation
+from resnet_degradation.figures.style import colours, muted, name_size, rc, thin_lines
+from resnet_degradation.figures.titles import uncertainty_note
 from resnet_degradation.system.errors import UserError
 
 __all__ = ("NetCurves", "extension_title", "load_curves", "plot_curves")
@@ -99,11 +99,11 @@ def plot_curves(
             axes.set_ylabel("training error (%)" if only_training else "error (%)")
         legend = _legend(nets, drawing) if both else {}
         num_lines = 1 if _fits_a_line(legend, width) else len(legend)
-        written = 0.0
+        caption_height = 0.0
         figure.set_label(caption([net.config for net in nets], [net.num_seeds for net in nets]))
         if drawing.width is None:
-            written = 0.06 + write_caption(figure, dark)
-        below = written + (0.49 if drawing.width is None else 0.42)
+            caption_height = 0.06 + write_caption(figure, dark)
+        below = caption_height + (0.49 if drawing.width is None else 0.42)
         below += LEGEND + (num_lines - 1) * LEGEND_LINE if both else 0
         between, named = ABOVE, []
         if drawing.narrow:
@@ -124,14 +124,14 @@ def plot_curves(
         finding = extension_title(nets) if drawing.width is None else ""
         write_title(figure, finding or drawing.title, drawing.title if finding else "")
         if both:
-            _draw_legend(figure, legend, len(legend) // num_lines, dark, written)
+            _draw_legend(figure, legend, len(legend) // num_lines, dark, caption_height)
         for place, (axes, (panel, members)) in enumerate(zip(panels.flat, shown, strict=True)):
             if drawing.narrow:
                 phone.write_names(axes, named[place])
             else:
                 label_ends(axes, _labels(panel, members, dark))
         if drawing.width is not None:
-            slim(figure)
+            thin_lines(figure)
     return figure
 
 
@@ -172,7 +172,7 @@ def extension_title(nets: list[NetCurves]) -> str:
             return (
                 f"{twin.name} that begins as plain-{net.config.extends} plus identities ends at "
                 f"{own:.1f} % {net.held_out_name} error, from scratch at {other:.1f} %"
-                f"{reservation(net.ends, twin.ends)}"
+                f"{uncertainty_note(net.ends, twin.ends)}"
             )
     return ""
 

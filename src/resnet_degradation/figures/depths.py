@@ -21,7 +21,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
 from resnet_degradation.figures.style import SHADES, on_page
-from resnet_degradation.figures.titles import reservation
+from resnet_degradation.figures.titles import uncertainty_note
 from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import UserError
@@ -127,7 +127,7 @@ def depths_title(series: list[Series]) -> str:
         depths, first, last = [c.depth for c in group.configs], group.errors[0], group.errors[-1]
         if len(depths) > 1:
             span = f"Training error from {depths[0]} to {depths[-1]} layers"
-            doubt = reservation(first.tolist(), last.tolist())
+            doubt = uncertainty_note(first.tolist(), last.tolist())
             values = f"{first.mean():.1f} → {last.mean():.1f} %{doubt}"
             texts.setdefault(span, []).append(f"{group.name} {values}")
     return "; ".join(f"{span}: {', '.join(of_series)}" for span, of_series in texts.items())

@@ -17,7 +17,7 @@ from resnet_degradation.figures.labels import (
     write_title,
 )
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import colours, rc, slim
+from resnet_degradation.figures.style import colours, rc, thin_lines
 from resnet_degradation.system.errors import UserError
 
 # In inches. WIDTH: of a figure without long names; text is legible at a width of 600 pixels.
@@ -69,7 +69,7 @@ def framed(
             check_room(width, (width - margins) / columns, [name for name, _ in names])
             below, title, topic = 0.42, topic, ""
             height *= min(1.0, (width / WIDTH) ** 0.6)
-            slim(figure)
+            thin_lines(figure)
         total_height = height + below
         figure.set_figheight(total_height)
         figure.subplots_adjust(

@@ -20,7 +20,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
 from resnet_degradation.figures.style import colours
-from resnet_degradation.figures.titles import Measured, reservation, title_of
+from resnet_degradation.figures.titles import Measured, title_of, uncertainty_note
 from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import UserError
@@ -92,7 +92,9 @@ def grid_title(key: str, nets: list[GridNet]) -> str:
         ends = [
             f"{net.name} {net.errors[0].mean():.1f} → {net.errors[-1].mean():.1f} %" for net in nets
         ]
-        doubt = reservation(*(net.errors[-1].tolist() for net in nets)) if len(nets) == 2 else ""
+        doubt = (
+            uncertainty_note(*(net.errors[-1].tolist() for net in nets)) if len(nets) == 2 else ""
+        )
         first, last = (f"{n:,}" if isinstance(n, int) else n for n in (lengths[0], lengths[-1]))
         subject = f"Training error from {first} to {last} iterations"
         return f"{subject}: {', '.join(ends)}{doubt}"

@@ -97,10 +97,10 @@ def name_size() -> float:
     return float(rcParams["font.size"]) * 8 / 9
 
 
-def slim(figure: Figure) -> None:
+def thin_lines(figure: Figure) -> None:
     """Make the lines and markers of curves, and those in legends, thinner for a paper's column."""
-    owners: list[Any] = [*figure.axes, *figure.legends]
-    for line in (line for owner in owners for line in owner.get_lines()):
+    artists: list[Any] = [*figure.axes, *figure.legends]
+    for line in (line for artist in artists for line in artist.get_lines()):
         line.set(linewidth=0.7 * line.get_linewidth(), markersize=0.7 * line.get_markersize())
 
 
@@ -146,7 +146,7 @@ def _parts(colour: str) -> tuple[int, ...]:
 def _mixed(colour: str, target: tuple[int, ...], share: float) -> str:
     """The colour, moved by this share of the way to the target."""
     pairs = zip(_parts(colour), target, strict=True)
-    return _hex(part + share * (aim - part) for part, aim in pairs)
+    return _hex(part + share * (target - part) for part, target in pairs)
 
 
 def _hex(parts: Iterable[float]) -> str:
@@ -192,11 +192,11 @@ def save_figure(
     """Write the figure in each format; `stem` is the path without suffix. Returns the files."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     # Without a date and with fixed identifiers, the same record gives the same file.
-    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    metadata_without_date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     files = [stem.with_name(f"{stem.name}.{name}") for name in formats]
     with rc_context(rc(dark)):
         _format_log_axes(figure)
         for name, file in zip(formats, files, strict=True):
             with atomic_write(file, "wb") as stream:
-                figure.savefig(stream, format=name, metadata=undated[name])
+                figure.savefig(stream, format=name, metadata=metadata_without_date[name])
     return files

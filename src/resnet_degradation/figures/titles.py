@@ -21,9 +21,10 @@ class Measured:
 
 
 def compared(nets: list[Measured]) -> tuple[Measured, Measured] | None:
-    """The plain and the residual net to compare: of the largest depth in common, if there is one.
+    """The two nets that a title compares; None if there is only one net.
 
-    Among nets of one kind, the shallowest and the deepest; None if there is only one net.
+    They are the plain and the residual net of the largest depth that both kinds have, or else the
+    deepest net of each kind. If all nets are of one kind, they are the shallowest and the deepest.
     """
     by_depth = sorted(nets, key=lambda net: net.config.depth)
     plain, residual = ([n for n in by_depth if n.config.residual == kind] for kind in (False, True))
@@ -53,7 +54,7 @@ def is_clear(first: Sequence[float], second: Sequence[float]) -> bool:
     return bool(stats.ttest_ind_from_stats(*moments, equal_var=False).pvalue < 0.05)
 
 
-def reservation(first: Sequence[float], second: Sequence[float], names: str = "") -> str:
+def uncertainty_note(first: Sequence[float], second: Sequence[float], names: str = "") -> str:
     """Text to add to a title that compares two nets; empty if their difference is clear.
 
     first, second: the values of their seeds. names: precedes the text, to name the nets.
@@ -89,7 +90,7 @@ def title_of(
     if pair is not None:
         first, second = ([_log(v) for v in net.seeds] if factors else net.seeds for net in pair)
         names = f"{pair[0].name} and {pair[1].name} " if len(nets) > 2 else ""
-        doubt = reservation(first, second, names)
+        doubt = uncertainty_note(first, second, names)
     return f"{subject}: {', '.join(numbers)}{doubt}"
 
 

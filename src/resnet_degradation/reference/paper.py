@@ -94,8 +94,8 @@ def reference(config: Config) -> Reference | None:
     if config.width != 1 or config.block is not None:
         return None
     if config.family == "cifar":
-        paper_like = config.residual and config.shortcut == "A"
-        return CIFAR.get(config.depth) if paper_like else None
+        is_paper_net = config.residual and config.shortcut == "A"
+        return CIFAR.get(config.depth) if is_paper_net else None
     if IMAGENET_DEPTHS[config.depth][0] == "bottleneck" and config.bottleneck_stride != "1x1":
         return None
     return IMAGENET.get((config.depth, config.shortcut))
@@ -118,7 +118,7 @@ def differences(config: Config, num_skipped: int = 0) -> list[str]:
     the run's identity is compared, so that a new setting is not forgotten here.
     """
     family = cast(Family, config.family)
-    theirs = Config(
+    paper_config = Config(
         depth=config.depth,
         residual=config.residual,
         shortcut=config.shortcut,
@@ -129,10 +129,11 @@ def differences(config: Config, num_skipped: int = 0) -> list[str]:
     )
     found = [
         _format_difference(key, config)
-        for key in differing_settings([config, theirs])
+        for key in differing_settings([config, paper_config])
         if key not in NOT_COMPARED
         and not (
-            key == "recipe.milestones" and _fractions(config.recipe) == _fractions(theirs.recipe)
+            key == "recipe.milestones"
+            and _fractions(config.recipe) == _fractions(paper_config.recipe)
         )
     ]
     return found + ([f"unreadable images left out: {num_skipped:,}"] if num_skipped else [])

@@ -134,7 +134,7 @@ def run_by_launcher(
     command += [*ray_arguments(runs[0], arguments), *_absolute_paths(runs[0]), f"part={parts}"]
     log = study.folder / "launcher.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    watched = runs.copy()
+    unfinished = runs.copy()
     with log.open("wb") as stream:
         launcher = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
@@ -142,15 +142,15 @@ def run_by_launcher(
         try:
             while launcher.poll() is None:
                 time.sleep(TICK)
-                for run in watched.copy():
+                for run in unfinished.copy():
                     if is_finished(run_folder(run)):
-                        watched.remove(run)
+                        unfinished.remove(run)
                         progress.finish_run(run, None)
                     else:
                         progress.start_run(run).read()
         finally:
             _end_session(launcher, runs)
-    for run in watched:
+    for run in unfinished:
         finished = is_finished(run_folder(run))
         progress.finish_run(run, None if finished else f"its job did not finish: see {log}")
 

@@ -10,7 +10,7 @@ from rich.progress import TextColumn
 from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.lines import ROOMY, print_line
+from resnet_degradation.console.lines import FULL_PROGRESS_WIDTH, print_line
 from resnet_degradation.console.progress import (
     RECENT,
     SECONDS_BETWEEN_LINES,
@@ -50,10 +50,10 @@ class StudyProgress:
         self.num_runs = num_finished + len(costs)
         self.num_finished = num_finished
         self.running: dict[str, StudyRunProgress] = {}
-        roomy = console.width >= ROOMY
+        is_wide = console.width >= FULL_PROGRESS_WIDTH
         position = (
             [bar_column(), TextColumn("{task.fields[count]}")]
-            if roomy
+            if is_wide
             else [TextColumn("{task.percentage:>3.0f}%")]
         )
         self.bar = ProgressBar(
@@ -63,7 +63,7 @@ class StudyProgress:
             TextColumn("{task.fields[held_out]}"),  # of the last evaluation
             TIME_LEFT,
             console=console,
-            expand=roomy,
+            expand=is_wide,
             disable=not console.is_terminal,
             redirect_stderr=stderr_is_terminal(),
             speed_estimate_period=RECENT,

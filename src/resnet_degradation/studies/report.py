@@ -148,11 +148,11 @@ def net_table(nets: list[NetResults], held_out: str) -> tuple[Table, list[str]]:
     table: Table = []
     marks: dict[str, str] = {}  # the mark of each note
     for name, config, results in nets:
-        theirs = "-"
+        paper_error = "-"
         if (reference := paper.reference(config)) is not None:
-            theirs = f"{reference} ({reference.table})"
+            paper_error = f"{reference} ({reference.table})"
             if note := _not_comparable(config, results, reference):
-                theirs += marks.setdefault(note, "†" * (len(marks) + 1))
+                paper_error += marks.setdefault(note, "†" * (len(marks) + 1))
         table.append(
             {
                 "net": name,
@@ -160,7 +160,7 @@ def net_table(nets: list[NetResults], held_out: str) -> tuple[Table, list[str]]:
                 "multiply-adds": f"{results[0].multiply_adds / 1e6:,.1f} M",
                 TRAINING: mean_and_spread([result.errors.train_error for result in results]),
                 held_out: mean_and_spread([result.errors.held_out_error() for result in results]),
-                PAPER: theirs,
+                PAPER: paper_error,
                 "seeds": ", ".join(str(result.config.seed) for result in results),
                 "seconds": f"{sum(result.seconds for result in results):.0f}",
             }

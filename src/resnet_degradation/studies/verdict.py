@@ -103,12 +103,12 @@ class Comparison:
 
     def verdict(self, wording: Wording) -> str:
         """The difference, its noise and the outcome, in one sentence."""
-        num_seeds, deviation, reservation = len(self.differences), "", ""
+        num_seeds, deviation, noise_note = len(self.differences), "", ""
         if num_seeds == 1:
             seeds = "one seed"
-            reservation = "in this one run, with an unknown spread over seeds, "
+            noise_note = "in this one run, with an unknown spread over seeds, "
             if self.spread is not None:
-                reservation = (
+                noise_note = (
                     "with one seed only, and with the spread of the study's nets that have several "
                     f"({self.spread.deviation:.2f} points, degrees of freedom: "
                     f"{self.spread.degrees:g}), "
@@ -120,7 +120,7 @@ class Comparison:
         return (
             f"{self.second} minus {self.first}: {self.mean:+.2f}{deviation} points of training "
             f"error ({seeds}; noise up to {self.threshold:.2f}): "
-            f"{reservation}{wording[self.outcome]}"
+            f"{noise_note}{wording[self.outcome]}"
         )
 
 

@@ -61,10 +61,12 @@ class Meter:
     def read(self, reader: str) -> TrainingError:
         """The mean over all processes since `reader` last read."""
         loss, wrong, num_images = self._collect()
-        loss0, wrong0, num_images0 = self.last_read[reader]
+        last_loss, last_wrong, last_num_images = self.last_read[reader]
         self.last_read[reader] = (loss, wrong, num_images)
-        count = num_images - num_images0
-        return TrainingError((loss - loss0) / count, 100 * (wrong - wrong0) / count, int(count))
+        count = num_images - last_num_images
+        return TrainingError(
+            (loss - last_loss) / count, 100 * (wrong - last_wrong) / count, int(count)
+        )
 
     def _collect(self) -> list[float]:
         totals: list[float] = self.world.all_reduce_sum(self.totals).tolist()
