@@ -77,7 +77,7 @@ def inspect(
         options = composed("inspect_config", InspectionConfig, arguments)
     wanted = cast(InspectionConfig, OmegaConf.to_object(options))
     with shown_progress(quiet) as progress:
-        where = run_inspection(wanted, progress.console, progress)
+        folder = run_inspection(wanted, progress.console, progress)
     folders = runs_to_inspect(wanted)
     measured = {
         name: (probe, nets)
@@ -85,4 +85,4 @@ def inspect(
         if (nets := load_inspected(folders, name, probe.row))
     }
     findings = {name: probe.finding(nets, name) for name, (probe, nets) in measured.items()}
-    return Inspection(where, findings, measured)
+    return Inspection(folder, findings, measured)

@@ -16,7 +16,8 @@ from resnet_degradation.records.metrics import Row
 # Seconds between the lines that report the preparation of a run if there is no bar.
 SECONDS_BETWEEN_LINES = 10.0
 
-# rich estimates the speed from the updates of the last RECENT seconds (at most 1,000).
+# The bar gets an update at most once per SECONDS_BETWEEN_UPDATES. From the updates of the last
+# RECENT seconds (but from at most 1,000 updates), rich estimates the time left.
 SECONDS_BETWEEN_UPDATES = 1.0
 RECENT = 600.0
 TIME_LEFT = TimeRemainingColumn(compact=True)

@@ -43,9 +43,11 @@ def skip_unreadable(
         counts = images.labels.bincount(minlength=len(source.classes)).tolist()
         empty = [source.classes[i] for i, count in enumerate(counts) if count == 0]
         if len(images) == 0 or (name == "train" and empty):
-            of = f" of class {empty[0]}" if name == "train" else ""
+            class_text = f" of class {empty[0]}" if name == "train" else ""
             first = f", the first: {skipped[0][1]}" if skipped else ""
-            raise DataError(f"no {name} image{of} can be read ({len(skipped)} were skipped{first})")
+            raise DataError(
+                f"no {name} image{class_text} can be read ({len(skipped)} were skipped{first})"
+            )
     train = splits.pop("train")
     return replace(source, train=train, held_out=splits, skipped=skipped)
 

@@ -117,7 +117,7 @@ def _other_differences(series: Series) -> list[str]:
     blocks = [architecture(c.depth, cast(Family, c.family)).block for c in series.configs]
     if len(set(blocks)) > 1:
         values["the block"] = blocks
-    return [f"{values_of(key, of_nets, depths)} layers" for key, of_nets in values.items()]
+    return [f"{values_of(key, net_values, depths)} layers" for key, net_values in values.items()]
 
 
 def depths_title(series: list[Series]) -> str:
@@ -130,7 +130,7 @@ def depths_title(series: list[Series]) -> str:
             doubt = uncertainty_note(first.tolist(), last.tolist())
             values = f"{first.mean():.1f} → {last.mean():.1f} %{doubt}"
             texts.setdefault(span, []).append(f"{group.name} {values}")
-    return "; ".join(f"{span}: {', '.join(of_series)}" for span, of_series in texts.items())
+    return "; ".join(f"{span}: {', '.join(series_texts)}" for span, series_texts in texts.items())
 
 
 def _spaced_ticks(ticks: list[int], distance: float) -> list[int]:

@@ -47,8 +47,8 @@ class Curve:
 
 def average(x: Values, values: Sequence[Values]) -> Curve:
     """The curve through the means of `values`, which holds the values of all seeds at each x."""
-    mean = np.array([of_seeds.mean() for of_seeds in values])
-    spread = [of_seeds.std(ddof=1) if len(of_seeds) > 1 else 0.0 for of_seeds in values]
+    mean = np.array([seed_values.mean() for seed_values in values])
+    spread = [seed_values.std(ddof=1) if len(seed_values) > 1 else 0.0 for seed_values in values]
     return Curve(x, mean, np.array(spread))
 
 

@@ -130,7 +130,9 @@ def _base_colour(config: Config) -> str:
     if config.shortcut not in (None, default_shortcut(config.depth, family)):
         return SHORTCUT_COLOURS[str(config.shortcut)]
     shades = zip(*map(_parts, SHADES[config.residual]), strict=True)
-    return _hex(float(np.interp(config.depth, DEPTHS[family], of_shades)) for of_shades in shades)
+    return _hex(
+        float(np.interp(config.depth, DEPTHS[family], channel_values)) for channel_values in shades
+    )
 
 
 def _shaded(colour: str, share: float) -> str:

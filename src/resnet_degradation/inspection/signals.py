@@ -42,8 +42,8 @@ def find(nets: Nets) -> Finding:
     for net in nets:
         for when, pick in (("at the beginning", min), ("at the end", max)):
             seeds = rows_at(net, pick)
-            at = {seed[0].iteration for seed in seeds}
-            if pick is min and at != {0}:
+            recorded = {seed[0].iteration for seed in seeds}
+            if pick is min and recorded != {0}:
                 continue
             layers = list(zip(*seeds, strict=True))
             gradients = [mean(row.gradient_norm for row in layer) for layer in layers]
@@ -55,7 +55,7 @@ def find(nets: Nets) -> Finding:
             )
             if 0 < ratios[0] < math.inf:
                 slopes[f"{net.name} {when}"] = ratios[0]
-            iterations = [f"{iteration:,}" for iteration in sorted({min(at), max(at)})]
+            iterations = [f"{iteration:,}" for iteration in sorted({min(recorded), max(recorded)})]
             stds = [mean(row.signal_std for row in layer) for layer in layers]
             row = [net.name, " - ".join(iterations), _format(ratios[0])]
             rows.append([*row, _format_range(ratios), _format_range(stds)])

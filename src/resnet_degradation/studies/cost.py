@@ -164,14 +164,14 @@ def measure_speeds(
 
 def _notes(run: Config, sample: Config, jobs: int, measured: str) -> list[str]:
     """How the runs were timed, and what their times leave out."""
-    where, devices = choose_device(sample).type, num_processes(run)
-    if where == "cpu":
-        where = describe_threads(sample.runtime.num_threads or torch.get_num_threads())
+    device, devices = choose_device(sample).type, num_processes(run)
+    if device == "cpu":
+        device = describe_threads(sample.runtime.num_threads or torch.get_num_threads())
     if devices > 1:
-        where = f"{devices} processes, each with its share of a batch on {where}"
+        device = f"{devices} processes, each with its share of a batch on {device}"
     order = f"{jobs} runs at once, each" if jobs > 1 else "one run after another"
     notes = [
-        f"Time: {order} on {where}, {run.runtime.precision}; as fast as the median of "
+        f"Time: {order} on {device}, {run.runtime.precision}; as fast as the median of "
         f"{TIMED_STEPS} training steps on random images: {measured}"
     ]
     if devices > 1:

@@ -96,7 +96,7 @@ def write_paper_tables(folder: Path, results: list[Result]) -> list[Path]:
     table, notes = net_table(nets, _held_out_heading(results))
     conditions_and_seeds = caption(
         [config for _, config, _ in nets],
-        [len(of_net) for *_, of_net in nets],
+        [len(results) for *_, results in nets],
         "mean ± standard deviation",
     )
     texts = [f"{conditions_and_seeds}.", _explanation(results), *notes]
@@ -200,8 +200,8 @@ def _settings(results: list[Result]) -> tuple[str, Table]:
         values = ["-" if settings[key] is None else str(settings[key]) for key in differing]
         seeds.setdefault((name, *values), []).append(str(settings["seed"]))
     table = [
-        {"net": name, "seeds": ", ".join(of_net)} | dict(zip(differing, values, strict=True))
-        for (name, *values), of_net in seeds.items()
+        {"net": name, "seeds": ", ".join(net_seeds)} | dict(zip(differing, values, strict=True))
+        for (name, *values), net_seeds in seeds.items()
     ]
     return OmegaConf.to_yaml(shared).strip(), table
 

@@ -237,8 +237,10 @@ def _worker_error(number: int, failure: "ProcessFailure", folder: Path) -> UserE
         print(reported["extraInfo"]["py_callstack"], file=sys.stderr)
         what = f"rank {number} failed with a bug, {name}"
     else:  # it was killed
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        what = f"rank {number} (process {failure.pid}) {how}"
+        reason = (
+            f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        )
+        what = f"rank {number} (process {failure.pid}) {reason}"
     error = UserError(f"{what}. {how_to_resume(folder)}")
     error.exit_code = 1
     return error
