@@ -22,8 +22,9 @@ from resnet_degradation.system.errors import (
 )
 from resnet_degradation.training.advice import forget_advice
 
-# Groups whose option is `name` in a dictionary: data={"name": "folder", "root": ...}.
-NAMED = ("data", "recipe")
+# Groups of Hydra. In a dictionary, `name` chooses the option: data={"name": "folder", "root": ...}
+# means data=folder data.root=...
+GROUPS = ("data", "recipe")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -68,7 +69,7 @@ def as_command(schema: type[Any]) -> Iterator[None]:
 def overrides_of(
     overrides: str | Sequence[str], settings: Mapping[str, Any], schema: type[Any]
 ) -> list[str]:
-    """Settings of a call as the command takes them: keyword arguments first, then `overrides`."""
+    """A call's settings as arguments of the command: keyword arguments first, then `overrides`."""
     typed = [overrides] if isinstance(overrides, str) else list(overrides)
     return [*_written(settings), *quote_paths(typed, schema)]
 
@@ -77,7 +78,7 @@ def _written(settings: Mapping[str, Any], section: str = "") -> Iterator[str]:
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _written(value, f"{section}{name}.")
-        elif name == "name" and section.rstrip(".") in NAMED:
+        elif name == "name" and section.rstrip(".") in GROUPS:
             yield f"{section.rstrip('.')}={hydra_literal(value)}"
         else:
             yield f"{section}{name}={hydra_literal(value)}"

@@ -168,7 +168,7 @@ class NetConfig:
 
 @dataclass
 class PanelConfig:
-    """One panel of a study's curves: which of its nets, and which of their errors."""
+    """One panel of a study's curves: the nets and the errors that it shows."""
 
     title: str = ""
     residual: Optional[bool] = None  # null: plain and residual nets

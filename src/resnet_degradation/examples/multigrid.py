@@ -66,7 +66,7 @@ def errors(step: Callable[[Values, Values], Values], num_steps: int, f: Values) 
 
 
 def measure() -> dict[str, tuple[list[int], list[float]]]:
-    """Sweeps over the fine grid, and the error after them, of both methods."""
+    """For each method, numbers of sweeps over the fine grid, and the errors after these sweeps."""
     f = np.random.default_rng(0).standard_normal(NUM_POINTS)
     per_cycle = 2 * SWEEPS
     return {

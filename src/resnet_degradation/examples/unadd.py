@@ -101,7 +101,7 @@ def residual_twin(plain: ResNet, width: float = 1.0) -> ResNet:
 
 @torch.no_grad()
 def largest_difference(plain: ResNet, twin: ResNet, images: Tensor) -> tuple[float, float]:
-    """The largest difference between their logits for images (N, 3, H, W), and largest logit."""
+    """The largest difference between both nets' logits for images, and the largest logit."""
     plain_logits, twin_logits = plain(images), twin(images)
     difference = plain_logits - twin_logits
     return float(difference.abs().max()), float(plain_logits.abs().max())

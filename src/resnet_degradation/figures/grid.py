@@ -37,7 +37,7 @@ class GridNet:
     errors: list[Values]  # for each value, the errors of the seeds
 
     def curve(self, key: str, values: list[Any]) -> Curve:
-        """The mean error over the values, or over their positions if one is not a number."""
+        """The mean error against the values; against their positions if one is not a number."""
         own = [setting_value(config, key) for config in self.configs]
         numeric = all(isinstance(value, int | float) for value in values)
         x = own if numeric else [values.index(value) for value in own]
@@ -45,7 +45,7 @@ class GridNet:
 
 
 def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
-    """The setting that the finished runs in these folders vary, and their nets.
+    """The setting that varies among the finished runs in these folders, and the nets of the runs.
 
     Raises UserError if no run is finished, or if not exactly one training setting varies.
     """

@@ -83,7 +83,7 @@ def plot_responses(
 
 
 def responses_title(nets: list[NetRows]) -> str:
-    """The mean over layers of every net's responses, as the title of their figure."""
+    """The title of the figure of responses: the mean response of each net, over its layers."""
     measured = []
     for net in nets:
         means = [float(np.mean([row.std for row in rows])) for rows in net.seeds]

@@ -27,7 +27,7 @@ SHADES = {
 # A net that began with the solution of a shallower one.
 EXTENDED_COLOUR = "#009E73"
 
-# For nets whose shortcut option is not the usual one of their depth.
+# For nets whose shortcut option is not the default for their depth.
 SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#CC79A7", "C": "#5C1F5C"}
 FORMATS = ("png", "svg", "pdf")
 

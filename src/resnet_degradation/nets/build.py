@@ -84,9 +84,9 @@ def on_device(net: ResNet, device: torch.device) -> ResNet:
 
 
 def with_shortcuts_of_weights(config: Config) -> Config:
-    """Complete a configuration's open shortcut settings by those that its file of weights implies.
+    """Set the shortcut settings that a configuration leaves open to those of its file of weights.
 
-    config: not resolved yet.
+    config: a configuration that is not resolved yet.
 
     Raises WeightsError for a file without the weights of a net. `resolve` reports a missing file.
     """

@@ -126,7 +126,7 @@ def _standard_names(names: list[str]) -> dict[str, str]:
 def _recognize_layout(names: Mapping[str, str], shortcut_padding: str | None) -> Layout:
     """The layout of a file.
 
-    names: those in the file, each with its standard name.
+    names: the names in the file, each with its standard name.
     shortcut_padding: from the file's metadata, if it is there.
     """
     originals = {standard: name for name, standard in names.items()}

@@ -20,9 +20,10 @@ NUM_POINTS = 64  # on a line between two images
 class Correlation:
     """How similar gradients are at points of a line that lie `distance` points apart.
 
-    `of` names their source: a net with "initial" or "trained" weights, "white noise" or "brown
-    noise".
-    `correlation` is the mean cosine, over lines; `spread` their standard deviation over lines.
+    of: the source of the gradients: "initial" or "trained" for the weights of a net, "white noise"
+    or "brown noise".
+    correlation: the cosine of two gradients, averaged over lines. spread: the standard deviation
+    of this cosine over lines.
     """
 
     of: str

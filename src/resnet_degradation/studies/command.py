@@ -27,8 +27,8 @@ def run_study(
 
     Returns the content of the report: texts, tables and figures.
 
-    jobs: how many runs train at once. arguments: those of the command line, which the report
-    repeats. launched: whether the Hydra launcher that they choose starts the runs.
+    jobs: how many runs train at once. arguments: the command line's, which the report repeats.
+    launched: whether the Hydra launcher that the arguments choose starts the runs.
 
     A failed run does not stop the others; UserError is raised at the end.
     """

@@ -226,7 +226,7 @@ _BARRIER: list[Barrier] = []  # set in a process that times steps together with 
 def time_steps(sample: Config, num_classes: int) -> list[float]:
     """The seconds of each of TIMED_STEPS training steps on random images.
 
-    The first steps are slower and not timed; processes wait for each other after them.
+    The first steps are slower and are not timed. After them, processes wait for each other.
     """
     size = sample.data.image_size
     images = torch.randint(256, (sample.recipe.batch_size, 3, size, size), dtype=torch.uint8)

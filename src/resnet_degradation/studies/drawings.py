@@ -73,7 +73,7 @@ def draw_figures(study: Study) -> list[dict[str, Any]]:
 
 
 def _drawer(name: str, study: Study) -> Draw:
-    """Draws a figure of the study's runs, which it loads once."""
+    """The function that draws a figure of the study. Built-in ones load the runs only once."""
     import matplotlib as mpl
 
     folders = [run_folder(run) for run in study.runs]

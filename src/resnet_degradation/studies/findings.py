@@ -100,7 +100,7 @@ def find_verdicts(results: list[Result]) -> list[str]:
 
 
 def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -> Comparison | None:
-    """The second net against the first, over the seeds of both; None if they have none in common.
+    """Compare the second net with the first, over the seeds that both have; None without any.
 
     pooled: the spread over the nets of the study, for a comparison over a single seed.
     """

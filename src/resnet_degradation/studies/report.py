@@ -54,8 +54,8 @@ TRAINING, PAPER = "training error (%)", "the paper (%)"
 def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict[str, Any]:
     """Draw the figures of a study of finished runs, and write its tables and report.
 
-    arguments: those of the command, which the report repeats. missing: runs that failed, and why.
-    Returns the content of the report: texts, tables and figures.
+    arguments: the arguments of the command, which the report repeats. missing: the names of failed
+    runs, with the reasons. Returns the content of the report: texts, tables and figures.
     """
     results = [read_result(run) for run in study.runs]
     verdicts = find_grid_verdicts(results, study.grid) if study.grid else find_verdicts(results)

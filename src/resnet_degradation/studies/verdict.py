@@ -65,8 +65,9 @@ def pooled_spread(errors_by_net: Iterable[list[float]]) -> Spread | None:
 def welch_spread(first: list[float], second: list[float]) -> Spread:
     """The spread over seeds of two nets with equally many seeds, at least two.
 
-    deviation: the root of the mean of both variances. degrees: those of Welch's test, which does
-    not assume equal variances: from n - 1 (one net does not vary) to 2 (n - 1) (both vary equally).
+    deviation: the root of the mean of both variances. degrees: the degrees of freedom of Welch's
+    test, which does not assume equal variances: from n - 1 (if one net does not vary) to 2 (n - 1)
+    (if both vary equally).
     """
     one, other = variance(first), variance(second)
     degrees = float(2 * (len(first) - 1))
@@ -77,10 +78,10 @@ def welch_spread(first: list[float], second: list[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Final training error of net `second` minus that of `first`, in points, seed by seed.
+    """Two nets, compared by final training error (second minus first, in points, seed by seed).
 
-    threshold: the noise; a larger mean difference counts (see RULE). spread: of both nets over
-    seeds; None if it is unknown.
+    threshold: the noise; a mean difference above it counts as a difference (see RULE).
+    spread: the spread of both nets over seeds; None if it is unknown.
     """
 
     first: str

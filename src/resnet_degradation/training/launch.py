@@ -187,7 +187,7 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
         from resnet_degradation.training.session import train
 
         train(config, NullProgress() if quiet else RunProgress(Terminal()))
-    # New errors, because the tracebacks of the raised ones would keep the run in memory.
+    # Make new errors, because the traceback of the caught error would keep the run in memory.
     except Stopped as stop:
         failure: Stopped | UserError = Stopped(stop.exit_code - 128, stop.message)
         exit_after = GRACE

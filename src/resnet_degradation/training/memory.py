@@ -43,14 +43,14 @@ def restore_settings() -> Iterator[None]:
     num_threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     tf32 = cudnn.allow_tf32, matmul.allow_tf32
-    elsewhere = torch.get_default_device().type != "cpu"
+    default_is_cpu = torch.get_default_device().type == "cpu"
     with (
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
         torch.inference_mode(False),
         torch.enable_grad(),
         without_autocast(),
-        torch.device("cpu") if elsewhere else nullcontext(),
+        nullcontext() if default_is_cpu else torch.device("cpu"),
     ):
         torch.set_default_dtype(torch.float32)
         try:

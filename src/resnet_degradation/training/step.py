@@ -19,7 +19,7 @@ from resnet_degradation.training.build import forward_function
 from resnet_degradation.training.memory import AUTOCAST_DTYPES, keeps_gradients
 from resnet_degradation.training.state import Run
 
-# Steps before the capture: libraries and the optimizer allocate their buffers in them.
+# The number of steps before the capture, in which libraries and the optimizer allocate buffers.
 WARM_UP = 3
 
 # Trains one iteration with a learning rate.
