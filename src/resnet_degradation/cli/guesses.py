@@ -9,7 +9,7 @@ from resnet_degradation.cli.compose import config_folder
 from resnet_degradation.config.schema import StudyRunConfig, schema_fields
 from resnet_degradation.system.errors import ConfigError
 
-# Our keys, each with the names that other tools have for it. The values mean the same.
+# Our keys, each with names of the same setting in other tools.
 SYNONYMS = {
     "depth": "layers num_layers n_layers",
     "residual": "skip skips skip_connection skip_connections shortcuts residuals",
@@ -76,7 +76,7 @@ WITH_VALUE = re.compile(
 
 
 def refuse_guesses(arguments: Sequence[str], schema: type[Any]) -> None:
-    """Raise ConfigError, with what to type, for an argument that another tool would take."""
+    """Raise ConfigError for an argument of other tools; the message says what to type instead."""
     keys = [key for key, _ in schema_fields(schema)]
     for number, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
@@ -149,7 +149,7 @@ def _answer_word(word: str, keys: list[str], schema: type[Any]) -> str | None:
 
 
 def _answer_net(text: str, keys: list[str]) -> str | None:
-    """The settings of the net that a name such as resnet20 or plain-56, or a depth, means."""
+    """What to type for the name of a net, such as resnet20 or plain-56, or for a depth."""
     found = re.fullmatch(r"(plain|vgg|residual|resnet)?[-_]?(\d*)", text.lower())
     if not found or not any(found.groups()):
         return None

@@ -40,9 +40,9 @@ BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 HEIGHT, PANEL, LEFT, BETWEEN, LEGEND, LEGEND_LINE = 2.3, 2.95, 0.62, 0.25, 0.25, 0.16
 
 # In a paper, in inches. NARROW: the least width of panels side by side; otherwise they are stacked.
-# SHARE: a panel's height divided by its width. ABOVE: the space between stacked panels. LEFT_SMALL:
+# ASPECT: a panel's height divided by its width. ROW_GAP: the space between stacked panels. LEFT_SMALL:
 # the space left of the panels.
-NARROW, SHARE, ABOVE, LEFT_SMALL = 1.5, 0.68, 0.3, 0.5
+NARROW, ASPECT, ROW_GAP, LEFT_SMALL = 1.5, 0.68, 0.3, 0.5
 
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
@@ -105,7 +105,7 @@ def plot_curves(
             caption_height = 0.06 + write_caption(figure, dark)
         below = caption_height + (0.49 if drawing.width is None else 0.42)
         below += LEGEND + (num_lines - 1) * LEGEND_LINE if both else 0
-        between, named = ABOVE, []
+        between, named = ROW_GAP, []
         if drawing.narrow:
             named = [_named(_labels(panel, members, dark), top) for panel, members in shown]
             heights = [phone.names_height(names) for names in named]
@@ -152,7 +152,7 @@ def _arrange(
     check_room(width, panel, names)
     # A panel is high enough for all its names, one below the other.
     lines = sum(1 + name.count("\n") for name in names) / num_panels
-    return columns, panel, max(SHARE * panel, lines * LINE_SPACING * name_size() / 72)
+    return columns, panel, max(ASPECT * panel, lines * LINE_SPACING * name_size() / 72)
 
 
 def _named(labels: list[Label], top: float) -> list[tuple[str, Line2D]]:

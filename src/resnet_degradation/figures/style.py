@@ -78,7 +78,7 @@ def rc(dark: bool = False, small: bool = False) -> dict[Any, Any]:
 
 
 def colours(configs: list[Config], dark: bool = False) -> list[str]:
-    """The colours of these nets, the same in all figures; equal colours in one panel are shaded."""
+    """The colours of nets, the same in all figures. Equal colours get different shades."""
     base = [_base_colour(config) for config in configs]
     distinct = [
         _shaded(colour, base[:place].count(colour) / base.count(colour))

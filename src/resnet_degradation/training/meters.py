@@ -51,10 +51,10 @@ class Meter:
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss (), its logits (B, classes) and its labels (B,)."""
-        home = self.totals.device
-        wrong = (logits.argmax(dim=1) != labels).sum().to(home)
+        device = self.totals.device
+        wrong = (logits.argmax(dim=1) != labels).sum().to(device)
         num_images = torch.full_like(wrong, len(labels))
-        loss = loss.detach().to(home).double() * len(labels)
+        loss = loss.detach().to(device).double() * len(labels)
         self.totals += torch.stack([loss, wrong, num_images])
         self.num_finite += self.totals[0].isfinite()
 
