@@ -108,8 +108,8 @@ def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **setting
     Raises UserError for what the user can fix, and KeyboardInterrupt after Ctrl-C, when the run is
     saved: the same call resumes it.
 
-    Signal handlers, the number of threads, TF32 and torch's random state on the CPU are as before
-    when the call returns; numpy's and Python's random states are not used. (With a custom block,
+    After the call, signal handlers, the number of threads, TF32 and torch's random state on the CPU
+    are the same as before; numpy's and Python's random states are not used. (With a custom block,
     torch's generator on a GPU is seeded again.)
     """
     arguments = overrides_of(overrides, settings, Config)

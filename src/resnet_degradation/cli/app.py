@@ -128,7 +128,10 @@ def shown_progress(quiet: bool = False) -> Iterator["RunProgress"]:
 
 
 def _return_to_starting_folder() -> None:
-    """Make relative paths mean the same in a launcher's job as where the command was started."""
+    """In a launcher's job, change to the folder from which the command was started.
+
+    Relative paths then mean the same in the job.
+    """
     # Without resolve=True, so that no interpolation is resolved.
     runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime)
     with suppress(OSError):  # the job's machine may not have the folder

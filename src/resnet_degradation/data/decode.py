@@ -93,7 +93,7 @@ def _identity(batch: Any) -> Any:
 
 
 def _init_worker(niceness: int, _number: int) -> None:
-    # A signal may reach all processes at once, and training still needs its workers then.
+    # Training still needs its workers after a signal, which may reach all processes at once.
     ignore_signals()
     unblock_signals()
     with suppress(AttributeError, OSError):  # some systems have no niceness

@@ -74,12 +74,12 @@ def default_shorter_side(config: Config) -> int:
 
 
 def default_scales(config: Config) -> tuple[int, ...]:
-    """The scales of multi-scale testing, in proportion to those for crops of 224."""
+    """The scales of multi-scale testing: SCALES, multiplied by the size of the crops over 224."""
     return tuple(round(config.data.image_size * side / SCALES_CROP) for side in SCALES)
 
 
 def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evaluation:
-    """The evaluation of a composed configuration and the overrides of the command line.
+    """The evaluation that a composed configuration and the command line's overrides describe.
 
     A run's net and data are those of its own configuration; an override must not contradict it.
     Raises ConfigError, or UserError for a folder without a run.
@@ -117,7 +117,7 @@ def _check_options(options: EvaluationConfig) -> None:
     if protocol not in PROTOCOLS:
         raise ConfigError(f"protocol={protocol} is not valid: choose {', '.join(PROTOCOLS)}")
     if protocol == "none" and options.export is None:
-        raise ConfigError("protocol=none tests nothing: it is for export=FILE")
+        raise ConfigError("protocol=none tests nothing: use it with export=FILE")
     check_evaluation_runtime("resnet-eval", options.runtime)
     if process_info() is not None:
         raise ConfigError(

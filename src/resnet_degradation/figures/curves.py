@@ -40,8 +40,8 @@ BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 HEIGHT, PANEL, LEFT, BETWEEN, LEGEND, LEGEND_LINE = 2.3, 2.95, 0.62, 0.25, 0.25, 0.16
 
 # In a paper, in inches. NARROW: the least width of panels side by side; otherwise they are stacked.
-# ASPECT: a panel's height divided by its width. ROW_GAP: the space between stacked panels. LEFT_SMALL:
-# the space left of the panels.
+# ASPECT: a panel's height divided by its width. ROW_GAP: the space between stacked panels.
+# LEFT_SMALL: the space left of the panels.
 NARROW, ASPECT, ROW_GAP, LEFT_SMALL = 1.5, 0.68, 0.3, 0.5
 
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.

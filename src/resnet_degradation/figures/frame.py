@@ -47,9 +47,9 @@ def framed(
     After the caller has drawn the panels, they are arranged between margins of `left` and `right`
     inches, and every named line gets its name at its end. A title goes above the panels, a caption
     below them.
-    height: of the panels and of what is written between them, in inches.
-    width: of the whole figure in inches, for a paper: the caption is then not drawn, but it is the
-    figure's label in any case. narrow: for a phone (see Drawing).
+    height: of the panels and the text between them, in inches. drawn_as: how several seeds are
+    drawn, for the caption. width: of the whole figure in inches, for a paper: the caption is then
+    not drawn, but it is the figure's label in any case. narrow: for a phone (see Drawing).
     Raises UserError if that width has no room for the panels beside the names.
     """
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]

@@ -158,7 +158,7 @@ def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False
 
 
 def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
-    """The error without one block, for plain (left) and residual nets; below, without several."""
+    """The error without one block, for plain and residual nets; below, without several blocks."""
     kinds = [kind for kind in (False, True) if any(net.config.residual == kind for net in nets)]
     notes = [
         "dashed: the whole net",

@@ -115,8 +115,8 @@ def spread_out(centres: list[float], heights: list[float]) -> list[float]:
 def write_title(figure: Figure, title: str, topic: str = "") -> None:
     """Write the title above the panels, and the topic in smaller letters above the title.
 
-    A title of several lines is broken after its colons. The figure becomes taller for it; its
-    panels keep their size.
+    If a title needs several lines, it is broken after its colons. The figure becomes taller, and
+    the panels keep their size.
     """
     width, height = figure.get_size_inches()
     lines = wrapped(title, width - 0.2, TITLE_SIZE)

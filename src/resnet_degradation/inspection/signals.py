@@ -93,7 +93,8 @@ def _first_over_last(rows: list[LayerStats]) -> float:
 def gradient_outcome(norms: list[float]) -> str:
     """Whether a net's gradients are "dead", "vanished", "exploding" or "healthy".
 
-    norms: of the gradients of all layers with weights, in order; the last one is the classifier's.
+    norms: the norm of the gradient of each layer with weights, in order; the last layer is the
+    classifier.
     """
     convolutions = norms[:-1]
     last = convolutions[-1]

@@ -192,7 +192,7 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
             label = name if name == other else f"{other}, where the net has {name}"
             hint = ""
             if name.startswith("fc.") and len(value) != len(wanted):
-                hint = f" ({len(value)} classes there, {len(wanted)} in the data)"
+                hint = f" ({len(value)} classes in the file, {len(wanted)} in the data)"
             elif name != other and known:
                 hint = " (the layers have another order, as in pre-activation nets)"
             found, needed = ("x".join(map(str, t.shape)) or "a number" for t in (value, wanted))
@@ -231,8 +231,8 @@ def _match_names(
         if not ordered:
             raise _misfit(
                 source,
-                f"the net has no {extra[0]}, and safetensors do not keep the order of tensors, by "
-                "which other names could be matched: save them as .pt",
+                f"the net has no {extra[0]}. Other names are matched by the order of tensors, "
+                "which safetensors do not keep: save the weights as .pt",
             )
         return list(zip(expected, loaded, strict=False))
     if missing or extra:
@@ -274,8 +274,8 @@ def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:
 def write_weights(net: ResNet, file: Path, about: dict[str, str]) -> None:
     """Write a net's weights and running statistics to a .safetensors, .pt or .pth file.
 
-    The metadata are `about` and what tensor shapes do not determine. Raises WeightsError for
-    another suffix, OSError if the file cannot be written.
+    The metadata are `about` and the settings that tensor shapes do not determine. Raises
+    WeightsError for another suffix, OSError if the file cannot be written.
     """
     check_export(file)
     weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}

@@ -64,7 +64,7 @@ def error_without(net: ResNet, names: Iterable[str], error: Callable[[], float])
 
 
 def random_blocks(net: ResNet, count: int, draws: int, seed: int) -> list[list[str]]:
-    """Draws `draws` random sets of `count` blocks to remove, and returns their names.
+    """The names of `count` random blocks to remove, drawn `draws` times.
 
     Only blocks whose output has the shape of their input are drawn. So, with the same seed, a plain
     and a residual net of the same depth lose the same blocks. Raises ValueError if there are too

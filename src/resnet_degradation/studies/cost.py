@@ -40,8 +40,8 @@ from resnet_degradation.training.step import num_slow_steps, training_steps
 # A training step is a forward pass, and a backward pass that costs twice as much.
 FORWARDS_PER_STEP = 3
 
-# The most multiply-adds of a timed step: it then takes a second or less and little memory.
-# Larger batches are reduced to this.
+# A timed step has at most this many multiply-adds, so that it takes at most about a second, and
+# little memory. Larger batches are reduced.
 MAX_MULTIPLY_ADDS = {"cpu": 2e10, "mps": 1e11, "cuda": 1e12}
 TIMED_STEPS = 5
 

@@ -15,11 +15,11 @@ Point = tuple[Any, ...]  # a value of each setting of the grid
 
 
 def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
-    """The gap between the deepest and the shallowest net at every value, and verdicts on the best.
+    """The gap between deep and shallow nets at every value, and verdicts on nets at their best.
 
-    keys: the dotted keys of the settings that vary. The best value of a net is that with the lowest
-    mean training error, among those at which all seeds of the net have finished. It is chosen and
-    reported on the same runs, which favours every net alike.
+    keys: the dotted keys of the settings that vary. A net is at its best at the value with the
+    lowest mean training error, among the values at which all its seeds have finished. This value is
+    chosen from the same runs whose error is reported, which favours all nets in the same way.
     """
     nets: dict[str, dict[Point, NetResults]] = defaultdict(dict)  # the points of each net
     for net in by_net(results):

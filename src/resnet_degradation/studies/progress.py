@@ -40,7 +40,10 @@ class StudyProgress:
         num_finished: int,
         name_of: Callable[[Config], str] = run_name,
     ) -> None:
-        """costs: of the unfinished runs, by name, in any unit. name_of: gives unique names."""
+        """costs: the cost of each unfinished run, by its name, in any unit.
+
+        name_of: returns a unique name for each run.
+        """
         self.console = console
         self.name_of = name_of
         self.costs = costs

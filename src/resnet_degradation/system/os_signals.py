@@ -67,7 +67,7 @@ def ignore_signals() -> None:
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """Delay signals inside the block and, in processes it starts, until `unblock_signals`.
+    """Delay signals inside the block; processes that it starts call `unblock_signals` later.
 
     So no signal kills a process that has not installed its handlers yet.
     """

@@ -20,7 +20,7 @@ def try_step(run: Run, step: Step, lr: float) -> None:
         step(lr)
         return
     except RuntimeError as error:
-        # Several processes would wait for each other in steps that only one of them tries.
+        # With several processes, a step that only one of them tries would wait for the others.
         if not is_out_of_memory(error) or run.device.type != "cuda" or run.world.size > 1:
             raise
     # Outside the except block, which keeps the tensors of the failed step in memory.
@@ -35,7 +35,9 @@ def too_large(run: Run) -> ConfigError:
     peaks: dict[int, int] = {}
     tried = size // 2
     while tried >= 2 and len(peaks) < 2:
-        with suppress(RuntimeError):  # libraries report a lack of memory by other errors than torch
+        with suppress(
+            RuntimeError
+        ):  # libraries report a lack of memory with other errors than torch
             peaks[tried] = peak_of_step(run, tried)
         tried //= 2
     fits = f"{max(peaks)} does" if peaks else "no smaller one does"
