@@ -23,9 +23,9 @@ class Plan:
 
     @property
     def final_window(self) -> int:
-        """The iterations over which the final training error is measured.
+        """The number of iterations over which the final training error is measured.
 
-        The last epoch, or the last tenth of the run if that is shorter.
+        This is the last epoch, or the last tenth of the run if that is shorter.
         """
         return max(1, round(min(self.iterations_per_epoch, self.num_iterations / 10)))
 
