@@ -454,7 +454,7 @@ def test_what_is_no_array_of_real_numbers_is_refused(
 
 def test_safetensors_keep_no_order_to_go_by(tmp_path: Path) -> None:
     save_file(numbered(weights_of(small_net(0))), tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match="the order of tensors, by which other names"):
+    with pytest.raises(WeightsError, match="matched by the order of tensors, which safetensors"):
         load_weights(small_net(1), tmp_path / "w.safetensors")
 
 

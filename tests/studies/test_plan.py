@@ -89,7 +89,7 @@ def test_each_device_is_timed_on_its_share_of_a_batch(tmp_path: Path) -> None:
     assert len({probe.process for probe in probed}) == 2
     assert {probe[1:] for probe in probed} == {(16, 1, False)}
     assert "2 processes, each with its share of a batch on cpu, 1 thread, fp32" in text
-    assert "Not counted: what processes spend on averaging their gradients" in text
+    assert "Not counted: the time that processes take to average their gradients" in text
 
 
 Timed = Callable[..., list[tuple[int, Config]]]

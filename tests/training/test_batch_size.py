@@ -60,7 +60,7 @@ def test_a_batch_that_does_not_fit_is_answered_with_one_that_does(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, usable: int, fits: str
 ) -> None:
     assert message(tiny(), monkeypatch, usable) == (
-        f"out of memory: recipe.batch_size=32 does not fit into this GPU, {fits}. Lower it, or set "
+        f"out of memory: recipe.batch_size=32 does not fit into this GPU; {fits}. Lower it, or set "
         "runtime.checkpoint_activations=on, or try a smaller width or data.image_size"
     )
 

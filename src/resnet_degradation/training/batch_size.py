@@ -35,9 +35,8 @@ def too_large(run: Run) -> ConfigError:
     peaks: dict[int, int] = {}
     tried = size // 2
     while tried >= 2 and len(peaks) < 2:
-        with suppress(
-            RuntimeError
-        ):  # libraries report a lack of memory with other errors than torch
+        # RuntimeError, because libraries report a lack of memory with other errors than torch.
+        with suppress(RuntimeError):
             peaks[tried] = peak_of_step(run, tried)
         tried //= 2
     fits = f"{max(peaks)} does" if peaks else "no smaller one does"
