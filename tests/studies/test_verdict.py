@@ -180,16 +180,10 @@ def finished(
     ("plain", "residual", "said"),
     [
         ((5, 70), (2, 2), "the shortcuts cure it"),
-        (
-            (40, 20),
-            (10, 10),
-            "the residual net trains better",
-        ),  # the plain nets have no degradation
-        (
-            (5, 70),
-            (2, 40),
-            "the residual net trains better",
-        ),  # here the residual nets have degradation, too
+        # The plain nets have no degradation.
+        ((40, 20), (10, 10), "the residual net trains better"),
+        # The residual nets have degradation, too.
+        ((5, 70), (2, 40), "the residual net trains better"),
     ],
 )
 def test_a_cure_needs_a_disease_and_health(
