@@ -1,4 +1,4 @@
-"""How fast the trainer is, compared with a textbook loop and the convolutions alone: `make bench`.
+"""Compare the speed of the trainer with a textbook loop and the bare convolutions: `make bench`.
 
 Each net's variants are timed in turn, step by step, in one process; reported are medians.
 """
@@ -42,7 +42,7 @@ CIFAR = (
     "recipe=cifar",
     "recipe.batch_size=128",
 )
-# Batches that the textbook loop's two workers keep ready, and the seconds in which they do.
+# Batches that the textbook loop's two workers keep ready, and the seconds that they need for it.
 PREPARED, REST = 4, 0.3
 PLAIN = "kept, by plain PyTorch"
 MEMORY_VARIANTS = {
@@ -54,7 +54,7 @@ IMAGENET = (*CIFAR, "data.image_size=64", "recipe.batch_size=64", "family=imagen
 
 
 def separate_textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
-    """One step of the textbook loop, in a process of its own that nothing of ours has set up."""
+    """One step of the textbook loop, in a separate process without this project's settings."""
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).parent), "--textbook", *overrides],
         stdin=subprocess.PIPE,
@@ -151,7 +151,7 @@ def step_times(overrides: tuple[str, ...], rounds: int, with_textbook: bool) -> 
 
 
 def parts_of_a_run(rounds: int) -> dict[str, float]:
-    """Milliseconds of a batch's data, and images a second of an evaluation, for ResNet-20."""
+    """Milliseconds of a batch's data, and images per second of an evaluation, for ResNet-20."""
     run = prepare(compose_config("depth=20", *CIFAR))
     batches = run.batches.training(0, rounds + 3)
     data = [seconds(lambda: next(batches)) for _ in range(rounds + 3)][3:]
@@ -164,7 +164,7 @@ def parts_of_a_run(rounds: int) -> dict[str, float]:
 
 
 def peak_memory(variant: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Peak memory and seconds of a step, in a process of its own that makes four."""
+    """Peak memory and seconds of a step, in a separate process that makes four steps."""
     command = [sys.executable, str(Path(__file__).parent), "--measure-memory", variant, *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -172,7 +172,7 @@ def peak_memory(variant: str, overrides: tuple[str, ...]) -> dict[str, Any]:
 
 
 def peak_kilobytes() -> int:
-    """The most memory that this process has had; getrusage would tell its parent's, if larger."""
+    """The peak memory of this process; getrusage may report its parent's instead."""
     lines = Path("/proc/self/status").read_text("utf-8", "replace").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
@@ -255,7 +255,7 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> None:
 
 
 def print_tables(results: dict[str, Any], console: Console) -> None:
-    """What was measured, for people."""
+    """The measurements as readable text."""
     table = Table("net", "batch", "textbook", "trainer", "convs", "/textbook", "/convs")
     for row in results["steps"]:
         table.add_row(
@@ -283,7 +283,7 @@ def print_tables(results: dict[str, Any], console: Console) -> None:
 def main() -> None:
     """Measure, print, and write JSON and a picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="only see that it works")
+    parser.add_argument("--short", action="store_true", help="only check that it works")
     parser.add_argument("--output", default="outputs/bench", help="folder for results and picture")
     parser.add_argument("--textbook", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument("--measure-memory", nargs="*", help=argparse.SUPPRESS)

@@ -1,6 +1,6 @@
-"""A training step beside other programs, by how idle threads wait: `python scripts/bench/busy.py`.
+"""Times a training step beside other programs: `python scripts/bench/busy.py`.
 
-The variants run in processes of their own and take turns; reported are medians.
+The variants run in separate processes and take turns; medians are reported.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def serve_steps(overrides: list[str]) -> None:
 
 
 def multiply_matrices(num_threads: int) -> None:
-    """Keep as many threads busy with matrix products, without end."""
+    """Keep this many threads busy with matrix products, forever."""
     import torch
 
     torch.set_num_threads(num_threads)
@@ -80,7 +80,7 @@ def other_programs(threads: list[int]) -> Iterator[None]:
 
 
 def start_server(overrides: tuple[str, ...], variant: str) -> "subprocess.Popen[str]":
-    """A process that waits with its net built."""
+    """A process that has built its net and waits."""
     threads = ["runtime.num_threads=1"] if variant == "one thread" else []
     server = subprocess.Popen(
         [sys.executable, __file__, "--serve", *overrides, *threads],

@@ -1,4 +1,4 @@
-"""Training steps of the trainer and of the textbook loop, one each time one is asked for."""
+"""Generators of training steps: of the trainer and of the textbook loop."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A training step as the usual CIFAR ResNet repositories write it, to hold the trainer against.
+"""A training step as the usual CIFAR ResNet repositories write it, for comparison with the trainer.
 
 Plain PyTorch: a contiguous net run eagerly, and a DataLoader whose workers augment one PIL image
 after another with torchvision's transforms.
@@ -39,7 +39,7 @@ class Images(Dataset[tuple[Tensor, int]]):
 def steps(
     net: nn.Module, images: Tensor, labels: Tensor, batch_size: int, device: str = "cpu"
 ) -> Iterator[None]:
-    """One training step each time it is asked for one."""
+    """Make one training step whenever the next item is requested."""
     net.to(device)
     loader = DataLoader(
         Images(images, labels), batch_size, shuffle=True, num_workers=2, drop_last=True

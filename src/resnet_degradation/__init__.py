@@ -37,12 +37,12 @@ _MODULES = {
     "system.errors": ("UserError",),
 }
 
-if not TYPE_CHECKING:  # which would take every name for one of these
+if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
     import sys
     from types import ModuleType
 
     class _Package(ModuleType):
-        """Keeps its functions train and study when the modules of these names are imported."""
+        """Keeps the functions train and study when modules of the same names are imported."""
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name not in __all__ or not isinstance(value, ModuleType):

@@ -2,7 +2,7 @@
 
 A paragraph or a row of a table that links to a folder of outputs/reference names nets with errors,
 as `plain-20 10.4 %` or `plain-20 7.0 ± 1.0 %`. So does a table of nets, whose columns say what they
-hold, in a section that names such a folder, by a link or as STUDY=FOLDER.
+contain, in a section that names such a folder, by a link or as STUDY=FOLDER.
 """
 
 import csv
@@ -27,23 +27,25 @@ NUMBER = r"\**(\d+(?:\.\d+)?)(?: ± (\d+(?:\.\d+)?))?\**"
 
 
 class Claim(NamedTuple):
-    """A mean, and perhaps a standard deviation over seeds, as they are written."""
+    """A mean, and the standard deviation over seeds if there is one, both as text."""
 
     net: str
-    places: tuple[tuple[str, str], ...]  # folders, and columns of their results.csv; one has it
+    places: tuple[
+        tuple[str, str], ...
+    ]  # folders and columns of results.csv, one of which has the value
     mean: str
     std: str | None
 
 
 def folders(pattern: str, text: str) -> set[str]:
-    """The folders with committed results that the text names."""
+    """The folders of committed results that the text names."""
     return {
         name for name in re.findall(pattern, text) if (REFERENCE / name / "results.csv").exists()
     }
 
 
 def claims(text: str) -> Iterator[Claim]:
-    """What a document says about committed results."""
+    """The statements of a document about committed results."""
     for section in re.split(r"^(?=#)", text, flags=re.MULTILINE):
         named = folders(LINKED, section) or folders(STUDY, section)
         header = ""
@@ -85,7 +87,7 @@ def results(folder: str, net: str, column: str) -> list[float]:
 
 
 def is_true(claim: Claim) -> bool:
-    """Whether the results, rounded to the digits that are shown, are what is claimed."""
+    """Whether the results, rounded to the digits of the document, agree with it."""
 
     def equals(written: str, value: float) -> bool:
         return f"{value:.{len(written.partition('.')[2])}f}" == written
