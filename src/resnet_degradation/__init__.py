@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from resnet_degradation.api.study import StudyResult, study
     from resnet_degradation.system.errors import UserError
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Inspection",

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import pytest
 
+import resnet_degradation
+
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "outputs/reference"
 DOCUMENTS = ("README.md", "docs/results.md")
@@ -121,3 +123,9 @@ def test_a_number_of_another_folder_is_noticed() -> None:
     (true,) = claims(text.replace("NAME", "quick-seeds"))
     (other,) = claims(text.replace("NAME", "fig6-quarter-cifar10-jpeg"))
     assert [is_true(true), is_true(other)] == [True, False]
+
+
+def test_a_release_is_described_and_can_be_cited() -> None:
+    version = resnet_degradation.__version__
+    assert f"\n## [{version}] - 2" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
