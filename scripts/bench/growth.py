@@ -117,8 +117,9 @@ def draw(rows: list[dict[str, Any]], settings: tuple[Setting, ...]) -> Figure:
     return figure
 
 
-def table(rows: list[dict[str, Any]], settings: tuple[Setting, ...]) -> list[list[str]]:
+def table(results: dict[str, Any], settings: tuple[Setting, ...] = SETTINGS) -> list[list[str]]:
     """Each value with its time and memory, and both relative to the usual net."""
+    rows = results["rows"]
     cells = [["setting", "value", "step (s)", "memory (GB)", "peak of the process (GB)"]]
     cells[0] += [f"{line}, relative" for line in LINES]
     for setting in settings:
@@ -140,5 +141,5 @@ def measure_growth(folder: Path, short: bool, command: str) -> None:
     settings = SHORT if short else SETTINGS
     results: dict[str, Any] = conditions(command)
     results["rows"] = rows = growth_rows(settings)
-    write_results(folder, "growth", results, table(rows, settings))
+    write_results(folder, "growth", results, table(results, settings))
     save_figure(draw(rows, settings), folder / "growth", ("png",))

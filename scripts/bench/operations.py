@@ -104,8 +104,9 @@ def profile_rows(rounds: int, num_steps: int, batch_size: int) -> list[dict[str,
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> list[list[str]]:
+def table(results: dict[str, Any]) -> list[list[str]]:
     """A column for each number of threads and precision: milliseconds, and shares of the parts."""
+    rows = results["rows"]
     heads = [f"{r['precision']}, {r['threads']} thread{'s'[: r['threads'] > 1]}" for r in rows]
     cells = [["milliseconds of a step", *heads]]
     for group in GROUPS:
@@ -121,5 +122,5 @@ def measure_profile(folder: Path, short: bool, command: str) -> None:
     """Measure, print the table, and write profile.json and profile.md."""
     results: dict[str, Any] = conditions(command)
     rounds, num_steps, batch_size = (1, 1, 8) if short else (7, 4, 128)
-    results["rows"] = rows = profile_rows(rounds, num_steps, batch_size)
-    write_results(folder, "profile", results, table(rows))
+    results["rows"] = profile_rows(rounds, num_steps, batch_size)
+    write_results(folder, "profile", results, table(results))

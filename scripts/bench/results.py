@@ -17,11 +17,15 @@ def conditions(command: str) -> dict[str, Any]:
     return {"command": command, "environment": described}
 
 
-def write_results(folder: Path, name: str, results: dict[str, Any], table: list[list[str]]) -> None:
-    """Write NAME.json, and NAME.md: the table, its header first, as docs/speed.md shows it."""
+def markdown(table: list[list[str]]) -> str:
+    """The table, its header first, as docs/speed.md shows it."""
     rule = ["---"] * len(table[0])
-    lines = ["| " + " | ".join(cells) + " |" for cells in (table[0], rule, *table[1:])]
-    text = "\n".join(lines) + "\n"
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (table[0], rule, *table[1:]))
+
+
+def write_results(folder: Path, name: str, results: dict[str, Any], table: list[list[str]]) -> None:
+    """Write NAME.json, and the table as NAME.md, and print it."""
+    text = markdown(table)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", "utf-8")
     (folder / f"{name}.md").write_text(text, "utf-8")
