@@ -1,7 +1,7 @@
 """The trainer beside its peers and a lower bound, in one table: `make bench`.
 
-Peers are the textbook loop, plain PyTorch's memory, and torchvision's reference transforms. The
-variants of a row take turns step by step; times are medians, ratios medians over the turns.
+Peers are the textbook loop, torchvision's reference transforms, and plain PyTorch's memory. Steps,
+and views of photographs, take turns; reported are medians.
 """
 
 import math
