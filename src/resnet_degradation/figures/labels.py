@@ -4,6 +4,7 @@ import math
 import re
 import textwrap
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,12 @@ def text_width(texts: list[str], size: float | None = None) -> float:
     """
     size = size or name_size()
     lines = [line for text in texts for line in text.splitlines()]
-    widths = [float(TextPath((0, 0), line, size=size).get_extents().width) for line in lines]
-    return max(widths, default=0.0) / 72
+    return max((_line_width(line, size) for line in lines), default=0.0) / 72
+
+
+@cache  # the layouts of a figure measure the same lines again
+def _line_width(line: str, size: float) -> float:
+    return float(TextPath((0, 0), line, size=size).get_extents().width)
 
 
 def label_ends(axes: Axes, labels: list[Label]) -> None:

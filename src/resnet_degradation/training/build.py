@@ -31,6 +31,7 @@ from resnet_degradation.training.memory import (
 )
 from resnet_degradation.training.meters import Meter, ThroughputMonitor
 from resnet_degradation.training.schedule import Schedule, make_plan
+from resnet_degradation.training.sgd import SGD
 from resnet_degradation.training.state import Run
 from resnet_degradation.training.warm_start import extend_shallow
 
@@ -78,7 +79,7 @@ def prepare(
         net=net,
         statistics=RunningStatistics(net, world),
         multiply_adds=sum(cost.multiply_adds for cost in costs),
-        optimizer=torch.optim.SGD(
+        optimizer=SGD(
             net.parameters(),
             lr=recipe.lr,
             momentum=recipe.momentum,
