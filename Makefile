@@ -18,16 +18,16 @@ FAST := not slow and not long and not processes and not slurm and not hosts and 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-reproduce-figure: $(INSTALLED) ## Train a figure's nets, draw it (STUDY=quick ARGS=...)
+reproduce-figure: $(INSTALLED) ## Train the nets of a figure and draw it (STUDY=quick ARGS=...)
 	@$(BIN)/resnet-study study=$(STUDY) $(ARGS)
 
-test: $(INSTALLED_DEV) ## Run all tests but those of test-long and test-cluster
+test: $(INSTALLED_DEV) ## Run all tests except test-long and test-cluster
 	@$(BIN)/python -m pytest -n auto -m "not long and not processes and not slurm and not hosts and not ray"
 
 test-fast: $(INSTALLED_DEV) ## Run the tests that take seconds
 	@$(BIN)/python -m pytest -n auto -m "$(FAST)"
 
-test-oldest: $(OLDEST)/.installed ## Run them with the oldest versions that pyproject.toml allows
+test-oldest: $(OLDEST)/.installed ## Run the tests with the oldest versions that pyproject.toml allows
 	@$(OLDEST)/bin/python -m pytest -n auto -m "$(FAST)"
 
 test-long: $(INSTALLED_DEV) ## Kill runs, fill disks, change locales, use launchers

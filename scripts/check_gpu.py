@@ -46,7 +46,7 @@ COMPILERS = {"none": "eager", "graphs": "net as CUDA graphs", "step": "captured 
 
 @dataclass
 class Check:
-    """The state of a check: where it writes, how long it may take, what it found."""
+    """The state of a check: its output folder, its time limit and its results."""
 
     output: Path
     device: str
@@ -54,7 +54,7 @@ class Check:
     deadline: float
     results: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
-    curves: dict[str, list[float]] = field(default_factory=dict)  # by device
+    curves: dict[str, list[float]] = field(default_factory=dict)  # keyed by device
 
     def seconds_left(self) -> float:
         """The seconds until the time runs out."""
@@ -129,12 +129,12 @@ def compare_curves(check: Check) -> None:
 
 
 def product_steps(*overrides: str) -> Iterator[None]:
-    """Training steps of the product; the net is built when the first one is asked for."""
+    """Training steps of this project; the net is built at the first step."""
     yield from trainer_steps(prepare(compose_config(*overrides, "output_dir=/nowhere")))
 
 
 def in_precision(precision: str, steps: Iterator[None]) -> Iterator[None]:
-    """These steps, each with TF32 as the precision wants it.
+    """The same steps, with TF32 on or off as the precision requires.
 
     TF32 is a setting of the process, in which variants of other precisions take turns.
     """
@@ -145,7 +145,7 @@ def in_precision(precision: str, steps: Iterator[None]) -> Iterator[None]:
 
 
 def torchvision_steps(depth: int, device: str, size: int, batch_size: int) -> Iterator[None]:
-    """Steps of torchvision's ResNet in bf16 and channels-last, on one batch that stays there."""
+    """Steps of torchvision's ResNet in bf16 and channels-last, always on the same batch."""
     net: nn.Module = getattr(torchvision.models, f"resnet{depth}")(num_classes=10)
     net.to(device).to(memory_format=torch.channels_last).train()
     images = torch.randn(batch_size, 3, size, size, device=device)
@@ -164,7 +164,7 @@ def torchvision_steps(depth: int, device: str, size: int, batch_size: int) -> It
 def time_steps(
     check: Check, variants: dict[str, Iterator[None]], batch_size: int
 ) -> dict[str, int]:
-    """Images a second of each variant: the median of turns, which the variants take one by one."""
+    """Images per second of each variant: the median of several turns; the variants alternate."""
     warm_up, turns, steps = (1, 1, 1) if check.tiny else (10, 3, 20)
     times: dict[str, list[float]] = {name: [] for name in variants}
     for name, variant in list(variants.items()):
@@ -187,13 +187,13 @@ def time_steps(
 
 
 def synchronize(device: str) -> None:
-    """Wait until the device has done all that was asked of it."""
+    """Wait until the device has finished all its work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
-    """Images a second of one ResNet in every precision and with every compiler, and of its peer."""
+    """Images per second of one ResNet in every precision and compile mode, and of other code."""
     if check.tiny:
         sizes = (*sizes, "data.image_size=16", "recipe.batch_size=16", "recipe.pad=1", "width=0.25")
     net = (f"depth={depth}", *sizes)
@@ -240,7 +240,7 @@ def measure_memory(check: Check) -> None:
 
 
 def measure_pipeline(check: Check) -> None:
-    """Images a second that reading, decoding and augmenting JPEG files of 500x375 gives."""
+    """How many JPEG files of 500x375 are read, decoded and augmented per second."""
     count, workers = (16, 0) if check.tiny else (2048, 8)
     with tempfile.TemporaryDirectory() as folder:
         noise = torch.nn.functional.interpolate(torch.rand(8, 3, 24, 32), size=(375, 500))
@@ -274,7 +274,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("outputs/gpu-check"))
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes, on the CPU")
     parser.add_argument("--skip-tests", action="store_true")
-    parser.add_argument("--minutes", type=float, default=7.0, help="the time for everything")
+    parser.add_argument("--minutes", type=float, default=7.0, help="time limit for all parts")
     arguments = parser.parse_args()
     if not arguments.dry_run and not torch.cuda.is_available():
         print(

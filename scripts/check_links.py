@@ -26,7 +26,7 @@ def without(code: re.Pattern[str], text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that GitHub makes of the headings, and those that HTML names."""
+    """The anchors that GitHub makes from the headings, and those that HTML names."""
     found, seen = set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", text)), Counter[str]()
     for heading in HEADING.findall(without(BLOCK, text)):
         shown = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()

@@ -58,7 +58,7 @@ def name_of(config: Config) -> str:
 
 
 def inspected(table: str) -> list[NetRows]:
-    """The rows of every run in this table, or of every net where it holds one seed."""
+    """The rows of every run in this table, or of every net if it holds one seed."""
     by_run: dict[str, list[Any]] = defaultdict(list)
     for cells in read(table):
         run = cells.pop("run", None) or f"{cells.pop('net')}-seed0"
@@ -96,7 +96,7 @@ def constructed() -> list[NetCurves]:
             shutil.copy(WHY / "metrics" / f"{name_of(config)}.csv", folder / "metrics.csv")
             if config.extends is not None:
                 # It begins with the errors of the shallow net; those on training images were kept
-                # for seed 0 alone.
+                # only for seed 0.
                 held_out = {"val": ends[f"plain-{config.extends}", str(config.seed)]}
                 deep = {"train_error": None, "held_out_errors": held_out}
                 (folder / "extension.json").write_text(json.dumps({"deep": deep}), "utf-8")

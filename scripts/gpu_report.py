@@ -24,11 +24,11 @@ def write_report(folder: Path, results: dict[str, Any], curves: dict[str, list[f
     lines += ["", "## Training steps", ""]
     if speeds := results.get("images_per_second"):
         draw_speeds(folder / "speeds", speeds)
-        lines += ["![Images a second](speeds.png)", "", "| step | images/s |", "| --- | ---: |"]
+        lines += ["![Images per second](speeds.png)", "", "| step | images/s |", "| --- | ---: |"]
         lines += [f"| {name} | {speed:,} |" for name, speed in speeds.items()]
     else:
         lines += ["Not measured."]
-    lines += ["", "## The curve beside the CPU's", ""]
+    lines += ["", "## Training curves of GPU and CPU", ""]
     if curve := results.get("curve"):
         draw_curves(folder / "curve", curves)
         final = curve["final_train_error"]
@@ -59,7 +59,7 @@ def write_report(folder: Path, results: dict[str, Any], curves: dict[str, list[f
 
 
 def draw_speeds(stem: Path, speeds: dict[str, int]) -> None:
-    """Images a second as bars, on a logarithmic axis; nets of the project in blue, peers grey."""
+    """Images per second as bars, on a logarithmic axis; nets of the project in blue, peers grey."""
     with rc_context(rc()):
         figure = Figure(figsize=(7, 0.8 + 0.28 * len(speeds)), layout="constrained")
         axes = figure.subplots()

@@ -35,7 +35,7 @@ def main() -> int:
     arguments = parse()
     one_line_warnings()
     try:
-        # Figures may lie among the runs that a wildcard names.
+        # A wildcard for runs may also match figures.
         folders = [path for path in arguments.folders if not path.is_file()]
         if not folders:
             raise UserError("these are files: name the folders of runs or of a study")
@@ -44,7 +44,7 @@ def main() -> int:
         runs = without_copies([run for folder in folders for run in find_runs(folder)])
         settings = {k: v for k, v in vars(arguments).items() if k not in NOT_DRAWN}
         refuse_unused(arguments.figure, settings)
-        first, *others = map(read_drawing, folders)  # of one study on several machines: all alike
+        first, *others = map(read_drawing, folders)  # of one study on several machines: all equal
         drawing = Drawing() if any(one != first for one in others) else first
         drawing = adjusted(drawing, **settings)
         figure = FIGURES[arguments.figure](runs, drawing, False)
@@ -71,8 +71,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--output",
         type=Path,
-        help="path of the figure; its ending, if it has one, chooses the format (default: named "
-        "after the figure, with -paper if --width is given; in the folder, of several in this one)",
+        help="path of the figure; its ending, if it has one, chooses the format. The "
+        "default is named after the figure (with -paper if --width is given), in the given folder, "
+        "or in the current one if several are given",
     )
     parser.add_argument(
         "--formats",
@@ -105,7 +106,9 @@ def parse() -> argparse.Namespace:
         "--x", choices=HORIZONTAL, help="the horizontal axis (default: the iteration)"
     )
     parser.add_argument(
-        "--errors", choices=ERRORS, help="which errors to draw (default: as the study, else both)"
+        "--errors",
+        choices=ERRORS,
+        help="which errors to draw (default: those of the study, else both)",
     )
     parser.add_argument(
         "--together", action="store_true", help="plain and residual nets in one panel"
@@ -118,7 +121,10 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--log", action="store_true", default=None, help="logarithmic error axis")
     parser.add_argument(
-        "--dashed", action="store_true", default=None, help="training error dashed, not thin"
+        "--dashed",
+        action="store_true",
+        default=None,
+        help="draw the training error dashed instead of thin",
     )
     parser.add_argument(
         "--y-max", type=float, metavar="PERCENT", help="upper end of the error axis"

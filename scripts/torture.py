@@ -58,7 +58,7 @@ STREAMED = (
 
 @dataclass
 class Tally:
-    """What was tried, of each kind, and what went wrong."""
+    """The number of attempts of each kind, and the failures."""
 
     tried: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -128,7 +128,7 @@ def the_run(output_dir: Path) -> Path | None:
 def live_until_killed(
     process: "subprocess.Popen[str]", output_dir: Path, rng: random.Random
 ) -> bool:
-    """Kill a run at a random instant; whether it was still alive.
+    """Kill a run at a random instant; return whether it was still running.
 
     One in five while it starts, the others after its record was taken up, up to its very end.
     """
@@ -150,7 +150,7 @@ def live_until_killed(
 
 
 def difference(one: Path, other: Path) -> str | None:
-    """In what two finished runs differ, times apart; None if in nothing."""
+    """A difference between two finished runs, apart from times; None if there is none."""
     untimed = [name for name in COLUMNS if name not in ("images_per_second", "seconds")]
 
     def record(folder: Path) -> list[list[str]]:
@@ -237,7 +237,7 @@ def kill_runs(seconds: float, num_kills: int, seed: int, work: Path) -> Tally:
 
 
 def damages(newest: bytes, older: bytes, rng: random.Random) -> Iterator[tuple[str, bytes, bytes]]:
-    """Kinds of damage, again and again: their names, and what becomes of the two contents."""
+    """Yields kinds of damage endlessly: the name, and both contents with the damage."""
 
     def flip(content: bytes, position: int) -> bytes:
         flipped = bytearray(content)
@@ -265,7 +265,7 @@ def damages(newest: bytes, older: bytes, rng: random.Random) -> Iterator[tuple[s
 
 
 def damage_checkpoints(num_damaged: int, seed: int, work: Path) -> Tally:
-    """Damage the newest checkpoint, or both: the one before is loaded, or none."""
+    """Damage the newest checkpoint, or both: the one before must be loaded, or none."""
     tally, rng = Tally(), random.Random(seed)
     for number in (0, 1):
         command = start((*TINY, "recipe.iterations=40", f"seed={number}"), work / "checkpoints")
@@ -356,7 +356,7 @@ HARMLESS = ["depth=56", "residual=false", "seed=3", "recipe.lr=0.05", "shortcut=
 
 
 def malformed(rng: random.Random) -> Iterator[tuple[str, list[str]]]:
-    """Kinds of configurations with a mistake in them, again and again."""
+    """Yields configurations with a mistake in them endlessly."""
     types = leaf_types()
     letters = "abcdefghijklmnopqrstuvwxyz_"
     while True:
@@ -383,7 +383,7 @@ def malformed(rng: random.Random) -> Iterator[tuple[str, list[str]]]:
 
 
 def leaf_types() -> dict[str, str]:
-    """Every key of a run's configuration that is no group, with the kind of its type."""
+    """Every key of a run's configuration that is not a group, with its type."""
     default = Config()
     types = {}
     keys = list(valid_keys(Config))
@@ -397,12 +397,12 @@ def leaf_types() -> dict[str, str]:
 
 
 def groups(types: dict[str, str]) -> set[str]:
-    """The names before the dots, which are keys of a kind, and Hydra's own."""
+    """The first parts of dotted keys, and Hydra's own names."""
     return {key.partition(".")[0] for key in types if "." in key} | {"hydra"}
 
 
 def refuse_configurations(num_configurations: int, seed: int, work: Path) -> Tally:
-    """Call the command with mistakes: each gets one line, and no run begins."""
+    """Call the command with mistakes: each must be answered in one line, and no run may start."""
     tally, kinds = Tally(), malformed(random.Random(seed))
     folder = work / "configurations"
     folder.mkdir()
@@ -413,7 +413,7 @@ def refuse_configurations(num_configurations: int, seed: int, work: Path) -> Tal
 
 
 def problem_of(arguments: list[str], folder: Path) -> str | None:
-    """What is wrong with how the command answers a mistake; None if nothing is."""
+    """What is wrong with the command's answer to a mistake; None if nothing is."""
     out, err = StringIO(), StringIO()
     reached: list[object] = []
     argv = ["resnet-train", *arguments, f"output_dir={folder}"]
@@ -440,11 +440,11 @@ def problem_of(arguments: list[str], folder: Path) -> str | None:
     return None
 
 
-# What safety costs
+# The cost of checkpoints
 
 
 def checkpoint_overhead(work: Path, every: int = 500) -> str:
-    """The share of a ResNet-20 run that a checkpoint every so many iterations takes."""
+    """The share of a ResNet-20 run's time that checkpoints at this interval take."""
     from resnet_degradation.training.build import prepare
 
     run = prepare(
@@ -484,11 +484,13 @@ def timed(call: Callable[[], Any]) -> float:
 def main() -> int:
     """Run every part, print what was tried and what went wrong; 1 if anything did."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=50, help="at least so many SIGKILLs")
+    parser.add_argument("--kills", type=int, default=50, help="at least this many SIGKILLs")
     parser.add_argument("--damaged", type=int, default=200, help="damaged checkpoints")
-    parser.add_argument("--configurations", type=int, default=1000, help="malformed ones")
-    parser.add_argument("--seconds", type=float, default=600, help="bound on the killing")
-    parser.add_argument("--seed", type=int, default=0, help="of instants, places and mistakes")
+    parser.add_argument(
+        "--configurations", type=int, default=1000, help="configurations with a mistake"
+    )
+    parser.add_argument("--seconds", type=float, default=600, help="time limit for the SIGKILLs")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     console = Console()

@@ -1,4 +1,4 @@
-"""What the tests share: tiny nets, real images, and one thread a test process."""
+"""Fixtures of all tests: tiny nets, real images, and one thread per test process."""
 
 import os
 from collections.abc import Callable
@@ -20,19 +20,19 @@ from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.training.session import train
 
-# The same examples each time; `--hypothesis-profile=default` looks for others.
+# Hypothesis tests the same examples every time; `--hypothesis-profile=default` tests others.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.load_profile("same")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no test process is left alone with it at the end."""
+    """Start with the slow tests, so that they do not run alone at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    # The tests run in several processes; and sums on one thread are the same everywhere.
+    # The tests run in several processes. Also, sums on one thread are the same everywhere.
     torch.set_num_threads(1)
 
 
@@ -66,7 +66,7 @@ def tiny(tmp_path: Path, configure: Callable[..., Config]) -> Callable[..., Conf
 
 @pytest.fixture
 def silent() -> RunProgress:
-    """A progress view that nobody sees."""
+    """Progress that is not printed."""
     return RunProgress(Console(quiet=True))
 
 

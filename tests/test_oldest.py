@@ -1,4 +1,4 @@
-"""Lower bounds are versions that are tested together, by `make test-oldest`."""
+"""The lower bounds of the dependencies are the versions that `make test-oldest` tests."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def release(version: str) -> list[int]:
-    """The three numbers of a version, of which the last may be left out."""
+    """The three numbers of a version; a missing last number is 0."""
     return [*map(int, version.split(".")), 0, 0][:3]
 
 

@@ -9,7 +9,7 @@ def main() -> None:
     """Measure, print a table, and write it with all numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--busy", action="store_true", help="steps beside other programs")
+    what.add_argument("--busy", action="store_true", help="steps while other programs run")
     what.add_argument("--profile", action="store_true", help="the parts of a step, fp32 and bf16")
     what.add_argument("--growth", action="store_true", help="how time and memory grow with a net")
     parser.add_argument("--short", action="store_true", help="only see that it works")

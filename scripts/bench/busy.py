@@ -1,4 +1,4 @@
-"""A training step beside other programs, by how idle threads wait: `make bench ARGS=--busy`.
+"""Training steps while other programs run, by how idle threads wait: `make bench ARGS=--busy`.
 
 The variants run in processes of their own and take turns; reported are medians.
 """
@@ -108,13 +108,13 @@ def timed_step(server: "subprocess.Popen[str]") -> float:
     return float(server.stdout.readline())
 
 
-def step_times(rounds: int, nets: list[str], beside: list[str]) -> list[dict[str, Any]]:
-    """Median milliseconds of a step of each net and variant, beside these other programs."""
+def step_times(rounds: int, nets: list[str], programs: list[str]) -> list[dict[str, Any]]:
+    """Median milliseconds of a step of each net and variant, while these other programs run."""
     rows = []
     for net in nets:
         servers = {name: start_server(NETS[net], name) for name in VARIANTS}
         try:
-            for others in beside:
+            for others in programs:
                 times: dict[str, list[float]] = {name: [] for name in servers}
                 with other_programs(OTHERS[others]):
                     for _ in range(rounds):
@@ -132,7 +132,7 @@ def step_times(rounds: int, nets: list[str], beside: list[str]) -> list[dict[str
 
 
 def command_times(rounds: int) -> list[dict[str, Any]]:
-    """Median seconds of a whole command, beside each kind of other programs."""
+    """Median seconds of a whole command, while each kind of other programs runs."""
     program, *overrides = COMMAND.split()
     executable = str(Path(sys.executable).parent / program)
     rows = []
@@ -158,7 +158,7 @@ def command_times(rounds: int) -> list[dict[str, Any]]:
 
 def table(results: dict[str, Any]) -> list[list[str]]:
     """A row for each net, or the command, and kind of other programs."""
-    rows = [["net", "beside", *VARIANTS]]
+    rows = [["net", "other programs", *VARIANTS]]
     for row in results["steps"]:
         rows.append([row["net"], row["others"], *(f"{ms:.1f} ms" for ms in row["ms"].values())])
     for row in results["commands"]:

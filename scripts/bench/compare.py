@@ -1,4 +1,4 @@
-"""The trainer beside its peers and a lower bound, in one table: `make bench`.
+"""Compares the trainer with its peers and a lower bound, in one table: `make bench`.
 
 Peers are the textbook loop, torchvision's reference transforms, and plain PyTorch's memory. Steps,
 and views of photographs, take turns; reported are medians.

@@ -1,4 +1,4 @@
-"""How long a training view of a photograph takes, compared with torchvision's reference transforms.
+"""Time a training view of a photograph, compared with torchvision's reference transforms.
 
 `python scripts/bench/photographs.py` measures it alone. The variants take turns, image by image, on
 one thread; reported are medians of CPU time, which other processes change less than elapsed time.
@@ -38,7 +38,7 @@ def write_photographs(folder: Path) -> list[str]:
 
 
 def reference_transforms(to_float: bool) -> Callable[[Image.Image], Any]:
-    """torchvision's for training (references/classification/presets.py), to bytes or floats."""
+    """torchvision's training transforms (references/classification/presets.py): bytes or floats."""
     steps = [T.RandomResizedCrop(224, antialias=True), T.RandomHorizontalFlip(), T.PILToTensor()]
     if to_float:
         steps += [
@@ -50,7 +50,7 @@ def reference_transforms(to_float: bool) -> Callable[[Image.Image], Any]:
 
 
 def open_and(transform: Callable[[Image.Image], Any], path: str, _iteration: int, _: int) -> Any:
-    """What torchvision's ImageFolder does with a file."""
+    """Read an image file as torchvision's ImageFolder does."""
     with Path(path).open("rb") as file:
         return transform(Image.open(file).convert("RGB"))
 

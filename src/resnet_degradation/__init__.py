@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from resnet_degradation.api.study import StudyResult, study
     from resnet_degradation.system.errors import UserError
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Inspection",
@@ -37,12 +37,12 @@ _MODULES = {
     "system.errors": ("UserError",),
 }
 
-if not TYPE_CHECKING:  # which would take every name for one of these
+if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
     import sys
     from types import ModuleType
 
     class _Package(ModuleType):
-        """Keeps its functions train and study when the modules of these names are imported."""
+        """Keeps the functions train and study when modules of the same names are imported."""
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name not in __all__ or not isinstance(value, ModuleType):

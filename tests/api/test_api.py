@@ -1,4 +1,4 @@
-"""`import resnet_degradation as rd`: the commands as functions, in a process that goes on."""
+"""`import resnet_degradation as rd`: the commands as functions that do not change the process."""
 
 import ast
 import shutil
@@ -30,7 +30,7 @@ from resnet_degradation.system.os_signals import STOP_SIGNALS, handle_signals
 from resnet_degradation.training import session
 from resnet_degradation.training.memory import restore_settings
 
-# The same as TINY, which the command gets, and more rows.
+# The settings of TINY (which are the command's arguments), with more rows.
 SETTINGS: dict[str, Any] = {
     "depth": 8,
     "width": 0.5,
@@ -42,13 +42,13 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> rd.Run:
-    """A finished tiny run."""
+    """A tiny run that is finished."""
     where = tmp_path_factory.mktemp("api") / "outputs"
     return rd.train(**SETTINGS, output_dir=where, quiet=True)
 
 
 def process_state() -> tuple[Any, ...]:
-    """What a call must leave as it was."""
+    """The state of the process that a call must not change."""
     tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     handlers = [signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGUSR1)]
     random = torch.random.get_rng_state().tolist()

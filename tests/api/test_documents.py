@@ -1,4 +1,4 @@
-"""docs/python.md and docs/degradation.ipynb run as they are written, only for fewer iterations."""
+"""The code of docs/python.md and docs/degradation.ipynb runs, here for fewer iterations."""
 
 import json
 import re

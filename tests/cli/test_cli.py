@@ -1,4 +1,4 @@
-"""What a person meets at the command line: one line for every mistake, and nothing lost."""
+"""The commands at the command line: every mistake gives one line of error, and no data are lost."""
 
 import csv
 import logging
@@ -123,7 +123,7 @@ def test_commands_of_one_process_name_the_variables_that_speak_of_several(
 
 
 def test_a_run_loads_no_more_than_it_needs(tmp_path: Path) -> None:
-    """scikit-learn, for its digits alone, would take a second."""
+    """Importing scikit-learn, only for its digits, would take a second."""
     code = (
         "import sys; sys.argv = ['resnet-train', *sys.argv[1:]]\n"
         "from resnet_degradation.cli.commands import train\n"
@@ -220,7 +220,7 @@ def test_a_job_of_a_sweep_has_the_threads_that_it_would_have_alone(tmp_path: Pat
 
 
 def process_wide() -> list[Any]:
-    """What is set for the whole process."""
+    """Settings that hold for the whole process."""
     backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
     return [
         torch.get_num_threads(),
@@ -367,7 +367,9 @@ def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: these settings cannot be read: ")
     done = call(tmp_path, str(BIN / "resnet-study"), "seeds=0,1")
-    assert done.stderr == "error: 'seeds=0,1' names several values: use a list, as seeds=[0,1]\n"
+    assert (
+        done.stderr == "error: 'seeds=0,1' names several values: use a list, such as seeds=[0,1]\n"
+    )
 
 
 @pytest.mark.long
@@ -403,7 +405,7 @@ def test_two_processes_cannot_train_one_run(tmp_path: Path) -> None:
     process.wait()
     (folder,) = run_folders(tmp_path)
     with run_lock(folder, str(tmp_path / "outputs")):
-        pass  # what a dead process held is free
+        pass  # the lock of a dead process is free
 
 
 @pytest.mark.long
@@ -452,7 +454,7 @@ def test_plain_34_runs_on_the_embedded_data(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
-    """Built, installed into a separate environment, and run from an unrelated folder."""
+    """The package is built, installed into a separate environment, and run from another folder."""
     repository = Path(__file__).parents[2]
     built = call(
         repository, sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist")
@@ -464,7 +466,7 @@ def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
     python = environment / "bin" / "python"
     installed = call(tmp_path, str(python), "-m", "pip", "install", "--no-deps", str(wheel))
     assert installed.returncode == 0, installed.stderr
-    # torch and the other dependencies are borrowed from this environment, behind its own.
+    # Python finds torch and the other dependencies in this environment, after its own packages.
     site = next((environment / "lib").glob("python*/site-packages"))
     (site / "borrowed.pth").write_text(f"{Path(torch.__file__).parents[1]}\n")
     elsewhere = tmp_path / "elsewhere"
@@ -483,6 +485,6 @@ def test_busy_cores_are_reported_where_threads_would_wait(monkeypatch: pytest.Mo
     monkeypatch.setattr(processes.os, "getloadavg", lambda: (5.3, 0.0, 0.0))
     assert "load 5.3 on 4" in processes.cpu_contention(4)
     assert processes.cpu_contention(1) == ""
-    assert processes.cpu_contention(4, own_load=4) == ""  # of a run that is under way
+    assert processes.cpu_contention(4, own_load=4) == ""  # the load of a running training
     monkeypatch.setattr(processes.os, "getloadavg", lambda: (4.9, 0.0, 0.0))
     assert processes.cpu_contention(4) == ""

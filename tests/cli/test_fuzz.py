@@ -1,4 +1,4 @@
-"""Whatever is typed, or lies in a folder, is understood or refused in one line."""
+"""Random arguments and damaged files are accepted, or give one line of error."""
 
 import os
 import random
@@ -99,7 +99,7 @@ def test_rows_come_back_as_they_were_recorded(
     assert [format_row(row) for row in again] == [format_row(row) for row in rows]
 
 
-# Configurations: what anybody might type
+# Configurations, from random arguments
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Settings as other tools name them are answered with what to type, and that is valid."""
+"""Settings under the names of other tools raise an error that suggests valid arguments."""
 
 import shlex
 from pathlib import Path

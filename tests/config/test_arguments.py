@@ -1,4 +1,4 @@
-"""Paths on the command line are read as they are typed, whatever their characters."""
+"""Paths on the command line may contain any characters."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from support.studies import untimed_record
 
-from resnet_degradation.config.arguments import as_written, paths_as_typed, quoted
+from resnet_degradation.config.arguments import hydra_literal, quote_paths, quoted
 from resnet_degradation.config.schema import Config, InspectionConfig, StudyRunConfig
 from resnet_degradation.system.errors import ConfigError
 
@@ -43,7 +43,7 @@ def test_hydra_reads_an_existing_path_as_typed(
 
     (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    changed = paths_as_typed([*sweep, f"data.root={name}", f"output_dir={name}"], Config)
+    changed = quote_paths([*sweep, f"data.root={name}", f"output_dir={name}"], Config)
     for override in OverridesParser.create().parse_overrides(changed[len(sweep) :]):
         assert not override.is_sweep_override()
         read = OmegaConf.create({"path": override.value()})
@@ -52,12 +52,12 @@ def test_hydra_reads_an_existing_path_as_typed(
 
 def test_paths_that_need_no_quotes_are_left_alone(tmp_path: Path) -> None:
     arguments = ["data.root=/data/imagenet", "output_dir=out/a-b_c.d", "depth=20", "-m"]
-    assert paths_as_typed(arguments, Config) == arguments
+    assert quote_paths(arguments, Config) == arguments
 
 
 def test_a_missing_path_is_quoted_only_where_hydra_could_not_read_it() -> None:
-    assert paths_as_typed(["data.root=cats (1)"], Config) == ['data.root="cats (1)"']
-    assert paths_as_typed(["data.root=a,b"], Config) == ["data.root=a,b"]
+    assert quote_paths(["data.root=cats (1)"], Config) == ['data.root="cats (1)"']
+    assert quote_paths(["data.root=a,b"], Config) == ["data.root=a,b"]
 
 
 def test_a_list_of_runs_may_hold_names_with_commas(
@@ -66,19 +66,19 @@ def test_a_list_of_runs_may_hold_names_with_commas(
     monkeypatch.chdir(tmp_path)
     for name in ("a,b", "c"):
         (tmp_path / name).mkdir()
-    assert paths_as_typed(["run=[a,b,c]"], InspectionConfig) == [f"run=[{quoted('a,b')},c]"]
+    assert quote_paths(["run=[a,b,c]"], InspectionConfig) == [f"run=[{quoted('a,b')},c]"]
 
 
 def test_the_time_in_a_path_is_taken_once() -> None:
-    (changed,) = paths_as_typed(["output_dir=out/${now:%Y}"], StudyRunConfig)
+    (changed,) = quote_paths(["output_dir=out/${now:%Y}"], StudyRunConfig)
     assert changed.startswith("output_dir=out/2")
     assert "now" not in changed
 
 
 @pytest.mark.long
 def test_a_sweep_over_output_folders_is_not_quoted() -> None:
-    assert paths_as_typed(["-m", "output_dir=range(3)"], Config) == ["-m", "output_dir=range(3)"]
-    assert paths_as_typed(["output_dir=range(3)"], Config) == ['output_dir="range(3)"']
+    assert quote_paths(["-m", "output_dir=range(3)"], Config) == ["-m", "output_dir=range(3)"]
+    assert quote_paths(["output_dir=range(3)"], Config) == ['output_dir="range(3)"']
 
 
 @pytest.mark.long
@@ -135,15 +135,17 @@ SETTINGS = st.recursive(
 @settings(max_examples=50)
 @given(SETTINGS)
 def test_hydra_reads_a_python_value_as_it_is(value: object) -> None:
-    override = OverridesParser.create().parse_override(f"key={as_written(value)}")
+    override = OverridesParser.create().parse_override(f"key={hydra_literal(value)}")
     read = OmegaConf.create({"key": override.value()})
     assert OmegaConf.to_container(read, resolve=True) == {"key": value}
 
 
 def test_values_of_other_types_are_written_if_they_have_a_meaning() -> None:
     numbers = np.array([1.5, 2.0])
-    assert as_written([np.int64(3), numbers[0], Path("a/b"), (1, "two")]) == "[3,1.5,a/b,[1,two]]"
-    assert as_written([numbers[0] > 1, True]) == "[true,true]"
-    assert as_written("~/x") == str(Path.home() / "x")
+    assert (
+        hydra_literal([np.int64(3), numbers[0], Path("a/b"), (1, "two")]) == "[3,1.5,a/b,[1,two]]"
+    )
+    assert hydra_literal([numbers[0] > 1, True]) == "[true,true]"
+    assert hydra_literal("~/x") == str(Path.home() / "x")
     with pytest.raises(ConfigError, match="is not a setting: use text, a number"):
-        as_written(numbers)
+        hydra_literal(numbers)

@@ -1,4 +1,4 @@
-"""What a configuration may be, what it means, and what names a run."""
+"""Which configurations are valid, how they are completed, and which settings name a run."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -187,7 +187,7 @@ def test_how_images_are_resized_is_part_of_the_identity_only_where_they_are(
 
 
 def test_settings_at_their_default_are_not_part_of_the_identity(configure: Configure) -> None:
-    # So a later version can add a setting without renaming the runs of an earlier one.
+    # Thus a later version can add a setting, and runs of earlier versions keep their names.
     assert "momentum" not in identity(configure())["recipe"]
 
 
@@ -242,7 +242,7 @@ def test_a_duration_written_and_read_again_is_the_same(duration: Duration) -> No
     try:
         meant = parse_duration(duration, "key")
     except ConfigError:
-        reject()  # only what is accepted has to be the same
+        reject()  # only valid configurations must give the same
     written = normal_duration(duration, "key")
     assert parse_duration(written, "key") == meant
     assert normal_duration(written, "key") == written
@@ -253,7 +253,7 @@ def test_a_duration_written_and_read_again_is_the_same(duration: Duration) -> No
 def test_durations_of_up_to_six_digits_are_written_as_in_earlier_versions(
     digits: int, places: int
 ) -> None:
-    """They are part of the identity of runs."""
+    """Durations are part of the identity of runs."""
     epochs = float(Decimal(digits).scaleb(-places))
     assert normal_duration(f"{epochs}ep", "key") == f"{epochs:g}ep"
 

@@ -1,4 +1,4 @@
-"""What commands print fits the terminal, and is plain text elsewhere."""
+"""The output of commands fits the terminal, and is plain text if it is redirected."""
 
 import io
 import os
@@ -22,7 +22,7 @@ LINK = re.compile(r"\x1b\]8;id=\d+;(file://[^\x1b]*)\x1b\\([^\x1b]*)\x1b\]8;;\x1
 
 
 def shown(width: int, *, terminal: bool = True, **settings: object) -> Console:
-    """A console that keeps what it prints."""
+    """A console that records its output."""
     return Console(
         file=io.StringIO(), width=width, force_terminal=terminal, legacy_windows=False, **settings
     )  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ def printed(console: Console) -> str:
 
 
 def lines(console: Console) -> list[str]:
-    """What was printed, without control codes and as a terminal shows it."""
+    """The printed text as a terminal shows it, without control codes."""
     return [line.rstrip() for line in re.split(r"\r?\n|\r", CONTROL.sub("", printed(console)))]
 
 
@@ -117,7 +117,7 @@ def test_a_terminal_without_control_codes_gets_lines(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.long
 def test_a_run_fits_a_terminal_of_sixty_columns(tmp_path: Path) -> None:
-    """The command itself, in a pseudo-terminal; NO_COLOR keeps the bar, without colours."""
+    """Run the command in a pseudo-terminal; with NO_COLOR the bar remains, without colours."""
     process, ours = pty.fork()
     if process == 0:
         os.chdir(tmp_path)
@@ -128,7 +128,7 @@ def test_a_run_fits_a_terminal_of_sixty_columns(tmp_path: Path) -> None:
     try:
         while part := os.read(ours, 65536):
             text += part
-    except OSError:  # Linux, at the end
+    except OSError:  # at the end of the output (Linux)
         pass
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
     assert not re.findall(rb"\x1b\[[0-9;]*(?:3[0-7]|38;[0-9;]+|9[0-7])m", text)

@@ -1,4 +1,4 @@
-"""A study's bar adds up, whatever its runs do, and the time left is that of the recent past."""
+"""The progress bar of a study adds up; the time left is estimated from the recent speed."""
 
 import builtins
 import io
@@ -25,7 +25,7 @@ def row(iteration: int) -> Row:
 
 
 def work(view: StudyProgress) -> tuple[float, float]:
-    """The costs that this call has spent, and those that it will have spent at the end."""
+    """The cost so far, and the total cost, of this call's part of the study."""
     return sum(view.spent.values()), sum(view.planned.values())
 
 
@@ -65,7 +65,8 @@ def test_rows_of_an_earlier_call_are_no_progress_of_this_one(tmp_path: Path) -> 
     of_run = view.start_run(run)
     of_run.read()
     assert work(view)[0] == 0
-    write_metrics(folder, [row(10), row(50)])  # cut back to the checkpoint
+    # Resuming removes the rows after the checkpoint.
+    write_metrics(folder, [row(10), row(50)])
     of_run.read()
     assert work(view)[0] == 0
     write_metrics(folder, [row(10), row(50), row(60)])
@@ -78,19 +79,19 @@ Wait = Callable[[float], None]
 
 @pytest.fixture
 def wait(monkeypatch: pytest.MonkeyPatch) -> Wait:
-    """A clock that stands still but for the seconds that a test waits."""
+    """A function that advances a simulated clock."""
     now = 1000.0
 
-    def pass_by(seconds: float) -> None:
+    def advance(seconds: float) -> None:
         nonlocal now
         now += seconds
 
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    return pass_by
+    return advance
 
 
 def at(iteration: int, seconds: float) -> Row:
-    """A row after so many iterations and seconds of the whole run."""
+    """A row after this many iterations and seconds of the run."""
     return Row(iteration, iteration / 45, 0.1, 1.0, 50.0, None, None, 100.0, seconds)
 
 
@@ -135,7 +136,7 @@ def test_no_time_left_is_shown_before_there_is_a_speed(wait: Wait) -> None:
     shown = io.StringIO()
     progress = RunProgress(Console(file=shown))
     progress.begin(50, 100, "")
-    progress.row(at(50, 7.0))  # what was due at the checkpoint is measured on resuming
+    progress.row(at(50, 7.0))  # the evaluation due at the checkpoint, measured on resuming
     assert "left" not in shown.getvalue()
     assert shown.getvalue().endswith("images/s\n")
 
@@ -178,7 +179,7 @@ def test_a_run_in_another_process_is_timed_by_its_rows(tmp_path: Path, wait: Wai
 
 
 class ZMQInteractiveShell:
-    """What rich takes for a notebook."""
+    """Make rich believe that it runs in a notebook."""
 
 
 def test_a_notebook_gets_lines_although_its_kernel_asks_for_colours(

@@ -1,4 +1,4 @@
-"""Images come in the order, cut and centred as the recipe says, wherever they are decoded."""
+"""The order, crops and normalization of images follow the recipe for every kind of batches."""
 
 import pickle
 import shutil
@@ -395,7 +395,7 @@ def test_files_are_checked_once(configure: Configure, digits_folder: Folder, tmp
     shutil.copy(root / "train/digit1/003.png", root / "train/digit1/002.png")
     fixed = find_images(config, lambda *work: reported.append(work))
     assert len(fixed.skipped) == 2
-    assert reported == [("checking images", 24, 24)]  # the others are as they were
+    assert reported == [("checking images", 24, 24)]  # the other images have not changed
 
 
 def test_a_class_of_which_no_image_can_be_read_is_named(
@@ -423,10 +423,10 @@ def test_decode_stats_count_images_and_the_time_they_take(
     stats = batches.decode_stats
     assert stats is not None
     assert stats.num_images == 30
-    # Without worker processes, all that is decoded is waited for.
+    # Without worker processes, the whole time of decoding is waiting time.
     assert 0 < stats.decoding <= stats.waiting
     list(batches.held_out("val"))
-    assert stats.num_images == 30  # of training, not of evaluations
+    assert stats.num_images == 30  # images of training, without those of evaluations
 
 
 def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorder) -> None:
@@ -441,8 +441,8 @@ def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorde
         assert (throughput.decoded_per_second, throughput.waiting_percent) == (200.0, 60.0)
     (warning,) = recwarn
     assert "60 % of the time is spent waiting" in str(warning.message)
-    assert "5 ms of a core" in str(warning.message)
-    assert "at most 400 a second" in str(warning.message)
+    assert "5 ms of CPU time" in str(warning.message)
+    assert "at most 400 images per second" in str(warning.message)
     overall = monitor.summary()
     assert overall == {"num_workers": 2, "decoded_per_second": 200.0, "waiting_percent": 60.0}
 
@@ -487,7 +487,7 @@ def test_streamed_batches_depend_neither_on_workers_nor_on_where_the_run_started
 
 
 def test_training_views_are_crops_of_resized_images_or_of_their_mirrors(tmp_path: Path) -> None:
-    """Every pixel of this image tells its place, so a view tells where it was cut and how large."""
+    """Every pixel of this image encodes its position, so the place and size of a crop are known."""
     rows, columns = np.mgrid[0:200, 0:200]
     pixels = np.stack([rows, columns, 0 * rows], axis=2).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "places.png")
@@ -591,7 +591,7 @@ def test_arrays_have_no_scale_to_jitter(configure: Configure) -> None:
 
 
 def write_cifar10(root: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray[Any, Any]:
-    """Real digits in CIFAR-10's file format, with their own checksums put in torchvision's list."""
+    """Real digits in CIFAR-10's file format; torchvision's list gets the checksums of these files."""
     from torchvision.datasets.utils import calculate_md5
 
     digits = load_digits(32).train

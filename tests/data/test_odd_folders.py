@@ -1,4 +1,4 @@
-"""Folders of images as people have them: as distributed, copied, unpacked, and photographed."""
+"""Unusual folders of images, such as copied, unpacked or downloaded data sets, and photographs."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ def names(source: Source, split: str) -> list[str]:
     return [Path(path).name for path in images.paths]
 
 
-# --- what file managers leave behind ---
+# --- files that file managers create ---
 
 
 def test_what_macs_nas_boxes_and_notebooks_leave_is_neither_image_nor_class(
@@ -59,7 +59,7 @@ def test_what_macs_nas_boxes_and_notebooks_leave_is_neither_image_nor_class(
 
 
 def flatten(root: Path, pattern: str, below: str = "") -> dict[str, str]:
-    """Move the held-out images out of their class folders; the class of each by its new name."""
+    """Move the held-out images out of their class folders; return the class by new name."""
     classes = {}
     for number, file in enumerate(sorted(root.glob("val/*/*"))):
         # In another order than by class.
@@ -73,7 +73,7 @@ def flatten(root: Path, pattern: str, below: str = "") -> dict[str, str]:
 
 
 def arranged(root: Path, classes: dict[str, str], below: str = "") -> Path:
-    """A copy of a flattened data set, with class folders."""
+    """Copy a data set and sort its held-out images into class folders."""
     copy = root.with_name("arranged")
     shutil.copytree(root, copy)
     for file in list((copy / "val" / below).glob("*.JPEG")):
@@ -193,7 +193,7 @@ def test_images_without_class_folders_or_list_are_refused_with_what_to_do(
         scan_folder(root)
 
 
-# --- little shared memory, as containers have ---
+# --- little shared memory, which is usual in containers ---
 
 DECODE = """
 import sys
@@ -220,7 +220,7 @@ SMALL_MEMORY = 'mount -t tmpfs -o size="$0" tmpfs /dev/shm && exec "$@"'
 
 
 def in_small_memory(size: str, *command: str) -> list[str]:
-    """Run a command whose /dev/shm has so many bytes; the lines it printed to its error output."""
+    """Run a command with a /dev/shm of this size; return the lines of its error output."""
     private = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SMALL_MEMORY, size)
     try:
         subprocess.run([*private, "true"], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""Several processes train a run as one would, and what befalls one of them befalls the run."""
+"""A run by several processes: the same results as with one, and the faults of single processes."""
 
 import copy
 import os
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class Apart(World):
-    """A part of a world whose other processes are not there."""
+    """The world as one of its processes sees it; the others do not exist."""
 
     def broadcast(self, make: Callable[[], T]) -> T:
         return make()
@@ -60,7 +60,7 @@ def worlds(size: int) -> list[World]:
 def some_data(
     request: pytest.FixtureRequest, tiny: Tiny, digits_folder: Callable[..., Path]
 ) -> Config:
-    """A run on images in memory, or on images that are decoded as they are needed."""
+    """A run on images in memory, or on images that are decoded during training."""
     if request.param == "memory":
         return tiny("runtime.eval_batch_size=50")
     return tiny(
@@ -160,7 +160,8 @@ def test_processes_with_separate_statistics_match_one_process_that_imitates_them
         losses.append(float(torch.stack(each).detach().mean()))
         for values in zip(run.net.parameters(), *(net.parameters() for net in copies), strict=True):
             mean = torch.stack([v.grad for v in values[1:]]).mean(dim=0)
-            values[0].grad = torch.empty_like(values[0]).copy_(mean)  # laid out as the weights are
+            # In the memory format of the weights.
+            values[0].grad = torch.empty_like(values[0]).copy_(mean)
         run.optimizer.param_groups[0]["lr"] = run.schedule.lr(number)
         run.optimizer.step()
         for net in copies:
@@ -198,10 +199,10 @@ def test_a_process_keeps_its_own_statistics_when_they_are_averaged_and_saved(tin
     RunningStatistics(other, Apart(1, 3, 1, 3)).load_state_dict({"of_ranks": saved})
     assert torch.equal(flat_statistics(other), saved[1])
     RunningStatistics(net, Apart(1, 2, 1, 2)).load_state_dict({"of_ranks": saved})
-    assert_equal_states(net.state_dict(), own)  # of another number of processes
+    assert_equal_states(net.state_dict(), own)  # with another number of processes
 
 
-# Going on
+# Resuming
 
 
 def done(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
@@ -212,7 +213,7 @@ def done(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def in_order(arguments: tuple[str, ...]) -> list[str]:
-    """A tiny run with these arguments; options come first, as Hydra wants them."""
+    """A tiny run with these arguments; options come first, because Hydra requires it."""
     options = [argument for argument in arguments if argument.startswith("-")]
     return [*options, *TINY, *(a for a in arguments if a not in options)]
 
@@ -270,7 +271,7 @@ def test_a_run_of_two_processes_resumes_on_one_two_or_four(tmp_path: Path, whole
 
 
 def main_worker(folder: Path) -> int:
-    """The process of rank 0, which holds the run."""
+    """The ID of the process of rank 0, which has locked the run."""
     outputs = folder.parents[1]
     wait_until(lambda: lock_owner(folder, str(outputs)) is not None)
     process = lock_owner(folder, str(outputs))
@@ -279,7 +280,7 @@ def main_worker(folder: Path) -> int:
 
 
 def other_worker(folder: Path, group: int) -> int:
-    """The process of rank 1 of two."""
+    """The ID of the process of rank 1."""
     workers = [
         process
         for process in group_members(group)
@@ -290,7 +291,7 @@ def other_worker(folder: Path, group: int) -> int:
 
 
 def begun(tmp_path: Path, *arguments: str) -> "tuple[subprocess.Popen[str], Path]":
-    """A run of two processes that has a checkpoint, and its folder."""
+    """Start a run of two processes; return it and its folder when it has a checkpoint."""
     command = ("resnet-train", *TINY, *LONG, "runtime.devices=2", "runtime.checkpoint_every=10")
     process = started(tmp_path, *command, *arguments)
     folder = only(tmp_path)
@@ -299,7 +300,7 @@ def begun(tmp_path: Path, *arguments: str) -> "tuple[subprocess.Popen[str], Path
 
 
 def assert_ended(process: "subprocess.Popen[str]", code: int, seconds: float) -> str:
-    """The one line that a command of several processes said at its end; none of them is left."""
+    """The last line that a command of several processes printed; all of them must have ended."""
     _, said = process.communicate(timeout=seconds)
     assert process.returncode == code, said
     assert "Traceback" not in said
@@ -366,7 +367,7 @@ def test_signals_to_all_processes_save_the_run(tmp_path: Path) -> None:
     wait_until(lambda: last_checkpoint(folder) > 0)
     rows = len(untimed_record(folder))
     wait_until(lambda: len(untimed_record(folder)) > rows + 5)
-    os.killpg(process.pid, signal.SIGINT)  # as from a terminal
+    os.killpg(process.pid, signal.SIGINT)  # like Ctrl-C in a terminal
     line = assert_ended(process, 130, seconds=40)
     assert f"resumes from iteration {last_checkpoint(folder):,}" in line
 
@@ -423,7 +424,7 @@ def test_a_study_trains_each_run_on_two_processes(tmp_path: Path) -> None:
     assert "set either jobs or runtime.devices" in refused.stderr
 
 
-# What cannot be
+# Invalid settings
 
 
 @pytest.mark.parametrize(

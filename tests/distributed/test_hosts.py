@@ -1,4 +1,4 @@
-"""Two hosts for real: two network namespaces, joined by a cable, with one node of torchrun each."""
+"""Two hosts, simulated by connected network namespaces, with one torchrun node each."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from resnet_degradation.records.summary import is_finished
 
 TORCHRUN = Path(sys.executable).with_name("torchrun")
 LIMIT = 90  # seconds
-MEETING_PLACE = "10.77.0.1:29511"
+RENDEZVOUS = "10.77.0.1:29511"
 RUN = (*TINY, "recipe.iterations=600", "runtime.checkpoint_every=20", "runtime.log_every=20")
 
 pytestmark = [
@@ -76,11 +76,11 @@ def hosts() -> Iterator[list[str]]:
 
 
 def node(hosts: list[str], number: int, folder: Path) -> "subprocess.Popen[str]":
-    """torchrun on one host, with one process; the other host's is awaited."""
+    """Start torchrun with one process on one host; it waits for the other host."""
     command = [
         *("ip", "netns", "exec", hosts[number], str(TORCHRUN), "--nnodes=2", "--nproc-per-node=1"),
-        *("--rdzv-backend=c10d", f"--rdzv-endpoint={MEETING_PLACE}", "--rdzv-id=both"),
-        # By itself, a node would not know that it has the address of the meeting place.
+        *("--rdzv-backend=c10d", f"--rdzv-endpoint={RENDEZVOUS}", "--rdzv-id=both"),
+        # Otherwise a node would not know that the address of the rendezvous is its own.
         *(f"--rdzv-conf=is_host={int(number == 0)}", f"--local-addr=10.77.0.{number + 1}"),
         "--max-restarts=3",
         *("-m", "resnet_degradation.train", *RUN),
@@ -88,8 +88,8 @@ def node(hosts: list[str], number: int, folder: Path) -> "subprocess.Popen[str]"
     return subprocess.Popen(
         command,
         cwd=folder,
-        # The interface by which Gloo is to go: by itself it would look for that of the host's name.
-        # And processes that are started again meet anew, not by what the dead ones left.
+        # The interface that Gloo uses; by default it would look up the host's name.
+        # Restarted processes meet in a new store, without the entries of the dead ones.
         env=os.environ | {"GLOO_SOCKET_IFNAME": "cable", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -99,7 +99,7 @@ def node(hosts: list[str], number: int, folder: Path) -> "subprocess.Popen[str]"
 
 
 def lose_power(host: str) -> None:
-    """Kill every process of a host; torchrun's workers have sessions of their own."""
+    """Kill every process of a host, also torchrun's workers, which have separate sessions."""
     listed = subprocess.run(["ip", "netns", "pids", host], check=True, capture_output=True)
     for process in map(int, listed.stdout.split()):
         os.kill(process, signal.SIGKILL)
@@ -111,7 +111,7 @@ def only(folder: Path) -> Path:
 
 
 def together(hosts: list[str], folder: Path) -> list[str]:
-    """What the nodes of both hosts said when they had trained the run."""
+    """Train the run on both hosts; return the output of both nodes."""
     nodes = [node(hosts, number, folder) for number in (0, 1)]
     said = [process.communicate(timeout=LIMIT)[0] for process in nodes]
     assert [process.returncode for process in nodes] == [0, 0], "\n".join(said)

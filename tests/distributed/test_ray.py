@@ -1,4 +1,4 @@
-"""A Ray cluster loses a node, joblib a worker: studies end with the records of undisturbed ones."""
+"""A Ray cluster loses a node, joblib a worker: the records are those of an undisturbed study."""
 
 import os
 import signal
@@ -106,7 +106,7 @@ def test_runs_of_a_killed_node_resume_on_another(tmp_path: Path, whole: Path, cl
     (node,) = cluster.worker_nodes
     runs = processes_of_runs(tmp_path)
     daemons = {parent_of(run) for run in runs}
-    assert len(daemons) == 2  # a run on each node
+    assert len(daemons) == 2  # one per node, because each trains one run
     assert node.all_processes["raylet"][0].process.pid in daemons
     cluster.remove_node(node, allow_graceful=False)
     output = output_of_finished(process, tmp_path)

@@ -1,4 +1,4 @@
-"""A Slurm cluster of one node takes sweeps, and queues a job again that was asked to make room."""
+"""Sweeps on a Slurm cluster of one node, which also preempts and requeues a job."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def sweep(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def ended(process: "subprocess.Popen[str]", folder: Path) -> None:
-    """Wait until a sweep has ended well; show what its jobs said if it has not."""
+    """Wait until a sweep has succeeded; if it fails, show the output of its jobs."""
     said = process.communicate(timeout=LIMIT)
     logs = [file.read_text() for file in sorted(folder.rglob("*_log.*"))]
     assert process.returncode == 0, "\n".join([*said, *logs])
@@ -81,13 +81,13 @@ def test_a_sweep_of_two_jobs_of_two_tasks_makes_a_folder_for_each(tmp_path: Path
 
 
 def running_job() -> str | None:
-    """The number of the one job that runs."""
+    """The ID of the only running job."""
     command = ["squeue", "--noheader", "--states=RUNNING", "--format=%A"]
     result = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return result.stdout.strip() or None
 
 
-# One process has one thread whether it is a task or a worker, so that the numbers are the same.
+# Every process has one thread, as a task or as a worker, so that the results are equal.
 LONGER = ("recipe.iterations=800", "runtime.log_every=50")
 
 

@@ -1,4 +1,4 @@
-"""The checker of links in the documentation, which `make lint` runs on the real one."""
+"""The link checker for the documentation, which `make lint` runs."""
 
 import subprocess
 import sys

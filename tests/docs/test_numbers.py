@@ -4,7 +4,7 @@ The tables of docs/speed.md are drawn from outputs/reference/bench.
 
 A paragraph or a row of a table that links to a folder of outputs/reference names nets with errors,
 as `plain-20 10.4 %` or `plain-20 7.0 ± 1.0 %`. So does a table of nets, whose columns say what they
-hold, in a section that names such a folder, by a link or as STUDY=FOLDER.
+contain, in a section that names such a folder, by a link or as STUDY=FOLDER.
 """
 
 import csv
@@ -25,6 +25,8 @@ import operations
 import pytest
 from results import markdown
 
+import resnet_degradation
+
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "outputs/reference"
 DOCUMENTS = ("README.md", "docs/results.md")
@@ -35,23 +37,25 @@ NUMBER = r"\**(\d+(?:\.\d+)?)(?: ± (\d+(?:\.\d+)?))?\**"
 
 
 class Claim(NamedTuple):
-    """A mean, and perhaps a standard deviation over seeds, as they are written."""
+    """A mean, and the standard deviation over seeds if there is one, both as text."""
 
     net: str
-    places: tuple[tuple[str, str], ...]  # folders, and columns of their results.csv; one has it
+    places: tuple[
+        tuple[str, str], ...
+    ]  # folders and columns of results.csv, one of which has the value
     mean: str
     std: str | None
 
 
 def folders(pattern: str, text: str) -> set[str]:
-    """The folders with committed results that the text names."""
+    """The folders of committed results that the text names."""
     return {
         name for name in re.findall(pattern, text) if (REFERENCE / name / "results.csv").exists()
     }
 
 
 def claims(text: str) -> Iterator[Claim]:
-    """What a document says about committed results."""
+    """The statements of a document about committed results."""
     for section in re.split(r"^(?=#)", text, flags=re.MULTILINE):
         named = folders(LINKED, section) or folders(STUDY, section)
         header = ""
@@ -93,7 +97,7 @@ def results(folder: str, net: str, column: str) -> list[float]:
 
 
 def is_true(claim: Claim) -> bool:
-    """Whether the results, rounded to the digits that are shown, are what is claimed."""
+    """Whether the results, rounded to the digits of the document, agree with it."""
 
     def equals(written: str, value: float) -> bool:
         return f"{value:.{len(written.partition('.')[2])}f}" == written
@@ -139,8 +143,14 @@ TABLES = {
 
 def test_the_tables_of_measurements_are_drawn_from_their_numbers() -> None:
     text = (ROOT / "docs/speed.md").read_text("utf-8")
-    for file in sorted((REFERENCE / "bench").glob("*.md")):
-        results = json.loads(file.with_suffix(".json").read_text("utf-8"))
-        table = markdown(TABLES[file.stem](results))
+    for name, table_of in TABLES.items():
+        file = REFERENCE / f"bench/{name}.md"
+        table = markdown(table_of(json.loads(file.with_suffix(".json").read_text("utf-8"))))
         assert table == file.read_text("utf-8")
         assert table in text
+
+
+def test_a_release_is_described_and_can_be_cited() -> None:
+    version = resnet_degradation.__version__
+    assert f"\n## [{version}] - 2" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""What `make wheel` builds is complete, and works where nothing else of this project is."""
+"""The package built by `make wheel` is complete, and works outside of this repository."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ JUNK = {"__pycache__", ".locks", ".DS_Store", ".hypothesis", ".venv", "dist"}
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the source distribution, and the wheel that is built from it."""
+    """The unpacked source distribution, and the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
@@ -53,7 +53,7 @@ def test_the_wheel_trains_in_an_empty_folder(dist: Path, tmp_path: Path) -> None
     empty.mkdir()
     venv.create(fresh)
     (packages,) = fresh.glob("[Ll]ib/**/site-packages")
-    # Its dependencies are those of this environment.
+    # It uses the dependencies of this environment.
     (packages / "these.pth").write_text(sysconfig.get_path("purelib"), "utf-8")
     commands = fresh / ("Scripts" if os.name == "nt" else "bin")
     python = next(commands.glob("python*"))

@@ -1,4 +1,4 @@
-"""The workflows of GitHub can be read, and test what `make test-fast` tests."""
+"""The GitHub workflows are valid, and run the same tests as `make test-fast`."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is given to `resnet-eval` beside a run has an effect, or is refused."""
+"""Settings given to `resnet-eval` in addition to a run have an effect, or raise an error."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ TrainRun = Callable[[Config], Path]
 
 @pytest.fixture
 def run(tiny: Tiny, train_run: TrainRun) -> Path:
-    """The folder of a run that was trained with some settings that are not the defaults."""
+    """The folder of a run with some settings that differ from the defaults."""
     return train_run(
         tiny("data.image_size=24", "depth=14", "recipe.iterations=2", "recipe.milestones=[0.5]")
     )
@@ -28,7 +28,7 @@ def resnet_eval(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
     return call(folder, str(BIN / "resnet-eval"), "runtime.num_threads=1", *arguments)
 
 
-# What the message says of the setting, and what of the run.
+# Parts of the message: about the setting, and about the run.
 CONTRADICTIONS = {
     # These are the defaults.
     "data.image_size=16": ("data.image_size=16", "data.image_size=24: omit data.image_size"),
@@ -37,7 +37,7 @@ CONTRADICTIONS = {
     "width=1": ("width=1.0", "width=0.5:"),
     "data=digits": ("data= sets data.image_size=16", "data.image_size=24: omit data,"),
     "recipe=quick": ("recipe= sets recipe.iterations=300", "recipe.iterations=2: omit recipe,"),
-    # And these are not.
+    # These are not.
     "residual=false": ("residual=false", "residual=true:"),
     "data=cifar10": ("data= sets data.name=cifar10", "data.name=digits:"),
     "shortcut=B": ("shortcut=B", "shortcut=A:"),
@@ -85,7 +85,7 @@ def test_a_precision_that_would_have_no_effect_is_refused(
 def test_where_a_run_cannot_be_written_to_its_record_goes_to_another_folder(
     tmp_path: Path, run: Path
 ) -> None:
-    (run / "evaluations").write_text("")  # for root, a folder without permissions is no obstacle
+    (run / "evaluations").write_text("")  # a file: a folder without permissions would not stop root
     refused = resnet_eval(tmp_path, f"run={run}")
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Testing protocols give what independent, literal computations give."""
+"""Testing protocols give the same errors as independent, literal computations."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ CPU = torch.device("cpu")
 
 
 def used_net(family: Any = "imagenet", depth: int = 18, num_classes: int = 7) -> ResNet:
-    """A net whose normalizations do something in evaluation mode."""
+    """A net with running statistics that differ from the initial ones."""
     net = ResNet(depth, True, family=family, num_classes=num_classes, width=0.25)
     initialize(net, 0)
     net.train()
@@ -131,7 +131,7 @@ def test_multi_scale_is_a_window_that_slides_over_the_final_map(
     mean = make_batches(find_images(config), config, CPU).mean
     sides = (32, 50, 97)
     scores, _ = all_logits(net, config, protocol("multi-scale", sides))
-    window = 1  # images of 32 have a final map of 1
+    window = 1  # the final maps of images of 32 pixels have one value
     places_seen = set()
     for file, ours in zip(sorted((photographs / "val").rglob("*.png")), scores, strict=True):
         literal = []
@@ -211,7 +211,7 @@ def test_mirror_images_in_memory_are_mirrored_with_their_mean(configure: Configu
 
 @torch.no_grad()
 def test_protocols_on_images_in_memory(configure: Configure) -> None:
-    """Crops are cut out of the image with its border, and the mean image grows with the scale."""
+    """Crops are cut out of the padded image, and the mean image is resized to every scale."""
     config = configure("depth=20", "data.image_size=16", "runtime.eval_batch_size=50")
     net = used_net("cifar", 20, num_classes=10)
     batches = make_batches(find_images(config), config, CPU)
@@ -353,14 +353,14 @@ def test_public_weights_have_the_error_of_their_own_net_to_the_image(
     assert "resnet20.th: the public CIFAR layout" in printed
     assert "ResNet-20-around, digits: center" in printed
     assert "guessing gives" not in printed
-    # Exported, they are the same net.
+    # The exported weights give the same net.
     for suffix in (".safetensors", ".pt"):
         exported = tmp_path / f"exported{suffix}"
         run_evaluation(*common, f"export={exported}")
         (again,) = run_evaluation(f"weights={exported}", *common[1:])
         assert again.errors == tested.errors
-    # With the zeros elsewhere, or the classes in another order, it is another net.
-    with pytest.warns(UserWarning, match="shortcut_padding=behind is used, as given"):
+    # With other places of the zero channels, or another order of classes, the net differs.
+    with pytest.warns(UserWarning, match="the given shortcut_padding=behind is used"):
         (behind,) = run_evaluation(*common, "shortcut_padding=behind")
     assert behind.errors[1] > tested.errors[1] + 20
     for name in ("module.linear.weight", "module.linear.bias"):
@@ -407,7 +407,7 @@ def test_a_run_whose_weights_are_not_finite_is_not_evaluated(
     assert checkpoint is not None
     checkpoint.parts["net"]["fc.bias"][0] = float("nan")
     save_checkpoint(folder, checkpoint)
-    with pytest.raises(WeightsError, match=r"fc\.bias in them is not finite"):
+    with pytest.raises(WeightsError, match=r"fc\.bias is not finite"):
         run_evaluation(f"run={folder}")
 
 

@@ -1,4 +1,4 @@
-"""The examples compute what they say."""
+"""The examples compute what their documentation says."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_a_highway_block_mixes_branch_and_shortcut_by_its_gate(tmp_path: Path) -
 def test_a_residual_net_computes_what_a_plain_net_computes(family: Family) -> None:
     torch.manual_seed(0)
     plain = ResNet(14 if family == "cifar" else 18, False, family=family, width=0.25)
-    for norm in plain.modules():  # as after training: nothing has its initial value
+    for norm in plain.modules():  # like after training: no value is the initial one
         if isinstance(norm, torch.nn.BatchNorm2d):
             for values in (norm.weight, norm.bias, norm.running_mean):
                 torch.nn.init.normal_(values)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def test_a_residual_net_computes_what_a_plain_net_computes(family: Family) -> No
     unadd.use_own_statistics(same, images)
     difference, largest = unadd.largest_difference(plain, same, images)
     assert difference < 1e-4 * largest
-    # Now batches are normalized by what the function in evaluation mode assumes.
+    # Now the running statistics, which evaluation mode uses, are those of the batches.
     assert unadd.largest_difference(plain, same.train(), images)[0] < 1e-3 * largest
     assert all(block.residual for block in twin.blocks().values())
     difference, largest = unadd.largest_difference(plain, twin, images)

@@ -1,4 +1,4 @@
-"""A net has one colour, which colour-blind readers and grey printers tell from the others."""
+"""Each net has its own colour, also for colour-blind readers and in grey print."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -14,7 +14,7 @@ from resnet_degradation.config.schema import Config, DataConfig, StudyConfig
 from resnet_degradation.figures.drawing import shows
 from resnet_degradation.figures.style import colours
 
-# What a viewer sees of linear RGB (Machado et al. 2009, severity 1).
+# Linear RGB as colour-blind viewers see it (Machado et al. 2009, severity 1).
 SIGHT = {
     "usual": np.eye(3),
     "protan": [
@@ -44,7 +44,7 @@ STUDIES = Path(__file__).parents[2] / "conf" / "study"
 
 
 def lab(colour: str, sight: str = "usual") -> NDArray[np.float64]:
-    """The CIELAB coordinates (white D65) of a colour as this viewer sees it."""
+    """The CIELAB coordinates (white D65) of a colour, for a kind of colour vision."""
     encoded = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     seen = np.clip(np.array(SIGHT[sight]) @ linear, 0, 1)
@@ -60,7 +60,7 @@ def test_white_and_red_have_their_known_coordinates() -> None:
 
 
 def nets_of(study: DictConfig) -> list[Config]:
-    """The nets in a study's file."""
+    """The nets that a study's file lists."""
     nets = [Config(**{"family": study.get("family"), **net}) for net in study.study.nets]
     name = "imagenet" if any(net.depth in (18, 34, 50) for net in nets) else "cifar10"
     return [resolve(replace(net, data=DataConfig(name))) for net in nets]
@@ -80,7 +80,7 @@ def panels() -> list[list[Config]]:
     return found
 
 
-# The least distance in CIELAB, and in lightness alone, of the colours of today.
+# The smallest distances in CIELAB, and in lightness alone, of the present colours.
 @pytest.mark.parametrize(("dark", "distance", "lightness"), [(False, 8.7, 7.7), (True, 6.9, 4.8)])
 def test_nets_in_one_panel_look_different_to_all(
     dark: bool, distance: float, lightness: float
@@ -98,7 +98,8 @@ def test_a_net_has_the_same_colour_in_every_panel(dark: bool) -> None:
     seen: dict[object, set[str]] = {}
     for nets in panels():
         for net, colour in zip(nets, colours(nets, dark), strict=True):
-            if net.width == 1:  # a repeated net of another width is shaded
+            # A net of another width has a lighter or darker shade of the same colour.
+            if net.width == 1:
                 key = (net.family, net.depth, net.residual, net.shortcut, net.extends)
                 seen.setdefault(key, set()).add(colour)
     assert len(seen) > 20

@@ -1,4 +1,4 @@
-"""Figures are drawn from files alone, name what they show, and look the same everywhere."""
+"""Figures are drawn from files alone, have names for all lines, and look the same everywhere."""
 
 import csv
 import re
@@ -390,7 +390,7 @@ def test_a_panel_of_held_out_errors_that_were_not_measured_is_empty_and_says_so(
     (axes,) = plot_curves(nets, Drawing(panels=panels, log=log)).axes
     assert not axes.get_lines()
     assert [text.get_text() for text in axes.texts] == ["no held-out error was measured"]
-    # Where some nets have been evaluated, theirs are drawn.
+    # If only some nets have been evaluated, their errors are drawn.
     both = [nets[0], net_ending_at(9, 110)]
     (axes,) = plot_curves(both, Drawing(panels=panels, log=log)).axes
     assert [line.get_label() for line in axes.get_lines()] == ["plain-110 test"]
@@ -414,7 +414,7 @@ def test_a_run_before_its_first_evaluation_is_drawn(tmp_path: Path) -> None:
 
 
 def drawn_texts(figure: Figure) -> list[Text]:
-    """The texts that a figure shows; it also holds those of ticks outside its axes."""
+    """The texts that a figure shows, without labels of ticks outside of its axes."""
     drawn: list[Text] = []
     draw = Text.draw
 
@@ -429,7 +429,7 @@ def drawn_texts(figure: Figure) -> list[Text]:
 
 
 def assert_fit_for_a_paper(figure: Figure, width: float) -> None:
-    """All text can be read at this width and lies inside the figure, and no two texts overlap."""
+    """All text is legible at this width and inside the figure, and no two texts overlap."""
     assert figure.get_figwidth() == pytest.approx(width)
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = drawn_texts(figure)
@@ -462,7 +462,8 @@ def test_curves_fit_a_column_or_a_page(width: float, suffix: str) -> None:
     figure = plot_curves(nets, drawing)
     assert_fit_for_a_paper(figure, width)
     assert max(line.get_linewidth() for axes in figure.axes for line in axes.get_lines()) < 1.5
-    assert not any("seed" in text.get_text() for text in figure.texts)  # the caption is the paper's
+    # The paper's caption says it.
+    assert not any("seed" in text.get_text() for text in figure.texts)
     side_by_side = figure.axes[0].get_position().y0 == figure.axes[1].get_position().y0
     assert side_by_side == (width == 6.8)
 
@@ -494,7 +495,7 @@ def test_the_script_draws_a_column_with_embedded_fonts_and_prints_the_caption(
     file, caption = done.stdout.splitlines()
     assert file == str(pdf)
     assert caption.startswith("caption: cifar10 32x32; 64,000 iterations of 128 images; ")
-    assert "2 seeds" in caption  # one of each machine, averaged
+    assert "2 seeds" in caption  # one seed from each machine
     content = pdf.read_bytes()
     (box,) = re.findall(rb"/MediaBox \[ 0 0 ([0-9.]+) ", content)
     assert float(box) == pytest.approx(3.3 * 72)
@@ -522,7 +523,7 @@ def test_the_printed_caption_is_that_of_the_figure(tmp_path: Path) -> None:
 
 
 def by_hand(net: nn.Module, images: Tensor) -> list[float]:
-    """The standard deviation of each 3x3 layer after batch normalization, written out."""
+    """The standard deviation of each 3x3 layer after batch normalization, computed literally."""
     found: list[Tensor] = []
 
     def layer(x: Tensor, conv: nn.Conv2d, bn: nn.BatchNorm2d) -> Tensor:
@@ -546,7 +547,7 @@ def test_layer_responses_are_what_a_hand_written_forward_gives(residual: bool) -
     net = ResNet(14, residual, family="cifar", width=0.5)
     initialize(net, 0)
     images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    net(images * 3)  # so that running statistics are not the initial ones
+    net(images * 3)  # so that running statistics differ from the initial ones
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1, 0.3)

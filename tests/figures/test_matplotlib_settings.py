@@ -1,4 +1,4 @@
-"""Figures are the same files whatever the user's matplotlib settings, backend, locale and home."""
+"""Figures do not depend on the user's matplotlib settings, backend, locale or home folder."""
 
 import json
 import os
@@ -69,7 +69,7 @@ for name in ("signals", "residuals", "lesions"):
 for name, figure in drawn.items():
     save_figure(figure, out / name, ("png",), dark=name == "log")
 """
-# matplotlib finds no folder for its cache.
+# With this, matplotlib has no folder for its cache.
 HOMELESS = {"HOME": "/dev/null", "MPLCONFIGDIR": "", "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": ""}
 OWN_FIGURE = """
 from matplotlib import pyplot
@@ -84,7 +84,7 @@ def own(folders, drawing, dark):
 def run_python(
     folder: Path, *arguments: str, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run Python in a folder, by no other settings of matplotlib than those given."""
+    """Run Python in a folder; matplotlib gets only the given settings."""
     usual = {k: v for k, v in os.environ.items() if k not in ("MPLBACKEND", "MATPLOTLIBRC")}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -93,7 +93,7 @@ def run_python(
 
 
 def drawn(folder: Path, runs: list[Path], **environment: str) -> dict[str, bytes]:
-    """The content of every figure, drawn by a process in this folder; it must not say anything."""
+    """The content of every figure, drawn by a process in this folder, which must print nothing."""
     arguments = ("-c", DRAW, json.dumps([str(run) for run in runs]), "figures")
     done = run_python(folder, *arguments, **environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -114,7 +114,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def usual(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Every figure as drawn without any settings of the user's."""
+    """Every figure, drawn without settings of the user."""
     figures = drawn(tmp_path_factory.mktemp("usual"), runs)
     assert len(figures) == 7
     return figures
@@ -170,7 +170,7 @@ def test_user_settings_of_matplotlib_still_apply_to_user_code(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_study_ends_alike_with_any_settings(tmp_path: Path) -> None:
-    """The study's own figures, its page, and a figure by a function of the user's."""
+    """The figures of the study, its page, and a figure by a custom function."""
     nets = "study.nets=[{depth: 8, residual: false}, {depth: 8, residual: true}]"
     arguments = (
         *(

@@ -1,4 +1,4 @@
-"""Figures for a telephone show the same as others, in text that can be read there."""
+"""Figures for a phone show the same data as others, in legible text."""
 
 from dataclasses import replace
 from functools import cache
@@ -65,7 +65,7 @@ def drawn(
 
 
 def visible_texts(figure: Figure) -> list[Text]:
-    """The texts that are drawn; matplotlib keeps labels of ticks beyond the ends of an axis."""
+    """The texts that are drawn, without labels of ticks beyond the ends of an axis."""
     beyond = {
         label
         for axes in figure.axes
@@ -85,7 +85,7 @@ def test_text_fits_does_not_overlap_and_can_be_read(kind: str) -> None:
     page, paper = figure.bbox, to_hex(figure.get_facecolor())
     boxes = []
     for text in visible_texts(figure):
-        # Pixels, where the figure fills a page of 390 pixels but for margins of 20.
+        # The size in pixels if the figure fills a page of 390 pixels with margins of 20.
         assert text.get_fontsize() / 72 / figure.get_figwidth() * 350 >= 12, text
         assert contrast(to_hex(text.get_color()), paper) >= 4.5, text
         box = text.get_window_extent()

@@ -1,4 +1,4 @@
-"""Titles give the numbers of the data, and say where these do not exceed the noise."""
+"""Titles give the measured numbers, and say if differences do not exceed the noise."""
 
 import runpy
 from collections.abc import Sequence

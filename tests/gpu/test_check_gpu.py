@@ -1,4 +1,4 @@
-"""The script of `make check-gpu`, with tiny sizes on the CPU."""
+"""The script of `make check-gpu`, with tiny sizes and on the CPU."""
 
 import json
 import subprocess

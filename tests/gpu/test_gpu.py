@@ -33,7 +33,7 @@ DIGITS = (
 
 
 def command(name: str) -> list[str]:
-    """A command of the package, which need not be installed."""
+    """Run a command of the package, also if the package is not installed."""
     code = f"from resnet_degradation.cli.commands import {name}; {name}()"
     return [sys.executable, "-c", code]
 
@@ -172,7 +172,7 @@ def test_out_of_memory_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_two_processes_train_one_run(tmp_path: Path) -> None:
-    # With one GPU for both, NCCL refuses, and the message says what to set.
+    # NCCL does not accept two processes on one GPU; the message says what to set.
     done = call(tmp_path, *command("train"), *TINY, "runtime.devices=2")
     if torch.cuda.device_count() > 1:
         assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""What is measured of a net is what a literal computation gives, and the net stays as it was."""
+"""Inspections give the same as literal computations, and do not change the net."""
 
 import warnings
 from collections.abc import Callable
@@ -26,10 +26,10 @@ from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weights
 from resnet_degradation.probes.lesions import (
+    bypassed,
     error_without,
     random_blocks,
     removable_blocks,
-    without,
 )
 from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.records.layers import (
@@ -120,7 +120,7 @@ def test_signals_match_a_forward_pass_written_by_hand(residual: bool, training: 
     layers = layers_with_weights(net)
     gradients = torch.autograd.grad(loss, [layer.weight for layer in layers.values()])
     assert [s.name for s in signals] == list(outputs)
-    assert [s.layer for s in signals] == list(range(1, 15))  # as many as the net's depth says
+    assert [s.layer for s in signals] == list(range(1, 15))  # one per weighted layer
     for signal, layer, gradient in zip(signals, layers.values(), gradients, strict=True):
         std = outputs[signal.name].std(correction=0)
         assert signal.signal_std == pytest.approx(std.item(), rel=1e-4)
@@ -183,9 +183,9 @@ def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
             if other != name:
                 maps = block(maps)
             elif residual:
-                maps = F.relu(block.shortcut(maps))  # nothing is added to it
+                maps = F.relu(block.shortcut(maps))  # without F(x)
         literal = net.fc(maps.mean(dim=(2, 3)))
-        with without([net.blocks()[name]]):
+        with bypassed([net.blocks()[name]]):
             assert torch.equal(net(images), literal)
         assert not torch.equal(literal, whole)
     assert torch.equal(net(images), whole)
@@ -205,7 +205,7 @@ def test_lesions_measure_the_net_that_is_left() -> None:
     def error() -> float:
         return 100 * float((net(images).argmax(dim=1) != labels).float().mean())
 
-    with without([net.blocks()["layer2.0"]]):
+    with bypassed([net.blocks()["layer2.0"]]):
         literal = error()
     assert error_without(net, ["layer2.0"], error) == literal != error()
     assert random_blocks(net, 2, 5, seed=1) != random_blocks(net, 2, 5, seed=0)
@@ -214,7 +214,7 @@ def test_lesions_measure_the_net_that_is_left() -> None:
     assert len(set(map(tuple, several))) > 1
     for names in several:
         assert len(set(names)) == 2
-        with without(net.blocks()[name] for name in names):
+        with bypassed(net.blocks()[name] for name in names):
             literal = error()
         assert error_without(net, names, error) == literal
     with pytest.raises(ValueError, match="cannot remove 5 of 4 blocks"):
@@ -413,12 +413,12 @@ def untrained_net(depth: int) -> ResNet:
 @pytest.mark.parametrize(
     ("made", "outcome"),
     [
-        (lambda: dead_net(-1.0), "dead"),  # nothing gets through: all gradients are zero
-        (lambda: dead_net(1.0), "dead"),  # the classifier alone gets one
+        (lambda: dead_net(-1.0), "dead"),  # no gradient passes the last ReLU: all are zero
+        (lambda: dead_net(1.0), "dead"),  # only the classifier has a gradient
         (lambda: rescaled_net(0, 1), "vanished"),
-        (lambda: rescaled_net(0, 9), "vanished"),  # most layers, so the median layer too
+        (lambda: rescaled_net(0, 9), "vanished"),  # in most layers, and so in the median layer
         (lambda: rescaled_net(9, 13), "exploding"),
-        (lambda: untrained_net(110), "exploding"),  # they grow on the way back through the net
+        (lambda: untrained_net(110), "exploding"),  # gradients grow in the backward pass
         (lambda: untrained_net(20), "healthy"),
         (lambda: trained_net(14, False), "healthy"),
         (lambda: trained_net(14, True), "healthy"),
@@ -512,7 +512,7 @@ def test_part_of_the_blocks_is_drawn_where_it_is_in_the_net(
     ]
     assert list(line.get_xdata()) == pytest.approx([50 / 9, 350 / 9, 650 / 9])  # type: ignore[arg-type]
     caption = " ".join(" ".join(text.get_text() for text in figure.texts).split())
-    assert "dashed: the whole net; a removed residual block leaves its shortcut" in caption
+    assert "dashed: the whole net; a removed residual block keeps its shortcut" in caption
 
 
 def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(

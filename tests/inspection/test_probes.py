@@ -1,4 +1,4 @@
-"""Probes that only `what` chooses: their tables, their sentences, and what a user adds."""
+"""Probes that run only if `what` names them: their tables and findings, and custom probes."""
 
 import math
 import sys
@@ -19,7 +19,7 @@ from resnet_degradation.figures.surface import plane, plot_surface
 from resnet_degradation.inspection import command, sharpness, surface
 from resnet_degradation.inspection.probe import Subject
 from resnet_degradation.inspection.registry import PROBES, chosen_probes
-from resnet_degradation.inspection.surface_workers import surface_at_once
+from resnet_degradation.inspection.surface_workers import surface_in_parallel
 from resnet_degradation.probes.sharpness import Sharpness
 from resnet_degradation.probes.shattering import NUM_POINTS, Correlation
 from resnet_degradation.probes.surface import SurfacePoint
@@ -113,7 +113,7 @@ def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: 
     table = runs[1] / "inspection/surface.csv"
     alone = table.read_bytes()
     names, first, *others = alone.splitlines(keepends=True)
-    recorded = b"-0.5,-0.5,123,50\n"  # before an interruption; it must be kept, not measured again
+    recorded = b"-0.5,-0.5,123,50\n"  # from an interrupted run: not to be measured again
     (part := table.with_name("surface.part.csv")).write_bytes(b"12 32 3\n" + names + recorded)
     table.unlink()
     run_inspection(runs[1], output_dir=tmp_path, jobs=2, **options)
@@ -123,8 +123,8 @@ def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: 
     subject = Subject(load_trained(runs[1], runtime, torch.device("cpu"), 1),
                       replace(InspectionConfig(), jobs=2), lambda *_: None)  # fmt: skip
     newer = replace(subject, trained=replace(subject.trained, iteration=13))
-    with pytest.raises(RecordError, match="was trained on meanwhile"):
-        list(surface_at_once(newer, [(0.0, 0.0)]))
+    with pytest.raises(RecordError, match="was trained further in the meantime"):
+        list(surface_in_parallel(newer, [(0.0, 0.0)]))
 
 
 def test_the_share_of_the_plane_counts_points_near_the_centre() -> None:

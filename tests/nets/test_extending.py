@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, written out of that page and run as it says."""
+"""The examples of docs/extending.md are written to files and run in the way that the page says."""
 
 import re
 import shlex
@@ -26,7 +26,7 @@ from resnet_degradation.nets.identity_extension import extend
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.errors import top1_error
 from resnet_degradation.probes.layer_stats import layer_stats
-from resnet_degradation.probes.lesions import keeping_shape, without
+from resnet_degradation.probes.lesions import bypassed, shape_preserving_blocks
 from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.probes.responses import layer_responses
 from resnet_degradation.records.layers import read_responses
@@ -38,12 +38,12 @@ from resnet_degradation.system.errors import ConfigError, DataError
 from resnet_degradation.training.load_run import load_trained
 
 PAGE = Path(__file__).parents[2] / "docs/extending.md"
-# A fenced block, its language, and the name of a file if it stands before it.
+# A fenced block: its language, and the name of the file if the text before it gives one.
 FENCED = re.compile(r"(?:^`([\w./-]+)`\n\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def write_examples(folder: Path) -> list[str]:
-    """Write the page's files; give its commands, one a line."""
+    """Write the page's files; return its commands, one per line."""
     commands = []
     for name, language, content in FENCED.findall(PAGE.read_text()):
         if language:
@@ -55,7 +55,7 @@ def write_examples(folder: Path) -> list[str]:
 
 
 def called(command: str, folder: Path) -> str:
-    """What a command of this project prints, called in a folder; it has to succeed."""
+    """The output of a command of this project in a folder; the command must succeed."""
     name, *arguments = shlex.split(command)
     program = Path(sys.executable).parent / name
     done = subprocess.run(
@@ -67,7 +67,7 @@ def called(command: str, folder: Path) -> str:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the page's files, which is the current one; its modules are forgotten after."""
+    """The current folder, with the page's files; modules imported from it are removed again."""
     write_examples(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -332,7 +332,7 @@ def test_random_numbers_in_a_custom_block_depend_only_on_seed_and_iteration(
             *("depth=8", "block=own_blocks:Random", "data.image_size=8", "recipe.iterations=6"),
             *("runtime.checkpoint_every=4", f"output_dir={here / which}"),
         )
-        torch.manual_seed(len(which))  # whatever was drawn before
+        torch.manual_seed(len(which))  # so that earlier random numbers do not matter
         folder = train_run(config)
         if which == "resumed":
             for file in ("summary.json", "checkpoints/" + checkpoint_files(folder)[0].name):
@@ -346,16 +346,16 @@ def test_random_numbers_in_a_custom_block_depend_only_on_seed_and_iteration(
 def test_a_custom_block_is_inspected_by_what_it_computes(here: Path, train_run: TrainRun) -> None:
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
     common = ("depth=8", "data.image_size=8", "recipe.iterations=4", f"output_dir={here}")
-    # The third convolution of a block has a normalization after it, if under another name.
+    # The block's third convolution has a normalization after it, though under another name.
     folder = train_run(compose_config(*common, "block=own_blocks:Longer"))
     names = [response.name for response in read_responses(folder)]
     assert names[:4] == ["conv1", "layer1.0.conv1", "layer1.0.inner.0", "layer1.0.conv3"]
     net = make_net(compose_config(*common, "block=own_blocks:Nested"), 10).eval()
-    assert list(keeping_shape(net)) == ["layer1.0"]
-    # Without F(x), the page's own block is the identity, where another is a ReLU.
+    assert list(shape_preserving_blocks(net)) == ["layer1.0"]
+    # Without F(x), the block of the page is the identity, unlike other blocks, which have a ReLU.
     net = make_net(compose_config(*common, "block=my_blocks:NoLastReLU"), 10).eval()
     block, x = net.get_submodule("layer1.0"), torch.randn(2, 16, 8, 8)
-    with without([block]):  # type: ignore[list-item]
+    with bypassed([block]):  # type: ignore[list-item]
         assert torch.equal(block(x), x)
     assert not torch.equal(block(x), x)
 
@@ -418,7 +418,7 @@ def test_a_block_that_scales_its_branch_computes_equation_1_with_it(here: Path) 
         one, other = (net.train(training).get_submodule("layer1.0") for net in (own, usual))
         out = other.bn2(other.conv2(F.relu(other.bn1(other.conv1(images)))))  # type: ignore[operator]
         torch.testing.assert_close(one(images), F.relu(0.1 * out + images))
-        # A function in place of a method has its effect, too.
+        # A function that replaces a method is used, too.
         other.branch = lambda x, norm=other: 0.1 * BasicBlock.branch(norm, x)
         torch.testing.assert_close(other(images), F.relu(0.1 * out + images))
         del other.branch
@@ -435,7 +435,7 @@ def test_what_a_block_overrides_is_inspected(here: Path) -> None:
     assert sizes["HalfShortcut"].shortcut == pytest.approx(0.5 * sizes["basic"].shortcut, rel=1e-5)
     identities = [sizes[kind].is_identity for kind in ("basic", "Weak", "HalfShortcut")]
     assert identities == [True, True, False]
-    # A layer whose output no normalization takes as it is has no response.
+    # A layer without a normalization directly after it has no response.
     own, usual = nets_of(here, "WeakInside")
     one, other = ({r.name for r in layer_responses(net, [images])} for net in (own, usual))
     assert other - one == {f"layer{stage}.0.conv2" for stage in (1, 2, 3)}
@@ -451,7 +451,7 @@ def test_a_block_without_its_branch_gives_what_it_makes_of_the_shortcut(
     x = torch.randn(2, 16, 8, 8)
     before = block(x)
     expected = {"HalfShortcut": F.relu(0.5 * x), "OwnForward": F.relu(x) + 1}.get(kind, F.relu(x))
-    with without([block]):  # type: ignore[list-item]
+    with bypassed([block]):  # type: ignore[list-item]
         assert torch.equal(block(x), expected)
     assert torch.equal(block(x), before)
 

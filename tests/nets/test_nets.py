@@ -1,4 +1,4 @@
-"""The nets are the paper's: their layers, their sizes, their beginnings."""
+"""The nets have the paper's layers, sizes and initial weights."""
 
 import itertools
 import math
@@ -27,7 +27,7 @@ PARAMETERS = {
     110: 1_727_962,
     1202: 19_421_274,
 }
-# Table 1, in 1e9, with the shortcuts of Tables 2 and 3: A for 18 and 34, B for the bottlenecks.
+# Multiply-adds of Table 1 in 1e9, with option A for depths 18 and 34, and B for bottlenecks.
 MULTIPLY_ADDS = {18: 1.8, 34: 3.6, 50: 3.8, 101: 7.6, 152: 11.3}
 
 
@@ -41,7 +41,7 @@ def test_cifar_nets_have_the_papers_parameters(depth: int, residual: bool) -> No
 def test_imagenet_nets_have_the_multiply_adds_of_table_1(depth: int) -> None:
     shortcut = "A" if depth < 50 else "B"
     net = ResNet(depth, True, family="imagenet", shortcut=shortcut, num_classes=1000)
-    # The paper prints one decimal, and 3.8 where counting gives 3.86: it seems to have cut.
+    # The paper prints one decimal; its 3.8 for 3.86 suggests that it does not round up.
     assert abs(multiply_adds(net, 224) / 1e9 - MULTIPLY_ADDS[depth]) < 0.06
 
 

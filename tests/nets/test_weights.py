@@ -1,4 +1,4 @@
-"""Weights go into a net and out of it under any of the usual names, or are refused by name."""
+"""Weights are read and written with the usual names; errors name the tensor that does not fit."""
 
 import pickle
 from collections.abc import Callable
@@ -109,7 +109,7 @@ def others_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def numbered(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Layers under other names, in the same order."""
+    """The layers with other names, in the same order."""
     kinds = {name: name.rpartition(".")[2] for name in weights}
     return {f"net.{i}.{kinds[name]}": value for i, (name, value) in enumerate(weights.items())}
 
@@ -146,11 +146,11 @@ def test_a_checkpoint_is_a_file_of_weights(tiny: Tiny, train_run: TrainRun) -> N
     assert_same(net, checkpoint.parts["net"])
 
 
-# --- public layouts, each by a small separate net, as docs/paper.md lists them ---
+# --- the public layouts of docs/paper.md, each from a separate small net ---
 
 
 def public_net(depth: int, zeros: str, last: str = "linear", num_classes: int = 10) -> PublicNet:
-    """A CIFAR net of depth 6n+2 in evaluation mode; its normalizations have seen images."""
+    """A CIFAR net of depth 6n+2 in evaluation mode, with running statistics of some images."""
     torch.manual_seed(depth)
     net = PublicNet(3 * [(depth - 2) // 6], [16, 32, 64], zeros, last, num_classes)
     for _ in range(3):
@@ -169,7 +169,7 @@ def wrapped(prefix: str, within: str | None, **beside: Any) -> Callable[[dict[st
 
 
 def loaded(*overrides: str) -> tuple[ResNet, Config, str]:
-    """The net that these settings and weights give, in evaluation mode, and what the file is."""
+    """The net of these settings and weights, in evaluation mode, and the file's description."""
     config = compose_config(*overrides)
     assert config.weights is not None
     file = Path(config.weights)
@@ -194,7 +194,7 @@ def test_the_public_layout_with_a_linear_layer_has_zeros_around_the_channels(
 ) -> None:
     theirs = public_net(depth, "around")
     file = tmp_path / f"resnet{depth}.th"
-    legacy = {"_use_new_zipfile_serialization": depth == 20}  # older files are no archives
+    legacy = {"_use_new_zipfile_serialization": depth == 20}  # older files are not zip archives
     torch.save(DATA_PARALLEL(theirs.state_dict()), file, **legacy)
     net, config, taken_for = loaded(f"weights={file}", f"depth={depth}")
     assert_same_logits(net, theirs)
@@ -204,8 +204,8 @@ def test_the_public_layout_with_a_linear_layer_has_zeros_around_the_channels(
         f"resnet{depth}.th: the public CIFAR layout, with `linear` as the last layer, "
         "shortcut=A with shortcut_padding=around"
     )
-    # What is given wins, and says so.
-    with pytest.warns(UserWarning, match="shortcut_padding=behind is used, as given"):
+    # The given setting is used, with a warning.
+    with pytest.warns(UserWarning, match="the given shortcut_padding=behind is used"):
         other, config, _ = loaded(f"weights={file}", f"depth={depth}", "shortcut_padding=behind")
     assert config.shortcut_padding == "behind"
     with torch.no_grad():
@@ -319,7 +319,7 @@ def test_pre_activation_nets_are_not_taken_by_their_order(tmp_path: Path) -> Non
             named[name] = value
     assert [v.shape for v in named.values()] == [v.shape for v in theirs.values()]
     torch.save(named, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match="another order of layers, as that of pre-activation"):
+    with pytest.raises(WeightsError, match="another order, as in pre-activation"):
         loaded(f"weights={tmp_path / 'w.pt'}", "depth=20")
 
 
@@ -348,7 +348,7 @@ def test_a_run_that_begins_with_public_weights_knows_their_padding(
     trained = load_trained(folder, config.runtime, torch.device("cpu"), 10)
     assert trained.config.shortcut_padding == "around"
     assert trained.net.shortcut_padding == "around"
-    # Its checkpoint says it too, to whoever begins with that.
+    # The checkpoint of the run has the setting, too, for runs that start from it.
     (file, *_) = checkpoint_files(folder)
     assert tiny(f"weights={file}").shortcut_padding == "around"
 
@@ -387,12 +387,12 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, name: str, valu
     spoilt = weights[name].double()  # 1e39 is too large for the net's float32
     spoilt.view(-1)[3] = value
     torch.save(weights | {name: spoilt}, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=rf"cannot be used: {name} in them is not finite"):
+    with pytest.raises(WeightsError, match=rf"cannot be used: {name} is not finite"):
         load_weights(net, tmp_path / "w.pt")
     assert_same(net, before)
 
 
-# --- what does not fit ---
+# --- weights that do not fit ---
 
 
 def drop(name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
@@ -410,11 +410,11 @@ def drop(name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         ),
         (
             lambda w: w | {"fc.weight": torch.zeros(100, 32), "fc.bias": torch.zeros(100)},
-            "first that does not is fc.weight: expected 10x32, found 100x32",
+            "first that differs is fc.weight: expected 10x32, found 100x32",
         ),
         (
             lambda w: {f"a.{i}.weight": v for i, v in enumerate(w.values())},
-            "does not is a.2.weight, where the net has bn1.bias",
+            "differs is a.2.weight, where the net has bn1.bias",
         ),
         (
             lambda w: others_names(drop("fc.bias")(w)),
@@ -422,7 +422,7 @@ def drop(name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         ),
         (
             lambda w: numbered(drop("fc.bias")(w)),
-            "the first that is missing is fc.bias",
+            "the first missing tensor is fc.bias",
         ),
     ],
 )  # fmt: skip
@@ -454,7 +454,7 @@ def test_what_is_no_array_of_real_numbers_is_refused(
 
 def test_safetensors_keep_no_order_to_go_by(tmp_path: Path) -> None:
     save_file(numbered(weights_of(small_net(0))), tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match="keep no order by which other names"):
+    with pytest.raises(WeightsError, match="matched by the order of tensors, which safetensors"):
         load_weights(small_net(1), tmp_path / "w.safetensors")
 
 
@@ -549,7 +549,7 @@ def test_weights_go_to_files_of_known_kinds_only(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# --- runs that begin with weights ---
+# --- runs that start from weights ---
 
 
 def test_a_run_begins_with_the_weights_in_a_file(

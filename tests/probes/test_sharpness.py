@@ -1,4 +1,4 @@
-"""The largest eigenvalue of the Hessian, where it is known."""
+"""The largest eigenvalue of the Hessian of functions for which it is known."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Correlations of gradients, where they are known."""
+"""Correlations of the gradients of functions for which they are known."""
 
 import math
 

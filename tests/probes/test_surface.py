@@ -1,4 +1,4 @@
-"""The loss surface, where it is known."""
+"""The loss surface of functions for which it is known."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A checkpoint is whole and of this run, or it is not continued from."""
+"""Training continues only from an undamaged checkpoint of the same run."""
 
 import hashlib
 import io
@@ -57,7 +57,7 @@ class Malicious:
 
 
 def with_its_checksum(file: Path, content: bytes) -> Path:
-    """`content` in place of a checksummed file, with its checksum in the name."""
+    """Replace a file by `content`, and the checksum in the file's name."""
     stem = file.stem.rpartition("-")[0]
     renamed = file.with_name(f"{stem}-{hashlib.sha256(content).hexdigest()[:16]}.pt")
     file.unlink()
@@ -99,7 +99,7 @@ def test_code_in_a_checkpoint_is_not_executed(
     with pytest.warns(UserWarning, match="more than tensors and numbers; resuming"):
         train_run(config)
     assert not victim.exists()
-    # The trap does work on those who load without care.
+    # Loading the file in the unsafe way does run its code.
     buffer.seek(0)
     pickle.load(buffer) if how == "pickle" else torch.load(buffer, weights_only=False)
     assert victim.read_text() == "executed"
@@ -223,7 +223,7 @@ def test_checkpoints_are_kept_along_a_run_and_change_no_bit_of_it(
     config = tiny("runtime.keep_every=3", f"output_dir={tmp_path / 'kept'}")
     interrupt(config, 11)
     kept = train_run(config)
-    # 10 is the last but one of runtime.checkpoint_every=5; 5 was deleted.
+    # The last two checkpoints are kept: 10 is the older one, and 5 was deleted.
     assert [checkpoint_iteration(file) for file in checkpoint_files(kept)] == [12, 10, 9, 6, 3]
     assert kept.name == usual.name
     assert_equal_states(final_state(kept), final_state(usual))
@@ -289,7 +289,7 @@ def test_a_run_resumed_with_another_compilation_warns(tiny: Tiny) -> None:
 
 
 def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, train_run: TrainRun) -> None:
-    """By a checkpoint that comes before the loss shows it."""
+    """A checkpoint is due before the next row would show the loss."""
     config = tiny("recipe.lr=1e45", "runtime.checkpoint_every=1")
     with pytest.raises(DivergenceError, match=r"no longer finite after .* It has no checkpoint"):
         train_run(config)

@@ -1,4 +1,4 @@
-"""Run folders made by version 0.1.0 are found, resumed, evaluated, inspected and drawn."""
+"""Run folders written by version 0.1.0 can be found, resumed, evaluated, inspected and drawn."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ MADE = Path(__file__).parents[1] / "support" / "data" / "runs-0.1.0"
 NAMES: dict[str, list[tuple[list[str], str]]] = json.loads((MADE / "names.json").read_text())
 BIN = Path(sys.executable).parent
 NET = "digits/ResNet-8-width0.25-seed0-2c343493"
-# A tensor in a safetensors file: only its content counts.
+# The start of a description of a tensor in a safetensors file; only the content matters.
 WEIGHTS = b'8\0\0\0\0\0\0\0{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}  \0\0\0\0'
 RECIPE = (
     "width=0.25", "data.image_size=8", "recipe.iterations=24", "recipe.batch_size=32",
@@ -45,7 +45,7 @@ def run(*command: object, cwd: Path) -> str:
 
 
 def settings_of(overrides: list[str], tmp_path: Path) -> list[str]:
-    """The settings, with a file of weights where they name one."""
+    """The settings; if they name a file of weights, it is written."""
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(WEIGHTS)
     return [override.replace("WEIGHTS", str(weights)) for override in overrides]
@@ -67,7 +67,7 @@ def test_settings_name_the_study_folder_that_they_named_before(
 
 
 def same_machine(made: Path) -> bool:
-    """Whether numbers are rounded here as they were where the runs were made."""
+    """Whether this machine rounds in the same way as the one that made the runs."""
     there = read_summary(made / "finished" / NET)
     return rounds_like(there["versions"]["torch"], there["hardware"]["cpu"])
 
@@ -104,7 +104,7 @@ def test_runs_are_evaluated_and_inspected(made: Path) -> None:
     (measured,) = (folder / "evaluations").glob("*.json")
     error = json.loads(measured.read_text())["splits"]["val"]["top1_error"]
     recorded = float(untimed_record(folder)[-1][5])
-    assert error == pytest.approx(recorded, abs=100 / 360)  # one image, where rounding differs
+    assert error == pytest.approx(recorded, abs=100 / 360)  # one image, because of rounding
     inspect = [BIN / "resnet-inspect", f"run={folder}", "runtime.num_threads=1"]
     run(*inspect, "what=[responses,signals,residuals]", cwd=made)
     assert (folder / "inspection" / "signals.csv").is_file()

@@ -1,4 +1,4 @@
-"""Disks that are full, folders that are read-only or gone: one line, and the last good state."""
+"""Full disks and read-only or missing folders: one line of error, and the last checkpoint stays."""
 
 import errno
 import os
@@ -45,7 +45,7 @@ def start(
 
 
 def said(process: "subprocess.Popen[str]", code: int = 2) -> str:
-    """The one line that a command says, as it ends with this code."""
+    """The only line that a command prints; it must end with this code."""
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     (line,) = err.splitlines()
@@ -59,7 +59,7 @@ def wait_for_checkpoint(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
-    """The limit on the size of files admits everything but checkpoints."""
+    """The limit on the size of files is only too small for checkpoints."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
@@ -81,7 +81,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> No
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A separate file system of 4 MB; skipped where it cannot be mounted."""
+    """A separate file system of 4 MB; the test is skipped if it cannot be mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = shutil.which("mount")
@@ -116,7 +116,7 @@ def test_a_disk_that_fills_up_keeps_the_last_good_state(small_disk: Path) -> Non
     assert f"Its last good checkpoint is {newest.name}" in line
     assert not list(folder.rglob("*.tmp"))
     before = last_checkpoint(folder)
-    assert "No space left on device" in said(start(small_disk, *LONG))  # still
+    assert "No space left on device" in said(start(small_disk, *LONG))  # the same error again
     assert last_checkpoint(folder) == before
     filler.unlink()
     process = start(small_disk, *LONG)
@@ -138,12 +138,12 @@ def test_a_read_only_disk_is_named_and_a_finished_run_on_it_is_found(small_disk:
     assert everything_in(small_disk) == before
 
 
-def as_anybody() -> list[str]:
-    """The beginning of a command that has to respect permissions, which root has not."""
+def without_root_permissions() -> list[str]:
+    """The start of a command line that, for root, drops its permission to access every file."""
     if os.geteuid() != 0:
         return []
     if shutil.which("setpriv") is None:
-        pytest.skip("root respects no permissions, and there is no setpriv to make it")
+        pytest.skip("root ignores permissions, and setpriv is not installed")
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
 
 
@@ -164,13 +164,13 @@ def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> No
         usual = path.stat().st_mode
         path.chmod(mode)
         try:
-            line = said(start(tmp_path, *RUN, before=as_anybody()))
+            line = said(start(tmp_path, *RUN, before=without_root_permissions()))
             assert "Permission denied: " in line
             assert expected in line
         finally:
             path.chmod(usual)
         assert everything_in(folder) == before
-    process = start(tmp_path, *RUN, before=as_anybody())
+    process = start(tmp_path, *RUN, before=without_root_permissions())
     process.communicate()
     assert process.returncode == 0
 
@@ -226,7 +226,7 @@ def test_images_that_vanish_under_a_run_are_named(
 def test_a_failed_write_of_any_file_is_one_line_and_can_be_repeated(
     tiny: Tiny, silent: RunProgress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every place that waits for the disk fails once."""
+    """Every call of fsync fails once."""
     config, fsync = tiny(), os.fsync
     fail_at = 0
     while not is_finished(run_folder(config)):
@@ -244,7 +244,8 @@ def test_a_failed_write_of_any_file_is_one_line_and_can_be_repeated(
         try:
             session.train(config, silent)
         except (UserError, OSError) as error:
-            assert "No space left on device: " in (explain(error) or "")  # and not a bug
+            # The error is explained, so it is not reported as a bug.
+            assert "No space left on device: " in (explain(error) or "")
         if fail_at > 40:
             pytest.fail("it does not get on")
     assert fail_at > 4
@@ -253,7 +254,7 @@ def test_a_failed_write_of_any_file_is_one_line_and_can_be_repeated(
 
 @pytest.fixture(params=["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL"])
 def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that has no locks and no hard links, and says so in one of the usual ways."""
+    """A file system without locks and hard links; the parameter is its error number."""
 
     def refuse(*_arguments: object, **_more: object) -> None:
         number = getattr(errno, request.param)
@@ -293,7 +294,7 @@ def test_locks_in_another_folder_hold_runs_apart_and_only_the_same_ones(
         assert lock_owner(*held) == os.getpid()
         with pytest.raises(UserError, match=f"is being trained by process {os.getpid()} on "):
             session.train(config, silent)
-        session.train(elsewhere, silent)  # a run of the same name
+        session.train(elsewhere, silent)  # a run with the same name in another folder
     assert lock_owner(*held) is None
     session.train(config, silent)
     assert is_finished(run_folder(config))

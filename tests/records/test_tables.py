@@ -1,4 +1,4 @@
-"""Tables that cannot be read are named as what they are."""
+"""Errors about unreadable tables say what is wrong with them."""
 
 import errno
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a person sees in a real browser: the report of a study, and TensorBoard."""
+"""A study's report and TensorBoard in a real browser."""
 
 import math
 import shutil
@@ -23,7 +23,7 @@ from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.report import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# All text of a page, whatever shadow roots it lies in.
+# All text of a page, including the text in shadow roots.
 TEXT = """
 const parts = [];
 const walk = node => {
@@ -35,7 +35,7 @@ const walk = node => {
 walk(document.body);
 return parts.join("\\n");
 """
-# How many images of the page, whatever shadow roots they lie in, have been loaded.
+# The number of loaded images of the page, including images in shadow roots.
 NUM_IMAGES = """
 let count = 0;
 const walk = node => {
@@ -50,7 +50,7 @@ return count;
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:
-    """A headless Chromium; the tests are skipped where there is none."""
+    """A headless Chromium; the tests are skipped if it is not installed."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = shutil.which("chromedriver")
     if found is None or driver is None:
@@ -90,7 +90,7 @@ def column(browser: Chrome, table: str, number: int) -> list[str]:
 @pytest.mark.slow
 def test_the_report_opens_without_network_or_errors(browser: Chrome, study: Study) -> None:
     browser.get((study.folder / "report.html").resolve().as_uri())
-    assert browser.title == study.name  # its nets are others than those of the title
+    assert browser.title == study.name  # its nets are not those that the study's title names
     assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     requests = [
         entry["message"]
@@ -102,8 +102,8 @@ def test_the_report_opens_without_network_or_errors(browser: Chrome, study: Stud
     assert browser.execute_script("return arguments[0].naturalWidth", image) > 300
 
 
-# What is wrong with the page as it is shown: one sentence each. The images of figures are put into
-# the page at their size, so that their text is laid out and measured as any other.
+# The faults of the page as it is shown, one sentence for each. The images of figures are put into
+# the page at their size, so that their text can be measured like other text.
 FAULTS = """
 const faults = [], root = document.documentElement;
 const parts = colour => colour.match(/[\\d.]+/g).map(Number);
@@ -167,15 +167,15 @@ return faults;
 
 
 def show_at(browser: Chrome, width: int) -> None:
-    """Show pages as a screen of this width does, a telephone's if it is narrow."""
+    """Show pages at the width of this screen; narrow ones are those of a phone."""
     size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": width < 600})
 
 
 @pytest.fixture
-def telephone(browser: Chrome) -> Iterator[Chrome]:
-    """The browser on a telephone's screen."""
+def phone(browser: Chrome) -> Iterator[Chrome]:
+    """The browser with the screen of a phone."""
     show_at(browser, 390)
     yield browser
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -183,38 +183,38 @@ def telephone(browser: Chrome) -> Iterator[Chrome]:
 
 
 @pytest.mark.slow
-def test_the_report_can_be_read_on_a_telephone_and_on_a_desk_light_or_dark(
-    telephone: Chrome, study: Study
+def test_the_report_can_be_read_on_a_phone_and_on_a_desk_light_or_dark(
+    phone: Chrome, study: Study
 ) -> None:
     shapes = {}
     for width in (390, 1280):
-        show_at(telephone, width)
+        show_at(phone, width)
         for scheme in ("light", "dark"):
-            prefer(telephone, scheme)
-            telephone.get((study.folder / "report.html").resolve().as_uri())
-            assert telephone.execute_script(FAULTS) == [], (width, scheme)
-        image = telephone.find_element(By.CSS_SELECTOR, "figure img")
+            prefer(phone, scheme)
+            phone.get((study.folder / "report.html").resolve().as_uri())
+            assert phone.execute_script(FAULTS) == [], (width, scheme)
+        image = phone.find_element(By.CSS_SELECTOR, "figure img")
         shapes[width] = image.size["height"] / image.size["width"]
-        # A wide table scrolls within itself.
+        # A wide table has its own scroll bar.
         parent = "const {scrollWidth, clientWidth} = document.querySelector('#nets').parentElement;"
         scrolls = f"{parent} return scrollWidth > clientWidth"
-        assert telephone.execute_script(scrolls) == (width == 390)
-    prefer(telephone, "light")
+        assert phone.execute_script(scrolls) == (width == 390)
+    prefer(phone, "light")
     assert shapes[390] > 1 > shapes[1280]  # panels below each other, and side by side
 
 
 @pytest.mark.slow
 def test_values_stay_where_a_finger_touched_and_follow_the_arrow_keys(
-    telephone: Chrome, study: Study
+    phone: Chrome, study: Study
 ) -> None:
-    telephone.get((study.folder / "report.html").resolve().as_uri())
-    figure = telephone.find_element(By.TAG_NAME, "figure")
+    phone.get((study.folder / "report.html").resolve().as_uri())
+    figure = phone.find_element(By.TAG_NAME, "figure")
     tip = figure.find_element(By.CLASS_NAME, "tip")
 
     def touch(x: float, y: float) -> None:
         for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
             event = {"type": kind, "touchPoints": points}
-            telephone.execute_cdp_cmd("Input.dispatchTouchEvent", event)
+            phone.execute_cdp_cmd("Input.dispatchTouchEvent", event)
 
     box = figure.rect
     touch(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.2)
@@ -285,7 +285,7 @@ POINTS = [(1.0, 0.0003), (40.0, 0.2), (300.0, 5.0), (1000.0, 4000.0)]
 
 
 def scaled(folders: list[Path], drawing: Drawing, dark: bool) -> Figure:
-    """The same line on axes of several scales, the last one from right to left."""
+    """Draw the same line on axes of several scales; the last axis runs from right to left."""
     figure = Figure(figsize=(8, 6))
     for axes, (horizontal, vertical) in zip(figure.subplots(2, 2).flat, SCALES, strict=True):
         axes.plot(*zip(*POINTS, strict=True), label="line")
@@ -297,13 +297,13 @@ def scaled(folders: list[Path], drawing: Drawing, dark: bool) -> Figure:
 
 @pytest.mark.slow
 def test_values_under_the_pointer_are_right_on_axes_of_any_scale(
-    telephone: Chrome, study: Study, tmp_path: Path
+    phone: Chrome, study: Study, tmp_path: Path
 ) -> None:
     page = replace(study, figures=["test_browser:scaled"], folder=tmp_path)
     write_report(page, [], [])
-    show_at(telephone, 1300)
-    telephone.get((tmp_path / "report.html").resolve().as_uri())
-    element = telephone.find_element(By.TAG_NAME, "figure")
+    show_at(phone, 1300)
+    phone.get((tmp_path / "report.html").resolve().as_uri())
+    element = phone.find_element(By.TAG_NAME, "figure")
     tip, dot = (element.find_element(By.CLASS_NAME, name) for name in ("tip", "dot"))
     figure = scaled([], page.drawing, False)
     figure.draw_without_rendering()
@@ -312,7 +312,7 @@ def test_values_under_the_pointer_are_right_on_axes_of_any_scale(
         for x, y in POINTS:
             pixel = axes.transData.transform((x, y)) / figure.bbox.size  # from the lower left
             across, down = (pixel[0] - 0.5) * width, (0.5 - pixel[1]) * height
-            ActionChains(telephone).move_to_element_with_offset(element, across, down).perform()
+            ActionChains(phone).move_to_element_with_offset(element, across, down).perform()
             title, *lines = tip.text.splitlines()
             where = f"{axes.get_xscale()}, {axes.get_yscale()}: {x:g}, {y:g}"
             assert title == f"x {x:,g}", where
@@ -321,9 +321,9 @@ def test_values_under_the_pointer_are_right_on_axes_of_any_scale(
             centre = [dot.location[k] - element.location[k] + 4 for k in ("x", "y")]
             assert dot.value_of_css_property("background-color") != "rgba(0, 0, 0, 0)"
             assert centre == pytest.approx([width / 2 + across, height / 2 + down], abs=3), where
-    # It has no narrow shape: on a telephone it keeps its size, and scrolls within the page.
-    show_at(telephone, 390)
-    assert telephone.execute_script(FAULTS) == []
+    # It has no narrow layout: on a phone it keeps its size, and has its own scroll bar.
+    show_at(phone, 390)
+    assert phone.execute_script(FAULTS) == []
     assert element.size["width"] == width
 
 
@@ -351,7 +351,7 @@ def tensorboard(study: Study) -> Iterator[str]:
 
 
 def opened(browser: Chrome, address: str, tab: str, expected: list[str]) -> str:
-    """The text of a tab of TensorBoard once it shows all that is expected."""
+    """The text of a tab of TensorBoard, after it shows all of `expected`."""
     browser.get(f"{address}/#{tab}")
     browser.refresh()
     missing: list[str] = []

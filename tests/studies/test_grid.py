@@ -154,8 +154,8 @@ def test_a_grid_repeats_no_caution_about_extended_nets() -> None:
     ]  # fmt: skip
     cautions = [c for c in find_cautions(results, ["recipe.iterations"]) if "began with" in c]
     assert cautions == [
-        "plain-56-from-20 began with the solution of plain-20: its iterations come on top of "
-        "those of that net"
+        "plain-56-from-20 began with the solution of plain-20, so its total training includes "
+        "the iterations of that net"
     ]
 
 

@@ -62,7 +62,7 @@ def test_runs_of_two_machines_are_one_table_and_one_figure(tmp_path: Path) -> No
             rows = [Row(i, i, 0.1, 1.0, 50.0, None, error, 100.0, 1.0) for i in (1, 2)]
             write_metrics(folder, rows)
     machines = [tmp_path / f"machine{seed}" for seed in (0, 1)]
-    drawing = Drawing("of both machines").of_study() | {"panels": [asdict(PanelConfig())]}
+    drawing = Drawing("of both machines").study_settings() | {"panels": [asdict(PanelConfig())]}
     for machine in machines:
         write_json(machine / "study.json", {"runs": ["20", "56"], "drawing": drawing})
     done = plot(*machines, "--table", "--output", tmp_path / "both" / "figure.svg")

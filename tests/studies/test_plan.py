@@ -1,4 +1,4 @@
-"""A plan's times are those of the runs' own settings; nothing here depends on how fast it is."""
+"""A plan times the runs with their own settings. No test depends on the speed of the machine."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ from resnet_degradation.studies.plan import print_plan
 from resnet_degradation.system import process as processes
 from resnet_degradation.system.errors import ConfigError
 
-# A block that writes down how it is computed.
+# A block that records how it is called.
 PROBE = """
 import os, pathlib, torch
 from resnet_degradation.nets.blocks import BasicBlock
@@ -51,7 +51,7 @@ class Probed(NamedTuple):
 
 
 def planned(folder: Path, *overrides: str) -> tuple[str, set[Probed]]:
-    """What `resnet-study plan=true` prints, and how it computed the net's blocks."""
+    """The output of `resnet-study plan=true`, and the recorded calls of the block."""
     (folder / "probe.py").write_text(PROBE)
     nets = "study.nets=[{depth: 8, residual: true, block: 'probe:Probe'}]"
     done = subprocess.run(
@@ -89,7 +89,7 @@ def test_each_device_is_timed_on_its_share_of_a_batch(tmp_path: Path) -> None:
     assert len({probe.process for probe in probed}) == 2
     assert {probe[1:] for probe in probed} == {(16, 1, False)}
     assert "2 processes, each with its share of a batch on cpu, 1 thread, fp32" in text
-    assert "Not counted: what processes spend on averaging their gradients" in text
+    assert "Not counted: the time that processes take to average their gradients" in text
 
 
 Timed = Callable[..., list[tuple[int, Config]]]
@@ -97,7 +97,7 @@ Timed = Callable[..., list[tuple[int, Config]]]
 
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> Timed:
-    """Sets what steps take; gives how many processes timed which samples."""
+    """A function that sets the seconds of steps; it returns the list of the timed samples."""
 
     def take(*seconds: float) -> list[tuple[int, Config]]:
         samples: list[tuple[int, Config]] = []
@@ -177,7 +177,7 @@ def test_a_sample_keeps_the_settings_that_cost_time(
     assert sample.runtime.num_threads == 3
     assert sample.runtime.checkpoint_activations == "off"
     assert sample.recipe.batch_size == 32
-    # A batch that is too large to be timed is made smaller, but activations are treated as in it.
+    # A batch that is too large for timing is reduced, but with the full batch's checkpointing.
     monkeypatch.setattr(
         cost_module,
         "uses_activation_checkpointing",

@@ -1,4 +1,4 @@
-"""The report shows results beside the paper's values, and their conditions."""
+"""The report shows results next to the paper's values, with the conditions of the runs."""
 
 import csv
 import re
@@ -92,7 +92,7 @@ def dotted(values: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-# What names the net that is compared with the paper's, and what the name of the data says.
+# Settings that name the net to be compared with the paper's, and the name of the data.
 NOT_COMPARED = ("depth", "residual", "shortcut", "family", "seed", "data.root", "data.loader")
 
 
@@ -130,7 +130,7 @@ def result(config: Config, error: float) -> Result:
 
 
 def paper_column(results: list[Result]) -> tuple[dict[str, str], list[str]]:
-    """The paper's value as the report prints it beside each net, and the notes on it."""
+    """The paper's value that the report prints for each net, and the notes on it."""
     table, notes = net_table(by_net(results), "test error (%)")
     return {row["net"]: row["the paper (%)"] for row in table}, notes
 
@@ -147,7 +147,7 @@ def test_the_papers_value_is_never_beside_other_conditions_without_saying_so() -
         "† Not comparable: the paper's error is on CIFAR-10's test images by its own recipe; here: "
         "data jpeg."
     ]
-    # A single view is not the ten of the paper's Tables 2 and 3.
+    # The paper's Tables 2 and 3 average ten views, not one.
     values, notes = paper_column([result(run, 30.0) for run in only("fig4").values()])
     assert all(value.endswith("†") for value in values.values())
     assert "ten-crop" in notes[0]
@@ -200,13 +200,13 @@ def test_nets_that_differ_in_more_than_architecture_are_cautioned_about() -> Non
     extension, warm_up = find_cautions([result(run, 8) for run in only("fig6", nets).values()])
     assert extension.startswith("plain-110-from-56 began with the solution of plain-56")
     assert extension.endswith(
-        "which was trained with recipe.warmup=always, unlike plain-56 in this study"
+        "that net, which was trained with recipe.warmup=always (unlike plain-56 in this study)"
     )
     assert warm_up.startswith(
         "recipe.warmup is never for plain-56 and always for plain-110, plain-110-from-56:"
     )
     alike = only("fig6", nets, "recipe.warmup=never").values()
-    assert len(find_cautions([result(run, 8) for run in alike])) == 1  # the extension's own
+    assert len(find_cautions([result(run, 8) for run in alike])) == 1  # for the extension
 
 
 def test_a_report_shows_what_all_runs_share_and_in_what_they_differ(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_report_has_numbers_verdicts_conditions_and_the_command(
         assert "ResNet-14-width0.5 minus plain-14-width0.5:" in text
         for part in ("torch:", "num_cpus:", "weight_decay:", f"{parameters:,}", "±"):
             assert part in text
-    # Figures, styles and scripts are inside; nothing is fetched.
+    # Figures, styles and scripts are part of the file; it loads nothing.
     assert not re.findall(r"""(?:src|href|srcset)=["']?(?:https?:)?//""", page)
     assert "@import" not in page
     assert page.count("data:image/svg+xml;base64,") == 4  # wide and narrow, light and dark

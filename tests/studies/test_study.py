@@ -1,4 +1,4 @@
-"""A study is a file: which runs it names, how they are carried out, and what is left of them."""
+"""The runs of a study: how its file names them, how they are executed, which files they leave."""
 
 import csv
 import json
@@ -298,7 +298,7 @@ def test_a_study_killed_at_any_moment_ends_as_one_never_interrupted(
         kills += process.poll() is None
         process.kill()
         process.wait()
-        time.sleep(1.0)  # processes of the study's end by themselves when it is gone
+        time.sleep(1.0)  # the study's processes notice that it has ended, and end
         records = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("metrics.csv")}
         time.sleep(0.5)
         assert {f: f.stat().st_mtime_ns for f in tmp_path.rglob("metrics.csv")} == records
@@ -385,7 +385,7 @@ CONSTRUCTED = (
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_deep_net_starts_from_the_solution_of_a_shallow_one(tmp_path: Path, jobs: int) -> None:
-    """The shallow run is carried out first, wherever the study names it."""
+    """The shallow run comes first, regardless of its place in the study."""
     study = composed_study(*CONSTRUCTED, f"output_dir={tmp_path}", "runtime.num_threads=1")
     run_study(study, quiet(), jobs=jobs)
     extended, shallow, _ = (run_folder(run) for run in study.runs)

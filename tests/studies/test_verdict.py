@@ -1,4 +1,4 @@
-"""Verdicts are computed from final training errors, whatever the outcome."""
+"""Verdicts are computed from final training errors, for every possible outcome."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +79,7 @@ def outcomes(
 @pytest.mark.parametrize("num_seeds", [2, 3, 5])
 @pytest.mark.parametrize(("mean", "spread"), [(2, 0.3), (7, 1), (20, 5), (70, 0.5)])
 def test_equal_nets_are_seldom_called_different(num_seeds: int, mean: float, spread: float) -> None:
-    """Means and spreads are those of study=quick-seeds, study=depths and study=bottleneck."""
+    """The means and standard deviations of study=quick-seeds, study=depths and study=bottleneck."""
     shares = outcomes(num_seeds, spread, (mean, mean), trials=2000)
     assert 1 - shares["alike"] <= 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
     assert shares["worse"] > 0
@@ -88,7 +88,7 @@ def test_equal_nets_are_seldom_called_different(num_seeds: int, mean: float, spr
 
 @pytest.mark.parametrize(("num_seeds", "difference"), [(2, 14), (3, 4.5), (5, 3)])
 def test_a_large_difference_is_found(num_seeds: int, difference: float) -> None:
-    """Differences in spreads over seeds, which are 1 point, and 1.2 with counting noise."""
+    """Differences relative to the spread over seeds: 1 point, and 1.2 with counting noise."""
     shares = outcomes(num_seeds, 1.0, (7, 7 + 1.2 * difference), trials=500)
     assert shares["worse"] > 0.8
 
@@ -131,7 +131,7 @@ def test_a_comparison_over_one_seed_takes_the_spread_of_the_studys_other_nets() 
     assert "noise up to 12.17" in verdict
     assert "with one seed only, and with the spread of the study" in verdict
     assert verdict.endswith("no degradation seen")
-    # Two nets with seeds of their own need no others.
+    # Two nets that have several seeds each need no others.
     results += [finished(56, False, 10.0 + seed / 10, seed) for seed in (1, 2)]
     (verdict,) = find_verdicts(results)
     assert "noise up to 4.95" in verdict  # 4.281, of 2.01 degrees of freedom, sqrt(4.01 / 3)
@@ -180,8 +180,10 @@ def finished(
     ("plain", "residual", "said"),
     [
         ((5, 70), (2, 2), "the shortcuts cure it"),
-        ((40, 20), (10, 10), "the residual net trains better"),  # there was nothing to cure
-        ((5, 70), (2, 40), "the residual net trains better"),  # and here it is not cured
+        # The plain nets have no degradation.
+        ((40, 20), (10, 10), "the residual net trains better"),
+        # The residual nets have degradation, too.
+        ((5, 70), (2, 40), "the residual net trains better"),
     ],
 )
 def test_a_cure_needs_a_disease_and_health(
@@ -214,7 +216,7 @@ def test_shortcut_options_are_compared_with_option_a() -> None:
         for option, error in (("A", 20.0), ("B", 10.0), ("C", 20.1))
     ]
     verdicts = find_verdicts(results)
-    assert len(verdicts) == 5  # each option with the plain net, B and C with A
+    assert len(verdicts) == 5  # each option against the plain net, and B and C against A
     assert verdicts[-2].startswith("ResNet-20-B minus ResNet-20: -10.00 points")
     assert verdicts[-2].endswith("it trains better than option A")
     assert verdicts[-1].endswith("no difference beyond the noise")
@@ -226,7 +228,7 @@ def test_nets_of_another_shortcut_padding_are_compared_and_not_mixed() -> None:
         for padding, error in (("behind", 20.0), ("around", 10.0))
     ]
     verdicts = find_verdicts(results)
-    assert len(verdicts) == 3  # each with the plain net, and the one with the other
+    assert len(verdicts) == 3  # each against the plain net, and one against the other
     assert verdicts[-1].startswith("ResNet-20-around minus ResNet-20: -10.00 points")
     assert verdicts[-1].endswith("it trains better than shortcut_padding=behind")
 

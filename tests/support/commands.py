@@ -1,4 +1,4 @@
-"""The commands, called as a user calls them."""
+"""Runs the commands in processes, as a user does."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ TINY_STUDY = (
 
 
 def started(folder: Path, *command: str) -> "subprocess.Popen[str]":
-    """A command in a new session, once one of its runs has recorded something."""
+    """Start a command in a new session; return when one of its runs has recorded a row."""
     before = {file.stat().st_ino for file in folder.rglob("metrics.csv")}
     process = subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],
@@ -57,17 +57,17 @@ def started(folder: Path, *command: str) -> "subprocess.Popen[str]":
 
 
 def recorded(folder: Path, before: set[int] = frozenset()) -> list[Path]:  # type: ignore[assignment]
-    """The records below `folder` that have rows and were not there before."""
+    """The metrics.csv files below `folder` that have rows; before: inodes of those to ignore."""
     found = [(file, file.stat()) for file in folder.rglob("metrics.csv")]
     return [file for file, stat in found if stat.st_size > 150 and stat.st_ino not in before]
 
 
-# No checkpoint is due for a long time.
+# Settings of a run that trains for a long time, and does not write a checkpoint by itself.
 LONG = ("recipe.iterations=100000", "runtime.checkpoint_every=100000", "runtime.log_every=10")
 
 
 def group_members(group: int) -> list[int]:
-    """The processes of a group that have not ended (Linux)."""
+    """The IDs of the processes of a process group that have not ended (Linux)."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""Runs the script that draws figures, and makes what it draws."""
+"""Runs the script that draws figures, and makes run folders for it."""
 
 import contextlib
 import io
@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "plot_curves.py"
 
 
 def plot(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the script in this process, which saves seconds of start-up."""
+    """Run the script in this process, because a new one would take seconds to start."""
     command = [str(SCRIPT), *map(str, arguments)]
     output, errors = io.StringIO(), io.StringIO()
     with (
@@ -37,7 +37,7 @@ def plot(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def finished_run(folder: Path, error: float, *, cifar: bool = True, **settings: object) -> Path:
-    """A run folder with what a figure over depth reads of it."""
+    """Write the files of a run folder that a figure of errors against depth reads."""
     folder.mkdir(parents=True)
     data = DataConfig("cifar10", families=["cifar" if cifar else "imagenet"])
     config = resolve(Config(data=data, **settings))  # type: ignore[arg-type]

@@ -1,11 +1,15 @@
-"""A net written as public repositories write it."""
+"""A CIFAR net in the style of public repositories."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class PublicBlock(nn.Module):
-    """A basic block of public CIFAR nets; zeros: "around", "behind", or a projection's name."""
+    """A basic block of public CIFAR nets.
+
+    zeros: the place of option A's zero channels ("around" or "behind"), or the name of the module
+    if the shortcut is a projection.
+    """
 
     def __init__(self, before: int, channels: int, stride: int, zeros: str) -> None:
         super().__init__()

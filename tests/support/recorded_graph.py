@@ -1,4 +1,4 @@
-"""What stands for CUDA graphs where there is no GPU: operations, recorded and replayed."""
+"""A substitute for CUDA graphs without a GPU: it records operations and replays them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# What a capture refuses: reading a tensor's value on the CPU.
+# Operations that read a tensor's value on the CPU, which fail while a graph is captured.
 SYNCHRONIZING = ("aten._local_scalar_dense", "aten.nonzero", "aten.is_nonzero", "aten.equal")
 
 
 class Recorder(TorchDispatchMode):
-    """Records every operation on tensors, those of the backward pass and the update included."""
+    """Records every operation on tensors, also in the backward pass and in the update."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Recorder(TorchDispatchMode):
 
 
 class RecordedGraph:
-    """Repeats recorded operations on the same tensors, and nothing else that Python did."""
+    """Repeats the recorded operations on the same tensors, without running any other code."""
 
     def __init__(self) -> None:
         self.recorder = Recorder()
@@ -41,7 +41,7 @@ class RecordedGraph:
     @torch.no_grad()
     def replay(self) -> None:
         self.num_replays += 1
-        if self.num_replays == 1:  # recording has computed it already; capturing would not have
+        if self.num_replays == 1:  # unlike a capture, recording has already computed the results
             return
         for func, args, kwargs, outs in self.recorder.calls:
             again = func(*args, **kwargs)
@@ -52,7 +52,7 @@ class RecordedGraph:
 
 
 class FakeStream:
-    """A stream, of which a CPU has one."""
+    """Replaces torch.cuda.Stream on a CPU."""
 
     def wait_stream(self, other: object) -> None:
         pass
@@ -67,7 +67,7 @@ def record(graph: RecordedGraph, stream: object) -> Iterator[None]:
 def fake_graphs(
     monkeypatch: pytest.MonkeyPatch, graph: Callable[..., Any] = record
 ) -> list[RecordedGraph]:
-    """Let torch.cuda's graphs be recorded ones; returns those that will have been captured."""
+    """Replace torch.cuda's graphs by recorded ones; the returned list collects them."""
     graphs: list[RecordedGraph] = []
 
     def make() -> RecordedGraph:

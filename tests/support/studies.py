@@ -1,4 +1,4 @@
-"""Studies of tiny nets on 8x8 digits, made as the command makes them."""
+"""Studies of tiny nets on 8x8 digits, composed in the same way as by the command."""
 
 import csv
 from pathlib import Path
@@ -39,7 +39,7 @@ def composed_study(*overrides: str) -> Study:
 
 
 def quiet() -> Console:
-    """A console that nobody sees."""
+    """A console that prints nothing."""
     return Console(quiet=True)
 
 
@@ -58,7 +58,10 @@ def untimed_record(folder: Path) -> list[tuple[str, ...]]:
 
 
 def rounds_like(torch_version: str, cpu: str) -> bool:
-    """Whether numbers are rounded here as with this version of torch (or its start) and CPU."""
+    """Whether this machine has the given CPU, and a version of torch that starts as given.
+
+    Results are then rounded in the same way as on the machine that recorded them.
+    """
     here = environment(torch.device("cpu"))
     same_torch = str(here["versions"]["torch"]).startswith(torch_version)
     return same_torch and bool(here["hardware"]["cpu"] == cpu)

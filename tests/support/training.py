@@ -1,4 +1,4 @@
-"""Training tiny nets, interrupting them, and comparing what they leave."""
+"""Trains tiny nets, interrupts them, and compares the files that they write."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,11 +20,11 @@ TrainRun = Callable[[Config], Path]
 
 
 class PowerCutError(Exception):
-    """Stands for whatever ends a process in the middle of a run."""
+    """Represents anything that ends a process in the middle of a run."""
 
 
 class CutProgress(RunProgress):
-    """Cuts the power once `after` iterations are done."""
+    """Raises PowerCutError after `after` iterations."""
 
     def __init__(self, after: int) -> None:
         super().__init__(Console(quiet=True))

@@ -1,4 +1,4 @@
-"""Waiting for things, and a TensorBoard to look at."""
+"""Waits for conditions, and serves a TensorBoard."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from typing import Any
 
 @contextmanager
 def served(outputs: Path) -> Iterator[str]:
-    """The address of a TensorBoard that shows the runs in a folder."""
+    """Start a TensorBoard of the runs in a folder; gives its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -40,7 +40,7 @@ def _reachable(port: int) -> bool:
 
 
 def wait_until(holds: Callable[[], Any], seconds: float = 60) -> None:
-    """Wait until something holds; fail if it does not in so many seconds."""
+    """Wait until `holds()` is true; fail if it is not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it did not become true in time"

@@ -1,6 +1,7 @@
-"""resnet-train, with its arguments, in a Python that lacks what Windows lacks; see test_portable.
+"""Runs resnet-train in a Python without the functions that Windows does not have (test_portable).
 
-Libraries keep what they have imported before, because they know on which system they are.
+Other libraries are imported before these functions are removed, because they check the system
+themselves.
 """
 
 import errno
@@ -35,7 +36,7 @@ SIGNAL_FUNCTIONS = {"signal", "getsignal", "raise_signal", "default_int_handler"
 
 
 def fake_msvcrt() -> types.ModuleType:
-    """Locks of files as Windows has them."""
+    """A module with the file locks of Windows."""
     import fcntl
 
     module: Any = types.ModuleType("msvcrt")
@@ -55,7 +56,7 @@ def fake_msvcrt() -> types.ModuleType:
 
 
 def remove_posix() -> None:
-    """Remove what Windows does not have."""
+    """Remove the modules, functions and signals that Windows does not have."""
     sys.modules["msvcrt"] = fake_msvcrt()
     for name in MODULES:
         sys.modules[name] = None  # type: ignore[assignment]
@@ -70,13 +71,13 @@ def remove_posix() -> None:
 
 
 def refuse_linux_files(event: str, arguments: tuple[object, ...]) -> None:
-    """An audit hook: what describes processes and processors on Linux cannot be opened."""
+    """An audit hook: the files of Linux about processes and processors cannot be opened."""
     if event == "open" and str(arguments[0]).startswith(("/proc/", "/sys/")):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", arguments[0])
 
 
 def check_locks() -> None:
-    """As for two processes: one has the lock until it unlocks the file."""
+    """Check that a lock excludes a second one, which a second process would hold, until it ends."""
     locks = importlib.import_module("resnet_degradation.system.file_locks")
     with NamedTemporaryFile() as first, Path(first.name).open("ab") as second:
         assert [locks.try_lock(first), locks.try_lock(second)] == [True, False]

@@ -1,4 +1,4 @@
-"""Errors of torch that the user can do something about."""
+"""Errors of torch that users can fix get a helpful message."""
 
 import pytest
 import torch

@@ -1,6 +1,6 @@
-"""Names that are not ASCII, streams that take nothing else, and files in UTF-8 whatever the locale.
+"""Names beyond ASCII, streams that accept only ASCII, and files in UTF-8 in every locale.
 
-LC_ALL=C alone makes Python use UTF-8; with PYTHONUTF8=0, or in older ways to call it, it does not.
+With LC_ALL=C alone, Python uses UTF-8; tests that need ASCII set PYTHONUTF8=0, too.
 """
 
 import ast
@@ -32,12 +32,12 @@ TINY = (
     *("width=0.25", "runtime.num_threads=1"),
 )
 PHOTOS = (*TINY, "data=folder", 'data.root="fotos-ü"')
-# What reads or writes text, if it is not asked for bytes.
+# Functions that read or write text, except in binary mode.
 OPENING = {"open", "read_text", "write_text", "fdopen", "TextIOWrapper"}
 
 
 def called(folder: Path, environment: dict[str, str], *command: str | Path) -> str:
-    """What a command prints, which has to succeed without a traceback."""
+    """The output of a command, which must succeed and print no traceback."""
     unset = ("LANG", "LC_CTYPE", "PYTHONIOENCODING", *ASCII)
     inherited = {name: value for name, value in os.environ.items() if name not in unset}
     done = subprocess.run(
@@ -53,7 +53,7 @@ def called(folder: Path, environment: dict[str, str], *command: str | Path) -> s
 
 
 def write_photos(root: Path, classes: tuple[str, ...] = ("straße", "größe")) -> None:
-    """A folder of images, all of whose names have characters beyond ASCII."""
+    """A folder of images; all names in it have characters beyond ASCII."""
     source = load_digits(12).train
     assert isinstance(source, Arrays)
     for label, name in enumerate(classes):
@@ -68,7 +68,7 @@ def write_photos(root: Path, classes: tuple[str, ...] = ("straße", "größe")) 
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder in which there is one of images, fotos-ü."""
+    """A folder that contains a folder of images, fotos-ü."""
     write_photos(tmp_path / "fotos-ü")
     return tmp_path
 
@@ -77,9 +77,9 @@ def photos(tmp_path: Path) -> Path:
 def test_every_command_works_in_the_c_locale(photos: Path) -> None:
     nets = "study.nets=[{depth: 8, residual: false}, {depth: 8, residual: true}]"
     output = called(photos, ASCII, BIN / "resnet-study", *PHOTOS, nets, "seeds=[0,1]", "jobs=2")
-    assert "+- " in output  # of the standard deviation
+    assert "+- " in output  # ± of the standard deviation
     assert "outputs/studies/quick-fotos-\\xfc-" in output
-    assert "+----" in output  # of the table's border
+    assert "+----" in output  # the table's border
     (study,) = (photos / "outputs/studies").iterdir()
     assert study.name.startswith("quick-fotos-ü-")
     for name in ("report.html", "report.md"):
@@ -114,7 +114,7 @@ def test_processes_print_what_the_stream_can_take(photos: Path) -> None:
 
 
 def test_names_that_are_no_text_are_read_recorded_and_shown(photos: Path) -> None:
-    """As an archive made on Windows leaves them on Linux."""
+    """Names that result from unpacking an archive from Windows on Linux."""
     try:
         (photos / "fotos-ü").rename(os.fsdecode(os.fsencode(photos) + b"/fotos-\xfc"))
     except OSError:
@@ -162,7 +162,7 @@ def test_a_byte_that_is_no_text_is_shown_by_its_number() -> None:
 
 
 def unspecified(file: Path) -> Iterator[int]:
-    """The lines of a module that open text without saying in which encoding."""
+    """The lines of a module that open a text file without an encoding."""
     for node in ast.walk(ast.parse(file.read_bytes())):
         if not isinstance(node, ast.Call):
             continue

@@ -1,5 +1,6 @@
-"""What people report of other tools: odd terminals, schedulers, clocks, limits, copied and edited
-run folders, other versions. Each ends well, or in one line that says what to do.
+"""Unusual terminals, schedulers, clocks, limits and run folders, as reported for other tools.
+
+The commands succeed, or fail with one line that says what to do.
 """
 
 import csv
@@ -47,14 +48,14 @@ def start(folder: Path, *command: str, **options: Any) -> "subprocess.Popen[str]
 
 
 def said(process: "subprocess.Popen[str]", code: int = 0) -> tuple[str, str]:
-    """What a command printed on its outputs, as it ended with this code."""
+    """The output and error output of a command; it must end with this code."""
     out, err = process.communicate(timeout=120)
     assert process.returncode == code, err
     return out, err
 
 
 def error_of(process: "subprocess.Popen[str]", code: int = 2) -> str:
-    """The one line that a command said, as it failed with this code."""
+    """The only line that a command printed; it must fail with this code."""
     (line,) = said(process, code)[1].splitlines()
     assert line.startswith("error: ")
     return line
@@ -68,7 +69,8 @@ def test_a_run_outlives_its_terminal(tmp_path: Path) -> None:
     process = start(tmp_path, TRAIN, *TINY, "recipe.iterations=300", stdout=theirs)
     os.close(theirs)
     printed = b""
-    while b"\x1b[?25l" not in printed:  # the bar, which would print the warning itself
+    # The progress bar starts with this code; it would print the warning itself.
+    while b"\x1b[?25l" not in printed:
         printed += os.read(ours, 1000)
     os.close(ours)
     _, err = said(process)
@@ -118,7 +120,7 @@ def test_the_first_machine_of_a_slurm_step(
 
 
 def slurm_task(rank: int, job: int) -> dict[str, str]:
-    """The environment that srun gives a process of a step of two."""
+    """The environment variables that srun sets for one of two processes."""
     return {
         "SLURM_JOB_ID": str(job),
         "SLURM_STEP_ID": "0",
@@ -140,7 +142,7 @@ def test_processes_of_srun_find_each_other_in_a_container_without_srun(tmp_path:
 
 
 def test_one_process_of_a_step_of_two_says_how_to_train_alone(tmp_path: Path) -> None:
-    """As in a shell that srun -n 2 --pty started."""
+    """The command runs in a shell that was started by srun -n 2 --pty."""
     alone = slurm_task(0, os.getpid() + 1)
     line = error_of(start(tmp_path, TRAIN, *TINY, "runtime.timeout=1", env=alone), code=4)
     assert "To train in a single process, unset WORLD_SIZE or SLURM_STEP_NUM_TASKS" in line
@@ -200,7 +202,7 @@ def test_a_clock_that_stands_still_between_two_rows(
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Calls git in a repository that this package seems to be in."""
+    """Call git in a repository that seems to contain this package."""
     if shutil.which("git") is None:
         pytest.skip("there is no git")
     here = tmp_path / "checkout"
@@ -224,7 +226,7 @@ def revision() -> str | None:
 def test_the_revision_is_not_that_of_another_repository(
     checkout: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a git hook, or where GIT_DIR names a repository of configuration files."""
+    """A git hook sets GIT_DIR, and so do some users for their configuration files."""
     right = checkout("rev-parse", "--short=12", "HEAD")
     other = tmp_path / "other"
     subprocess.run(["git", "init", "-q", "--bare", str(other)], check=True)
@@ -236,7 +238,7 @@ def test_the_revision_is_not_that_of_another_repository(
 def test_the_revision_of_a_checkout_of_another_user(
     checkout: Callable[..., str], tmp_path: Path
 ) -> None:
-    """As of a folder of the host's in a container."""
+    """This happens in a container, with a folder of its host."""
     right = checkout("rev-parse", "--short=12", "HEAD")
     for path in (tmp_path / "checkout", tmp_path / "checkout" / ".git"):
         os.chown(path, 12345, 12345)
@@ -252,7 +254,7 @@ def test_a_revision_that_is_not_utf8(checkout: Callable[..., str]) -> None:
 
 
 def rewrite(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change what a checkpoint holds, as another version would have written it."""
+    """Change the content of a checkpoint to that of another version."""
     content = load_checksummed(file)
     change(content)
     file.unlink()

@@ -1,4 +1,4 @@
-"""The processor says whether bf16 is worth trying."""
+"""Recognizes whether the processor computes fast in bf16."""
 
 import multiprocessing
 import os

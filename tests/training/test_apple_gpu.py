@@ -1,4 +1,4 @@
-"""Decisions about Apple GPUs that can be tested without one; nothing here ran on one."""
+"""Decisions about Apple GPUs that can be tested without one; these tests never ran on one."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ CPU, MPS = torch.device("cpu"), torch.device("mps")
 
 @pytest.fixture
 def mac(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A computer with an Apple GPU and no other."""
+    """A computer with an Apple GPU and no other GPU."""
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
@@ -89,7 +89,7 @@ def test_sums_in_float64_are_kept_on_the_cpu() -> None:
 def test_no_layer_gets_channels_last(
     tiny: Tiny, train_run: Callable[[Config], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There, torch's gradients of batch normalization have been wrong. The CPU stands for MPS."""
+    """MPS had wrong gradients of batch normalization in channels-last format. Runs on the CPU."""
     assert memory_format(MPS) == torch.contiguous_format
     assert memory_format(CPU) == torch.channels_last
     monkeypatch.setattr(apple_gpu, "MPS", "cpu")

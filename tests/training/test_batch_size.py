@@ -1,4 +1,4 @@
-"""Where a step runs out of a GPU's memory, the message names batches that would fit."""
+"""If a step runs out of GPU memory, the message names batch sizes that would fit."""
 
 import weakref
 
@@ -33,7 +33,7 @@ def test_the_largest_batch_is_on_the_line_through_two_peaks(
 def message(
     config: Config, monkeypatch: pytest.MonkeyPatch, usable: int, per_image: int = 100
 ) -> str:
-    """What is said on a GPU where a step takes 1,000 bytes and `per_image` for each image."""
+    """The message on a GPU on which a step takes 1,000 bytes, plus `per_image` per image."""
 
     def peak(_run: Run, size: int) -> int:
         if 1_000 + per_image * size > usable:
@@ -48,9 +48,9 @@ def message(
 @pytest.mark.parametrize(
     ("usable", "fits"),
     [
-        (3_900, "16 does, and by its memory about 29 should"),
-        (10**6, "16 does, and by its memory about 31 should"),
-        (2_000, "8 does, and by its memory about 10 should"),
+        (3_900, "16 does, and, judging by memory, about 29 should"),
+        (10**6, "16 does, and, judging by memory, about 31 should"),
+        (2_000, "8 does, and, judging by memory, about 10 should"),
         (1_850, "8 does"),
         (1_200, "2 does"),
         (1_100, "no smaller one does"),
@@ -60,7 +60,7 @@ def test_a_batch_that_does_not_fit_is_answered_with_one_that_does(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, usable: int, fits: str
 ) -> None:
     assert message(tiny(), monkeypatch, usable) == (
-        f"out of memory: recipe.batch_size=32 does not fit into this GPU, {fits}. Lower it, or set "
+        f"out of memory: recipe.batch_size=32 does not fit into this GPU; {fits}. Lower it, or set "
         "runtime.checkpoint_activations=on, or try a smaller width or data.image_size"
     )
 

@@ -1,4 +1,4 @@
-"""Runs give the numbers that version 0.1.0 recorded for them, digit for digit."""
+"""Runs reproduce every digit of the numbers that version 0.1.0 recorded."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from support.training import TrainRun
 from resnet_degradation.config.schema import Config
 
 RECORDED = Path(__file__).parents[1] / "support" / "data" / "golden-0.1.0"
-TORCH, CPU = "2.14.1", "AMD EPYC"  # which made the records
+TORCH, CPU = "2.14.1", "AMD EPYC"  # of the machine that made the records
 SMALL = ("family=imagenet", "width=0.125", "data.image_size=32")
 RUNS = {
     "ResNet-8-seed0-6a9add00": ("depth=8", "recipe.iterations=30", "runtime.signals_every=10"),

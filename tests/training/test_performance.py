@@ -1,4 +1,4 @@
-"""What makes training faster or smaller changes no number. (How fast it is, `make bench` tells.)"""
+"""Settings that save time or memory do not change results. (`make bench` measures the speed.)"""
 
 import copy
 import itertools
@@ -47,7 +47,7 @@ def test_gradients_and_statistics_are_the_same_to_the_bit_when_activations_are_r
     other.segment_lengths = lengths[: len(net.stages())]
     images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 3])
     for each in (net, other):
-        for _ in range(2):  # the second time, running statistics are not what they began as
+        for _ in range(2):  # the second time, running statistics differ from the initial ones
             F.cross_entropy(each(images), labels).backward()
     for one, two in zip(net.parameters(), other.parameters(), strict=True):
         assert torch.equal(one.grad, two.grad)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def test_recomputation_leaves_out_what_is_not_trained_and_the_last_segment() -> 
     grads = [{n: p.grad for n, p in each.named_parameters()} for each in (net, other)]
     assert sum(grad is not None for grad in grads[0].values()) == 2
     assert_equal_states(*grads)
-    # What lies before the first trained layer needs no backward pass at all.
+    # Layers before the first trained layer need no backward pass.
     assert [passes.count(f"layer{s}.{b}") for s in (1, 2, 3) for b in (0, 1)] == [1, 1, 2, 2, 2, 1]
 
 
@@ -127,7 +127,7 @@ def test_a_run_comes_to_the_same_whether_activations_are_kept_or_not(
     for file in sorted(kept.rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
     again = train_run(tiny_again)
-    assert again == kept  # it is no part of the run's identity
+    assert again == kept  # the setting is not part of the run's identity
     assert_equal_states(
         records, (without_times(again), read_final_errors(again), final_state(again))
     )
@@ -152,7 +152,7 @@ def test_segments_are_nearly_the_best_there_are(depth: int, residual: bool) -> N
 
 
 def test_activations_are_counted_as_they_are_kept() -> None:
-    """Against what autograd saves in a plain net, where nothing else is kept."""
+    """The reference is what autograd saves in a plain net, which keeps nothing else."""
     net = ResNet(20, False, family="cifar")
     saved: dict[int, int] = {}
 
@@ -198,7 +198,7 @@ def test_the_memory_left_is_that_of_the_tightest_limit(tmp_path: Path) -> None:
 
 @contextmanager
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail whatever would make a CPU wait for a GPU."""
+    """Let every call fail that would make the CPU wait for the GPU."""
 
     def waited(*_arguments: object, **_named: object) -> None:
         raise AssertionError("the device was waited for")

@@ -1,4 +1,4 @@
-"""The learning rate follows sections 3.4 and 4.2 to the iteration."""
+"""The learning rate follows sections 3.4 and 4.2 at every iteration."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Signals save a run before they end it, and nobody can tell afterwards that they came."""
+"""Signals save a run before it ends, and do not change its results."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(autouse=True)
 def _signals_as_usual() -> Iterator[None]:
-    """Also where nohup or a shell's background job makes them ignored, here and in commands."""
+    """Handle signals also if nohup or a shell's background job made this process ignore them."""
     usual = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -55,7 +55,7 @@ def _signals_as_usual() -> Iterator[None]:
 
 
 class SignalledProgress(RunProgress):
-    """Sends this process signals once `after` iterations are done."""
+    """Sends signals to this process after `after` iterations."""
 
     def __init__(self, after: int, *numbers: int) -> None:
         super().__init__(Console(quiet=True))
@@ -107,7 +107,7 @@ def test_a_signal_cuts_an_evaluation_short_and_it_is_done_again(
     monkeypatch: pytest.MonkeyPatch,
     evaluation: int,
 ) -> None:
-    """The fourth time, the held-out images are gone through for the responses of the layers."""
+    """The fourth pass over the held-out images measures the responses of the layers."""
     config = tiny(*PLATEAU, *WARMUP, "runtime.eval_batch_size=100")
     held_out, times = MemoryBatches.held_out, 0
     batches = 0
@@ -124,7 +124,7 @@ def test_a_signal_cuts_an_evaluation_short_and_it_is_done_again(
     monkeypatch.setattr(MemoryBatches, "held_out", signalled)
     with pytest.raises(Stopped):
         train_run(config)
-    assert batches == 1  # of four
+    assert batches == 1  # of four batches
     monkeypatch.undo()
     assert_ends_as(config, whole, train_run)
 
@@ -164,7 +164,7 @@ def test_a_signal_that_comes_too_late_finishes_the_run(
 def test_an_interrupt_stops_the_run_although_output_is_closed(
     tiny: Tiny, train_run: TrainRun, whole: Path
 ) -> None:
-    """As with 2>&1 | tee log, where Ctrl-C ends tee too."""
+    """This happens with 2>&1 | tee log, because Ctrl-C ends tee, too."""
     config, stderr = tiny(*PLATEAU, *WARMUP), os.dup(2)
     reader, writer = os.pipe()
     os.close(reader)
@@ -186,10 +186,10 @@ def test_a_reader_who_leaves_ends_the_run_which_is_saved(tmp_path: Path) -> None
     )
     assert process.stdout is not None
     process.stdout.readline()
-    process.stdout.close()  # as head does
+    process.stdout.close()  # like head
     assert process.stderr is not None
     said = process.stderr.read()
-    assert process.wait(timeout=60) == 141  # as of what SIGPIPE ends
+    assert process.wait(timeout=60) == 141  # the exit code of processes that SIGPIPE ended
     (line,) = said.splitlines()
     assert "all saved: the same command resumes it" in line
     assert line.endswith("(the reader of the output closed it)")
@@ -261,7 +261,7 @@ def streamed(root: Path) -> tuple[str, ...]:
 def test_a_signal_to_the_whole_group_spares_the_workers_until_the_run_is_saved(
     tmp_path: Path, digits_folder: Callable[..., Path]
 ) -> None:
-    """As from Ctrl-C in a terminal, or from a cluster that ends a job."""
+    """All processes get the signal, from Ctrl-C in a terminal or from a cluster that ends a job."""
     process = started(tmp_path, "resnet-train", *streamed(digits_folder(size=24)))
     os.killpg(process.pid, signal.SIGTERM)
     _, said = process.communicate(timeout=60)
@@ -290,7 +290,7 @@ def test_a_study_saves_every_run_under_way_and_leaves_no_process(tmp_path: Path,
     arguments = ("resnet-study", *TINY_STUDY, *LONG, f"jobs={jobs}")
     process = started(tmp_path, *arguments)
     wait_until(lambda: len(recorded(tmp_path)) == jobs)
-    os.killpg(process.pid, signal.SIGINT)  # as from a terminal
+    os.killpg(process.pid, signal.SIGINT)  # like Ctrl-C in a terminal
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command resumes" in said.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""A run that becomes far slower says so, once."""
+"""A run that becomes much slower warns once."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def test_a_run_far_slower_than_at_its_best_is_reported_once(
     watch = slowdown.Slowdown()
     assert watch.note(300.0, 20.0, 2, 2) is None
     assert watch.note(900.0, 20.0, 2, 2) is None
-    assert watch.note(100.0, 2.0, 2, 2) is None  # too short to say
+    assert watch.note(100.0, 2.0, 2, 2) is None  # too short a time to judge
     assert watch.note(310.0, 20.0, 2, 2) is None
     expected = "training takes 3.6 times as long as at its fastest: 2 threads wait"
     assert watch.note(250.0, 20.0, 2, 2) == expected

@@ -1,4 +1,4 @@
-"""A captured step is the eager step. Without a GPU, its operations are recorded and replayed."""
+"""A captured step computes the same as an eager step (CUDA graphs are simulated without a GPU)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ STEP = "runtime.compile=step"
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[RecordedGraph]:
-    """Allow runtime.compile=step on the CPU; the graphs that were captured."""
+    """Allow runtime.compile=step on the CPU; gives the captured graphs."""
     monkeypatch.setattr(build, "check_capture", lambda *_: None)
     return fake_graphs(monkeypatch)
 

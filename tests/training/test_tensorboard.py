@@ -1,4 +1,4 @@
-"""What TensorBoard shows of runs, also while one is killed and resumed under its eyes."""
+"""The content of TensorBoard, also while a run is killed and resumed."""
 
 import json
 import re
@@ -88,6 +88,6 @@ def test_a_contact_sheet_shows_every_image_and_its_name() -> None:
         assert (sheet[top : top + 64, left : left + 64] == round(number / 8 * 255)).all()
         below = sheet[top + 64 : top + 80]
         assert (below[:, left : left + 64] < 128).any()
-        assert (below[:, left + 65 : left + 68] == 255).all()  # no name sticks out
+        assert (below[:, left + 65 : left + 68] == 255).all()  # no name is wider than its image
     photograph = contact_sheet(torch.zeros(1, 3, 224, 224), ["fotos-\udcfc"])
     assert photograph.shape == (224 + 24, 224 + 8, 3)

@@ -1,4 +1,4 @@
-"""A run records what happened, and an interrupted run equals an uninterrupted one."""
+"""A run records its training; an interrupted and resumed run equals an uninterrupted one."""
 
 import csv
 import io
@@ -267,7 +267,7 @@ def test_final_training_error_is_counted_over_the_last_epoch_or_tenth(
     assert final.num_counted_images == 2 * 32
     assert final.train_error == pytest.approx(sum(last_two) / 2, abs=1e-4)
     epochs = make_plan(tiny("recipe.iterations=64000", "recipe.batch_size=128"), 50_000, 10_000)
-    assert epochs.final_window == 391  # of the paper's schedule, the last epoch
+    assert epochs.final_window == 391  # the last epoch of the paper's schedule
 
 
 @pytest.mark.parametrize("iterations", [300, 400, 2000, 64_000])
@@ -296,7 +296,7 @@ def test_a_compiled_net_trains_and_saves_the_same_names(tiny: Tiny, train_run: T
 
 
 def test_the_rate_falls_when_the_validation_error_does_not(tiny: Tiny, train_run: TrainRun) -> None:
-    # No error falls by 100 points, so every evaluation after the first is one too many.
+    # No error falls by 100 points, so no evaluation after the first counts as progress.
     rows = read_metrics(
         train_run(
             tiny(
@@ -415,7 +415,7 @@ def test_an_interrupted_run_has_the_same_signals(
 ) -> None:
     whole = train_run(tiny("runtime.signals_every=4"))
     config = tiny("runtime.signals_every=4", f"output_dir={tmp_path / 'other'}")
-    interrupt(config, after=9)  # which was saved after 5
+    interrupt(config, after=9)  # the last checkpoint is that of iteration 5
     assert list(read_layer_stats(run_folder(config))) == [0, 4, 8]
     resumed = train_run(config)
     assert (resumed / "signals.csv").read_bytes() == (whole / "signals.csv").read_bytes()

@@ -1,4 +1,4 @@
-"""What a call does around a command's work: settings in, errors and interrupts out."""
+"""Common parts of the calls in Python: they translate settings, errors and signals."""
 
 import signal
 import sys
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from resnet_degradation.cli.guesses import refuse_guesses
 from resnet_degradation.cli.messages import explain, explain_parser_error, refuse_unknown_keys
-from resnet_degradation.config.arguments import as_written, paths_as_typed
+from resnet_degradation.config.arguments import hydra_literal, quote_paths
 from resnet_degradation.system.errors import (
     BROKEN_PIPE,
     ConfigError,
@@ -22,12 +22,13 @@ from resnet_degradation.system.errors import (
 )
 from resnet_degradation.training.advice import forget_advice
 
-# Groups whose option is named like a setting in them: data={"name": "folder", "root": ...}.
-NAMED = ("data", "recipe")
+# Groups of Hydra. In a dictionary, `name` chooses the option: data={"name": "folder", "root": ...}
+# means data=folder data.root=...
+GROUPS = ("data", "recipe")
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal, once the run is saved."""
+    """Raised for a signal, after the run is saved."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""
@@ -36,11 +37,11 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def as_command(schema: type[Any]) -> Iterator[None]:
-    """Raise what a command prints, and leave the process as it was.
+    """Raise the errors that a command would print, and leave the process as it was.
 
-    What the user can fix becomes a UserError with the command's one line; a bug stays what it is.
-    A signal ends in KeyboardInterrupt once the run is saved; all but Ctrl-C are first sent again,
-    for the handlers of the caller's program.
+    An error that the user can fix becomes a UserError with the command's one line; a bug keeps its
+    type. A signal raises KeyboardInterrupt after the run is saved. Signals other than Ctrl-C are
+    first raised again, so that the handlers of the caller's program receive them.
     """
     formatwarning = warnings.formatwarning
     forget_advice()
@@ -68,23 +69,23 @@ def as_command(schema: type[Any]) -> Iterator[None]:
 def overrides_of(
     overrides: str | Sequence[str], settings: Mapping[str, Any], schema: type[Any]
 ) -> list[str]:
-    """Settings of a call as the command takes them: keyword arguments first, then `overrides`."""
+    """A call's settings as arguments of the command: keyword arguments first, then `overrides`."""
     typed = [overrides] if isinstance(overrides, str) else list(overrides)
-    return [*_written(settings), *paths_as_typed(typed, schema)]
+    return [*_written(settings), *quote_paths(typed, schema)]
 
 
 def _written(settings: Mapping[str, Any], section: str = "") -> Iterator[str]:
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _written(value, f"{section}{name}.")
-        elif name == "name" and section.rstrip(".") in NAMED:
-            yield f"{section.rstrip('.')}={as_written(value)}"
+        elif name == "name" and section.rstrip(".") in GROUPS:
+            yield f"{section.rstrip('.')}={hydra_literal(value)}"
         else:
-            yield f"{section}{name}={as_written(value)}"
+            yield f"{section}{name}={hydra_literal(value)}"
 
 
 def composed(command: str, schema: type[Any], arguments: Sequence[str]) -> DictConfig:
-    """What Hydra composes of a command's arguments, inside `own_hydra`.
+    """The configuration that Hydra composes from a command's arguments; call it in `own_hydra`.
 
     command: the name of its configuration. Raises ConfigError or an error of Hydra.
     """

@@ -1,4 +1,4 @@
-"""Inspections: what explains the errors of trained nets."""
+"""Inspections: measurements that explain the errors of trained nets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was measured of some nets. The report is in `folder`, the tables in the run folders."""
+    """The results of an inspection. The report is in `folder`, the tables in the run folders."""
 
     folder: Path
     findings: "dict[str, Finding]"  # a title, a sentence and a table, by the measurement's name
@@ -38,7 +38,7 @@ class Inspection:
 
         Raises UserError if there is none.
         """
-        from resnet_degradation.figures.style import shown
+        from resnet_degradation.figures.style import for_notebook
 
         if not self.measured:
             raise UserError("nothing was measured: plain nets have no shortcuts")
@@ -46,7 +46,7 @@ class Inspection:
         if name not in self.measured:
             raise UserError(f"{name} was not measured: choose from {', '.join(self.measured)}")
         probe, nets = self.measured[name]
-        return shown(probe.figure(nets, self.findings[name].title))
+        return for_notebook(probe.figure(nets, self.findings[name].title))
 
 
 @as_command(InspectionConfig)
@@ -63,8 +63,8 @@ def inspect(
         rd.inspect([plain, residual], what=["signals", "lesions"]).plot("lesions")
 
     what: responses, signals, residuals, lesions (these four by default), surface, shattering,
-    sharpness; all; or your own, as my_probes:small_weights. Arguments and errors as for `rd.train`;
-    settings: `resnet-inspect --help`.
+    sharpness; all; or a custom probe, such as my_probes:small_weights. The other
+    arguments and the errors are those of `rd.train`; `resnet-inspect --help` lists the settings.
     """
     from resnet_degradation.figures.inspection import load_inspected
     from resnet_degradation.inspection.command import inspect as run_inspection
@@ -77,7 +77,7 @@ def inspect(
         options = composed("inspect_config", InspectionConfig, arguments)
     wanted = cast(InspectionConfig, OmegaConf.to_object(options))
     with shown_progress(quiet) as progress:
-        where = run_inspection(wanted, progress.console, progress)
+        folder = run_inspection(wanted, progress.console, progress)
     folders = runs_to_inspect(wanted)
     measured = {
         name: (probe, nets)
@@ -85,4 +85,4 @@ def inspect(
         if (nets := load_inspected(folders, name, probe.row))
     }
     findings = {name: probe.finding(nets, name) for name, (probe, nets) in measured.items()}
-    return Inspection(where, findings, measured)
+    return Inspection(folder, findings, measured)

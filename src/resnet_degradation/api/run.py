@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run by its folder. Every attribute is read from the folder when it is asked for.
+    """A run, represented by its folder. Attributes are read from the folder at every access.
 
     Raises UserError for a file that is missing or damaged.
     """
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def metrics(self) -> Table:
-        """The columns of metrics.csv as arrays, one entry a row; errors in percent."""
+        """The columns of metrics.csv as arrays, one entry per row; errors in percent."""
         rows = read_metrics(self.folder)
         return Table({name: [getattr(row, name) for row in rows] for name in COLUMNS})
 
@@ -95,8 +95,8 @@ def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **setting
     """Train a net to its end, as `resnet-train` does: the same settings, folder and record.
 
     An interrupted run resumes from its last checkpoint, a finished one is only read. Settings are
-    keyword arguments, those of a section in a dictionary; what is not given is as for the command
-    (`resnet-train --help`):
+    keyword arguments, with a dictionary for each section; settings that are not given have the
+    command's defaults (`resnet-train --help`):
 
         rd.train(depth=56, residual=False, seed=1, data="cifar10", recipe=dict(iterations=4000))
         rd.train(depth=20, data=dict(name="folder", root="~/images"))
@@ -108,9 +108,9 @@ def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **setting
     Raises UserError for what the user can fix, and KeyboardInterrupt after Ctrl-C, when the run is
     saved: the same call resumes it.
 
-    Signal handlers, the number of threads, TF32 and torch's random state on the CPU are as before
-    when the call returns; numpy's and Python's random states are not used. (A custom block seeds
-    torch's generator on a GPU anew.)
+    After the call, signal handlers, the number of threads, TF32 and torch's random state on the CPU
+    are the same as before; numpy's and Python's random states are not used. (With a custom block,
+    torch's generator on a GPU is seeded again.)
     """
     arguments = overrides_of(overrides, settings, Config)
     with own_hydra():
@@ -140,22 +140,23 @@ def plot(
     Runs that differ in the seed alone are averaged. A notebook shows the figure.
 
     x: iteration, epoch or seconds. errors: both, training or held-out.
-    together: plain and residual nets in one panel. smooth: rows that a training error averages.
-    log: logarithmic error axis. dashed: training error dashed. y_max: end of the error axis.
+    together: plain and residual nets in one panel. smooth: how many rows a point of a training
+    curve averages. log: logarithmic error axis. dashed: training error dashed. y_max: upper end of
+    the error axis.
     width: in inches, for a paper: smaller text, and neither title nor caption.
 
     Raises UserError if there is nothing to draw.
     """
     from resnet_degradation.figures.curves import load_curves, plot_curves
     from resnet_degradation.figures.drawing import Drawing, adjusted
-    from resnet_degradation.figures.style import shown
+    from resnet_degradation.figures.style import for_notebook
 
     drawing = adjusted(
         Drawing(), title=title, x=x, errors=errors, together=together, smooth=smooth, log=log,
         dashed=dashed, y_max=y_max, width=width,
     )  # fmt: skip
     nets = load_curves(without_copies(folders_of(runs)), drawing.x, drawing.smooth)
-    return shown(plot_curves(nets, drawing))
+    return for_notebook(plot_curves(nets, drawing))
 
 
 def folders_of(runs: "Run | str | Path | Sequence[Run | str | Path]") -> list[Path]:
@@ -183,7 +184,8 @@ def evaluate(
         rd.evaluate(run, protocol="ten-crop")["val"][1]
         rd.evaluate(run, protocol="none", export="net.safetensors")
 
-    Arguments and errors as for `rd.train`; settings: `resnet-eval --help`.
+    The other arguments and the errors are those of `rd.train`; `resnet-eval --help` lists the
+    settings.
     """
     folder = run.folder if isinstance(run, Run) else run
     arguments = overrides_of(overrides, {"run": folder, **settings}, EvaluationConfig)
@@ -195,4 +197,4 @@ def evaluate(
         evaluation = resolve_evaluation(options, arguments)
     with shown_progress(quiet) as progress:
         tested = command.evaluate(evaluation, progress.console, progress)
-    return {split.split: split.errors for split in tested}
+    return {result.split: result.errors for result in tested}

@@ -12,7 +12,7 @@ from resnet_degradation.api.run import Run
 from resnet_degradation.api.table import Table, read_table
 from resnet_degradation.cli.app import shown_progress
 from resnet_degradation.cli.compose import own_hydra
-from resnet_degradation.config.arguments import as_written
+from resnet_degradation.config.arguments import hydra_literal
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import StudyRunConfig
 from resnet_degradation.system.errors import ConfigError
@@ -20,11 +20,11 @@ from resnet_degradation.system.errors import ConfigError
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found; its folder holds the report as well."""
+    """The results of a study. Its folder holds the report, too."""
 
     folder: Path
     runs: list[Run]
-    verdicts: list[str]  # one sentence each, with cautions
+    verdicts: list[str]  # verdicts and cautions, a sentence each
     figures: dict[str, Path]  # PNG files, by the name of the figure
 
     def __repr__(self) -> str:
@@ -32,7 +32,7 @@ class StudyResult:
 
     @property
     def results(self) -> Table:
-        """The columns of results.csv, one entry a run."""
+        """The columns of results.csv, one entry per run."""
         return read_table(self.folder / "results.csv")
 
 
@@ -48,14 +48,14 @@ def study(
 
         rd.study("quick", seeds=[0, 1], recipe=dict(iterations=600))
 
-    Finished runs are only read, interrupted ones resumed. Arguments and errors as for `rd.train`;
-    settings: `resnet-study --help`. jobs=2 starts processes: a script must then call this below
-    `if __name__ == "__main__":`.
+    Finished runs are only read, interrupted ones resumed. The other arguments and the errors are
+    those of `rd.train`; `resnet-study --help` lists the settings. jobs=2 starts processes: a script
+    must then call this below `if __name__ == "__main__":`.
     """
     from resnet_degradation.studies.command import check_alone, run_study
     from resnet_degradation.studies.definition import resolve_study
 
-    original = f"study={as_written(name)}"
+    original = f"study={hydra_literal(name)}"
     arguments = [original, *overrides_of(overrides, settings, StudyRunConfig)]
     with own_hydra():
         options = composed("study_config", StudyRunConfig, arguments)

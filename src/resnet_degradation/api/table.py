@@ -43,7 +43,7 @@ class Table(Mapping[str, Column]):
 
 
 def read_table(file: Path) -> Table:
-    """A CSV file whose columns hold numbers, truth values or text."""
+    """A CSV file whose columns hold numbers, booleans or text."""
     with file.open(newline="", encoding="utf-8") as stream:
         names, *rows = csv.reader(stream)
     return Table({name: _parsed([row[i] for row in rows]) for i, name in enumerate(names)})

@@ -1,3 +1,3 @@
-"""The entry points of the commands, and what turns errors into messages and exit codes.
+"""The entry points of the commands, and the messages and exit codes of errors.
 
 May import every other room."""

@@ -1,4 +1,4 @@
-"""What every command does: Hydra reads its arguments, errors become one line and an exit code."""
+"""Common parts of all commands: Hydra reads arguments; errors become one line and an exit code."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from resnet_degradation import __version__
 from resnet_degradation.cli.compose import config_folder, register_schemas
 from resnet_degradation.cli.guesses import refuse_guesses
 from resnet_degradation.cli.messages import explain, explain_parser_error, refuse_unknown_keys
-from resnet_degradation.config.arguments import paths_as_typed
+from resnet_degradation.config.arguments import quote_paths
 from resnet_degradation.system.encoding import accept_any_locale
 from resnet_degradation.system.errors import (
     BROKEN_PIPE,
@@ -65,7 +65,7 @@ def run_command(
 
     try:
         refuse_guesses(sys.argv[1:], schema)
-        sys.argv[1:] = paths_as_typed(sys.argv[1:], schema)
+        sys.argv[1:] = quote_paths(sys.argv[1:], schema)
         hydra.main(str(config_folder()), config_name, version_base="1.3")(job)()
     except BrokenPipeError:
         _exit_after_flush(128 + BROKEN_PIPE)  # as in `resnet-train --help | head -1`
@@ -88,7 +88,7 @@ def run_command(
 
 
 def _prepare_process() -> None:
-    """Set what holds for the whole process, before torch is loaded."""
+    """Prepare the process for any command, before torch is loaded."""
     limit_openmp_spinning()
     accept_any_locale()
     one_line_warnings()
@@ -116,7 +116,7 @@ def job_overrides() -> list[str]:
 
 @contextmanager
 def shown_progress(quiet: bool = False) -> Iterator["RunProgress"]:
-    """Progress on standard output, or nowhere; its bars are removed at the end."""
+    """Show progress on standard output unless `quiet`; remove the bars at the end."""
     from resnet_degradation.console.progress import RunProgress  # slow to import
     from resnet_degradation.console.terminal import Terminal
 
@@ -128,8 +128,12 @@ def shown_progress(quiet: bool = False) -> Iterator["RunProgress"]:
 
 
 def _return_to_starting_folder() -> None:
-    """Make relative paths mean the same in a launcher's job as where the command was started."""
-    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime)  # does not interpolate
+    """In a launcher's job, change to the folder from which the command was started.
+
+    Relative paths then mean the same in the job.
+    """
+    # Without resolve=True, so that no interpolation is resolved.
+    runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime)
     with suppress(OSError):  # the job's machine may not have the folder
         os.chdir(runtime["cwd"])
 

@@ -1,4 +1,4 @@
-"""The four commands. What loads torch is imported only when a command runs, not for --help."""
+"""The four commands. Torch is imported only when a command runs, so that --help is fast."""
 
 import shlex
 import sys
@@ -41,7 +41,7 @@ def evaluate() -> NoReturn:
 
 
 def inspect() -> NoReturn:
-    """`resnet-inspect`: what explains the errors of trained nets."""
+    """`resnet-inspect`: measurements that explain the errors of trained nets."""
     run_command(_inspect, "inspect_config", InspectionConfig)
 
 
@@ -54,7 +54,7 @@ def _train(composed: DictConfig) -> None:
         if rank() == 0:
             progress.say(f"record: {folder / 'metrics.csv'}")
             logs = shlex.quote(config.output_dir)
-            progress.say(f"curves, beside those of other runs: tensorboard --logdir {logs}")
+            progress.say(f"curves, with those of other runs: tensorboard --logdir {logs}")
 
 
 def _study(composed: DictConfig) -> None:

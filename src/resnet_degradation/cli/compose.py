@@ -38,7 +38,7 @@ def register_schemas() -> None:
 
 @contextmanager
 def own_hydra() -> Iterator[None]:
-    """Let Hydra compose from conf/ inside the block, also where the caller uses Hydra itself."""
+    """Let Hydra compose from conf/ inside the block, even if the caller's program uses Hydra."""
     hydra, version, store = GlobalHydra.instance(), VersionBase.instance(), ConfigStore.instance()
     before, base, registered = hydra.hydra, version.version_base, store.repo.copy()
     hydra.clear()
@@ -49,7 +49,7 @@ def own_hydra() -> Iterator[None]:
     finally:
         GlobalHydra.set_instance(hydra)
         hydra.hydra, version.version_base = before, base
-        store.repo.update(registered)  # the caller may have a schema with the name of one of ours
+        store.repo.update(registered)  # the caller may have schemas with the names of ours
 
 
 def compose_config(*overrides: str) -> Config:

@@ -1,4 +1,4 @@
-"""Settings as other tools name them, and what to type here instead."""
+"""Recognizes settings that users guess from other tools, and says what to type instead."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from resnet_degradation.cli.compose import config_folder
 from resnet_degradation.config.schema import StudyRunConfig, schema_fields
 from resnet_degradation.system.errors import ConfigError
 
-# The key, and the names of other tools for it. Its value means the same.
+# Our keys, each with names of the same setting in other tools.
 SYNONYMS = {
     "depth": "layers num_layers n_layers",
     "residual": "skip skips skip_connection skip_connections shortcuts residuals",
@@ -41,8 +41,8 @@ DATASETS = ["dataset", "data_name", "data_set", "ds"]
 ANSWERS = {
     **dict.fromkeys(
         ("optimizer", "optim", "opt", "scheduler", "lr_scheduler"),
-        "every run uses the paper's SGD; recipe.lr, recipe.momentum, recipe.milestones and "
-        "recipe.weight_decay set it",
+        "every run uses the paper's SGD, with the settings recipe.lr, recipe.momentum, "
+        "recipe.milestones and recipe.weight_decay",
     ),
     **dict.fromkeys(
         ("amp", "fp16", "mixed_precision", "autocast", "half"), "type runtime.precision=bf16"
@@ -53,7 +53,7 @@ ANSWERS = {
     ),
     "pretrained": "a run starts from another one's weights with extends=DEPTH; resnet-eval tests "
     "a file with weights=FILE",
-    "tensorboard": "every run writes for it: tensorboard --logdir outputs",
+    "tensorboard": "every run writes its files: tensorboard --logdir outputs shows them",
 }
 VALUES = {
     ("runtime.device", "gpu"): "cuda",
@@ -76,7 +76,7 @@ WITH_VALUE = re.compile(
 
 
 def refuse_guesses(arguments: Sequence[str], schema: type[Any]) -> None:
-    """Raise ConfigError, with what to type, for an argument that another tool would take."""
+    """Raise ConfigError for an argument of other tools; the message says what to type instead."""
     keys = [key for key, _ in schema_fields(schema)]
     for number, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
@@ -128,13 +128,13 @@ def _answer_key(name: str, value: str, keys: list[str]) -> str | None:
     if name == "seeds":
         return f"type -m seed={value.strip('[]').replace(' ', '') or '0,1,2'}"
     if last in EPOCHS:
-        ours, value = "recipe.iterations", f"{value or 10}ep"
+        our_key, value = "recipe.iterations", f"{value or 10}ep"
     elif last in DATASETS:
         return f"type data={value.lower().replace('-', '') or 'NAME'}"
     else:
-        ours = KEYS.get(last) or next((key for key in keys if key.endswith(f".{name}")), "")
-    value = VALUES.get((ours, value), value) or "VALUE"
-    return f"type {ours}={value}" if ours in keys else None
+        our_key = KEYS.get(last) or next((key for key in keys if key.endswith(f".{name}")), "")
+    value = VALUES.get((our_key, value), value) or "VALUE"
+    return f"type {our_key}={value}" if our_key in keys else None
 
 
 def _answer_word(word: str, keys: list[str], schema: type[Any]) -> str | None:
@@ -149,7 +149,7 @@ def _answer_word(word: str, keys: list[str], schema: type[Any]) -> str | None:
 
 
 def _answer_net(text: str, keys: list[str]) -> str | None:
-    """The settings of the net that a name such as resnet20 or plain-56, or a depth, means."""
+    """What to type for the name of a net, such as resnet20 or plain-56, or for a depth."""
     found = re.fullmatch(r"(plain|vgg|residual|resnet)?[-_]?(\d*)", text.lower())
     if not found or not any(found.groups()):
         return None

@@ -13,19 +13,19 @@ from resnet_degradation.config.schema import NetConfig, StudyRunConfig, schema_f
 from resnet_degradation.system import errors
 from resnet_degradation.system.errors import ConfigError
 
-# Hints that OmegaConf's messages about types lack, by a part of the message.
+# Hints for OmegaConf's messages about types, keyed by a part of the message.
 EXPECTED = {
     "could not be converted to Integer": ": it must be a whole number",
     "could not be converted to Float": ": it must be a number",
     "is not a valid bool": ": use true or false",
-    "is not a ListConfig": ": use a list in brackets, as [a] or [a,b]",
+    "is not a ListConfig": ": use a list in brackets, such as [a] or [a,b]",
 }
 
 NETS = "set 'study.nets=[{depth: 20, residual: false}, ...]'"
 
 
 def valid_keys(schema: type[Any]) -> list[str]:
-    """Every key of a schema, with dots."""
+    """Every dotted key of a schema."""
     return [key for key, _ in schema_fields(schema)]
 
 
@@ -58,7 +58,7 @@ def _unknown_key(key: str, schema: type[Any]) -> str:
     if key in net_keys:
         return f"there is no key {key}: {NETS}"
     keys = valid_keys(schema)
-    # Compared as a whole, "lr" is not close to "recipe.lr".
+    # The last parts are compared too, because "lr" is not close to "recipe.lr" as a whole.
     by_last_part = {known.rpartition(".")[2]: known for known in reversed(keys)}
     nearest = difflib.get_close_matches(key, keys, 1, 0.7) or [
         by_last_part[match]
@@ -113,12 +113,12 @@ def _explain_override(message: str) -> str:
         given = first.partition(" for argument ")[2]
         lists = {"seeds": "[0,1]", "what": "[signals,lesions]"}
         named = next((name for name in lists if f"'{name}=" in given), None)
-        advice = f"use a list, as {named}={lists[named]}" if named else "add -m to run each"
+        advice = f"use a list, such as {named}={lists[named]}" if named else "add -m to run each"
         return f"{given} names several values: {advice}"
     if "Error parsing override" in first and "missing EQUAL" in message:
         return f"{first.partition('override ')[2]} lacks a value: settings are given as key=VALUE"
     if "no viable alternative" in first:
-        return f"{first}: quote a setting that contains spaces, as 'key=[a, b]'"
+        return f"{first}: quote a setting that contains spaces, such as 'key=[a, b]'"
     return message.replace("\nSee https://", " See https://").split("\nTo append")[0]
 
 

@@ -1,4 +1,4 @@
-"""Makes Hydra take paths on the command line as they are typed, whatever their characters."""
+"""Quotes paths so that Hydra reads them as they were typed, whatever their characters."""
 
 import os
 import re
@@ -16,12 +16,12 @@ from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import schema_fields
 from resnet_degradation.system.errors import ConfigError
 
-# A time in a path. If Hydra resolved it, each job of a launcher would get another one.
+# The current time in a path. If Hydra resolved it, each job of a launcher would get its own time.
 NOW = re.compile(r"\$\{now:([^{}'\"\\]*)\}")
 UNREADABLE = object()
 
 
-def paths_as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
+def quote_paths(arguments: list[str], schema: type[Any]) -> list[str]:
     """The arguments, with quotes around each path that Hydra's grammar would change.
 
     ~/ becomes the home folder, and ${now:...} in a path the time of this call.
@@ -35,17 +35,17 @@ def paths_as_typed(arguments: list[str], schema: type[Any]) -> list[str]:
         field = fields.get(key.lstrip("+"))
         if value and field is not None and "path" in field.metadata:
             value = NOW.sub(lambda found: time.strftime(found[1]), value)
-            value = _as_typed(value, field.metadata["path"], sweeping)
+            value = _quote_path(value, field.metadata["path"], sweeping)
         changed.append(f"{key}{equals}{value}")
     return changed
 
 
-def as_written(value: Any) -> str:
-    """A Python value as Hydra's grammar writes it, such as null, true, 0.1, text or [8,16].
+def hydra_literal(value: Any) -> str:
+    """A Python value in the syntax of Hydra's overrides, such as null, true, 0.1, text or [8,16].
 
-    Raises ConfigError for what is no text, number, truth value, None, list or dictionary.
+    Raises ConfigError unless it is text, a number, a bool, None, a list or a dictionary.
     """
-    if value is None or type(value).__name__ in ("bool", "bool_"):  # numpy's has these names too
+    if value is None or type(value).__name__ in ("bool", "bool_"):  # also numpy's bool
         return "null" if value is None else str(bool(value)).lower()
     if isinstance(value, str | os.PathLike):
         text = expand_home(os.fspath(value))
@@ -56,9 +56,9 @@ def as_written(value: Any) -> str:
     if isinstance(value, Real):
         return repr(float(value))
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{as_written(each)}' for key, each in value.items())}}}"
+        return f"{{{','.join(f'{key}:{hydra_literal(each)}' for key, each in value.items())}}}"
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return f"[{','.join(map(as_written, value))}]"
+        return f"[{','.join(map(hydra_literal, value))}]"
     raise ConfigError(
         f"{value!r} is not a setting: use text, a number, true or false, None, a list or a "
         "dictionary"
@@ -70,7 +70,7 @@ def quoted(path: str) -> str:
     return str(QuotedString(literal(path), Quote.double).with_quotes())
 
 
-def _as_typed(text: str, kind: str, sweeping: bool) -> str:
+def _quote_path(text: str, kind: str, sweeping: bool) -> str:
     """The value of a path setting, quoted where necessary.
 
     kind: "input" for an existing path, "inputs" for a list of them, or "output".
@@ -81,9 +81,9 @@ def _as_typed(text: str, kind: str, sweeping: bool) -> str:
     if _exists(text) or isinstance(value, bool | int | float):
         return quoted(text)
     if kind == "inputs" and text.startswith("[") and text.endswith("]"):
-        return f"[{_each_as_typed(text[1:-1], kind)}]"
+        return f"[{_quote_each(text[1:-1], kind)}]"
     if sweeping and "," in text:
-        return _each_as_typed(text, kind)
+        return _quote_each(text, kind)
     several = list | dict if sweeping else Sweep | list | dict
     if "${" not in text and (
         value is UNREADABLE or (kind == "output" and isinstance(value, several))
@@ -92,13 +92,13 @@ def _as_typed(text: str, kind: str, sweeping: bool) -> str:
     return text  # in quotes already, or several values
 
 
-def _each_as_typed(text: str, kind: str) -> str:
+def _quote_each(text: str, kind: str) -> str:
     """Several paths between commas, each quoted where necessary."""
     readable = _parse(text) is not UNREADABLE
     if readable and re.search("['\"]", text):
         return text  # in quotes already
     return ",".join(
-        path if readable and not _exists(path) else _as_typed(path, kind, sweeping=False)
+        path if readable and not _exists(path) else _quote_path(path, kind, sweeping=False)
         for path in _split(text)
     )
 

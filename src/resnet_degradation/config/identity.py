@@ -1,7 +1,7 @@
 """The identity of a run, and the names and the run folder that follow from it.
 
-The name of a net, such as ResNet-34-B, does not identify it: two custom blocks can have the same
-class name, and two runs with the same name can have different recipes. The identity of a run does.
+The name of a net, such as ResNet-34-B, does not identify a run: two custom blocks can have the same
+class name, and two runs of nets with the same name can have different recipes.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ NET_SETTINGS = (*(field.name for field in dataclasses.fields(NetConfig)), "bottl
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Every setting that is meant to change a run's results (RuntimeConfig names the others).
+    """Every setting that is meant to change a run's results; see RuntimeConfig for exceptions.
 
     A setting at the schema's default is left out, so that a later version can add one without
     renaming earlier runs.
@@ -33,7 +33,7 @@ def identity(config: Config) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     runtime, _ = settings.pop("runtime"), settings.pop("output_dir")
     settings["runtime"] = {"precision": runtime["precision"]}
-    # on_error: checkpoints identify the images, so a run never resumes with different ones skipped.
+    # on_error: checkpoints identify the images, so a resumed run never skips other images.
     for key in ("families", "download", "on_error"):
         settings["data"].pop(key)
     if config.data.name not in USER_DATA and config.data.loader is None:
@@ -76,7 +76,7 @@ def identity_settings(config: Config) -> dict[str, Any]:
 
 
 def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted keys."""
+    """Nested settings as one dictionary with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         nested = isinstance(value, dict)
@@ -85,7 +85,7 @@ def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def literal(value: Any) -> Any:
-    """The value, its texts escaped so that OmegaConf finds no interpolation in them."""
+    """The value with `${` escaped in its texts, so that OmegaConf does not interpolate them."""
     if isinstance(value, dict):
         return {key: literal(each) for key, each in value.items()}
     if isinstance(value, str):
@@ -119,7 +119,7 @@ def net_name(config: Config) -> str:
 
 
 def shallow_config(config: Config) -> Config:
-    """The trained shallower run from which a run with `extends` starts."""
+    """The configuration of the trained shallower run from which a run with `extends` starts."""
     assert config.extends is not None
     return dataclasses.replace(config, depth=config.extends, extends=None)
 
@@ -143,17 +143,17 @@ def run_folder(config: Config) -> Path:
 
 
 def net_key(config: Config) -> str:
-    """Identifies a net and its training: equal for runs that differ in the seed alone."""
+    """A string for a net and its training, which is equal for runs that differ only in the seed."""
     return key_without(config, {"seed"})
 
 
 def architecture_key(config: Config) -> str:
-    """Identifies a net of a study, however it is trained."""
+    """A string for a net of a study, which does not depend on how the net is trained."""
     return str([setting_value(config, key) for key in NET_SETTINGS])
 
 
 def key_without(config: Config, keys: Collection[str]) -> str:
-    """Identifies a run by its settings except those with these dotted keys."""
+    """A run's settings as one string, without the settings with these dotted keys."""
     settings = identity_settings(config)
     return json.dumps({key: settings[key] for key in settings if key not in keys}, sort_keys=True)
 
@@ -182,11 +182,11 @@ def differing_settings(configs: Sequence[Config]) -> list[str]:
 def distinct_names(
     configs: Sequence[Config],
     names: Sequence[str] | None = None,
-    alike: Collection[str] = ("seed",),
+    ignored: Collection[str] = ("seed",),
 ) -> list[str]:
     """A name for each configuration; the settings that differ are added to equal names.
 
-    names: the nets' names by default. alike: settings that are never added.
+    names: the nets' names by default. ignored: settings that are never added.
     """
     groups: dict[str, list[Config]] = {}
     named = list(zip(names or map(net_name, configs), configs, strict=True))
@@ -195,7 +195,7 @@ def distinct_names(
     keys = {name: differing_settings(group) for name, group in groups.items()}
     distinct = []
     for name, config in named:
-        values = {key: setting_value(config, key) for key in keys[name] if key not in alike}
+        values = {key: setting_value(config, key) for key in keys[name] if key not in ignored}
         listed = ", ".join(
             f"{key.rpartition('.')[2]} {'none' if value is None else value}"
             for key, value in values.items()
@@ -205,7 +205,7 @@ def distinct_names(
 
 
 def distinct_run_names(configs: Sequence[Config]) -> list[str]:
-    """A name for each run: its net's, distinct among these runs, and the seed."""
+    """A name for each run: the name of its net, made distinct among these runs, and its seed."""
     names = distinct_names(configs)
     return [f"{name} seed {config.seed}" for name, config in zip(names, configs, strict=True)]
 

@@ -12,7 +12,7 @@ from resnet_degradation.config.schema import Config, DataConfig
 from resnet_degradation.config.validate import check_custom_code, check_extends, check_values
 from resnet_degradation.system.errors import ConfigError
 
-# Section 4.2 starts nets of this depth with a smaller learning rate.
+# Section 4.2 trains nets of at least this depth with a smaller learning rate at first.
 WARMUP_FROM_DEPTH = 110
 
 # Section 3.4 samples the shorter side in [256, 480] for crops of 224.
@@ -56,8 +56,8 @@ def resolve(config: Config) -> Config:
             iterations=normal_duration(recipe.iterations, "recipe.iterations"),
             plateau_every=normal_duration(recipe.plateau_every, "recipe.plateau_every"),
             milestones=[
-                at if is_fraction(at) else normal_duration(at, "recipe.milestones")
-                for at in recipe.milestones
+                m if is_fraction(m) else normal_duration(m, "recipe.milestones")
+                for m in recipe.milestones
             ],
             warmup=warmup,
             scale=scale if recipe.augmentation == "scale-jitter" else None,

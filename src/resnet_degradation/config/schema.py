@@ -19,7 +19,7 @@ from resnet_degradation.config.architectures import FAMILIES
 INPUT, INPUTS, OUTPUT = {"path": "input"}, {"path": "inputs"}, {"path": "output"}
 DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette")
 
-# Custom data, identified by its folder alone.
+# Data sets that the user supplies, identified by their folder alone.
 USER_DATA = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 INSPECTIONS = ("responses", "signals", "residuals", "lesions")
@@ -29,7 +29,7 @@ ERRORS = ("both", "training", "held-out")
 
 @dataclass
 class DataConfig:
-    """Which images, and the size at which the net sees them."""
+    """The data set, and the size at which the net sees its images."""
 
     name: str = MISSING
     loader: Optional[str] = None
@@ -72,11 +72,11 @@ class RecipeConfig:
 
 @dataclass
 class RuntimeConfig:
-    """How a run is computed.
+    """Settings of the computation of a run, such as devices, precision and intervals.
 
     Only the precision is part of a run's identity. The number of threads, `compile` and, without
     `sync_batchnorm`, the number of `devices` change results slightly too. They are left out so
-    that a run can resume elsewhere, but recorded: resuming with other values warns.
+    that a run can resume on other hardware, but recorded: resuming with other values warns.
     """
 
     device: str = "auto"
@@ -103,7 +103,7 @@ class Settings:
     """The settings that the runs of a study share."""
 
     shortcut: Optional[str] = None
-    shortcut_padding: Optional[str] = "behind"  # null in the YAML files: as the weights file says
+    shortcut_padding: Optional[str] = "behind"  # null in YAML: taken from the weights file
     width: float = 1.0
     family: Optional[str] = None
     block: Optional[str] = None
@@ -168,7 +168,7 @@ class NetConfig:
 
 @dataclass
 class PanelConfig:
-    """One panel of a study's curves: which of its nets, and which of their errors."""
+    """One panel of a study's curves: the nets and the errors that it shows."""
 
     title: str = ""
     residual: Optional[bool] = None  # null: plain and residual nets

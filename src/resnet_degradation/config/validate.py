@@ -1,4 +1,4 @@
-"""The rules for settings, alone and combined, that their types do not express."""
+"""Rules for single settings and for combinations, beyond what their types express."""
 
 import math
 import re
@@ -45,7 +45,7 @@ def _is_rgb(values: Any, smallest: float) -> bool:
     return is_triple and all(type(v) in (int, float) and smallest <= v <= 1 for v in values)
 
 
-# What each setting must be, and how an error message says that.
+# The condition that each setting must fulfil, and its description after "it must be" in an error.
 RULES: dict[str, Rule] = {
     "seed": NOT_NEGATIVE,
     "width": POSITIVE,
@@ -95,7 +95,7 @@ RULES: dict[str, Rule] = {
 
 
 def check_values(config: Config) -> None:
-    """Raise ConfigError for a value that is invalid, alone or with the other values."""
+    """Raise ConfigError for a value that is invalid by itself or in combination with others."""
     for key, choices in CHOICES.items():
         if (value := attrgetter(key)(config)) not in (None, *choices):
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
@@ -139,8 +139,8 @@ def _check_devices(config: Config) -> None:
 
 
 def _check_apple_gpu(runtime: RuntimeConfig, num_launched: int) -> None:
-    """Raise ConfigError for what an Apple GPU cannot do, or what was not prepared for one."""
-    refused = {
+    """Raise ConfigError for settings that are not supported on an Apple GPU."""
+    unsupported = {
         "computes in fp32: omit runtime.precision": runtime.precision != "fp32",
         "trains without a compiler: omit runtime.compile": runtime.compile not in ("auto", "none"),
         "keeps all activations: omit runtime.checkpoint_activations": (
@@ -149,7 +149,7 @@ def _check_apple_gpu(runtime: RuntimeConfig, num_launched: int) -> None:
         "is for one process: omit runtime.devices": runtime.devices not in (1, "auto"),
         "is for one process: start it without torchrun or srun": num_launched > 1,
     }
-    for reason, holds in refused.items():
+    for reason, holds in unsupported.items():
         if holds:
             raise ConfigError(f"runtime.device=mps {reason}. Or use runtime.device=cpu")
 

@@ -11,8 +11,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-# With fewer columns, progress leaves out its bar and what is not needed to see whether all is well.
-ROOMY = 76
+# With fewer columns than this, progress shows no bar and only the most important numbers.
+FULL_PROGRESS_WIDTH = 76
 
 UNLIMITED = 10_000  # columns
 
@@ -31,20 +31,21 @@ def print_line(console: Console, text: str) -> None:
 
 
 def print_path(console: Console, about: str, path: Path, after: str = "") -> None:
-    """Print a path, which a terminal opens on a click if it knows hyperlinks (OSC 8)."""
-    plain = console.no_color or os.environ.get("TERM") == "linux"  # whose console prints them
+    """Print a path, which a terminal opens on a click if it supports hyperlinks (OSC 8)."""
+    # The console of Linux would print the codes of a link.
+    plain = console.no_color or os.environ.get("TERM") == "linux"
     style = Style() if plain or not console.is_terminal else Style(link=path.resolve().as_uri())
     text = Text.assemble(about, (str(path), style), after)
     console.print(text, highlight=False, soft_wrap=True)
 
 
 def print_table(console: Console, table: Table, optional: tuple[str, ...] = ()) -> None:
-    """Print a table of texts, without as many of the `optional` columns, in order, as do not fit.
+    """Print a table of texts, leaving out `optional` columns, in this order, until it fits.
 
-    Where the others do not fit either, print each row as a list.
+    If it does not fit without them either, print each row as a list.
     """
     for column in table.columns:
-        if column.no_wrap:  # else rich takes the longest word for the least width
+        if column.no_wrap:  # otherwise, rich uses the longest word as the minimum width
             texts = [str(text) for text in (column.header, *column.cells)]
             column.min_width = max(cell_len(line) for text in texts for line in text.split("\n"))
     for heading in optional:

@@ -10,13 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Task, TextColumn, TimeR
 from rich.progress import Progress as ProgressBar
 from rich.table import Column
 
-from resnet_degradation.console.lines import ROOMY, print_line
+from resnet_degradation.console.lines import FULL_PROGRESS_WIDTH, print_line
 from resnet_degradation.records.metrics import Row
 
-# Between printed lines about the preparation of a run, where there is no bar.
+# Seconds between the lines that report the preparation of a run if there is no bar.
 SECONDS_BETWEEN_LINES = 10.0
 
-# rich estimates the speed from the updates of the last RECENT seconds (at most 1,000).
+# The bar gets an update at most once per SECONDS_BETWEEN_UPDATES. From the updates of the last
+# RECENT seconds (but from at most 1,000 updates), rich estimates the time left.
 SECONDS_BETWEEN_UPDATES = 1.0
 RECENT = 600.0
 TIME_LEFT = TimeRemainingColumn(compact=True)
@@ -75,12 +76,12 @@ class Throttle:
 
 
 def stderr_is_terminal() -> bool:
-    """Whether a bar has to print warnings above itself; those of a redirected stderr stay there."""
+    """Whether standard error is a terminal, where warnings must be printed above a bar."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 def bar_column() -> BarColumn:
-    """A bar that takes the width that the numbers beside it leave."""
+    """A bar that fills the space that the numbers leave."""
     return BarColumn(bar_width=None, table_column=Column(ratio=1))
 
 
@@ -104,7 +105,7 @@ class RunProgress(Progress):
         self.console = console
         self._lines = Throttle(SECONDS_BETWEEN_LINES)
         self._updates = Throttle(SECONDS_BETWEEN_UPDATES)
-        self._bar: ProgressBar | None = None  # of the work before the run, then of the run
+        self._bar: ProgressBar | None = None  # for the preparation, then for the run
 
     def say(self, text: str) -> None:
         print_line(self.console, text)
@@ -137,11 +138,11 @@ class RunProgress(Progress):
             TIME_LEFT,
             TextColumn("left"),
         ]
-        roomy = self.console.width >= ROOMY
+        is_wide = self.console.width >= FULL_PROGRESS_WIDTH
         self._bar = ProgressBar(
-            *(columns if roomy else [*columns[1:4], *columns[5:7]]),
+            *(columns if is_wide else [*columns[1:4], *columns[5:7]]),
             console=self.console,
-            expand=roomy,
+            expand=is_wide,
             transient=transient,
             disable=not self.console.is_terminal,
             redirect_stderr=stderr_is_terminal(),

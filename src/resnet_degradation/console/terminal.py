@@ -1,4 +1,4 @@
-"""Standard output of a run that must survive a closed terminal or a full disk."""
+"""Standard output that cannot crash a run: the disk may be full, or the reader may be gone."""
 
 import os
 import sys
@@ -47,9 +47,9 @@ class Output:
 class Terminal(Console):
     """Standard output. When its reader goes away, the program ends.
 
-    quiet: whether nothing is printed. A bar needs a real terminal with control codes: a notebook,
-    whose kernel and its processes are asked for colours (FORCE_COLOR), would keep its every state,
-    and so would a shell in Emacs. These get lines.
+    quiet: whether nothing is printed. A bar is shown only in a real terminal: a notebook, or a
+    shell in Emacs, would keep every state of the bar. They get lines instead, even if FORCE_COLOR
+    is set, as in the kernel of a notebook.
     """
 
     def __init__(self, quiet: bool = False) -> None:

@@ -1,3 +1,3 @@
-"""Images: where they are read from, their order, augmentation and batches.
+"""Images: their sources, order, augmentation and batches.
 
 May import console and the rooms below it."""

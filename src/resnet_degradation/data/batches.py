@@ -45,8 +45,9 @@ class Batches(ABC):
             )
         else:
             mean = torch.tensor(data.mean)[:, None, None]
-        self.mean = mean.float().to(device)  # (C, H, W) or (C, 1, 1), in [0, 1]; subtracted
-        # (C, 1, 1); the mean-subtracted images are divided by it
+        # Subtracted from images in [0, 1]: (C, H, W) or (C, 1, 1).
+        self.mean = mean.float().to(device)
+        # Divides the mean-subtracted images: (C, 1, 1).
         self.std = torch.tensor(data.std or [1.0], device=device)[:, None, None]
 
     @abstractmethod
@@ -71,9 +72,9 @@ class Batches(ABC):
         """
 
     def _move(self, tensor: Tensor) -> Tensor:
-        """The tensor on the device; in the background with CUDA, where that is safe.
+        """Move a tensor to the device, in the background with CUDA, where that is safe.
 
-        On an Apple GPU, torch has read memory that was in other use by then.
+        On an Apple GPU, such copies have read memory that was already in use for something else.
         """
         return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 

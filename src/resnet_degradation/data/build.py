@@ -1,4 +1,4 @@
-"""Data: from a configuration to batches on the device."""
+"""Finds the images of a configuration, and makes batches of them."""
 
 from functools import partial
 
@@ -35,7 +35,7 @@ def make_batches(
 ) -> Batches:
     """This process's share of a resolved configuration's batches, on `device`.
 
-    Raises DataError if an image is unreadable, ConfigError if it cannot be augmented as asked.
+    Raises DataError if an image is unreadable, ConfigError if the images do not suit the recipe.
     """
     if config.recipe.augmentation == "scale-jitter":
         return StreamBatches(source, config, device, world, progress)

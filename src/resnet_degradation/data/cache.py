@@ -46,15 +46,15 @@ def cached(folder: Path, name: str, compute: Callable[[], Any]) -> Any:
             with suppress(OSError):
                 file.unlink()
         except PermissionError:
-            continue  # another user's, who can still read it
+            continue  # the file of another user, who can still read it
     result = compute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_checksummed(folder, name, result)
     except OSError as error:
         warnings.warn(
-            f"cannot cache what was computed from the images ({describe_os_error(error)}): the "
-            "next run computes it again",
+            f"cannot cache results about the images ({describe_os_error(error)}): the next run "
+            "computes them again",
             stacklevel=3,
         )
     return result

@@ -91,8 +91,8 @@ def split_validation(source: Source, fraction: float) -> Source:
     num_val = round(fraction * len(source.train))
     if not 0 < num_val < len(source.train):
         raise DataError(
-            f"data.validation_fraction={fraction} leaves no image to train on or none to "
-            f"validate with, of {len(source.train)}"
+            f"data.validation_fraction={fraction} of {len(source.train)} images leaves none to "
+            "train on, or none to validate with"
         )
     order = torch.randperm(len(source.train), generator=generator("validation split"))
     return replace(

@@ -21,14 +21,14 @@ from resnet_degradation.system.errors import DataError, describe_os_error
 from resnet_degradation.system.os_signals import block_signals, ignore_signals, unblock_signals
 
 ViewRequest = tuple[int, int, int]  # index of the file, iteration, position in the batch
-View = Callable[[str, int, int], Any]  # takes a path, an iteration and a position
+ViewFunction = Callable[[str, int, int], Any]  # takes a path, an iteration and a position
 
 CPU = torch.device("cpu")
 
 # The niceness of worker processes that share their cores with the training.
 NICENESS = 10
 
-# Images per batch when all files are decoded.
+# Images per batch in `decode_all`.
 BATCH_SIZE = 64
 
 # For fewer images, worker processes are not worth starting.
@@ -67,7 +67,9 @@ class _Decoded(NamedTuple):
 
 
 class _DecodedBatches(Dataset[_Decoded | DataError]):
-    def __init__(self, files: Files, view: View, collate: Callable[[list[Any]], Any]) -> None:
+    def __init__(
+        self, files: Files, view: ViewFunction, collate: Callable[[list[Any]], Any]
+    ) -> None:
         self.files, self.view, self.collate = files, view, collate
 
     def __getitem__(self, requests: list[ViewRequest]) -> _Decoded | DataError:
@@ -91,26 +93,26 @@ def _identity(batch: Any) -> Any:
 
 
 def _init_worker(niceness: int, _number: int) -> None:
-    # A signal may reach all processes at once, and training still needs its workers then.
+    # Training still needs its workers after a signal, which may reach all processes at once.
     ignore_signals()
     unblock_signals()
-    with suppress(AttributeError, OSError):  # not on every system
+    with suppress(AttributeError, OSError):  # some systems have no niceness
         os.nice(niceness)
 
 
 def decode_views(
     files: Files,
-    view: View,
+    view: ViewFunction,
     requests: Iterable[list[ViewRequest]],
     num_workers: int,
     device: torch.device = CPU,
     stats: DecodeStats | None = None,
     collate: Callable[[list[Any]], Any] = torch.stack,
 ) -> Generator[Any, None, None]:
-    """The views that each of `requests` asks for, as a batch made by `collate`, in order.
+    """Decode the views in `requests`; for each list of requests, yield one batch made by `collate`.
 
-    device: where the views are used. A GPU gets them from pinned memory; on a CPU, workers run at a
-    lower priority than the training. `stats` is updated.
+    device: where the views are used. For a GPU, they are in pinned memory; for a CPU, workers run
+    at a lower priority than the training. `stats` is updated.
 
     Raises DataError if an image cannot be read, or if the system kills a worker process.
     """
@@ -158,7 +160,7 @@ def decode_views(
             "If memory ran out, set runtime.num_workers lower; repeat the command"
         ) from error
     finally:
-        del batches  # and with it the workers
+        del batches  # ends the workers
 
 
 def _from_pipe(pixels: "np.ndarray[Any, Any]") -> Tensor:
@@ -179,7 +181,7 @@ def request_all(num_images: int, batch_size: int) -> list[list[ViewRequest]]:
 
 def decode_all(
     files: Files,
-    view: View,
+    view: ViewFunction,
     num_workers: int,
     what: str,
     progress: ReportProgress = ignore_progress,
@@ -196,7 +198,10 @@ def decode_all(
 def load_arrays(
     files: Files, image_size: int, num_workers: int, progress: ReportProgress = ignore_progress
 ) -> Arrays:
-    """All files in memory: resized to a shorter side of `image_size`, centre-cropped square."""
+    """Decode all files into memory, each as a centre crop of `image_size` x `image_size` pixels.
+
+    The shorter side is resized to `image_size` first.
+    """
     images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
     view = partial(centre_view, image_size=image_size, shorter_side=image_size)
     views = decode_all(files, view, num_workers, "decoding images", progress)

@@ -17,7 +17,8 @@ from resnet_degradation.system.errors import DataError
 
 NUM_SAMPLED = 100
 
-# ImageNet itself has a few rotated images, which are commonly trained on as stored.
+# Warn from this percentage on. ImageNet itself has a few rotated images, and nets are commonly
+# trained on them as they are stored.
 ROTATED_PERCENT = 5
 
 
@@ -42,9 +43,11 @@ def skip_unreadable(
         counts = images.labels.bincount(minlength=len(source.classes)).tolist()
         empty = [source.classes[i] for i, count in enumerate(counts) if count == 0]
         if len(images) == 0 or (name == "train" and empty):
-            of = f" of class {empty[0]}" if name == "train" else ""
+            class_text = f" of class {empty[0]}" if name == "train" else ""
             first = f", the first: {skipped[0][1]}" if skipped else ""
-            raise DataError(f"no {name} image{of} can be read ({len(skipped)} were skipped{first})")
+            raise DataError(
+                f"no {name} image{class_text} can be read ({len(skipped)} were skipped{first})"
+            )
     train = splits.pop("train")
     return replace(source, train=train, held_out=splits, skipped=skipped)
 
@@ -88,7 +91,7 @@ def warn_if_rotated(images: Images) -> None:
         warnings.warn(
             f"{num_rotated} of {len(sampled)} images in {images.root} are stored rotated or "
             "mirrored (EXIF orientation), which is ignored. To train on upright images, rotate "
-            "their pixels, as with ImageMagick: mogrify -auto-orient FILES",
+            "their pixels, for example with ImageMagick: mogrify -auto-orient FILES",
             stacklevel=2,
         )
 

@@ -72,7 +72,7 @@ class MemoryBatches(Batches):
             yield self.assemble(self._move(self.draw(iteration)))
 
     def draw(self, iteration: int) -> Tensor:
-        """What this process's share of a training batch is made of, (4, B) int64 on the CPU.
+        """The random choices for this process's share of a batch, (4, B) int64 on the CPU.
 
         The rows are the index of each image, its crop's top and left, and whether it is mirrored.
         """
@@ -82,7 +82,7 @@ class MemoryBatches(Batches):
         return torch.stack([self._indices(iteration), *(part[share] for part in crops)])
 
     def assemble(self, draw: Tensor) -> Batch:
-        """The batch of a draw (4, B) that is on the device. It never waits for the device."""
+        """Make the batch of a draw (4, B) that is on the device, without waiting for the device."""
         indices, top, left, mirrored = draw.unbind()
         crops = Crops(top, left, mirrored.bool())
         pixels = crop_images(self._padded, indices, crops, self._image_size)
@@ -111,7 +111,7 @@ class MemoryBatches(Batches):
             else:
                 sizes = [(side, side) for side in protocol.scales]
                 centred = [resize_images(pixels, *s) - resize_images(self.mean, *s) for s in sizes]
-                views = [one[:, None] / self.std for one in centred]
+                views = [view[:, None] / self.std for view in centred]
             rows = torch.arange(len(labels), device=self.device)
             # As in training, the mean image is mirrored with the image.
             views = [add_mirrors(group) for group in views] if protocol.mirror else views

@@ -11,7 +11,7 @@ BILINEAR = Image.Resampling.BILINEAR
 
 
 def resized_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
-    """The width and height of an image whose shorter side was resized, as torchvision rounds."""
+    """Width and height after resizing the shorter side, rounded in the way of torchvision."""
     if width <= height:
         return shorter_side, int(shorter_side * height / width)
     return int(shorter_side * width / height), shorter_side
@@ -23,12 +23,12 @@ def crop_of_resized(
     """The square of `size` pixels at (left, top) of the image resized to width x height.
 
     Gives the same bytes as resizing the whole image with Pillow's antialiased bilinear filter and
-    cropping the result. Pillow filters rows, then columns. Here it gets only the rows that the crop
-    depends on, and then only the columns of the crop.
+    cropping the result. Pillow filters rows, then columns. Here it filters only the rows that the
+    crop depends on, and then only the columns of the crop.
     """
-    if image.height > 2 * image.width:  # Pillow 13 filters the columns of these first
-        whole = image.resize((width, height), BILINEAR)
-        return whole.crop((left, top, left + size, top + size))
+    if image.height > 2 * image.width:  # Pillow 13 filters columns first here
+        resized = image.resize((width, height), BILINEAR)
+        return resized.crop((left, top, left + size, top + size))
     scale = image.height / height
     support = max(scale, 1.0) + 1  # radius of the filter in rows, plus one
     first = max(0, math.floor(top * scale - support))
@@ -42,10 +42,10 @@ def crop_of_resized(
 def fast_crop_of_resized(
     image: Image.Image, width: int, height: int, left: int, top: int, size: int
 ) -> Image.Image:
-    """Like crop_of_resized in half the time; rounding changes one byte in several hundred.
+    """Like crop_of_resized, but in half the time; rounding changes one byte in several hundred.
 
-    Pillow computes only the crop, but rounds its corners to single precision. Bytes that differ
-    mostly do so by 1.
+    Pillow computes only the crop, but rounds its corners to single precision. Most of the bytes
+    that differ, differ by 1.
     """
     scale_x, scale_y = image.width / width, image.height / height
     box = (left * scale_x, top * scale_y, (left + size) * scale_x, (top + size) * scale_y)

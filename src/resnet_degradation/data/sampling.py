@@ -1,4 +1,4 @@
-"""Which images an iteration trains on, and how they are cropped: pure functions of the seed.
+"""Chooses the images of an iteration and their crops, as pure functions of the seed.
 
 Everything is drawn on the CPU, so that every device sees the same batches.
 """

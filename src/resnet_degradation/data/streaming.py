@@ -1,7 +1,7 @@
-"""Batches decoded from image files by worker processes, as section 3.4 trains on ImageNet.
+"""Batches decoded from image files by worker processes, for ImageNet's recipe (section 3.4).
 
-Workers decode, resize and crop; colours and the mean are changed on the training device. A view is
-drawn from (seed, iteration, position in the batch), so it does not depend on the workers.
+Workers decode, resize and crop. The training device augments colours and subtracts the mean.
+A view is a function of (seed, iteration, position in the batch), whatever the number of workers.
 """
 
 from collections.abc import Iterator

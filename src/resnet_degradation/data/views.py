@@ -32,14 +32,14 @@ class EvalProtocol:
     """The views of an image over which a net's outputs are averaged.
 
     center: the single view that runs are evaluated on. ten-crop: four corners and the centre, and
-    their mirror images. multi-scale: the whole image at several scales, and its mirror images, by
-    the net in its fully convolutional form (Table 4).
+    their mirror images. multi-scale: the whole image at several scales, and its mirror images,
+    evaluated by the net in its fully convolutional form (Table 4).
     """
 
     name: ProtocolName
     image_size: int  # side of the crops that the net was trained on
-    shorter_side: int  # that image files are resized to before cropping
-    scales: tuple[int, ...]  # of multi-scale: shorter sides of the whole image
+    shorter_side: int  # to which image files are resized before cropping
+    scales: tuple[int, ...]  # for multi-scale: shorter sides of the whole image
     mirror: bool  # whether to add mirror images; a single view is never mirrored
 
     def views_per_image(self) -> int:
@@ -158,19 +158,19 @@ def file_views(
 ) -> list[Pixels]:
     """The views of an image file, one array (V, 3, H, W) uint8 per view size.
 
-    Multi-scale views lack the mirror images. Arrays, unlike tensors, pass between processes without
-    an open file each.
+    Multi-scale views lack the mirror images. They are arrays because every tensor that passes
+    between processes needs an open file.
     """
     from torchvision.transforms.v2 import functional as transforms
 
     image = read_image(path)
     if protocol.name == "multi-scale":
         sized = [transforms.resize(image, [side], antialias=True) for side in protocol.scales]
-        return [transforms.pil_to_tensor(one)[None].numpy() for one in sized]
+        return [transforms.pil_to_tensor(view)[None].numpy() for view in sized]
     image = transforms.resize(image, [protocol.shorter_side], antialias=True)
     crop = transforms.ten_crop if protocol.mirror else transforms.five_crop
     crops = crop(image, [protocol.image_size, protocol.image_size])
-    return [np.stack([transforms.pil_to_tensor(one).numpy() for one in crops])]
+    return [np.stack([transforms.pil_to_tensor(view).numpy() for view in crops])]
 
 
 def group_by_size(images: list[list[Pixels]]) -> list[tuple[list[int], Pixels]]:

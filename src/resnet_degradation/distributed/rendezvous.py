@@ -1,4 +1,4 @@
-"""How the processes of a run find each other, and what they do when one fails."""
+"""Connects the processes of a run, and ends all of them if one fails."""
 
 import os
 import re
@@ -72,9 +72,9 @@ def _join(name: str, info: ProcessInfo, timeout: timedelta) -> Store:
         _meet_in_slurm(info)
     try:
         store, _, _ = next(rendezvous("env://", timeout=timeout))
-        # Restarted processes must not read what dead ones left in a store that outlives them.
-        outlives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if outlives else ""
+        # A store can outlive its processes. Restarted ones must not read what dead ones wrote.
+        store_survives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "") if store_survives else ""
         store = PrefixStore(f"{name}/{restart}", store)
         _OPEN_STORES.append(store)
         dist.init_process_group(
@@ -89,7 +89,7 @@ def _join(name: str, info: ProcessInfo, timeout: timedelta) -> Store:
             f"process {info.rank} of {info.size} cannot join the others at "
             f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
             f"({str(error).splitlines()[0]}). To train in a single process, unset WORLD_SIZE or "
-            "SLURM_STEP_NUM_TASKS, which announce several"
+            "SLURM_STEP_NUM_TASKS, which say that there are several"
         )
         failure.rank = info.rank
         raise failure from error
@@ -97,7 +97,7 @@ def _join(name: str, info: ProcessInfo, timeout: timedelta) -> Store:
 
 
 def _meet_in_slurm(info: ProcessInfo) -> None:
-    """Set torch's variables so that a Slurm job step meets on its first machine.
+    """Set torch's variables so that the processes of a Slurm job step meet on its first machine.
 
     Calls no Slurm command, because containers have none.
     """
@@ -115,7 +115,7 @@ def _meet_in_slurm(info: ProcessInfo) -> None:
 
 
 def _first_rank(store: Store, key: str, rank: int, claim: bool) -> int | None:
-    """The rank that first wrote `key`; None if none did. claim: write it if nobody has."""
+    """The rank that first wrote `key`, or None. claim: write this rank if no process has."""
     with suppress(RuntimeError):  # the process that serves the store may have died
         if claim:
             return int(store.compare_set(key, "", str(rank)))
@@ -124,7 +124,7 @@ def _first_rank(store: Store, key: str, rank: int, claim: bool) -> int | None:
     return None
 
 
-# What Gloo and NCCL report about a process that does not answer, and about one that has died.
+# Parts of the errors of Gloo and NCCL if a process does not answer, and if it has died.
 SILENT = re.compile(r"time(d |-)?out", re.IGNORECASE)
 GONE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|pair clos", re.I)
 

@@ -21,7 +21,8 @@ class RunningStatistics:
     def __init__(self, net: nn.Module, world: World) -> None:
         self.net = net
         self.world = world
-        self._own: Tensor | None = None  # while the net holds the average
+        # The statistics of this process while the net holds averages.
+        self._own: Tensor | None = None
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""How the processes of a run agree on when to stop or save."""
+"""Lets the processes of a run agree on when to stop or save."""
 
 import torch
 import torch.distributed as dist
@@ -7,7 +7,7 @@ from torch import Tensor
 from resnet_degradation.distributed.world import World
 from resnet_degradation.system.os_signals import REQUEUE_SIGNALS, StopRequest
 
-REQUEUE_OFFSET = 1000  # added to these signals, so that they win against all others
+REQUEUE_OFFSET = 1000  # added to REQUEUE_SIGNALS, so that the maximum over processes is one of them
 
 
 class StopAgreement:

@@ -63,9 +63,9 @@ class World(ProcessInfo):
         if self.local_rank > 0:
             self.barrier()
             return make()
-        made = make()
+        value = make()
         self.barrier()
-        return made
+        return value
 
 
 SINGLE_PROCESS = World()

@@ -40,7 +40,8 @@ from resnet_degradation.training.describe import environment
 from resnet_degradation.training.load_run import inspection_batches, require_checkpoint
 from resnet_degradation.training.memory import restore_settings, set_precision
 
-# Imported weights are near chance unless their error is this share below that of guessing.
+# Weights from a file count as near chance if their error exceeds (1 - this) times the error of
+# guessing.
 SHARE_BELOW_CHANCE = 0.25
 
 
@@ -78,7 +79,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         net = on_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
         batches = inspection_batches(config, source, device, progress.prepare)
         file = evaluation.record()
-        _check_writable(file.parent)  # before testing, as its result would be lost
+        _check_writable(file.parent)  # now, because the result of the test would be lost later
         tested = _test(net, batches, evaluation, progress)
         iteration = None if checkpoint is None else checkpoint.iteration
         record = _to_dict(evaluation, tested, iteration)
@@ -98,7 +99,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
 def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> str | None:
     """The usual causes, if weights from a file are barely better than guessing; else None."""
     guessing = 100 * (1 - 1 / num_classes)
-    worst = max(split.errors[1] for split in tested)
+    worst = max(result.errors[1] for result in tested)
     if worst <= (1 - SHARE_BELOW_CHANCE) * guessing:
         return None
     causes = [
@@ -117,7 +118,10 @@ def near_chance(config: Config, tested: list[SplitErrors], num_classes: int) -> 
 def _load_net(
     evaluation: Evaluation, checkpoint: Checkpoint | None, classes: int | None, progress: Progress
 ) -> ResNet:
-    """The net of the checkpoint, or of the weights file; classes: None for as many as it has."""
+    """The net of the checkpoint, or of the weights file.
+
+    classes: the number of classes; None: as many as the weights have.
+    """
     config = evaluation.config
     if checkpoint is not None:
         weights = checkpoint.parts["net"]
@@ -150,10 +154,10 @@ def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint
     trained_on = read_classes(evaluation.run)
     if trained_on is not None and trained_on != source.classes:
         pairs = zip([*trained_on, "nothing"], [*source.classes, "nothing"], strict=False)
-        number, (there, here) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
+        number, (expected, found) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
         raise DataError(
             f"the classes in {evaluation.config.data.root} are not those that the net was trained "
-            f"on: class {number} is {here} instead of {there}"
+            f"on: class {number} is {found} instead of {expected}"
         )
     contents = source.contents()
     recorded = {key: value for key, value in checkpoint.fingerprint.items() if key in contents}
@@ -201,9 +205,9 @@ def _to_dict(
         "scales": list(evaluation.scales) if protocol == "multi-scale" else None,
         "views_per_image": tested[0].views_per_image,
         "splits": {
-            split.split: {"num_images": split.num_images}
-            | {f"top{k}_error": error for k, error in split.errors.items()}
-            for split in tested
+            result.split: {"num_images": result.num_images}
+            | {f"top{k}_error": error for k, error in result.errors.items()}
+            for result in tested
         },
     }
 
@@ -211,7 +215,7 @@ def _to_dict(
 def _show(
     evaluation: Evaluation, tested: list[SplitErrors], iteration: int | None, console: Console
 ) -> None:
-    """Print the errors as a table, with the paper's where it has one."""
+    """Print the errors as a table, with the paper's error if it reports one."""
     config = evaluation.config
     after = "" if iteration is None else f" after {iteration:,} iterations"
     count = tested[0].views_per_image
@@ -221,9 +225,9 @@ def _show(
     ks = list(tested[0].errors)
     columns = ["images", *(f"top-{k} error (%)" for k in ks)]
     table = Table("split", *(Column(name, justify="right") for name in columns))
-    for split in tested:
-        errors = [f"{error:.2f}" for error in split.errors.values()]
-        table.add_row(split.split, f"{split.num_images:,}", *errors)
+    for result in tested:
+        errors = [f"{error:.2f}" for error in result.errors.values()]
+        table.add_row(result.split, f"{result.num_images:,}", *errors)
     reference = paper.reference_under_protocol(config, evaluation.protocol)
     if reference is not None:
         top5 = "" if reference.top5 is None else f"{reference.top5:.2f}"
@@ -238,7 +242,7 @@ def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]
     """How the net, its training or this test differ from the paper's."""
     config = evaluation.config
     if evaluation.run is None:
-        different = ["weights from a file"]  # nobody knows how they were trained
+        different = ["weights from a file"]  # their training is unknown
     else:
         different = paper.differences(config, num_skipped_images(evaluation.run))
         if not is_finished(evaluation.run):
@@ -246,6 +250,6 @@ def _differences(evaluation: Evaluation, tested: list[SplitErrors]) -> list[str]
     if evaluation.has_custom_sizes():
         different.append("other sizes of views")
     count = paper.NUM_TEST_IMAGES[str(config.family)]
-    if all(split.num_images != count for split in tested):
+    if all(result.num_images != count for result in tested):
         different.insert(0, f"not the paper's {count:,} images")
     return different

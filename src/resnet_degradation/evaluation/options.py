@@ -47,7 +47,7 @@ class Evaluation:
     shorter_side: int
     scales: tuple[int, ...]
     export: Path | None
-    output_dir: Path | None = None  # for the record of a run; None: in its folder
+    output_dir: Path | None = None  # where the record of a run is written; None: in its folder
 
     def record(self) -> Path:
         """The JSON file of the result."""
@@ -74,12 +74,12 @@ def default_shorter_side(config: Config) -> int:
 
 
 def default_scales(config: Config) -> tuple[int, ...]:
-    """The scales of multi-scale testing, in proportion to those for crops of 224."""
+    """The scales of multi-scale testing: SCALES, multiplied by the size of the crops over 224."""
     return tuple(round(config.data.image_size * side / SCALES_CROP) for side in SCALES)
 
 
 def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evaluation:
-    """The evaluation of a composed configuration and the overrides of the command line.
+    """The evaluation that a composed configuration and the command line's overrides describe.
 
     A run's net and data are those of its own configuration; an override must not contradict it.
     Raises ConfigError, or UserError for a folder without a run.
@@ -117,12 +117,12 @@ def _check_options(options: EvaluationConfig) -> None:
     if protocol not in PROTOCOLS:
         raise ConfigError(f"protocol={protocol} is not valid: choose {', '.join(PROTOCOLS)}")
     if protocol == "none" and options.export is None:
-        raise ConfigError("protocol=none tests nothing: it is for export=FILE")
+        raise ConfigError("protocol=none tests nothing: use it with export=FILE")
     check_evaluation_runtime("resnet-eval", options.runtime)
     if process_info() is not None:
         raise ConfigError(
-            "resnet-eval runs in one process: start it without torchrun and srun, or unset what "
-            f"they set ({process_variables()})"
+            "resnet-eval runs in one process: start it without torchrun and srun, or unset "
+            f"their variables ({process_variables()})"
         )
     if options.run is not None and options.weights is not None:
         raise ConfigError("run and weights both name a net: set one of them, not both")
@@ -151,13 +151,13 @@ def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) ->
                 continue
             if trained[key] != asked[key] and not _is_equivalent(config, key, asked[key]):
                 group = "" if override == key else f"{override}= sets "
-                here, there = (
+                given_value, trained_value = (
                     value if isinstance(value, str) else json.dumps(value)
                     for value in (asked[key], trained[key])
                 )
                 raise ConfigError(
-                    f"{group}{key}={here}, but run={folder} was trained with {key}={there}: "
-                    f"omit {override}, or use weights=FILE instead of run"
+                    f"{group}{key}={given_value}, but run={folder} was trained with "
+                    f"{key}={trained_value}: omit {override}, or use weights=FILE instead of run"
                 )
     return config
 
@@ -169,13 +169,14 @@ def _is_in(key: str, group: str) -> bool:
 
 def _is_equivalent(config: Config, key: str, value: Any) -> bool:
     """Whether this value (such as a number of epochs) resolves to the run's setting."""
-    bare = replace(config, weights=None, weights_digest=None)  # the file may be gone
+    # The weights file may no longer exist.
+    without_weights = replace(config, weights=None, weights_digest=None)
     group, _, name = key.rpartition(".")
     changed: Any = {name: value}
     if group:
-        changed = {group: replace(getattr(bare, group), **changed)}
+        changed = {group: replace(getattr(without_weights, group), **changed)}
     try:
-        return resolve(replace(bare, **changed)) == bare
+        return resolve(replace(without_weights, **changed)) == without_weights
     except ConfigError:
         return False
 

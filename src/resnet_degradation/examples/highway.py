@@ -1,4 +1,4 @@
-"""Highway blocks compared with identity shortcuts: where do the learned gates end up?
+"""Compares highway blocks with identity shortcuts, and measures the learned gates.
 
 A gate T(x) between 0 and 1 decides, for each value of the feature maps, how much of F(x) and how
 much of x passes: T F + (1 - T) x. Where T is 1, the shortcut is closed.
@@ -58,7 +58,8 @@ def mean_gates(folder: Path) -> list[float]:
 
     def observe(name: str, x: Tensor, _output: Tensor) -> None:
         block = trained.net.blocks()[name]
-        # As a program, this module is __main__, and the block is that of the imported module.
+        # If this module runs as a program, its name is __main__, but the block's class is from the
+        # imported module, so isinstance(block, Highway) would be false.
         gate: Tensor = block.gate(x)  # type: ignore[operator]
         gates[name].append(float(gate.mean()))
 

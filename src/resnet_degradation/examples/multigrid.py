@@ -17,12 +17,13 @@ from resnet_degradation.figures.style import rc, save_figure
 
 Values = npt.NDArray[np.float64]
 NUM_POINTS = 127  # inside the interval; the coarse grid has every second one
-WEIGHT = 2 / 3  # of Jacobi's update; it damps errors best that the coarse grid misses
-CYCLES, SWEEPS = 8, 3  # coarse corrections; sweeps before, and again after, each
+WEIGHT = 2 / 3  # weight of Jacobi's update; best for the errors that the coarse grid misses
+CYCLES = 8  # coarse corrections
+SWEEPS = 3  # before each coarse correction, and again after it
 
 
 def apply(u: Values) -> Values:
-    """The second difference of u (N,), which is zero outside: the left side of the equation."""
+    """The left side of the equation: the second difference of u (N,), with u = 0 outside."""
     padded = np.pad(u, 1)
     second: Values = (padded[:-2] - 2 * u + padded[2:]) * (len(u) + 1) ** 2
     return second
@@ -65,7 +66,7 @@ def errors(step: Callable[[Values, Values], Values], num_steps: int, f: Values) 
 
 
 def measure() -> dict[str, tuple[list[int], list[float]]]:
-    """Sweeps over the fine grid, and the error after them, of both methods."""
+    """For each method, numbers of sweeps over the fine grid, and the errors after these sweeps."""
     f = np.random.default_rng(0).standard_normal(NUM_POINTS)
     per_cycle = 2 * SWEEPS
     return {

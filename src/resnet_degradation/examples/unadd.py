@@ -1,4 +1,4 @@
-"""Does adding x restrict a net? A residual net that computes exactly what a plain net computes.
+"""Builds a residual net (with wider blocks) that computes exactly what a plain net computes.
 
 A block receives x >= 0, the output of a ReLU, and ends with ReLU(F(x) + x). It computes a plain
 block ReLU(G(x)) if F(x) = G(x) - x. For that, F needs G's inner channels, and one more for each
@@ -56,7 +56,7 @@ def subtract_x(plain: BasicBlock, wide: WideInside) -> None:
     for name, value in plain.bn1.state_dict().items():
         if value.dim():
             wide.bn1.state_dict()[name][:inside] = value
-    # The second normalization becomes part of the convolution, so that x stays as it is.
+    # The second normalization becomes part of the convolution, because it must not change -x.
     norm = plain.bn2
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -101,7 +101,7 @@ def residual_twin(plain: ResNet, width: float = 1.0) -> ResNet:
 
 @torch.no_grad()
 def largest_difference(plain: ResNet, twin: ResNet, images: Tensor) -> tuple[float, float]:
-    """The largest difference between their logits for images (N, 3, H, W), and largest logit."""
+    """The largest difference between both nets' logits for images, and the largest logit."""
     plain_logits, twin_logits = plain(images), twin(images)
     difference = plain_logits - twin_logits
     return float(difference.abs().max()), float(plain_logits.abs().max())
@@ -109,10 +109,10 @@ def largest_difference(plain: ResNet, twin: ResNet, images: Tensor) -> tuple[flo
 
 @torch.no_grad()
 def use_own_statistics(net: ResNet, images: Tensor) -> None:
-    """Make every normalization's statistics those of its input for images (N, 3, H, W), in place.
+    """Set every normalization's statistics to those of its input for images (N, 3, H, W), in place.
 
-    Scales and shifts are changed so that the function in evaluation mode stays the same; then that
-    in training mode, which normalizes by the statistics of a batch, is close to it.
+    Scales and shifts are changed so that the function in evaluation mode stays the same. The
+    function in training mode, which normalizes by the statistics of a batch, is then close to it.
     """
 
     def change(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -135,7 +135,7 @@ def use_own_statistics(net: ResNet, images: Tensor) -> None:
 
 
 def train_from_both_starts(plain: TrainedNet, *overrides: str) -> dict[str, Path]:
-    """The runs to compare, by name: the plain net, the same trained again, and two of its twin.
+    """Train the plain net again, and two residual twins. Return the folders of all runs by name.
 
     One of the twins starts with the plain net's function, the other with its usual weights.
     """
@@ -177,7 +177,8 @@ def plot(folders: dict[str, Path]) -> Figure:
 def main(*overrides: str, training: bool = False) -> None:
     """Train plain-20 unless it is trained already; build its residual twin and compare logits.
 
-    training: also train the twin, from there and from its usual start, and draw the errors.
+    training: also train the twin, from the plain net's function and from its usual start, and draw
+    the errors.
     """
     config = compose_config("depth=20", "residual=false", *overrides)
     folder = train(config, RunProgress(Console(stderr=True)))

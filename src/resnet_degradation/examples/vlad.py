@@ -2,7 +2,8 @@
 
 Patches of the digits are assigned to the nearest of a few visual words. A digit is described, for
 each word, by the sum of the differences between its patches and the word (VLAD), or by the sum of
-the patches themselves. Both have the same length. Which one finds more digits of the same class?
+the patches themselves. Both have the same length. The program measures which one
+finds more digits of the same class.
 """
 
 from pathlib import Path

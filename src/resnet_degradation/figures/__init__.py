@@ -15,9 +15,9 @@ from resnet_degradation.system.errors import UserError
 def _import_matplotlib() -> None:
     """Import matplotlib without warnings, whatever backend MPLBACKEND names.
 
-    An MPLBACKEND that is not installed, such as a notebook's in a shell command, would make the
-    import fail; a read-only home folder would print several lines. Raises UserError for a
-    matplotlibrc that cannot be read.
+    An MPLBACKEND that is not installed would make the import fail: a notebook's backend, for
+    example, in a command that the notebook runs. A read-only home folder would print several lines.
+    Raises UserError for a matplotlibrc that cannot be read.
     """
     if "matplotlib" in sys.modules:
         return
@@ -42,5 +42,5 @@ def _import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = backend
 
 
-# Before a module here imports matplotlib; an error comes before hours of training, not after.
+# At import, so that it precedes other imports of matplotlib, and an error precedes the training.
 _import_matplotlib()

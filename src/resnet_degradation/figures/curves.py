@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from resnet_degradation.config.identity import key_without
 from resnet_degradation.config.schema import PanelConfig
-from resnet_degradation.figures import narrow as telephone
+from resnet_degradation.figures import narrow as phone
 from resnet_degradation.figures.drawing import Drawing, shows
 from resnet_degradation.figures.frame import check_room
 from resnet_degradation.figures.labels import (
@@ -24,8 +24,8 @@ from resnet_degradation.figures.labels import (
 )
 from resnet_degradation.figures.net_curves import NetCurves, load_curves
 from resnet_degradation.figures.seeds import Curve, draw_curve
-from resnet_degradation.figures.style import colours, muted, name_size, rc, slim
-from resnet_degradation.figures.titles import reservation
+from resnet_degradation.figures.style import colours, muted, name_size, rc, thin_lines
+from resnet_degradation.figures.titles import uncertainty_note
 from resnet_degradation.system.errors import UserError
 
 __all__ = ("NetCurves", "extension_title", "load_curves", "plot_curves")
@@ -35,13 +35,14 @@ THIN: dict[str, Any] = {"linewidth": 0.8, "linestyle": "-"}
 DASHED: dict[str, Any] = {"linewidth": 1.0, "linestyle": "--"}
 BOLD: dict[str, Any] = {"linewidth": 2.0, "linestyle": "-"}
 
-# Inches: a panel's height and width, the space left of, and between, panels, the
-# height of a legend and of each further line of it.
+# In inches. HEIGHT, PANEL: the height and width of a panel. LEFT, BETWEEN: the space left of the
+# panels and between them. LEGEND, LEGEND_LINE: the height of a legend, and of each further line.
 HEIGHT, PANEL, LEFT, BETWEEN, LEGEND, LEGEND_LINE = 2.3, 2.95, 0.62, 0.25, 0.25, 0.16
 
-# In a paper: the least width of panels side by side; the height of a panel as a share of its width;
-# the space between panels one above the other, and left of them.
-NARROW, SHARE, ABOVE, LEFT_SMALL = 1.5, 0.68, 0.3, 0.5
+# In a paper, in inches. NARROW: the least width of panels side by side; otherwise they are stacked.
+# ASPECT: a panel's height divided by its width. ROW_GAP: the space between stacked panels.
+# LEFT_SMALL: the space left of the panels.
+NARROW, ASPECT, ROW_GAP, LEFT_SMALL = 1.5, 0.68, 0.3, 0.5
 
 # From this many iterations on, the axis counts them in units of 1e4, as the paper does.
 IN_TEN_THOUSANDS = 20_000
@@ -77,7 +78,7 @@ def plot_curves(
         both = any(panel.errors == "both" for panel, _ in shown)
         left = LEFT if drawing.width is None or drawing.log else LEFT_SMALL
         columns, panel_width, height = (
-            (1, telephone.WIDTH - left - beside, HEIGHT)
+            (1, phone.WIDTH - left - beside, HEIGHT)
             if drawing.narrow
             else _arrange(len(shown), left, beside, names, drawing.width)
         )
@@ -98,24 +99,24 @@ def plot_curves(
             axes.set_ylabel("training error (%)" if only_training else "error (%)")
         legend = _legend(nets, drawing) if both else {}
         num_lines = 1 if _fits_a_line(legend, width) else len(legend)
-        written = 0.0
+        caption_height = 0.0
         figure.set_label(caption([net.config for net in nets], [net.num_seeds for net in nets]))
         if drawing.width is None:
-            written = 0.06 + write_caption(figure, dark)
-        below = written + (0.49 if drawing.width is None else 0.42)
+            caption_height = 0.06 + write_caption(figure, dark)
+        below = caption_height + (0.49 if drawing.width is None else 0.42)
         below += LEGEND + (num_lines - 1) * LEGEND_LINE if both else 0
-        between, named = ABOVE, []
+        between, named = ROW_GAP, []
         if drawing.narrow:
             named = [_named(_labels(panel, members, dark), top) for panel, members in shown]
-            heights = [telephone.names_height(names) for names in named]
-            between += telephone.TICKS + max(heights)
+            heights = [phone.names_height(names) for names in named]
+            between += phone.TICKS + max(heights)
             below += heights[-1]
-        whole = below + rows * height + (rows - 1) * between
-        figure.set_figheight(whole)
+        total_height = below + rows * height + (rows - 1) * between
+        figure.set_figheight(total_height)
         figure.subplots_adjust(
             left=left / width,
             right=1 - beside / width,
-            bottom=below / whole,
+            bottom=below / total_height,
             top=1,
             wspace=(beside + BETWEEN) / panel_width,
             hspace=between / height,
@@ -123,14 +124,14 @@ def plot_curves(
         finding = extension_title(nets) if drawing.width is None else ""
         write_title(figure, finding or drawing.title, drawing.title if finding else "")
         if both:
-            _draw_legend(figure, legend, len(legend) // num_lines, dark, written)
+            _draw_legend(figure, legend, len(legend) // num_lines, dark, caption_height)
         for place, (axes, (panel, members)) in enumerate(zip(panels.flat, shown, strict=True)):
             if drawing.narrow:
-                telephone.write_names(axes, named[place])
+                phone.write_names(axes, named[place])
             else:
                 label_ends(axes, _labels(panel, members, dark))
         if drawing.width is not None:
-            slim(figure)
+            thin_lines(figure)
     return figure
 
 
@@ -140,7 +141,7 @@ def _arrange(
     """How many panels are side by side, and their width and height in inches.
 
     left: inches left of the panels. beside: the width of the names of curves. width: of the whole
-    figure, for a paper, where panels are one above the other if they would be too narrow.
+    figure, for a paper; the panels are stacked if they would be too narrow side by side.
     """
     if width is None:
         return num_panels, PANEL, HEIGHT
@@ -149,9 +150,9 @@ def _arrange(
         columns = 1
     panel = (width - left - (columns - 1) * BETWEEN) / columns - beside
     check_room(width, panel, names)
-    # All names of a panel have room one above the other.
+    # A panel is high enough for all its names, one below the other.
     lines = sum(1 + name.count("\n") for name in names) / num_panels
-    return columns, panel, max(SHARE * panel, lines * LINE_SPACING * name_size() / 72)
+    return columns, panel, max(ASPECT * panel, lines * LINE_SPACING * name_size() / 72)
 
 
 def _named(labels: list[Label], top: float) -> list[tuple[str, Line2D]]:
@@ -163,15 +164,15 @@ def _named(labels: list[Label], top: float) -> list[tuple[str, Line2D]]:
 
 
 def extension_title(nets: list[NetCurves]) -> str:
-    """Where a net ends that begins as a shallower one, and where its twin from scratch does."""
+    """The final errors of a net that starts as a shallower one, and of its twin from scratch."""
     for net, twin in product(nets, nets):
-        keys = {key_without(one.config, {"seed", "extends"}) for one in (net, twin)}
+        keys = {key_without(n.config, {"seed", "extends"}) for n in (net, twin)}
         if net.config.extends and twin is not net and len(keys) == 1 and net.ends and twin.ends:
-            own, other = (sum(one.ends) / len(one.ends) for one in (net, twin))
+            own, other = (sum(n.ends) / len(n.ends) for n in (net, twin))
             return (
                 f"{twin.name} that begins as plain-{net.config.extends} plus identities ends at "
                 f"{own:.1f} % {net.held_out_name} error, from scratch at {other:.1f} %"
-                f"{reservation(net.ends, twin.ends)}"
+                f"{uncertainty_note(net.ends, twin.ends)}"
             )
     return ""
 
@@ -184,7 +185,7 @@ def _panel_curves(net: NetCurves, panel: PanelConfig) -> list[tuple[str, Curve]]
 
 
 def _labels(panel: PanelConfig, nets: list[NetCurves], dark: bool) -> list[Label]:
-    """The names of the nets of one panel, with what is known of where they end."""
+    """The names of the nets of one panel, with their final errors."""
     shades = zip(nets, colours([net.config for net in nets], dark), strict=True)
     return [
         Label(net.name, colour, float(curves[-1][1].mean[-1]))

@@ -21,7 +21,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
 from resnet_degradation.figures.style import SHADES, on_page
-from resnet_degradation.figures.titles import reservation
+from resnet_degradation.figures.titles import uncertainty_note
 from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import UserError
@@ -63,9 +63,9 @@ def load_depths(folders: list[Path]) -> list[Series]:
     merged = [[runs for _, runs in sorted(g.items())] for g in _merge_groups([*groups.values()])]
     shallowest = [nets[0][0][0] for nets in merged]
     names = ["residual nets" if config.residual else "plain nets" for config in shallowest]
-    # First without the warm-up, which can differ within a series.
-    for alike in (("seed", "depth", "recipe.warmup"), ("seed", "depth")):
-        names = distinct_names(shallowest, names, alike)
+    # Make equal names distinct without the warm-up first, as it can differ within a series.
+    for ignored in (("seed", "depth", "recipe.warmup"), ("seed", "depth")):
+        names = distinct_names(shallowest, names, ignored)
     return [
         Series(
             name,
@@ -79,7 +79,7 @@ def load_depths(folders: list[Path]) -> list[Series]:
 def _merge_groups(groups: list[ByDepth]) -> list[ByDepth]:
     """Merge groups that differ only in defaults that depend on the depth.
 
-    Nets of 110 layers, for example, have a warm-up, yet belong to one series with those of 56.
+    Nets of 110 layers, for example, have a warm-up, but belong to the same series as nets of 56.
     Groups that have a depth in common differ for another reason.
     """
     merged: list[tuple[set[str], ByDepth]] = []
@@ -96,7 +96,7 @@ def _merge_groups(groups: list[ByDepth]) -> list[ByDepth]:
 
 
 def _key_without_defaults(config: Config) -> str:
-    """What identifies a net apart from its depth and the defaults for that depth."""
+    """A run's settings as one string, without its depth and the defaults for that depth."""
     family = cast(Family, config.family)
     keys = {"seed", "depth"}
     if config.recipe.warmup == default_warmup(config.depth, family):
@@ -117,24 +117,24 @@ def _other_differences(series: Series) -> list[str]:
     blocks = [architecture(c.depth, cast(Family, c.family)).block for c in series.configs]
     if len(set(blocks)) > 1:
         values["the block"] = blocks
-    return [f"{values_of(key, of_nets, depths)} layers" for key, of_nets in values.items()]
+    return [f"{values_of(key, net_values, depths)} layers" for key, net_values in values.items()]
 
 
 def depths_title(series: list[Series]) -> str:
     """The errors of each series' shallowest and deepest net, and whether they differ clearly."""
     texts: dict[str, list[str]] = {}
-    for one in series:
-        depths, first, last = [c.depth for c in one.configs], one.errors[0], one.errors[-1]
+    for group in series:
+        depths, first, last = [c.depth for c in group.configs], group.errors[0], group.errors[-1]
         if len(depths) > 1:
             span = f"Training error from {depths[0]} to {depths[-1]} layers"
-            doubt = reservation(first.tolist(), last.tolist())
+            doubt = uncertainty_note(first.tolist(), last.tolist())
             values = f"{first.mean():.1f} → {last.mean():.1f} %{doubt}"
-            texts.setdefault(span, []).append(f"{one.name} {values}")
-    return "; ".join(f"{span}: {', '.join(of_series)}" for span, of_series in texts.items())
+            texts.setdefault(span, []).append(f"{group.name} {values}")
+    return "; ".join(f"{span}: {', '.join(series_texts)}" for span, series_texts in texts.items())
 
 
-def _apart(ticks: list[int], distance: float) -> list[int]:
-    """The first tick and the last, and those between whose labels do not run into others."""
+def _spaced_ticks(ticks: list[int], distance: float) -> list[int]:
+    """The first and the last tick, and those between them whose labels do not overlap."""
     kept = ticks[:1]
     for tick in ticks[1:-1]:
         if min(tick - kept[-1], ticks[-1] - tick) >= distance:
@@ -151,28 +151,30 @@ def plot_depths(
 ) -> Figure:
     """Mean final training error over depth, a dot for every seed, a band of one deviation."""
     points = [
-        NetRows(one.name, config, errors.tolist())
-        for one in series
-        for config, errors in zip(one.configs, one.errors, strict=True)
+        NetRows(group.name, config, errors.tolist())
+        for group in series
+        for config, errors in zip(group.configs, group.errors, strict=True)
     ]
-    notes = [*dict.fromkeys(text for one in series for text in _other_differences(one))]
+    notes = [*dict.fromkeys(text for group in series for text in _other_differences(group))]
     heading, band = depths_title(series), "band: one standard deviation"
     with framed(
         points, heading, dark, 2.8, band, notes, topic=title, width=width, narrow=narrow
     ) as (figure, _):
         axes = figure.subplots()
         styles = {False: cycle(STYLES), True: cycle(STYLES)}
-        for one in series:
-            residual = one.configs[0].residual
+        for group in series:
+            residual = group.configs[0].residual
             colour = on_page(SHADES[residual][2], dark)
             line, marker = next(styles[residual])
             style = {"linestyle": line, "marker": marker, "linewidth": 2}
-            draw_curve(axes, one.curve(), colour, label=one.name, **style)
-            for config, errors in zip(one.configs, one.errors, strict=True):
+            draw_curve(axes, group.curve(), colour, label=group.name, **style)
+            for config, errors in zip(group.configs, group.errors, strict=True):
                 if len(errors) > 1:
                     axes.plot([config.depth] * len(errors), errors, ".", color=colour, markersize=3)
         depths = sorted({point.config.depth for point in points})
-        axes.set_xticks(_apart(depths, (0.09 if narrow else 0.04) * (depths[-1] - depths[0])))
+        axes.set_xticks(
+            _spaced_ticks(depths, (0.09 if narrow else 0.04) * (depths[-1] - depths[0]))
+        )
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="depth (layers)", ylabel="training error at the end (%)", ylim=(0, None))
     return figure

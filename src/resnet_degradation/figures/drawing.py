@@ -21,9 +21,9 @@ class Drawing:
     `y_forced`.
     dashed: training error dashed (figure 6) instead of thin (figure 4).
     smooth: number of rows of metrics.csv that a point of a training curve averages.
-    width: of the whole figure in inches, for a paper, which has its own titles and captions: the
-    figure then has smaller text and no caption. None: as wide as it needs, with a caption.
-    narrow: for a telephone: panels are below each other, and names below the panels.
+    width: the width of the whole figure in inches, for a paper. The figure then has smaller text
+    and no caption, because the paper has its own. None: as wide as needed, with a caption.
+    narrow: for a phone: panels are stacked, and the names of the nets are below the panels.
     """
 
     title: str = ""
@@ -37,8 +37,8 @@ class Drawing:
     width: float | None = None
     narrow: bool = False
 
-    def of_study(self) -> dict[str, Any]:
-        """What a study can set: these settings identify it."""
+    def study_settings(self) -> dict[str, Any]:
+        """The settings that a study can set, which are part of the study's identity."""
         settings = dataclasses.asdict(self)
         return {key: settings[key] for key in settings if key not in ("width", "narrow")}
 
@@ -56,10 +56,10 @@ def adjusted(
     y_max: float | None = None,
     width: float | None = None,
 ) -> Drawing:
-    """The drawing with these settings, where they are given.
+    """A copy of the drawing with the given settings; settings that are None stay as they are.
 
     errors: both, training or held-out. together: whether plain and residual nets share a panel.
-    width: in inches, for a paper; the figure then has no title but a given one.
+    width: in inches, for a paper; the figure then has no title unless one is given.
     Raises ConfigError for another value of x or errors, and for numbers out of range.
     """
     for key, value, choices in (("x", x, HORIZONTAL), ("errors", errors, ERRORS)):

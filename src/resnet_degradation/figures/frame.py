@@ -1,4 +1,4 @@
-"""What figures of plain and residual nets share: width, colours, title, names of lines, caption."""
+"""The common frame of figures: width, colours, title, names of lines, caption."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resnet_degradation.figures import narrow as telephone
+from resnet_degradation.figures import narrow as phone
 from resnet_degradation.figures.labels import (
     caption,
     is_named,
@@ -17,13 +17,14 @@ from resnet_degradation.figures.labels import (
     write_title,
 )
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import colours, rc, slim
+from resnet_degradation.figures.style import colours, rc, thin_lines
 from resnet_degradation.system.errors import UserError
 
-# Inches: a figure's width, at which its text can be read at 600 pixels, unless names are long.
+# In inches. WIDTH: of a figure without long names; text is legible at a width of 600 pixels.
+# MIN_PANEL: the least width of a panel.
 WIDTH, MIN_PANEL = 6.0, 1.4
 
-# Inches: the least width of a panel in a paper.
+# The least width of a panel in a paper, in inches.
 PAPER_PANEL = 1.2
 
 
@@ -43,40 +44,41 @@ def framed(
 ) -> Iterator[tuple[Figure, list[tuple[NetRows, str]]]]:
     """A new figure, and the nets with their colours.
 
-    When the panels are drawn, they are arranged between margins of `left` and `right` inches, and
-    every named line gets its name where it ends. A title goes above, a caption below the panels.
-    height: of the panels and of what is written between them, in inches.
-    width: of the whole figure in inches, for a paper: the caption is then not drawn, but it is the
-    figure's label in any case. narrow: for a telephone (see Drawing).
+    After the caller has drawn the panels, they are arranged between margins of `left` and `right`
+    inches, and every named line gets its name at its end. A title goes above the panels, a caption
+    below them.
+    height: of the panels and the text between them, in inches. drawn_as: how several seeds are
+    drawn, for the caption. width: of the whole figure in inches, for a paper: the caption is then
+    not drawn, but it is the figure's label in any case. narrow: for a phone (see Drawing).
     Raises UserError if that width has no room for the panels beside the names.
     """
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
     with rc_context(rc(dark, small=width is not None)):
-        figure = Figure(figsize=(telephone.WIDTH if narrow else width or WIDTH, height))
+        figure = Figure(figsize=(phone.WIDTH if narrow else width or WIDTH, height))
         yield figure, [*zip(nets, colours(configs, dark), strict=True)]
         names = _named_lines(figure)
         beside, between, columns = (right, 0.0, 1) if narrow else _gaps(figure, right)
         margins = left + beside + (columns - 1) * between
         figure.set_label(caption(configs, num_seeds, drawn_as, notes))
         if width is None:
-            width = telephone.WIDTH if narrow else max(WIDTH, margins + MIN_PANEL * columns)
+            width = phone.WIDTH if narrow else max(WIDTH, margins + MIN_PANEL * columns)
             figure.set_figwidth(width)
             below = 0.52 + write_caption(figure, dark)
-            below += telephone.names_height(names) if narrow else 0
+            below += phone.names_height(names) if narrow else 0
         else:
             check_room(width, (width - margins) / columns, [name for name, _ in names])
             below, title, topic = 0.42, topic, ""
             height *= min(1.0, (width / WIDTH) ** 0.6)
-            slim(figure)
-        whole = height + below
-        figure.set_figheight(whole)
+            thin_lines(figure)
+        total_height = height + below
+        figure.set_figheight(total_height)
         figure.subplots_adjust(
-            left=left / width, right=1 - beside / width, bottom=below / whole, top=1,
+            left=left / width, right=1 - beside / width, bottom=below / total_height, top=1,
             wspace=between * columns / (width - margins),
         )  # fmt: skip
         write_title(figure, title, topic)
         if narrow:
-            telephone.write_names(figure.axes[-1], names)
+            phone.write_names(figure.axes[-1], names)
         else:
             label_lines(figure)
 
@@ -91,13 +93,16 @@ def check_room(width: float, panel: float, names: list[str]) -> None:
 
 
 def _named_lines(figure: Figure) -> list[tuple[str, Line2D]]:
-    """The named lines of all panels; the names of several panels once."""
+    """The named lines of all panels, one for each name."""
     lines = (line for axes in figure.axes for line in axes.get_lines())
     return [*{str(line.get_label()): line for line in lines if is_named(line)}.items()]
 
 
 def _gaps(figure: Figure, right: float) -> tuple[float, float, int]:
-    """Inches right of and between the panels, with the names of their lines; columns of panels."""
+    """The inches right of the panels and between them, and the number of columns of panels.
+
+    Both spaces have room for the names of lines.
+    """
     beside, between, columns = right, 0.2, 1
     for axes in figure.axes:
         width = text_width([str(line.get_label()) for line in axes.get_lines() if is_named(line)])

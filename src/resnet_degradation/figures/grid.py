@@ -20,7 +20,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
 from resnet_degradation.figures.style import colours
-from resnet_degradation.figures.titles import Measured, reservation, title_of
+from resnet_degradation.figures.titles import Measured, title_of, uncertainty_note
 from resnet_degradation.records.run_folder import read_config, without_copies
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import UserError
@@ -34,10 +34,10 @@ class GridNet:
 
     name: str
     configs: list[Config]  # one for each value
-    errors: list[Values]  # for each value, those of the seeds
+    errors: list[Values]  # for each value, the errors of the seeds
 
     def curve(self, key: str, values: list[Any]) -> Curve:
-        """The mean error over the values, or over their positions if one is not a number."""
+        """The mean error against the values; against their positions if one is not a number."""
         own = [setting_value(config, key) for config in self.configs]
         numeric = all(isinstance(value, int | float) for value in values)
         x = own if numeric else [values.index(value) for value in own]
@@ -45,7 +45,7 @@ class GridNet:
 
 
 def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
-    """The setting that the finished runs in these folders vary, and their nets.
+    """The setting that varies among the finished runs in these folders, and the nets of the runs.
 
     Raises UserError if no run is finished, or if not exactly one training setting varies.
     """
@@ -67,7 +67,7 @@ def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
         nets[architecture_key(config)][setting_value(config, key)].append(folder)
     ordered = [sorted(net.items(), key=lambda item: _sort_key(item[0])) for net in nets.values()]
     configs_by_net = [[configs[runs[0]] for _, runs in net] for net in ordered]
-    names = distinct_names([points[0] for points in configs_by_net], alike=("seed", key))
+    names = distinct_names([points[0] for points in configs_by_net], ignored=("seed", key))
     return key, [
         GridNet(
             name,
@@ -83,13 +83,18 @@ def _sort_key(value: Any) -> tuple[float, str]:
 
 
 def grid_title(key: str, nets: list[GridNet]) -> str:
-    """The lowest mean error of every net over the values of `key`; with iterations, both ends."""
+    """The lowest mean error of every net over the values of `key`.
+
+    For iterations, the mean errors with the fewest and with the most iterations.
+    """
     if key == "recipe.iterations":
         lengths = [setting_value(config, key) for config in nets[0].configs]
         ends = [
             f"{net.name} {net.errors[0].mean():.1f} → {net.errors[-1].mean():.1f} %" for net in nets
         ]
-        doubt = reservation(*(net.errors[-1].tolist() for net in nets)) if len(nets) == 2 else ""
+        doubt = (
+            uncertainty_note(*(net.errors[-1].tolist() for net in nets)) if len(nets) == 2 else ""
+        )
         first, last = (f"{n:,}" if isinstance(n, int) else n for n in (lengths[0], lengths[-1]))
         subject = f"Training error from {first} to {last} iterations"
         return f"{subject}: {', '.join(ends)}{doubt}"
@@ -112,8 +117,8 @@ def plot_grid(
 ) -> Figure:
     """Mean final training error of every net against the setting `key`.
 
-    A dot is one run, a band one standard deviation over seeds. log: a
-    logarithmic error axis; errors of zero are drawn at its lower end.
+    A dot is one run, a band one standard deviation over seeds. log: a logarithmic error axis;
+    errors of zero are drawn at its lower end.
     """
     values = sorted({setting_value(c, key) for net in nets for c in net.configs}, key=_sort_key)
     points = [

@@ -1,4 +1,4 @@
-"""What is measured of nets, as in figure 7: responses, signals, norms of F(x), and lesions."""
+"""Figures of measurements on nets: responses (figure 7), signals, norms of F(x), and lesions."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -83,7 +83,7 @@ def plot_responses(
 
 
 def responses_title(nets: list[NetRows]) -> str:
-    """The mean over layers of every net's responses, as the title of their figure."""
+    """The title of the figure of responses: the mean response of each net, over its layers."""
     measured = []
     for net in nets:
         means = [float(np.mean([row.std for row in rows])) for rows in net.seeds]
@@ -95,7 +95,8 @@ def responses_title(nets: list[NetRows]) -> str:
 def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
     """Gradient norms (above) and the spread of outputs (below) of all layers.
 
-    With the last weights (right), and with the initial ones (left) of the nets that recorded them.
+    The right panels show the last weights, the left panels the initial weights of the nets that
+    recorded them.
     """
     ends = sorted({rows[0].iteration for net in nets for rows in rows_at(net, max)})
     count = " to ".join(f"{end:,}" for end in sorted({ends[0], ends[-1]}))
@@ -130,7 +131,7 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
         ):
             axes.set_ylabel(quantity)
             low, high = axes.get_ylim()
-            subs = (1.0,) if high > 300 * low else (1.0, 2.0, 5.0)  # more where it spans little
+            subs = (1.0,) if high > 300 * low else (1.0, 2.0, 5.0)  # more ticks on a short axis
             axes.yaxis.set_major_locator(LogLocator(subs=subs))
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
@@ -138,7 +139,7 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
 
 
 def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
-    """The ratio of F(x) to x of every block; hollow where the shortcut is no identity."""
+    """The ratio of F(x) to x of every block; hollow if the shortcut is not the identity."""
     notes = ["hollow: blocks whose shortcut changes x"]
     with framed(nets, title, dark, 2.6, notes=notes) as (figure, lines):
         axes = figure.subplots()
@@ -157,22 +158,22 @@ def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False
 
 
 def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
-    """The error without one block, plain nets beside residual ones; below, without several."""
+    """The error without one block, for plain and residual nets; below, without several blocks."""
     kinds = [kind for kind in (False, True) if any(net.config.residual == kind for net in nets)]
     notes = [
         "dashed: the whole net",
-        "a removed residual block leaves its shortcut, a removed plain block the identity",
+        "a removed residual block keeps its shortcut, a removed plain block becomes the identity",
         "band: one deviation over draws and seeds",
     ]
     with framed(nets, title, dark, 4.6, notes=notes) as (figure, lines):
         grid = figure.add_gridspec(2, len(kinds), hspace=0.42)
-        one: dict[bool, Axes] = {}
+        single: dict[bool, Axes] = {}
         for column, kind in enumerate(kinds):
-            one[kind] = axes = figure.add_subplot(grid[0, column], sharey=one.get(kinds[0]))
+            single[kind] = axes = figure.add_subplot(grid[0, column], sharey=single.get(kinds[0]))
             axes.set(xlabel=PLACE, xlim=(0, 100))
             axes.set_title(f"one block removed, {'residual' if kind else 'plain'} nets")
             axes.tick_params(labelleft=column == 0)
-        several = figure.add_subplot(grid[1, :], sharey=one[kinds[0]])
+        several = figure.add_subplot(grid[1, :], sharey=single[kinds[0]])
         for net, colour in lines:
             dots: dict[str, Any] = {
                 "marker": "o",
@@ -183,18 +184,20 @@ def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
             singles = [[row for row in rows if row.position > 0] for rows in net.seeds]
             depths = [100 * (row.position - 0.5) / row.of for row in singles[0]]
             errors = np.mean([[row.error for row in rows] for rows in singles], axis=0)
-            one[net.config.residual].plot(depths, errors, linewidth=1.3, **dots)
-            by_count: dict[int, list[float]] = {}  # of random blocks; 0 is the whole net
+            single[net.config.residual].plot(depths, errors, linewidth=1.3, **dots)
+            by_count: dict[int, list[float]] = {}  # errors by number of removed random blocks
             for row in sorted((r for rows in net.seeds for r in rows), key=lambda row: row.count):
                 if row.position == 0:
                     by_count.setdefault(row.count, []).append(row.error)
             level: dict[str, Any] = {"linewidth": 0.9, "linestyle": "--", "color": colour}
-            one[net.config.residual].axhline(float(np.mean(by_count[0])), **level)
-            curve = average(np.array([*by_count]), [np.array(of) for of in by_count.values()])
+            single[net.config.residual].axhline(float(np.mean(by_count[0])), **level)
+            curve = average(
+                np.array([*by_count]), [np.array(errors) for errors in by_count.values()]
+            )
             several.plot(curve.x, curve.mean, **dots)
             low, high = np.clip([curve.mean - curve.spread, curve.mean + curve.spread], 0, 100)
             several.fill_between(curve.x, low, high, color=colour, alpha=0.15, linewidth=0)
-        for axes in (several, one[kinds[0]]):
+        for axes in (several, single[kinds[0]]):
             axes.set(ylabel="held-out error (%)", ylim=(0, 100))
         several.set_xscale("symlog", base=2, linthresh=1)
         several.xaxis.set_major_formatter("{x:g}")

@@ -21,7 +21,8 @@ from resnet_degradation.figures.style import legible, muted, name_size
 LINE_SPACING = 1.25
 TITLE_SIZE = 10.0  # points
 
-# Inches: the height of a row of the topic and of the title, the margin above and below.
+# In inches. ROW, TITLE_ROW: the height of the topic, and of a line of the title. MARGIN: the space
+# above and below them.
 ROW, TITLE_ROW, MARGIN = 0.18, 0.19, 0.06
 
 
@@ -41,7 +42,7 @@ class Label:
 def text_width(texts: list[str], size: float | None = None) -> float:
     """The width in inches of the longest line of these texts; 0 if there is none.
 
-    size: in points; that of names if it is not given.
+    size: in points; the size of names if it is not given.
     """
     size = size or name_size()
     lines = [line for text in texts for line in text.splitlines()]
@@ -117,10 +118,10 @@ def spread_out(centres: list[float], heights: list[float]) -> list[float]:
 
 
 def write_title(figure: Figure, title: str, topic: str = "") -> None:
-    """Write the title above the panels, and smaller above it the topic.
+    """Write the title above the panels, and the topic in smaller letters above the title.
 
-    A title of several lines is broken after its colons. The figure becomes taller for it; its
-    panels keep their size.
+    If a title needs several lines, it is broken after its colons. The figure becomes taller, and
+    the panels keep their size.
     """
     width, height = figure.get_size_inches()
     lines = wrapped(title, width - 0.2, TITLE_SIZE)
@@ -145,10 +146,13 @@ def write_title(figure: Figure, title: str, topic: str = "") -> None:
 
 
 def wrapped(text: str, inches: float, size: float | None = None) -> list[str]:
-    """The text in lines of at most this width and of about equal lengths; no number begins one."""
-    whole = 1.15 * text_width([text], size)  # bold letters are wider
+    """The text in lines of at most this width and about equal lengths.
+
+    No line begins with a number. size: in points.
+    """
+    total_width = 1.15 * text_width([text], size)  # bold letters are wider
     text = re.sub(r" (?=[+-]?\d|%|→)", "\u00a0", text)
-    for num_lines in range(max(1, math.ceil(whole / inches)), len(text) + 1):
+    for num_lines in range(max(1, math.ceil(total_width / inches)), len(text) + 1):
         limit = max(20, math.ceil(len(text) / num_lines))
         while len(lines := textwrap.wrap(text, limit, break_on_hyphens=False)) > num_lines:
             limit += 1
@@ -173,7 +177,7 @@ def caption(
 
 
 def write_caption(figure: Figure, dark: bool) -> float:
-    """Write the caption that is a figure's label below it. Returns its height in inches."""
+    """Write a figure's caption (its label) below the panels; return its height in inches."""
     text = re.sub(r"(\d) (seeds?\b)", "\\1\u00a0\\2", str(figure.get_label()))
     lines = wrapped(text, figure.get_figwidth() - 0.2)
     place: dict[str, Any] = {"ha": "center", "fontsize": name_size(), "color": muted(dark)}
@@ -190,7 +194,7 @@ def conditions(configs: list[Config]) -> str:
 
 
 def _listed(values: tuple[str, ...]) -> str:
-    """The different values; of more than three only the first and the last."""
+    """The distinct values; if there are more than three, only the first and the last."""
     different = list(dict.fromkeys(values))
     return " / ".join(different if len(different) < 4 else [different[0], "...", different[-1]])
 

@@ -1,4 +1,4 @@
-"""Figures for a telephone: panels below each other, names of lines in rows below the panels."""
+"""Figures for a phone: panels are stacked, and names of lines are in rows below the panels."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,12 @@ from matplotlib.lines import Line2D
 from resnet_degradation.figures.labels import text_width, wrapped
 from resnet_degradation.figures.style import legible, name_size
 
-# Inches: a figure's width, at which its smallest text has 12 pixels on a page 360 pixels wide; the
-# margin beside names, and below a panel its ticks; a row of names; what a name needs besides text.
+# In inches. WIDTH: of a figure; its smallest text has 12 pixels on a page 360 pixels wide.
+# MARGIN: beside names. TICKS: the height of a panel's ticks. ROW: the height of a row of names.
+# HANDLE: the width of the line sample before a name.
 WIDTH, MARGIN, TICKS, ROW, HANDLE = 3.0, 0.1, 0.48, 0.17, 0.4
 
-Names = Sequence[tuple[str, Line2D]]  # with a line that looks like the named one
+Names = Sequence[tuple[str, Line2D]]  # names of lines, each with a line that looks the same
 
 
 def names_height(names: Names) -> float:
@@ -22,7 +23,10 @@ def names_height(names: Names) -> float:
 
 
 def write_names(axes: Axes, names: Names) -> None:
-    """Write names below the ticks of a panel that is at its final place, each after its line."""
+    """Write names below the ticks of a panel, each after a sample of its line.
+
+    The panel must be at its final position.
+    """
     if not names:
         return
     texts, columns = _arranged(names)
@@ -47,7 +51,7 @@ def write_names(axes: Axes, names: Names) -> None:
 
 
 def _arranged(names: Names) -> tuple[list[list[str]], int]:
-    """The lines of each name, and the number of columns."""
+    """The text of each name, in lines, and the number of columns."""
     room = WIDTH - 2 * MARGIN
     texts = [wrapped(text, room - HANDLE) for text, _ in names]
     if not texts or max(map(len, texts)) > 1:

@@ -44,7 +44,7 @@ def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> l
 
 
 def _read_rows(folder: Path) -> list[Row]:
-    """A run's rows; for a net extended from a shallower one, first its errors before training."""
+    """A run's rows. An extended net gets a first row with its errors before training."""
     rows = read_metrics(folder)
     extension = read_extension(folder)
     if extension is None or not rows:

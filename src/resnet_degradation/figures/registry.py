@@ -14,7 +14,8 @@ from resnet_degradation.figures.inspection import load_responses, plot_responses
 # Draws the runs in these folders with these titles and axes, for a light or a dark page. The label
 # of the built-in figures is their caption, whether or not they show it.
 Maker = Callable[[list[Path], Drawing, bool], Figure]
-# The same for runs that were loaded for a first drawing; others have other titles and sizes alone.
+# The same for runs that are loaded already. Only titles and sizes may differ from those of the
+# drawing for which they were loaded.
 Draw = Callable[[Drawing, bool], Figure]
 
 
@@ -45,7 +46,7 @@ def _grid(folders: list[Path], _first: Drawing) -> Draw:
     )
 
 
-# The settings of `drawing.adjusted` that a figure uses; that of curves uses all.
+# The settings of `drawing.adjusted` that a figure uses; the figure "curves" uses all of them.
 USED = {
     "responses": {"title", "width"},
     "depths": {"title", "width"},

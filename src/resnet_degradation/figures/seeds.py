@@ -18,7 +18,7 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class NetRows:
-    """What the runs of one net recorded: a list of rows for each seed."""
+    """The records of the runs of one net: a list of rows for each seed."""
 
     name: str
     config: Config
@@ -42,13 +42,13 @@ class Curve:
 
     x: Values
     mean: Values
-    spread: Values  # zero where there is one seed
+    spread: Values  # zero if there is one seed
 
 
 def average(x: Values, values: Sequence[Values]) -> Curve:
     """The curve through the means of `values`, which holds the values of all seeds at each x."""
-    mean = np.array([of_seeds.mean() for of_seeds in values])
-    spread = [of_seeds.std(ddof=1) if len(of_seeds) > 1 else 0.0 for of_seeds in values]
+    mean = np.array([seed_values.mean() for seed_values in values])
+    spread = [seed_values.std(ddof=1) if len(seed_values) > 1 else 0.0 for seed_values in values]
     return Curve(x, mean, np.array(spread))
 
 

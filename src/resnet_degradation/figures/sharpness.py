@@ -1,4 +1,4 @@
-"""The largest eigenvalue of the Hessian along training, beside the limit of stability."""
+"""The largest eigenvalue of the Hessian during training, with the limit of stability."""
 
 from matplotlib.figure import Figure
 
@@ -8,9 +8,10 @@ from resnet_degradation.figures.style import muted, name_size
 
 
 def plot_sharpness(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
-    """Sharpness against iterations: a line for each seed, hollow with the initial weights.
+    """Sharpness against iterations, with a line for each seed.
 
-    The dotted steps are the limit at the learning rate of each iteration.
+    Hollow markers are the sharpness at the initial weights, dotted steps the limit at the learning
+    rate of each iteration.
     """
     notes = ["hollow: initial weights", "dotted: 2 (1 + momentum) / learning rate"]
     with framed(nets, title, dark, 2.8, "a line each", notes, left=1.1) as (figure, lines):

@@ -1,4 +1,4 @@
-"""How alike a net's gradients at nearby inputs are (Balduzzi et al. 2017)."""
+"""How similar a net's gradients are at nearby inputs (Balduzzi et al. 2017)."""
 
 from typing import Any
 
@@ -16,18 +16,18 @@ def plot_shattering(nets: list[NetRows], title: str = "", dark: bool = False) ->
     White noise is a completely shattered net; brown noise is a random walk.
     """
     headings = {"initial": "before training", "trained": "after training"}
-    known = [of for of in headings if any(row.of == of for net in nets for row in net.seeds[0])]
+    known = [w for w in headings if any(row.of == w for net in nets for row in net.seeds[0])]
     grey: dict[str, Any] = {"color": muted(dark)}
     notes = ["inputs on lines between two images"]
     with framed(nets, title, dark, 2.6, notes=notes) as (figure, lines):
         panels = figure.subplots(1, len(known), sharey=True, squeeze=False)[0]
-        for axes, of in zip(panels, known, strict=True):
+        for axes, weights in zip(panels, known, strict=True):
             for net, colour in lines:
-                seeds = [[row for row in seed if row.of == of] for seed in net.seeds]
+                seeds = [[row for row in seed if row.of == weights] for seed in net.seeds]
                 if all(seeds):
                     distances = [row.distance for row in seeds[0]]
                     values = [[row.correlation for row in seed] for seed in seeds]
-                    name = net.name if of == known[-1] else f"_{net.name}"
+                    name = net.name if weights == known[-1] else f"_{net.name}"
                     mean = np.mean(values, axis=0)
                     axes.plot(distances, mean, label=name, linewidth=1.6, color=colour)
             for noise, above in (("white noise", -10), ("brown noise", 5)):
@@ -44,7 +44,7 @@ def plot_shattering(nets: list[NetRows], title: str = "", dark: bool = False) ->
                     ha="center",
                     **grey,
                 )
-            axes.set(title=headings[of], xlabel="distance (64: image to image)")
+            axes.set(title=headings[weights], xlabel="distance (64: the other image)")
             axes.set(xlim=(0, None), ylim=(-0.15, 1.02))
         panels[0].set_ylabel("correlation of gradients")
     return figure

@@ -1,4 +1,4 @@
-"""How figures look: the same nets in the same colours everywhere, on paper and on screen."""
+"""The style of figures: a net has the same colour in all of them, on paper and on screen."""
 
 from collections.abc import Iterable
 from io import BytesIO
@@ -15,8 +15,9 @@ from resnet_degradation.config.architectures import Family, default_shortcut
 from resnet_degradation.config.schema import Config
 from resnet_degradation.system.atomic_files import atomic_write
 
-# Plain nets are warm, residual nets cool, and both the darker the deeper, so that nets differ in
-# lightness too: for colour-blind readers and grey printers. Of these depths, others in between:
+# Plain nets have warm colours and residual nets cool ones. Deeper nets are darker, so that
+# colour-blind readers and grey printers can distinguish them too. These are the colours of a few
+# depths; other depths are interpolated.
 DEPTHS = {"cifar": (8, 20, 56, 110, 1202), "imagenet": (10, 18, 42, 152, 1202)}
 SHADES = {
     False: ("#F7D978", "#E9A100", "#BE3F00", "#6A1810", "#2A0A08"),
@@ -26,13 +27,13 @@ SHADES = {
 # A net that began with the solution of a shallower one.
 EXTENDED_COLOUR = "#009E73"
 
-# For nets whose shortcut option is not the usual one of their depth.
+# For nets whose shortcut option is not the default for their depth.
 SHORTCUT_COLOURS = {"A": "#CC79A7", "B": "#CC79A7", "C": "#5C1F5C"}
 FORMATS = ("png", "svg", "pdf")
 
-TEXT_CONTRAST = 4.5  # the least between text and its background (WCAG 2, level AA)
+TEXT_CONTRAST = 4.5  # the least contrast of text and its background (WCAG 2, level AA)
 
-LABEL_SIZE, SMALL_SIZE = 9.0, 7.5  # points, of axes; names of lines are smaller by a ninth
+LABEL_SIZE, SMALL_SIZE = 9.0, 7.5  # points, for labels of axes; see also name_size
 
 
 def muted(dark: bool) -> str:
@@ -66,7 +67,7 @@ def rc(dark: bool = False, small: bool = False) -> dict[Any, Any]:
         "grid.color": grid,
         "grid.linewidth": 0.6,
         "legend.frameon": False,
-        "text.parse_math": False,  # a $ in a folder's name or a title is a $
+        "text.parse_math": False,  # show a $ in a name or title as it is
         "figure.facecolor": paper,
         "savefig.dpi": 200,
         "pdf.fonttype": 42,  # keeps text editable
@@ -77,7 +78,7 @@ def rc(dark: bool = False, small: bool = False) -> dict[Any, Any]:
 
 
 def colours(configs: list[Config], dark: bool = False) -> list[str]:
-    """The colours of these nets in one panel, the same in all figures; repeated ones are shaded."""
+    """The colours of nets, the same in all figures. Equal colours get different shades."""
     base = [_base_colour(config) for config in configs]
     distinct = [
         _shaded(colour, base[:place].count(colour) / base.count(colour))
@@ -92,19 +93,19 @@ def on_page(colour: str, dark: bool) -> str:
 
 
 def name_size() -> float:
-    """Points, of captions and of names where curves end: 8, or 6.7 in a paper's column."""
+    """The size in points of captions and names of curves: 8, or 6.7 in a paper's column."""
     return float(rcParams["font.size"]) * 8 / 9
 
 
-def slim(figure: Figure) -> None:
+def thin_lines(figure: Figure) -> None:
     """Make the lines and markers of curves, and those in legends, thinner for a paper's column."""
-    owners: list[Any] = [*figure.axes, *figure.legends]
-    for line in (line for owner in owners for line in owner.get_lines()):
+    artists: list[Any] = [*figure.axes, *figure.legends]
+    for line in (line for artist in artists for line in artist.get_lines()):
         line.set(linewidth=0.7 * line.get_linewidth(), markersize=0.7 * line.get_markersize())
 
 
 def legible(colour: str) -> str:
-    """The colour, moved towards that of text until words in it have the contrast that WCAG asks."""
+    """The colour, mixed with that of text until text in it has the contrast that WCAG requires."""
     ink, paper = (to_hex(rcParams[name]) for name in ("text.color", "figure.facecolor"))
     shades = (_mixed(to_hex(colour), _parts(ink), share / 10) for share in range(3, 11))
     return next((shade for shade in shades if contrast(shade, paper) >= TEXT_CONTRAST), ink)
@@ -129,11 +130,13 @@ def _base_colour(config: Config) -> str:
     if config.shortcut not in (None, default_shortcut(config.depth, family)):
         return SHORTCUT_COLOURS[str(config.shortcut)]
     shades = zip(*map(_parts, SHADES[config.residual]), strict=True)
-    return _hex(float(np.interp(config.depth, DEPTHS[family], of_shades)) for of_shades in shades)
+    return _hex(
+        float(np.interp(config.depth, DEPTHS[family], channel_values)) for channel_values in shades
+    )
 
 
 def _shaded(colour: str, share: float) -> str:
-    """The colour, this share of the way to a grey that is lighter, or darker, than it."""
+    """The colour mixed with this share of a grey: a dark grey for light colours, and vice versa."""
     grey = 40 if sum(_parts(colour)) > 3 * 110 else 150
     return _mixed(colour, (grey, grey, grey), share)
 
@@ -145,7 +148,7 @@ def _parts(colour: str) -> tuple[int, ...]:
 def _mixed(colour: str, target: tuple[int, ...], share: float) -> str:
     """The colour, moved by this share of the way to the target."""
     pairs = zip(_parts(colour), target, strict=True)
-    return _hex(part + share * (aim - part) for part, aim in pairs)
+    return _hex(part + share * (target - part) for part, target in pairs)
 
 
 def _hex(parts: Iterable[float]) -> str:
@@ -168,7 +171,7 @@ def _format_log_axes(figure: Figure) -> None:
                 axis.set_minor_formatter(_PlainLogFormatter(minor_thresholds=(2, 0.5)))
 
 
-class Shown(Figure):
+class NotebookFigure(Figure):
     """A figure that a notebook shows, whether or not pyplot is loaded."""
 
     def _repr_png_(self) -> bytes:
@@ -178,10 +181,10 @@ class Shown(Figure):
         return stream.getvalue()
 
 
-def shown(figure: Figure) -> Figure:
-    """The same figure, which a notebook then shows and `savefig` writes as `save_figure` does."""
+def for_notebook(figure: Figure) -> Figure:
+    """Let a notebook show the figure, and let `savefig` write it as `save_figure` does."""
     _format_log_axes(figure)
-    figure.__class__ = Shown
+    figure.__class__ = NotebookFigure
     return figure
 
 
@@ -191,11 +194,11 @@ def save_figure(
     """Write the figure in each format; `stem` is the path without suffix. Returns the files."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     # Without a date and with fixed identifiers, the same record gives the same file.
-    undated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    metadata_without_date = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     files = [stem.with_name(f"{stem.name}.{name}") for name in formats]
     with rc_context(rc(dark)):
         _format_log_axes(figure)
         for name, file in zip(formats, files, strict=True):
             with atomic_write(file, "wb") as stream:
-                figure.savefig(stream, format=name, metadata=undated[name])
+                figure.savefig(stream, format=name, metadata=metadata_without_date[name])
     return files

@@ -1,4 +1,4 @@
-"""The loss surface around trained nets, (Li et al. 2018)."""
+"""The loss surface around trained nets (Li et al. 2018)."""
 
 import math
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from resnet_degradation.figures.seeds import NetRows, Values
 from resnet_degradation.figures.style import name_size
 
 HIGHEST = 1e3  # larger losses have the colour of this one
-NEAR = 10.0  # points of training error
+NEAR = 10.0  # percentage points of training error
 
 
 def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
     """Contours of the training loss on one colour scale: a panel for each net, of its first seed.
 
-    The trained net is in the centre. A thick line bounds where the error rises by at most NEAR.
+    The trained net is in the centre. A line encloses points whose error is at most NEAR higher.
     """
     grids = [plane(net.seeds[0], "loss") for net in nets]
     losses = np.concatenate([loss.ravel() for _, loss in grids])
@@ -32,7 +32,7 @@ def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     rows, columns = math.ceil(len(nets) / 2), min(2, len(nets))
     notes = [
         f"white line: {NEAR:g} points of training error above the trained net (+)",
-        "1 adds random weights as large as the net's own",
+        "at coordinate 1, the added random weights have the norm of the net's weights",
     ]
     height = rows * 2.5
     with framed(nets, title, dark, height, "the first is drawn", notes, right=0.5) as (figure, _):

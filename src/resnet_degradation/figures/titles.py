@@ -1,4 +1,4 @@
-"""Titles of figures: what the data show, in numbers, and whether that exceeds the noise."""
+"""Titles of figures: the main numbers of the data, and whether differences exceed the noise."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from resnet_degradation.config.schema import Config
 
-MAX_NETS = 4  # of more nets, a title names the two that it compares
+MAX_NETS = 4  # if there are more nets, a title names only the two that it compares
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,10 @@ class Measured:
 
 
 def compared(nets: list[Measured]) -> tuple[Measured, Measured] | None:
-    """The plain and the residual net to compare: of the largest depth in common, if there is one.
+    """The two nets that a title compares; None if there is only one net.
 
-    Among nets of one kind, the shallowest and the deepest; None if there is only one net.
+    They are the plain and the residual net of the largest depth that both kinds have, or else the
+    deepest net of each kind. If all nets are of one kind, they are the shallowest and the deepest.
     """
     by_depth = sorted(nets, key=lambda net: net.config.depth)
     plain, residual = ([n for n in by_depth if n.config.residual == kind] for kind in (False, True))
@@ -49,16 +50,21 @@ def is_clear(first: Sequence[float], second: Sequence[float]) -> bool:
         return first[0] != second[0]
     from scipy import stats  # slow
 
-    moments = (part for of in (first, second) for part in (mean(of), stdev(of), len(of)))
+    moments = (m for values in (first, second) for m in (mean(values), stdev(values), len(values)))
     return bool(stats.ttest_ind_from_stats(*moments, equal_var=False).pvalue < 0.05)
 
 
-def reservation(first: Sequence[float], second: Sequence[float], of: str = "") -> str:
-    """What to add to a title that compares two nets by these values: nothing if it is clear."""
+def uncertainty_note(first: Sequence[float], second: Sequence[float], names: str = "") -> str:
+    """Text to add to a title that compares two nets; empty if their difference is clear.
+
+    first, second: the values of their seeds. names: precedes the text, to name the nets.
+    """
     seeds = min(len(first), len(second))
     if seeds == 1:
         return " (one seed)"
-    return "" if is_clear(first, second) else f" ({of}unclear: within the noise of {seeds} seeds)"
+    return (
+        "" if is_clear(first, second) else f" ({names}unclear: within the noise of {seeds} seeds)"
+    )
 
 
 def title_of(
@@ -68,7 +74,7 @@ def title_of(
     unit: str = "",
     factors: bool = False,
 ) -> str:
-    """The subject and the numbers of the nets, smallest first; it says if a difference is unclear.
+    """The subject, the numbers of the nets (smallest first), and whether a difference is unclear.
 
     show: the text of a number; `unit` follows the first one. factors: compare the logarithms of
     the numbers, which must be positive; for quantities that spread over orders of magnitude.
@@ -84,7 +90,7 @@ def title_of(
     if pair is not None:
         first, second = ([_log(v) for v in net.seeds] if factors else net.seeds for net in pair)
         names = f"{pair[0].name} and {pair[1].name} " if len(nets) > 2 else ""
-        doubt = reservation(first, second, names)
+        doubt = uncertainty_note(first, second, names)
     return f"{subject}: {', '.join(numbers)}{doubt}"
 
 

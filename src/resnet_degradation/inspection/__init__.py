@@ -1,3 +1,3 @@
-"""`resnet-inspect`: measures a trained net by the probes and says what was found.
+"""`resnet-inspect`: measures trained nets with probes and reports the findings.
 
 May import training and the rooms below it."""

@@ -26,7 +26,7 @@ def inspect(options: InspectionConfig, console: Console, progress: Progress) -> 
     Raises UserError for whatever the user can fix.
     """
     folders = runs_to_inspect(options)
-    # These import torch.
+    # Imported here, because they load torch, and the checks above do not need it.
     from resnet_degradation.inspection.measure import measure_runs
     from resnet_degradation.inspection.registry import chosen_probes
 
@@ -77,8 +77,8 @@ def named_measurements(what: object) -> list[str]:
             check_custom_name(name, "what")
         elif name not in every:
             raise ConfigError(
-                f"what={name} is not valid: choose from {', '.join(every)}; or all; or your own "
-                "probe, as my_probes:small_weights"
+                f"what={name} is not valid: choose from {', '.join(every)}; or all; or a custom "
+                "probe, such as my_probes:small_weights"
             )
     if not names:
         raise ConfigError(f"what=[] is not valid: choose from {', '.join(every)}")

@@ -11,9 +11,9 @@ from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.lesions import (
     error_without,
-    keeping_shape,
     random_blocks,
     removable_blocks,
+    shape_preserving_blocks,
 )
 from resnet_degradation.records.layers import LesionRow
 
@@ -37,7 +37,7 @@ def _lesions(subject: Subject) -> Iterator[LesionRow]:
     positions = {name: number for number, name in enumerate(net.blocks(), 1)}
     candidates = removable_blocks(net)
     singles = [candidates[i] for i in evenly_spaced(len(candidates), options.max_blocks).tolist()]
-    num_random = len(keeping_shape(net))
+    num_random = len(shape_preserving_blocks(net))
     counts = [2**power for power in range(9) if 2**power <= num_random]
     num_steps = len(singles) + len(counts)
     yield LesionRow(0, 0, len(positions), "", error())
@@ -55,14 +55,14 @@ def find(nets: Nets) -> Finding:
     rows, medians, measured = [], [], []
     for net in nets:
         lesions = [row for seed in net.seeds for row in seed]
-        whole = mean(row.error for row in lesions if row.count == 0)
+        error = mean(row.error for row in lesions if row.count == 0)
         singles = [row for row in lesions if row.position > 0]
-        change = median(row.error - whole for row in singles)
+        change = median(row.error - error for row in singles)
         seeds = [_median_change(seed) for seed in net.seeds]
         measured.append(Measured(net.name, net.config, change, seeds))
         worst = max(singles, key=lambda row: row.error)
-        row = [net.name, f"{whole:.2f}", f"{change:+.2f}"]
-        rows.append([*row, f"{worst.error - whole:+.2f} ({worst.blocks})"])
+        row = [net.name, f"{error:.2f}", f"{change:+.2f}"]
+        rows.append([*row, f"{worst.error - error:+.2f} ({worst.blocks})"])
         medians.append(f"{change:+.1f} points in {net.name}")
     return Finding(
         title_of(SUBJECT, measured, _points, " points"),
@@ -77,13 +77,13 @@ def _points(change: float) -> str:
 
 
 def _median_change(rows: Sequence[LesionRow]) -> float:
-    whole = mean(row.error for row in rows if row.count == 0)
-    return median(row.error - whole for row in rows if row.position > 0)
+    error = mean(row.error for row in rows if row.count == 0)
+    return median(row.error - error for row in rows if row.position > 0)
 
 
 ABOUT = (
-    "The held-out error after a block is removed: a residual block leaves its shortcut, a "
-    "plain block nothing, so that its input goes to the next block (Veit et al. 2016). "
+    "The held-out error after a block is removed. A residual block keeps its shortcut; a plain "
+    "block is skipped, so that its input goes to the next block (Veit et al. 2016). "
     "Plain blocks that change the shape cannot be removed."
 )
 

@@ -1,4 +1,4 @@
-"""The interface of a probe: what it measures of a run, and how the results of runs are shown."""
+"""The interface of a probe: how it measures a run, and how it shows the results of several."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -27,7 +27,7 @@ Nets = list[NetRows]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one measurement shows of several nets: a title, a sentence, and a table."""
+    """The result of one measurement on several nets: a title, a sentence, and a table."""
 
     title: str
     sentence: str
@@ -81,13 +81,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Probe:
-    """One measurement of trained nets; `what` of resnet-inspect chooses some.
+    """One measurement of trained nets, chosen by the setting `what` of resnet-inspect.
 
-    row: a dataclass of numbers and texts; a field is a column of inspection/NAME.csv.
+    row: a dataclass of numbers and texts; each field is a column of inspection/NAME.csv.
     measure: the rows of one run.
-    find: what they show of several nets, each with the rows of every seed.
-    draw: the figure of these nets, from the nets and the title; by default every column of numbers
-        over the rows.
+    find: the finding on several nets, each with the rows of every seed.
+    draw: the figure of these nets, from the nets and the title; by default a panel for every column
+        of numbers, against the number of the row.
     needs_branch: whether it calls `branch` and `shortcut` of the blocks.
     about: the definition of the measurement, for the report.
     """
@@ -100,7 +100,7 @@ class Probe:
     about: str = ""
 
     def finding(self, nets: Nets, name: str) -> Finding:
-        """What the rows of these nets show; by default the mean of every column of numbers."""
+        """The finding on these nets; by default the mean of every column of numbers."""
         if self.find is not None:
             return self.find(nets)
         columns = number_columns(self.row)
@@ -123,7 +123,7 @@ class Probe:
             for axes, column in zip(panels, columns, strict=True):
                 for net, colour in lines:
                     seeds = [[getattr(row, column) for row in seed] for seed in net.seeds]
-                    values = [mean(at) for at in zip(*seeds, strict=False)]
+                    values = [mean(row) for row in zip(*seeds, strict=False)]
                     axes.plot(
                         range(1, len(values) + 1), values, label=net.name, marker=".", color=colour
                     )

@@ -30,8 +30,8 @@ PROBES: dict[str, Probe] = {
 def chosen_probes(what: Sequence[str]) -> dict[str, Probe]:
     """The probes that `what` names, by the names of their tables and figures.
 
-    Raises ConfigError for a custom name that is not a Probe, or that another probe has too, and
-    for rows that no table can hold.
+    Raises ConfigError for a custom probe that is not a Probe, has the name of another one, or has
+    a row class with columns that tables do not support.
     """
     probes: dict[str, Probe] = {}
     for name in dict.fromkeys(what):

@@ -1,4 +1,4 @@
-"""The report of an inspection: report.md, and index.html, which holds its pictures."""
+"""The report of an inspection: report.md, and index.html, in which the pictures are embedded."""
 
 import base64
 import os
@@ -14,7 +14,8 @@ def write_report(
 ) -> None:
     """Write both files to `results`: sentence, figure, table and definition of each finding.
 
-    iterations: those of each run, by its folder. about: the definition of each measurement.
+    iterations: how long each run was trained, by its folder. about: the definition of each
+    measurement.
     """
     runs = []
     for folder, iteration in iterations.items():

@@ -1,4 +1,4 @@
-"""How large F(x) is compared with x, block by block."""
+"""The size of F(x) compared with x, block by block."""
 
 from statistics import median
 
@@ -20,7 +20,7 @@ def find(nets: Nets) -> Finding:
         blocks = [row for seed in net.seeds for row in seed]
         ratios = [row.ratio for row in blocks if row.is_identity]
         others = [row.ratio for row in blocks if not row.is_identity]
-        row = [net.name, *(f"{of(ratios):.2f}" if ratios else "-" for of in (median, min, max))]
+        row = [net.name, *(f"{f(ratios):.2f}" if ratios else "-" for f in (median, min, max))]
         row.append(f"{sum(ratio < 1 for ratio in ratios)}/{len(ratios)}")
         rows.append([*row, f"{median(others):.2f}" if others else "-"])
         # With option C every shortcut is a projection.

@@ -31,7 +31,7 @@ def find(nets: Nets) -> Finding:
 
 
 ABOUT = (
-    "The standard deviation, over images, channels and places, of the output of every 3x3 "
+    "The standard deviation, over images, channels and positions, of the output of every 3x3 "
     "convolution after batch normalization and before ReLU and addition, in evaluation "
     "mode (He et al. 2016, figure 7)."
 )

@@ -18,15 +18,15 @@ MAX_IMAGES = 64
 
 
 def measure(subject: Subject) -> list[Sharpness]:
-    """The sharpness with the initial weights (if known), of all kept checkpoints and at the end.
+    """The sharpness with the initial weights (if known), the kept and the last checkpoints.
 
     Rows without a value mark the iterations at which the learning rate changed.
     """
     trained, recipe = subject.trained, subject.trained.config.recipe
     num_images = min(subject.options.images, MAX_IMAGES)
     batches = subject.training_batches(math.ceil(num_images / recipe.batch_size))
-    first = num_images - sum(len(labels) for _, labels in batches[:-1])
-    batches[-1] = (batches[-1][0][:first], batches[-1][1][:first])
+    rest = num_images - sum(len(labels) for _, labels in batches[:-1])
+    batches[-1] = (batches[-1][0][:rest], batches[-1][1][:rest])
     images = sum(len(labels) for _, labels in batches)
     record = [row for row in read_whole_rows(trained.folder) if row.iteration <= trained.iteration]
 
@@ -42,8 +42,8 @@ def measure(subject: Subject) -> list[Sharpness]:
     initial = [(0, subject.initial_net)] if subject.initial_net is not None else []
     for iteration, net in chain(initial, kept_nets(trained), [(trained.iteration, subject.net)]):
 
-        def count(products: int, of: int, iteration: int = iteration) -> None:
-            subject.report(f"sharpness at iteration {iteration:,}", products, of)
+        def count(products: int, total: int, iteration: int = iteration) -> None:
+            subject.report(f"sharpness at iteration {iteration:,}", products, total)
 
         value = sharpness(net, batches, count)
         rows.append(Sharpness(iteration, images, value, limit(iteration)))
@@ -69,15 +69,15 @@ def find(nets: Nets) -> Finding:
         limits = _format([row.limit for seed in net.seeds for row in seed])
         rows.append([net.name, *cells, limits, f"{above}/{len(known_rows)}"])
     images = max(row.images for row in nets[0].seeds[0])
-    whole = len(initial) == len(nets)
-    ends = [seed[0 if whole else -1].limit for net in nets for seed in net.seeds]
-    time, shown = ("before", initial) if whole else ("after", trained)
+    all_initial = len(initial) == len(nets)
+    ends = [seed[0 if all_initial else -1].limit for net in nets for seed in net.seeds]
+    time, shown = ("before", initial) if all_initial else ("after", trained)
     subject = f"Sharpness of the loss {time} training (unstable above {_format(ends)})"
     return Finding(
         title_of(subject, shown, _number, factors=True),
         f"Largest eigenvalue of the Hessian of the loss on {images} training images, "
-        f"from the initial to the last weights: {', '.join(texts)}. A rate is unstable above "
-        "2 (1 + momentum) / rate.",
+        f"from the initial to the last weights: {', '.join(texts)}. A learning rate is unstable if "
+        "this eigenvalue exceeds 2 (1 + momentum) / rate.",
         ["net", "initial", "trained", "largest", "stability limit", "above it"],
         rows,
     )
@@ -102,8 +102,9 @@ ABOUT = (
     "The largest eigenvalue of the Hessian of the mean cross-entropy on one batch of "
     "training images in training mode, without weight decay, by Lanczos iteration to two "
     "percent: with the initial weights, with those that the run kept (runtime.keep_every), and "
-    "with the last ones. Gradient descent on a quadratic loss diverges above the limit of its "
-    "rate; on nets, full batches drive sharpness to about that limit (Cohen et al. 2021)."
+    "with the last ones. Gradient descent on a quadratic loss diverges above the stability limit "
+    "of its learning rate. Training a net on full batches raises its sharpness to about that limit "
+    "(Cohen et al. 2021)."
 )
 
 PROBE = Probe(Sharpness, measure, find, plot_sharpness, about=ABOUT)

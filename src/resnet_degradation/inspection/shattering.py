@@ -53,7 +53,7 @@ def measure(subject: Subject) -> list[Correlation]:
     return rows
 
 
-def _rows(of: str, line_correlations: torch.Tensor) -> list[Correlation]:
+def _rows(source: str, line_correlations: torch.Tensor) -> list[Correlation]:
     """A row for each distance, from correlations (lines, distances)."""
     spread = (
         line_correlations.std(dim=0)
@@ -61,7 +61,7 @@ def _rows(of: str, line_correlations: torch.Tensor) -> list[Correlation]:
         else torch.zeros(line_correlations.shape[1])
     )
     pairs = zip(line_correlations.mean(dim=0).tolist(), spread.tolist(), strict=True)
-    return [Correlation(of, distance, *values) for distance, values in enumerate(pairs)]
+    return [Correlation(source, distance, *values) for distance, values in enumerate(pairs)]
 
 
 def find(nets: Nets) -> Finding:

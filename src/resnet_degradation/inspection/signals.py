@@ -15,16 +15,16 @@ from resnet_degradation.records.layers import LayerStats, read_layer_stats
 # last convolution.
 FAR_OFF = 1000.0
 
-# What to report of a net with this `gradient_outcome`.
+# The text in the report for each `gradient_outcome`.
 PHRASES = {
-    "dead": "no gradient reaches any convolution, the net is dead",
+    "dead": "no gradient reaches any convolution (the net is dead)",
     "vanished": "a gradient vanishes",
     "exploding": "a gradient explodes",
 }
 
 
 def measure(subject: Subject) -> list[LayerStats]:
-    """With the initial weights if they are known, as recorded in training, and at the end."""
+    """Statistics with the initial weights (if known), those recorded in training, and the last."""
     trained = subject.trained
     ((images, labels),) = subject.training_batches(1)
     recorded = read_layer_stats(trained.folder).items()
@@ -42,8 +42,8 @@ def find(nets: Nets) -> Finding:
     for net in nets:
         for when, pick in (("at the beginning", min), ("at the end", max)):
             seeds = rows_at(net, pick)
-            at = {seed[0].iteration for seed in seeds}
-            if pick is min and at != {0}:
+            recorded = {seed[0].iteration for seed in seeds}
+            if pick is min and recorded != {0}:
                 continue
             layers = list(zip(*seeds, strict=True))
             gradients = [mean(row.gradient_norm for row in layer) for layer in layers]
@@ -55,7 +55,7 @@ def find(nets: Nets) -> Finding:
             )
             if 0 < ratios[0] < math.inf:
                 slopes[f"{net.name} {when}"] = ratios[0]
-            iterations = [f"{iteration:,}" for iteration in sorted({min(at), max(at)})]
+            iterations = [f"{iteration:,}" for iteration in sorted({min(recorded), max(recorded)})]
             stds = [mean(row.signal_std for row in layer) for layer in layers]
             row = [net.name, " - ".join(iterations), _format(ratios[0])]
             rows.append([*row, _format_range(ratios), _format_range(stds)])
@@ -71,8 +71,8 @@ def find(nets: Nets) -> Finding:
     if slopes:
         steepest = max(slopes, key=lambda key: max(slopes[key], 1 / slopes[key]))
         sentence += (
-            f"; the first layer's is {_format(slopes[steepest])} times the last convolution's "
-            f"where they differ most ({steepest})"
+            f"; that of the first layer is {_format(slopes[steepest])} times that of the last "
+            f"convolution in {steepest}, where they differ most"
         )
     when = "before" if len(measured["before"]) == len(nets) else "after"
     subject = f"Gradient of the first convolution / the last one, {when} training"
@@ -85,7 +85,7 @@ def find(nets: Nets) -> Finding:
 
 
 def _first_over_last(rows: list[LayerStats]) -> float:
-    """The norm of the first convolution's gradient divided by the last one's; NaN without one."""
+    """The norm of the first convolution's gradient divided by the last one's; NaN if that is 0."""
     last = rows[-2].gradient_norm
     return rows[0].gradient_norm / last if last else math.nan
 
@@ -93,7 +93,8 @@ def _first_over_last(rows: list[LayerStats]) -> float:
 def gradient_outcome(norms: list[float]) -> str:
     """Whether a net's gradients are "dead", "vanished", "exploding" or "healthy".
 
-    norms: of the gradients of all layers with weights, in order; the last one is the classifier's.
+    norms: the norm of the gradient of each layer with weights, in order; the last layer is the
+    classifier.
     """
     convolutions = norms[:-1]
     last = convolutions[-1]
@@ -113,7 +114,7 @@ def _format_range(values: list[float]) -> str:
 
 
 def _format(value: float) -> str:
-    """Three digits, or all before the point, without an exponent; "-" for NaN."""
+    """Three significant digits, or the whole number from 1000 on; "-" for NaN."""
     if math.isnan(value):
         return "-"
     return f"{value:,.0f}" if 1000 <= value < math.inf else f"{value:.3g}"

@@ -8,11 +8,12 @@ from statistics import mean
 from resnet_degradation.figures.surface import NEAR, plot_surface
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
-from resnet_degradation.inspection.surface_workers import surface_at_once, surface_batches
+from resnet_degradation.inspection.surface_workers import surface_batches, surface_in_parallel
 from resnet_degradation.probes.surface import SurfacePoint, surface
 from resnet_degradation.records.layers import unfinished_inspection
 
-# The plane reaches this far in both directions; 1 adds random weights as large as the net's own.
+# How far the plane extends from the net along each direction. At 1, the added random weights have
+# the norm of the net's weights.
 EXTENT = 0.5
 
 
@@ -28,7 +29,7 @@ def measure(subject: Subject) -> list[SurfacePoint]:
     part = unfinished_inspection(subject.trained.folder, "surface", SurfacePoint, key)
     left = points[len(part.rows) :]
     if options.jobs > 1:
-        measured = surface_at_once(subject, left)
+        measured = surface_in_parallel(subject, left)
     else:
         measured = surface(subject.net, surface_batches(subject), left)
     for point in measured:
@@ -75,8 +76,8 @@ def share_near(points: Sequence[SurfacePoint]) -> float:
 
 ABOUT = (
     "The training loss at the trained weights plus multiples of two random directions. "
-    "Each filter of a direction has the norm of the net's own; biases and batch "
-    "normalization do not move; the net is in evaluation mode (Li et al. 2018)."
+    "Each filter of a direction has the norm of the net's filter; biases and batch "
+    "normalization are not changed; the net is in evaluation mode (Li et al. 2018)."
 )
 
 PROBE = Probe(SurfacePoint, measure, find, plot_surface, about=ABOUT)

@@ -20,7 +20,8 @@ from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import config_of_run, load_trained
 from resnet_degradation.training.memory import set_precision
 
-_LOADED: list[tuple[Subject, list[Batch]]] = []  # in a worker process, what it measures
+# In a worker process, the net that it measures and its images.
+_LOADED: list[tuple[Subject, list[Batch]]] = []
 
 
 def surface_batches(subject: Subject) -> list[Batch]:
@@ -29,11 +30,13 @@ def surface_batches(subject: Subject) -> list[Batch]:
     return subject.training_batches(math.ceil(subject.options.images / batch_size))
 
 
-def surface_at_once(subject: Subject, points: list[tuple[float, float]]) -> Iterator[SurfacePoint]:
+def surface_in_parallel(
+    subject: Subject, points: list[tuple[float, float]]
+) -> Iterator[SurfacePoint]:
     """The surface at these points, in their order, by `options.jobs` processes.
 
-    Each loads the net and the images itself. Raises RecordError if the run was trained on
-    meanwhile, or if a process dies.
+    Each process loads the net and the images. Raises RecordError if the run was trained further in
+    the meantime, or if a process dies.
     """
     options, trained = subject.options, subject.trained
     threads = options.runtime.num_threads or max(1, num_cpus() // options.jobs)
@@ -48,8 +51,8 @@ def surface_at_once(subject: Subject, points: list[tuple[float, float]]) -> Iter
             yield from processes.map(work, points)
     except BrokenProcessPool as error:
         raise RecordError(
-            "a process that measures the loss surface ended unexpectedly (killed by the system, if "
-            "memory ran out): the same command continues, with fewer jobs if need be"
+            "a process that measures the loss surface ended unexpectedly (if memory ran out, the "
+            "system killed it): repeat the command, which continues, with fewer jobs if necessary"
         ) from error
 
 
@@ -61,7 +64,7 @@ def _point(
         device = choose_device(config_of_run(folder, options.runtime))
         trained = load_trained(folder, options.runtime, device, num_held_out=1)
         if trained.iteration != iteration:
-            raise RecordError(f"{folder} was trained on meanwhile: inspect it again")
+            raise RecordError(f"{folder} was trained further in the meantime: inspect it again")
         subject = Subject(trained, options, lambda *_: None)
         _LOADED.append((subject, surface_batches(subject)))
     subject, batches = _LOADED[0]

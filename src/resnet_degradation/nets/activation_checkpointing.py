@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from resnet_degradation.nets.cost import LayerCost
 
-BYTES = 4  # of a float32
+BYTES = 4  # per float32
 
 # For each block of each stage: the bytes of its activations, and the bytes of its output.
 Stages = list[list[tuple[int, int]]]
@@ -31,11 +31,11 @@ def run_blocks(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
 def run_checkpointed(
     blocks: list[nn.Module], x: Tensor, length: int, *, keep_last: bool, preserve_rng: bool
 ) -> Tensor:
-    """`run_blocks`, keeping only the inputs (N, C, H, W) of segments of `length` blocks.
+    """Run blocks as `run_blocks` does, but keep only the input of each segment of `length` blocks.
 
     keep_last: keep all activations of the last segment. The backward pass starts with the net's
         last segment, so recomputing that saves nothing.
-    preserve_rng: the blocks may draw random numbers, and must draw the same ones again.
+    preserve_rng: make the recomputation draw the same random numbers as the forward pass did.
     """
     for first in range(0, len(blocks), length):
         segment = blocks[first : first + length]
@@ -124,10 +124,10 @@ def activation_bytes(costs: list[LayerCost]) -> Stages:
 def segment_lengths(stages: Stages) -> list[int]:
     """The number of blocks per segment, for each stage, that minimizes the peak memory.
 
-    A stage has n blocks with activations of m bytes and outputs of b bytes each. In segments of k
-    blocks it recomputes k m bytes at a time and keeps n / k inputs of b bytes. With the same
-    k m = p for all stages, sum(n b m) / p + p is minimal where p is the square root of that sum.
-    Sizes are those of a stage's last block.
+    A stage has n blocks with activations of m bytes and outputs of b bytes each (those of its last
+    block). In segments of k blocks, it recomputes k m bytes at a time and keeps n / k inputs of b
+    bytes. If k m = p in all stages, the peak is sum(n b m) / p + p bytes, which is smallest if p is
+    the square root of sum(n b m).
     """
     sizes = [(len(blocks), *blocks[-1]) for blocks in stages]
     peak = math.sqrt(sum(n * activations * output for n, activations, output in sizes))

@@ -54,7 +54,7 @@ class ZeroPaddedIdentity(nn.Module):
 def shortcut_path(
     option: Shortcut, in_channels: int, out_channels: int, stride: int
 ) -> nn.Module | None:
-    """The shortcut of one block by option A, B or C; None is the plain identity (eq. 1)."""
+    """The shortcut of one block by option A, B or C; None means the identity (eq. 1)."""
     same_dimensions = in_channels == out_channels and stride == 1
     if option == "C" or (option == "B" and not same_dimensions):
         return nn.Sequential(
@@ -97,7 +97,7 @@ class Block(nn.Module):
         out = self.branch(x)
         if self.residual:
             out = out + self.shortcut(x)
-        # In place only on the sum: a custom branch may return its input.
+        # In place only for the sum: F(x) itself may be the input of a custom branch.
         return F.relu(out, inplace=self.residual)
 
 
@@ -122,7 +122,7 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """1x1 that reduces, 3x3, 1x1 that expands to four times the width (figure 5, right).
+    """Three layers: 1x1 to reduce the channels, 3x3, and 1x1 to expand them by 4 (figure 5, right).
 
     The paper puts the stride on the first 1x1 layer; `stride_on="3x3"` is torchvision's variant,
     known as v1.5.

@@ -23,8 +23,8 @@ from resnet_degradation.system.rng import generator
 def initialize(net: nn.Module, seed: int) -> None:
     """He initialization, in place: normal with std sqrt(2 / fan_in); biases zero.
 
-    Every layer has its own random stream, named after it. So for one seed a plain net and its
-    residual twin start from the same weights, whatever the shortcuts, and so do the layers that a
+    Every layer has its own random stream, named after it. So, for the same seed, a plain net and
+    its residual twin start from the same weights, whatever the shortcuts. So do the layers that a
     shallow and a deep net have in common.
     """
     for name, module in net.named_modules():
@@ -84,7 +84,9 @@ def on_device(net: ResNet, device: torch.device) -> ResNet:
 
 
 def with_shortcuts_of_weights(config: Config) -> Config:
-    """An unresolved configuration, with the shortcuts of its file of weights unless it sets them.
+    """Set the shortcut settings that a configuration leaves open to those of its file of weights.
+
+    config: a configuration that is not resolved yet.
 
     Raises WeightsError for a file without the weights of a net. `resolve` reports a missing file.
     """

@@ -19,11 +19,12 @@ from resnet_degradation.system.errors import ConfigError
 def extend(shallow: ResNet, deep: ResNet, batches: Iterable[Tensor]) -> None:
     """Make a deep plain net compute what a shallower one computes, in place.
 
-    Each stage starts with the shallow net's blocks. The added blocks have Dirac kernels, and
-    normalizations whose scale and shift are the deviation and mean that they normalize by; ReLU
-    does not change a ReLU's output. Means and deviations are those of the shallow net's feature
-    maps over `batches` of training images (N, 3, H, W). So added layers are identities in
-    evaluation mode (up to rounding), and nearly so in training mode.
+    Each stage starts with the shallow net's blocks. The added blocks compute the identity: their
+    kernels are Dirac kernels, and their batch normalizations undo themselves, because scale and
+    shift equal the deviation and mean that they normalize by. Their ReLUs change nothing, because
+    the input is already the output of a ReLU. Means and deviations are those of the shallow net's
+    feature maps over `batches` of training images (N, 3, H, W). The added blocks are therefore
+    identities in evaluation mode (up to rounding), and nearly so in training mode.
 
     Raises ConfigError unless both are plain nets of basic blocks, and one extends the other.
     """

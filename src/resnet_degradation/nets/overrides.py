@@ -29,7 +29,7 @@ def replaced_methods(block: Block, methods: dict[str, Callable[..., Any]]) -> It
 
 @torch.no_grad()
 def called_methods(net: ResNet, image_size: int) -> dict[str, set[str]]:
-    """By block name, those of METHODS that a forward pass in evaluation mode calls."""
+    """The METHODS that a forward pass in evaluation mode calls, by block name."""
     blocks = net.blocks()
     called: dict[str, set[str]] = {name: set() for name in blocks}
 
@@ -57,13 +57,14 @@ def check_overrides(net: ResNet, image_size: int) -> None:
         for method in (*METHODS, "forward"):
             if method in block._modules:
                 raise ConfigError(
-                    f"block {type(block).__name__}: the module in self.{method} is never used, as "
+                    f"block {type(block).__name__}: the module in self.{method} is never used: "
                     f"{method} is a method of Block: rename the module, and override "
                     f"{method}(self, x) so that it calls the module"
                 )
     first = next(iter(blocks.values()))
     custom = type(first)
-    if hasattr(custom, "before_last_norm") and custom.branch is BasicBlock.branch:  # as in 0.1.0
+    # Version 0.1.0 called this method.
+    if hasattr(custom, "before_last_norm") and custom.branch is BasicBlock.branch:
         raise ConfigError(
             f"block {custom.__name__} overrides before_last_norm, which is no longer called: "
             "override branch(self, x) instead, which returns F(x) after its last normalization"

@@ -43,7 +43,7 @@ class ResNet(nn.Module):
 
         depth: layers with weights: 6n+2 (CIFAR, section 4.2) or one of Table 1.
         shortcut: option A, B or C (section 3.3, Table 3); a plain net has none.
-        width: factor on every number of channels; 1 is the paper's.
+        width: multiplies every number of channels; 1 is the paper's.
         bottleneck_stride: which layer of a bottleneck block has the stride; "1x1" is the paper's.
         custom_block: replaces the paper's blocks; its constructor is like BasicBlock's.
         shortcut_padding: where option A puts its zero channels, see ZeroPaddedIdentity.
@@ -76,7 +76,7 @@ class ResNet(nn.Module):
                 channels = stage_width * blocks[-1].expansion
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(channels, num_classes)
-        # What the shapes of the weights do not determine; None if not applicable.
+        # Settings that the shapes of the weights do not determine; None if not applicable.
         self.bottleneck_stride = bottleneck_stride if arch.block == "bottleneck" else None
         self.shortcut_padding: ShortcutPadding | None = None
         for module in self.modules():  # also in custom blocks, whose constructor has no padding
@@ -94,7 +94,7 @@ class ResNet(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Images (N, 3, H, W) to the last stage's feature maps (N, C, H', W')."""
         if memory_format(x.device) == contiguous_format:
-            x = x.contiguous()  # layers keep the format of what they get
+            x = x.contiguous()  # layers keep the memory format of their input
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         stages = self.stages()
         if not self.training or self.segment_lengths is None:

@@ -17,7 +17,8 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         dtype, x = x.dtype, x.float()  # statistics need float32
-        count = x.numel() // x.shape[1] * dist.get_world_size()  # all parts have the same size
+        # All processes have equally many images.
+        count = x.numel() // x.shape[1] * dist.get_world_size()
         mean = all_reduce(x.sum(dim=(0, 2, 3))) / count
         centred = x - mean[:, None, None]
         var = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count

@@ -1,7 +1,7 @@
-"""Weights from files and into files: this project's, torchvision's, and other public ones.
+"""Reads and writes files of weights: this project's, torchvision's, and other public ones.
 
-Names of other public layouts are translated to torchvision's, which are ours too. Unknown names are
-accepted if order and shapes are the net's.
+Names of other public layouts are translated to torchvision's names, which this project uses too.
+Files with unknown names are accepted if the order and shapes of the tensors match the net.
 """
 
 import io
@@ -26,7 +26,7 @@ from resnet_degradation.system.errors import WeightsError
 # Keys of public files whose value is the state dict, next to other entries.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net")
 
-# Metadata for what tensor shapes do not determine, with this project's defaults.
+# Keys of metadata: settings that tensor shapes do not determine, with this project's defaults.
 STRIDE_KEY, PADDING_KEY = "bottleneck_stride", "shortcut_padding"
 DEFAULTS = {STRIDE_KEY: "1x1", PADDING_KEY: "behind"}
 
@@ -35,7 +35,7 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file implies about its net; None where it implies nothing."""
+    """The settings that a file's tensors imply for its net; None if they do not determine it."""
 
     name: str
     shortcut: str | None  # A, B or C
@@ -45,7 +45,7 @@ class Layout:
 class WeightsFile(NamedTuple):
     """The content of a file of weights."""
 
-    weights: Weights  # in the file's order, under standard names where the layout is known
+    weights: Weights  # in the file's order, under standard names if the layout is known
     metadata: dict[str, str]
     layout: Layout
 
@@ -53,8 +53,8 @@ class WeightsFile(NamedTuple):
 def read_weights(file: Path) -> WeightsFile:
     """The tensors in a file, in order, with its metadata. Code in the file is not executed.
 
-    The file is a checkpoint of this project, a state dict (perhaps in a dictionary under a usual
-    key), or safetensors. Raises WeightsError if it is none of these.
+    The file is a checkpoint of this project, a state dict (possibly inside a dictionary, under a
+    key of WRAPPERS), or safetensors. Raises WeightsError if it is none of these.
     """
     try:
         if file.suffix == ".safetensors":
@@ -69,17 +69,17 @@ def read_weights(file: Path) -> WeightsFile:
         ) from error
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{file} holds more than tensors and numbers, which is not loaded as it could be code: "
-            "save the state dict alone, as torch.save(net.state_dict(), FILE)"
+            f"{file} holds other objects than tensors and numbers, which are not loaded because "
+            "they could run code: save only the state dict: torch.save(net.state_dict(), FILE)"
         ) from error
     except Exception as error:  # readers raise errors of many kinds on damaged files
         raise WeightsError(f"{file} is not a file of weights, or is damaged") from error
     if not isinstance(loaded, dict) or not loaded:
-        raise WeightsError(f"{file} holds no weights by name")
+        raise WeightsError(f"{file} holds no named weights")
     for name, value in loaded.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise WeightsError(f"{file} is not a state dict: {name} in it is not a tensor")
-        is_real = value.is_floating_point() or value.dtype == torch.int64  # which counts batches
+        is_real = value.is_floating_point() or value.dtype == torch.int64  # batch counters
         if value.is_meta or value.layout != torch.strided or not is_real:
             raise WeightsError(
                 f"{file} cannot be used: {name} in it is not an array of real numbers"
@@ -99,13 +99,13 @@ def _state_dict(loaded: Any) -> tuple[Any, dict[str, str]]:
     for key in WRAPPERS:
         if isinstance(loaded.get(key), dict):
             return _state_dict(loaded[key])
-    # torch keeps this attribute of a state dict, by the names of modules; "" is the whole net.
+    # torch saves this attribute of a state dict; its keys name modules, and "" is the whole net.
     metadata = getattr(loaded, "_metadata", {}).get("", {})
     return loaded, {key: metadata[key] for key in DEFAULTS if key in metadata}
 
 
 def _standard_names(names: list[str]) -> dict[str, str]:
-    """The names in a file, each with this project's (and torchvision's) name of the tensor.
+    """The names in a file, mapped to this project's (and torchvision's) names of the tensors.
 
     Prefixes of wrappers are removed (`module.`, `model.`, `_orig_mod.`), `linear` is the last
     layer, `shortcut` a projection. Unknown names do not change.
@@ -126,7 +126,7 @@ def _standard_names(names: list[str]) -> dict[str, str]:
 def _recognize_layout(names: Mapping[str, str], shortcut_padding: str | None) -> Layout:
     """The layout of a file.
 
-    names: those in the file, each with its standard name.
+    names: the names in the file, each with its standard name.
     shortcut_padding: from the file's metadata, if it is there.
     """
     originals = {standard: name for name, standard in names.items()}
@@ -139,7 +139,7 @@ def _recognize_layout(names: Mapping[str, str], shortcut_padding: str | None) ->
         # The public files of this layout have option A's zeros on both sides.
         name = "the public CIFAR layout, with `linear` as the last layer"
         return Layout(name, shortcut, shortcut_padding or ("around" if shortcut == "A" else None))
-    return Layout("layers named as here and by torchvision", shortcut, shortcut_padding)
+    return Layout("torchvision's names of layers", shortcut, shortcut_padding)
 
 
 def num_classes(file: Path) -> int:
@@ -170,8 +170,8 @@ def load_weights(net: ResNet, file: Path) -> str:
         return f"{description}, shortcut={layout.shortcut}" if projects else description
     if layout.shortcut_padding not in (None, padding):
         warnings.warn(
-            f"{file} is of a net with shortcut_padding={layout.shortcut_padding}, and "
-            f"shortcut_padding={padding} is used, as given",
+            f"{file} is of a net with shortcut_padding={layout.shortcut_padding}, but the given "
+            f"shortcut_padding={padding} is used",
             stacklevel=2,
         )
     return f"{description}, shortcut=A with shortcut_padding={padding}"
@@ -186,35 +186,35 @@ def assign(net: nn.Module, weights: Weights, source: str, *, ordered: bool = Tru
     expected, loaded = _without_counters(net.state_dict()), _without_counters(weights)
     for name, other in (pairs := _match_names(expected, loaded, source, ordered)):
         value, wanted = loaded[other], expected[name]
-        known = other in expected  # a renamed mean is still not a variance
+        known = other in expected  # if it is not, only the last part of the name must agree
         kinds = (name, other) if known else (name.rpartition(".")[2], other.rpartition(".")[2])
         if value.shape != wanted.shape or kinds[0] != kinds[1]:
             label = name if name == other else f"{other}, where the net has {name}"
             hint = ""
             if name.startswith("fc.") and len(value) != len(wanted):
-                hint = f" ({len(value)} classes there, {len(wanted)} in the data)"
+                hint = f" ({len(value)} classes in the file, {len(wanted)} in the data)"
             elif name != other and known:
-                hint = " (another order of layers, as that of pre-activation nets)"
-            there, here = ("x".join(map(str, t.shape)) or "a number" for t in (value, wanted))
+                hint = " (the layers have another order, as in pre-activation nets)"
+            found, needed = ("x".join(map(str, t.shape)) or "a number" for t in (value, wanted))
             raise _misfit(
-                source, f"the first that does not is {label}: expected {here}, found {there}{hint}"
+                source, f"the first that differs is {label}: expected {needed}, found {found}{hint}"
             )
     if len(loaded) != len(expected):
         too_many = len(loaded) > len(expected)
         longer, problem = (loaded, "extra") if too_many else (expected, "missing")
         raise _misfit(
             source,
-            f"{len(loaded)} tensors instead of {len(expected)}; the first that is {problem} is "
+            f"{len(loaded)} tensors instead of {len(expected)}; the first {problem} tensor is "
             f"{list(longer)[len(pairs)]}",
         )
     for name, other in pairs:
         value = loaded[other].to(expected[name].dtype)
         finite = bool(value.isfinite().all())
         if not finite or (name.endswith("running_var") and bool((value < 0).any())):
-            fault = "is a variance, and negative" if finite else "is not finite (NaN or infinite)"
+            fault = "is a negative variance" if finite else "is not finite (NaN or infinite)"
             raise WeightsError(
-                f"the weights in {source} cannot be used: {other} in them {fault}: the training "
-                "that they are from diverged, or the file is damaged"
+                f"the weights in {source} cannot be used: {other} {fault}. The training that "
+                "produced them diverged, or the file is damaged"
             )
     with torch.no_grad():
         for name, other in pairs:
@@ -231,8 +231,8 @@ def _match_names(
         if not ordered:
             raise _misfit(
                 source,
-                f"the net has no {extra[0]}, and safetensors keep no order by which other names "
-                "could be understood: save them as .pt",
+                f"the net has no {extra[0]}. Other names are matched by the order of tensors, "
+                "which safetensors do not keep: save the weights as .pt",
             )
         return list(zip(expected, loaded, strict=False))
     if missing or extra:
@@ -258,10 +258,10 @@ def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:
     stride = net.bottleneck_stride
     if stride is None:
         return
-    if (there := metadata.get(STRIDE_KEY, stride)) != stride:
+    if (other := metadata.get(STRIDE_KEY, stride)) != stride:
         raise WeightsError(
-            f"the weights in {file} are of a net with bottleneck_stride={there}, not {stride}: "
-            f"set bottleneck_stride={there}"
+            f"the weights in {file} are of a net with bottleneck_stride={other}, not {stride}: "
+            f"set bottleneck_stride={other}"
         )
     if STRIDE_KEY not in metadata and stride == "1x1":
         warnings.warn(
@@ -274,13 +274,13 @@ def _check_stride(net: ResNet, file: Path, metadata: dict[str, str]) -> None:
 def write_weights(net: ResNet, file: Path, about: dict[str, str]) -> None:
     """Write a net's weights and running statistics to a .safetensors, .pt or .pth file.
 
-    The metadata are `about` and what tensor shapes do not determine. Raises WeightsError for
-    another suffix, OSError if the file cannot be written.
+    The metadata are `about` and the settings that tensor shapes do not determine. Raises
+    WeightsError for another suffix, OSError if the file cannot be written.
     """
     check_export(file)
     weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
-    left_open = {STRIDE_KEY: net.bottleneck_stride, PADDING_KEY: net.shortcut_padding}
-    metadata = {**about, **{key: value for key, value in left_open.items() if value is not None}}
+    undetermined = {STRIDE_KEY: net.bottleneck_stride, PADDING_KEY: net.shortcut_padding}
+    metadata = {**about, **{key: value for key, value in undetermined.items() if value is not None}}
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix == ".safetensors":
         content = save(weights, metadata={"format": "pt", **metadata})

@@ -1,3 +1,3 @@
-"""What is measured on a net: errors, responses, layer statistics, residual norms, lesions.
+"""Measurements on a net: errors, responses, layer statistics, residual norms, lesions.
 
 May import data and the rooms below it."""

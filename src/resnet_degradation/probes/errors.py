@@ -31,7 +31,7 @@ def top1_error(
 ) -> float:
     """The top-1 error in percent on all images of `split`, by their centre view.
 
-    The net is evaluated with its running statistics, and left in its own mode even if
+    The net is evaluated with its running statistics, and returned to its previous mode even if
     `between_batches` raises. Each process of a world counts the errors on its own images.
     """
     num_wrong = torch.zeros((), dtype=torch.int64, device=next(net.parameters()).device)
@@ -127,8 +127,9 @@ def final_map(net: ResNet, image_size: int, device: torch.device) -> tuple[int, 
 def fully_convolutional_logits(net: ResNet, images: Tensor, window: tuple[int, int]) -> Tensor:
     """Logits (N, num_classes) of images (N, 3, H, W) of at least the training size.
 
-    A window of the size of the training images' final map slides over the final map, and the logits
-    at its positions are averaged. The last layer is linear, so the windows are averaged before it.
+    Applies the net to every window of the final maps that is as large as the final map of a
+    training image, and averages the logits. Since the last layer is linear, the pooled features
+    are averaged instead, and the layer is applied once.
     """
     pooled = F.avg_pool2d(net.features(images), window, stride=1)
     logits: Tensor = net.fc(pooled.mean(dim=(2, 3)))

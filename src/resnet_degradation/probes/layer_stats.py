@@ -1,4 +1,4 @@
-"""Do signals vanish? The forward signal and the gradient of every layer.
+"""The forward signal and the gradient of every layer, which show whether signals vanish.
 
 The introduction and section 4.1 argue that vanishing signals do not cause degradation: batch
 normalization keeps forward signals from vanishing, and gradients have healthy norms.
@@ -25,7 +25,7 @@ def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
 def layer_stats(net: nn.Module, images: Tensor, labels: Tensor, iteration: int) -> list[LayerStats]:
     """Statistics of every layer with weights, for one batch in training mode.
 
-    images: (N, 3, H, W), labels: (N,), iteration: how many iterations it was trained. For each
+    images: (N, 3, H, W), labels: (N,), iteration: how many iterations the net was trained. For each
     layer: the standard deviation of its output, before batch normalization; the Euclidean norms of
     the loss's gradient with respect to its weights, and of the weights. The net and its gradients
     do not change. Layers that are not trained, or not used, are left out.

@@ -1,4 +1,4 @@
-"""What does a block do for the net? The error without one block, or without several."""
+"""Measures the error of a net without one of its blocks, or without several."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,22 +13,23 @@ from resnet_degradation.nets.overrides import replaced_methods
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.rng import generator
 
-SIZE = 64  # of an image large enough that every feature map exceeds 1x1
+# The side of an image that is large enough for every feature map to exceed 1x1.
+SIZE = 64
 
 
 def removable_blocks(net: ResNet) -> list[str]:
     """The names of the blocks that can be removed.
 
-    A residual block leaves its shortcut, so it can always be removed. A plain block is replaced
-    by the identity, so it must keep the shape of its input.
+    A residual block without F(x) still has its shortcut, so it can always be removed. A plain
+    block is replaced by the identity, so its output must have the shape of its input.
     """
-    same = keeping_shape(net)
+    same = shape_preserving_blocks(net)
     return [name for name, block in net.blocks().items() if block.residual or name in same]
 
 
 @torch.no_grad()
-def keeping_shape(net: ResNet) -> list[str]:
-    """The names of the blocks that keep the shape of their input."""
+def shape_preserving_blocks(net: ResNet) -> list[str]:
+    """The names of the blocks whose output has the shape of their input."""
     same: list[str] = []
 
     def observe(name: str, before: Tensor, after: Tensor) -> None:
@@ -41,7 +42,7 @@ def keeping_shape(net: ResNet) -> list[str]:
 
 
 @contextmanager
-def without(blocks: Iterable[Block]) -> Iterator[None]:
+def bypassed(blocks: Iterable[Block]) -> Iterator[None]:
     """Temporarily set F(x) = 0 in residual blocks, and make plain blocks the identity."""
     with ExitStack() as stack:
         for block in blocks:
@@ -56,19 +57,20 @@ def _bypass(block: Block) -> dict[str, Callable[..., Any]]:
 
 
 def error_without(net: ResNet, names: Iterable[str], error: Callable[[], float]) -> float:
-    """What `error` measures without some of the `removable_blocks`."""
+    """Call `error` while some of the `removable_blocks` are removed, and return its result."""
     blocks = net.blocks()
-    with without(blocks[name] for name in names):
+    with bypassed(blocks[name] for name in names):
         return error()
 
 
 def random_blocks(net: ResNet, count: int, draws: int, seed: int) -> list[list[str]]:
-    """The names of `count` random blocks to remove, `draws` times.
+    """The names of `count` random blocks to remove, drawn `draws` times.
 
-    Only blocks that keep the shape of their input are chosen, so that plain and residual nets of
-    the same depth lose the same ones for one seed. Raises ValueError if there are too few.
+    Only blocks whose output has the shape of their input are drawn. So, with the same seed, a plain
+    and a residual net of the same depth lose the same blocks. Raises ValueError if there are too
+    few such blocks.
     """
-    candidates = keeping_shape(net)
+    candidates = shape_preserving_blocks(net)
     if count > len(candidates):
         raise ValueError(f"cannot remove {count} of {len(candidates)} blocks")
     chosen = []

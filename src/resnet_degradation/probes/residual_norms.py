@@ -1,4 +1,4 @@
-"""How large is F(x) compared with x? The two terms of equation 1, block by block."""
+"""Compares F(x) with x: the norms of the two terms of equation 1, block by block."""
 
 from collections.abc import Iterable
 

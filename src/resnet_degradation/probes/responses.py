@@ -1,4 +1,4 @@
-"""How strongly the layers of a net respond (section 4.2, figure 7)."""
+"""The strength of layer responses (section 4.2, figure 7)."""
 
 from collections.abc import Iterable
 

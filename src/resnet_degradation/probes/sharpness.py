@@ -24,9 +24,9 @@ MAX_PRODUCTS = 200
 class Sharpness:
     """The sharpness on `images` training images after some iterations; None if it was not found.
 
-    limit: the sharpness above which the learning rate of the last of these iterations is unstable
-        (of the first one, for the initial weights). With 0 images nothing was measured: the row
-        only records the limit up to an iteration after which the rate changed.
+    limit: the sharpness above which training is unstable at the learning rate of the last of these
+        iterations (of the first iteration, for the initial weights). A row with 0 images has no
+        measurement: it only records the limit at the last iteration before the rate changed.
     """
 
     iteration: int
@@ -95,7 +95,7 @@ def sharpness(
                 maxiter=MAX_PRODUCTS // 10,
                 return_eigenvectors=False,
             )
-        except (ArpackError, FloatingPointError):  # not found, a loss that is not finite, or flat
+        except (ArpackError, FloatingPointError):  # no convergence; the loss is flat or not finite
             return None
     return float(value)
 

@@ -13,16 +13,17 @@ from resnet_degradation.nets.hooks import mode
 from resnet_degradation.system.apple_gpu import double
 from resnet_degradation.system.rng import generator
 
-NUM_POINTS = 64  # of a line
+NUM_POINTS = 64  # on a line between two images
 
 
 @dataclass(frozen=True)
 class Correlation:
     """How similar gradients are at points of a line that lie `distance` points apart.
 
-    `of` names their source: a net with "initial" or "trained" weights, "white noise" or "brown
-    noise".
-    `correlation` is the mean cosine, over lines; `spread` their standard deviation over lines.
+    of: the source of the gradients: "initial" or "trained" for the weights of a net, "white noise"
+    or "brown noise".
+    correlation: the cosine of two gradients, averaged over lines. spread: the standard deviation
+    of this cosine over lines.
     """
 
     of: str
@@ -34,9 +35,9 @@ class Correlation:
 def input_gradients(net: nn.Module, first: Tensor, last: Tensor) -> Tensor:
     """The gradients of a net along the line between two images (C, H, W).
 
-    They are of one fixed random combination of the logits, with respect to the images, at
-    NUM_POINTS points: (NUM_POINTS, C * H * W). The net is in evaluation mode, because in training
-    mode each gradient would depend on the other images of the batch.
+    They are the gradients of one fixed random combination of the logits with respect to the images,
+    at NUM_POINTS points: (NUM_POINTS, C * H * W). The net is in evaluation mode, because in
+    training mode each gradient would depend on the other images of the batch.
     """
     shares = torch.linspace(0, 1, NUM_POINTS, device=first.device).view(-1, 1, 1, 1)
     points = (first + shares * (last - first)).requires_grad_()
@@ -64,5 +65,5 @@ def white_noise(dimensions: int) -> Tensor:
 
 
 def brown_noise(dimensions: int) -> Tensor:
-    """A random walk of gradients (NUM_POINTS, dimensions), each step as large as its start."""
+    """A random walk of gradients (NUM_POINTS, dimensions), with steps as large as its start."""
     return white_noise(dimensions).cumsum(dim=0)

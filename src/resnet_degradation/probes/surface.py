@@ -12,7 +12,7 @@ from resnet_degradation.data.batches import Batch
 from resnet_degradation.nets.hooks import mode
 from resnet_degradation.system.rng import generator
 
-Direction = dict[str, Tensor]  # by parameter
+Direction = dict[str, Tensor]  # keyed by parameter name
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class SurfacePoint:
 
 
 def random_direction(net: nn.Module, number: int) -> Direction:
-    """Random weights whose filters have the norms of the net's own.
+    """Random weights, in which each filter has the norm of the net's filter.
 
-    Biases and parameters of batch normalization do not move, as in the authors' code. number:
-    directions of different numbers are independent.
+    Biases and parameters of batch normalization are left out, as in the authors' code. number:
+    identifies the direction; different numbers give independent directions.
     """
     direction = {}
     for name, parameter in net.named_parameters():
@@ -46,7 +46,7 @@ def random_direction(net: nn.Module, number: int) -> Direction:
 
 @contextmanager
 def moved(net: nn.Module, steps: Iterable[tuple[float, Direction]]) -> Iterator[None]:
-    """Move a net's weights by multiples of directions, and back."""
+    """Temporarily add multiples of directions to a net's weights."""
     parameters = dict(net.named_parameters())
     original = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     try:

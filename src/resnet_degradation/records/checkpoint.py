@@ -1,4 +1,4 @@
-"""Checkpoints: the newest complete one always survives, and two generations are kept, or more."""
+"""Checkpoints. The newest complete one survives a crash; at least the last two are kept."""
 
 import warnings
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ class Checkpoint:
     """A run after `iteration` iterations, before the measurements due at that iteration."""
 
     iteration: int
-    fingerprint: dict[str, Any]  # what identifies its run
+    fingerprint: dict[str, Any]  # identifies the run
     parts: dict[str, Any]  # the state of each part of the run
     rows: list[list[str]]  # the record so far, as cells
     environment: dict[str, Any]  # hardware and versions, which may change the rounding of results
@@ -35,7 +35,7 @@ NAMES_IN_FILE = {name: name for name in ("iteration", "parts", "rows")} | {
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep_every: int | None = None) -> Path:
     """Write a checkpoint of the run in `folder`; keep it and the previous one, delete others.
 
-    keep_every: the checkpoints of every so many iterations are kept, too.
+    keep_every: checkpoints at multiples of this number of iterations are kept, too.
     Returns its file. Raises OSError, and deletes nothing, if it cannot be written.
     """
     directory = folder / "checkpoints"
@@ -58,7 +58,7 @@ def _is_kept(file: Path, keep_every: int | None) -> bool:
 
 
 def kept_checkpoints(folder: Path, keep_every: int) -> Iterator[Checkpoint]:
-    """The checkpoints of every `keep_every` iterations, oldest first. Warns of damaged ones."""
+    """The checkpoints at multiples of `keep_every`, oldest first. Warns of damaged ones."""
     for file in reversed(checkpoint_files(folder)):
         if _is_kept(file, keep_every):
             try:

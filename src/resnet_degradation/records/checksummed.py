@@ -1,4 +1,4 @@
-"""Tensors in files whose names end with the checksum of their content, as torch.hub's do.
+"""Tensors in files whose names end with a checksum of their content, as in torch.hub.
 
 Loading therefore notices an incomplete file, and even a single changed bit.
 """

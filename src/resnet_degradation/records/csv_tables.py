@@ -18,7 +18,7 @@ PARSERS: dict[Any, Any] = {
     bool: lambda text: text == "True",
     float | None: lambda text: float(text) if text else None,
 }
-_TYPES: dict[Any, dict[str, Any]] = {}  # what column_types found: it is called for every row
+_TYPES: dict[Any, dict[str, Any]] = {}  # a cache for column_types, which is called for every row
 
 
 def column_names(row_type: type[Any]) -> list[str]:
@@ -27,7 +27,7 @@ def column_names(row_type: type[Any]) -> list[str]:
 
 
 def column_types(row_type: type[Any]) -> dict[str, Any]:
-    """The type of each column; raises TypeError, naming the column, for one that no table has."""
+    """The type of each column; raises TypeError, naming the column, if a type is not supported."""
     if row_type in _TYPES:
         return _TYPES[row_type]
     try:

@@ -20,7 +20,7 @@ from resnet_degradation.records.metrics import RESTORE
 class Response:
     """The standard deviation of a 3x3 layer's output (figure 7).
 
-    `layer` counts the 3x3 layers from 1, in order; `name` is the convolution's.
+    `layer` counts the 3x3 layers from 1, in order; `name` is the name of the convolution.
     """
 
     layer: int
@@ -30,9 +30,10 @@ class Response:
 
 @dataclass(frozen=True)
 class LayerStats:
-    """What passes through a layer with weights, forward and backward: a row of signals.csv.
+    """Statistics of a layer with weights in the forward and backward pass: a row of signals.csv.
 
-    `iteration` counts the iterations trained before; `layer` numbers the main path's layers from 1.
+    `iteration` is the number of iterations trained before; `layer` counts the layers of the main
+    path from 1.
     """
 
     iteration: int
@@ -73,7 +74,7 @@ class LesionRow:
     error: float
 
 
-LayerStatsLog = dict[int, list[LayerStats]]  # keyed by the iterations trained before
+LayerStatsLog = dict[int, list[LayerStats]]  # keyed by the number of iterations trained before
 
 
 def write_inspection(folder: Path, name: str, rows: Sequence[Any], row: type[Any]) -> None:

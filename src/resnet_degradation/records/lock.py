@@ -16,7 +16,8 @@ from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError, UserError, describe_os_error
 from resnet_degradation.system.file_locks import try_lock, unlock
 
-# Seconds. A child of a killed process keeps the lock until it notices, a few seconds later.
+# Seconds to wait for the lock of a killed process, because its child processes hold the lock until
+# they notice, a few seconds later.
 GRACE = 20.0
 
 # The errors of file systems without locks, such as some network file systems.
@@ -24,15 +25,15 @@ NO_LOCKS = {errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOT
 
 
 @contextmanager
-def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]:
+def run_lock(folder: Path, output_dir: str, setting: str = "on") -> Iterator[None]:
     """Lock the run in `folder`; the operating system releases the lock when this process ends.
 
-    where: runtime.lock; "off" locks nothing.
+    setting: runtime.lock ("on", "off" or a folder); "off" locks nothing.
 
     Raises UserError, naming the host and process of the owner, if another process has the lock;
     ConfigError if the lock cannot be created.
     """
-    if where == "off":
+    if setting == "off":
         warnings.warn(
             "runtime.lock=off: nothing keeps two processes from training the same run at once, "
             "which would spoil its record",
@@ -40,7 +41,7 @@ def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]
         )
         yield
         return
-    lock, owner = _files(folder, output_dir, where)
+    lock, owner = _files(folder, output_dir, setting)
     with ExitStack() as held:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -50,14 +51,14 @@ def run_lock(folder: Path, output_dir: str, where: str = "on") -> Iterator[None]
             with atomic_write(owner) as text:
                 text.write(f"{os.getpid()} {socket.gethostname()}")
         except OSError as error:
-            raise ConfigError(_cannot_lock(lock.parent, output_dir, where, error)) from error
+            raise ConfigError(_cannot_lock(lock.parent, output_dir, setting, error)) from error
         yield
 
 
-def lock_owner(folder: Path, output_dir: str, where: str = "on") -> int | None:
+def lock_owner(folder: Path, output_dir: str, setting: str = "on") -> int | None:
     """The ID of the process on this machine that has locked the run in `folder`, or None."""
-    lock, owner = _files(folder, output_dir, where)
-    if where == "off" or not owner.is_file():
+    lock, owner = _files(folder, output_dir, setting)
+    if setting == "off" or not owner.is_file():
         return None
     with lock.open("ab") as stream:
         if try_lock(stream):
@@ -75,18 +76,18 @@ def signal_runs(runs: list[Config], number: int) -> None:
                 os.kill(process, number)
 
 
-def _files(folder: Path, output_dir: str, where: str) -> tuple[Path, Path]:
+def _files(folder: Path, output_dir: str, setting: str) -> tuple[Path, Path]:
     """The lock file of a run, and the file that names the owner of the lock."""
     name = f"{folder.parent.name}-{folder.name}"
-    if where in ("on", "off"):
+    if setting in ("on", "off"):
         locks = Path(output_dir) / ".locks"
     else:  # one folder of locks may serve several output folders
-        locks = Path(where)
+        locks = Path(setting)
         name = f"{short_hash(str(Path(output_dir).resolve()))}-{name}"
     return locks / f"{name}.lock", locks / f"{name}.holder"
 
 
-def _cannot_lock(locks: Path, output_dir: str, where: str, error: OSError) -> str:
+def _cannot_lock(locks: Path, output_dir: str, setting: str, error: OSError) -> str:
     problem = describe_os_error(error)
     if error.errno in NO_LOCKS and error.filename is None:
         return (
@@ -94,8 +95,8 @@ def _cannot_lock(locks: Path, output_dir: str, where: str, error: OSError) -> st
             "train the same run at once: use runtime.lock=FOLDER, a folder on another file "
             "system, or runtime.lock=off and make sure yourself that nothing else trains it"
         )
-    setting = f"output_dir={output_dir}" if where == "on" else f"runtime.lock={where}"
-    return f"{setting} is not a writable folder ({problem}): fix that, or choose another"
+    chosen = f"output_dir={output_dir}" if setting == "on" else f"runtime.lock={setting}"
+    return f"{chosen} is not a writable folder ({problem}): fix that, or choose another"
 
 
 def _read_owner(owner: Path) -> tuple[str, str]:
@@ -127,5 +128,5 @@ def _is_dead(process: str, host: str) -> bool:
     except ProcessLookupError:
         return True
     except OSError:
-        pass  # another user's
+        pass  # the process of another user, which is alive
     return False

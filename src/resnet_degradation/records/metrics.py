@@ -25,7 +25,7 @@ class Row:
 
     Errors are in percent. The training loss and error are those of the augmented batches since
     the last row, in training mode. The held-out errors are those of all images, in evaluation
-    mode; None where not measured. `seconds` is the run's time so far.
+    mode; None if not measured. `seconds` is the run's time so far.
     """
 
     iteration: int

@@ -1,4 +1,4 @@
-"""Finds run folders, and reads their files that have no module of their own."""
+"""Finds run folders, and reads their smaller files: config.yaml, classes.json and others."""
 
 import csv
 import json
@@ -47,7 +47,7 @@ def find_runs(folder: Path) -> list[Path]:
 
 
 def without_copies(folders: list[Path]) -> list[Path]:
-    """These run folders, but only the longest of several copies of the same run.
+    """These run folders without copies: of several copies of a run, the longest one is kept.
 
     A copy of a run folder, such as a backup, is not another seed. Warns of each copy left out.
     """
@@ -129,7 +129,7 @@ def num_skipped_images(folder: Path) -> int:
 def checkpoint_files(folder: Path) -> list[Path]:
     """The checkpoints in a run folder, newest first.
 
-    Raises OSError if an existing folder cannot be listed: [] would make a run start over.
+    Raises OSError if the folder exists but cannot be listed. Returning [] would restart the run.
     """
     try:
         files = list((folder / "checkpoints").iterdir())

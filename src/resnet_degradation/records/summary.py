@@ -13,7 +13,7 @@ class FinalErrors:
     """Errors at the end of a run, in percent.
 
     `train_error` is counted on the `num_counted_images` augmented images of the last epoch, or of
-    the last tenth of the run where that is shorter. The others are those of the last iteration,
+    the last tenth of the run if that is shorter. The others are those of the last iteration,
     never of the best one.
     """
 

@@ -1,4 +1,4 @@
-"""The paper's errors (He et al., CVPR 2016), each with its table, and the settings behind them."""
+"""The paper's errors (He et al., CVPR 2016), each with its table, and its training settings."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +54,8 @@ MULTI_SCALE = {
     (152, "B"): Reference(19.38, "Table 4", "multi-scale", 4.49),
 }
 
-# Sections 4.2 and 3.4. What the paper leaves open (what a plateau is) is not compared.
+# Sections 4.2 and 3.4. What the paper does not specify, such as when the error has reached a
+# plateau, is not compared.
 RECIPES = {
     "cifar": RecipeConfig(),
     "imagenet": RecipeConfig(
@@ -69,7 +70,7 @@ RECIPES = {
     ),
 }
 
-# Settings that are not compared: what the paper leaves open, and where the data is read from.
+# Settings that are not compared: those that the paper does not specify, and paths.
 NOT_COMPARED = {
     "recipe.plateau_every",
     "recipe.plateau_patience",
@@ -89,19 +90,19 @@ NUM_TEST_IMAGES = {"cifar": 10_000, "imagenet": 50_000}
 
 
 def reference(config: Config) -> Reference | None:
-    """What the paper reports for this net, whatever data it is trained on here; None if nothing."""
+    """The paper's error of this net, whatever data it is trained on here; None if there is none."""
     if config.width != 1 or config.block is not None:
         return None
     if config.family == "cifar":
-        paper_like = config.residual and config.shortcut == "A"
-        return CIFAR.get(config.depth) if paper_like else None
+        is_paper_net = config.residual and config.shortcut == "A"
+        return CIFAR.get(config.depth) if is_paper_net else None
     if IMAGENET_DEPTHS[config.depth][0] == "bottleneck" and config.bottleneck_stride != "1x1":
         return None
     return IMAGENET.get((config.depth, config.shortcut))
 
 
 def reference_under_protocol(config: Config, protocol: str) -> Reference | None:
-    """What the paper reports for this net under a testing protocol; None if nothing."""
+    """The paper's error of this net under a testing protocol; None if there is none."""
     reported = reference(config)
     if reported is not None and protocol == "multi-scale":
         shortcut = str(config.shortcut)
@@ -117,7 +118,7 @@ def differences(config: Config, num_skipped: int = 0) -> list[str]:
     the run's identity is compared, so that a new setting is not forgotten here.
     """
     family = cast(Family, config.family)
-    theirs = Config(
+    paper_config = Config(
         depth=config.depth,
         residual=config.residual,
         shortcut=config.shortcut,
@@ -128,17 +129,18 @@ def differences(config: Config, num_skipped: int = 0) -> list[str]:
     )
     found = [
         _format_difference(key, config)
-        for key in differing_settings([config, theirs])
+        for key in differing_settings([config, paper_config])
         if key not in NOT_COMPARED
         and not (
-            key == "recipe.milestones" and _fractions(config.recipe) == _fractions(theirs.recipe)
+            key == "recipe.milestones"
+            and _fractions(config.recipe) == _fractions(paper_config.recipe)
         )
     ]
     return found + ([f"unreadable images left out: {num_skipped:,}"] if num_skipped else [])
 
 
 def _fractions(recipe: RecipeConfig) -> list[Any]:
-    """The milestones, as fractions of the length where possible: 32k of 64k is 0.5."""
+    """The milestones, as fractions of the length if possible: 32k of 64k is 0.5."""
     length = recipe.iterations
     return [
         m / length if isinstance(m, int) and isinstance(length, int) else m

@@ -27,8 +27,8 @@ def run_study(
 
     Returns the content of the report: texts, tables and figures.
 
-    jobs: how many runs train at once. arguments: those of the command line, for the report and, if
-    `launched`, for the Hydra launcher that they choose, which then starts the runs.
+    jobs: how many runs train at once. arguments: the command line's, which the report repeats.
+    launched: whether the Hydra launcher that the arguments choose starts the runs.
 
     A failed run does not stop the others; UserError is raised at the end.
     """
@@ -56,7 +56,7 @@ def check_alone() -> None:
     if process_info() is not None:
         raise ConfigError(
             "resnet-study starts the processes of its runs itself: set runtime.devices instead of "
-            f"torchrun or srun, or unset what they set ({process_variables()})"
+            f"torchrun or srun, or unset their variables ({process_variables()})"
         )
 
 
@@ -79,20 +79,20 @@ def _train(
         split_folders(Path(str(runs[0].data.root)))  # warns once, not in every run
     require_folder(runs[0].output_dir)
     costs = {study.name_of(run): run_cost(run) for run in runs}
-    view = StudyProgress(console, costs, len(study.runs) - len(runs), study.name_of)
-    with view.bar:
+    progress = StudyProgress(console, costs, len(study.runs) - len(runs), study.name_of)
+    with progress.bar:
         # Runs that extend another start when all others have ended.
         for extending in (False, True):
             wave = [run for run in runs if (run.extends is not None) == extending]
             if not wave:
                 continue
             if launcher is not None:
-                execute.run_by_launcher(study, wave, launcher, view)
+                execute.run_by_launcher(study, wave, launcher, progress)
             elif jobs == runs[0].runtime.devices == 1:
-                execute.run_sequentially(wave, view)
+                execute.run_sequentially(wave, progress)
             else:
                 num_threads = execute.with_share_of_threads(wave[0], jobs).runtime.num_threads
                 if note := cpu_contention(num_threads):  # which the runs' own processes do not show
-                    view.say(note)
-                execute.run_concurrently(wave, jobs, view)
-    return [f"{name}: {view.failures[name]}" for name in costs if name in view.failures]
+                    progress.say(note)
+                execute.run_concurrently(wave, jobs, progress)
+    return [f"{name}: {progress.failures[name]}" for name in costs if name in progress.failures]

@@ -1,4 +1,4 @@
-"""What the runs of a study will cost: multiply-adds, and the time of a few training steps."""
+"""Estimates the cost of a study's runs from multiply-adds and the time of a few training steps."""
 
 import math
 import multiprocessing
@@ -40,13 +40,13 @@ from resnet_degradation.training.step import num_slow_steps, training_steps
 # A training step is a forward pass, and a backward pass that costs twice as much.
 FORWARDS_PER_STEP = 3
 
-# The most multiply-adds of a timed step: it then takes a second or less and little memory.
-# Larger batches are reduced to this.
+# A timed step has at most this many multiply-adds, so that it takes at most about a second, and
+# little memory. Larger batches are reduced.
 MAX_MULTIPLY_ADDS = {"cpu": 2e10, "mps": 1e11, "cuda": 1e12}
 TIMED_STEPS = 5
 
-# Nets are timed for about this many seconds, the cheapest first; the others are assumed to take
-# as long per multiply-add.
+# Nets are timed for about this many seconds, the cheapest first. The others are assumed to take
+# as long per multiply-add as the last net that was timed.
 SECONDS_OF_TIMING = 10.0
 
 
@@ -55,7 +55,7 @@ class Cost:
     """The remaining cost of one run.
 
     state: "finished", "at 12,000" or "to do". multiply_adds: of training and evaluations.
-    seconds: by the fastest, the median and the slowest timed step.
+    seconds: estimated from the fastest, the median and the slowest timed step.
     """
 
     run: Config
@@ -66,7 +66,7 @@ class Cost:
 
 
 def run_cost(run: Config) -> float:
-    """A cost for comparing runs of one recipe: multiply-adds per image, times the length."""
+    """A cost for comparing runs of one recipe: multiply-adds per image, times iterations."""
     return image_cost(run) * parse_duration(run.recipe.iterations, "recipe.iterations")[0]
 
 
@@ -125,7 +125,7 @@ def _length(run: Config, source: Source | None) -> tuple[int, int]:
         return int(run.recipe.iterations), 0
     num_held_out = sum(len(images) for images in source.held_out.values())
     plan = make_plan(run, len(source.train), num_held_out)
-    # Once more, for the layer responses at the end.
+    # Plus one pass over the images, for the layer responses at the end.
     num_evaluations = math.ceil(plan.num_iterations / plan.eval_every) + 1
     return plan.num_iterations, num_held_out * num_evaluations
 
@@ -164,20 +164,20 @@ def measure_speeds(
 
 def _notes(run: Config, sample: Config, jobs: int, measured: str) -> list[str]:
     """How the runs were timed, and what their times leave out."""
-    where, devices = choose_device(sample).type, num_processes(run)
-    if where == "cpu":
-        where = describe_threads(sample.runtime.num_threads or torch.get_num_threads())
+    device, devices = choose_device(sample).type, num_processes(run)
+    if device == "cpu":
+        device = describe_threads(sample.runtime.num_threads or torch.get_num_threads())
     if devices > 1:
-        where = f"{devices} processes, each with its share of a batch on {where}"
+        device = f"{devices} processes, each with its share of a batch on {device}"
     order = f"{jobs} runs at once, each" if jobs > 1 else "one run after another"
     notes = [
-        f"Time: {order} on {where}, {run.runtime.precision}; as fast as the median of "
+        f"Time: {order} on {device}, {run.runtime.precision}; as fast as the median of "
         f"{TIMED_STEPS} training steps on random images: {measured}"
     ]
     if devices > 1:
-        notes.append("Not counted: what processes spend on averaging their gradients")
+        notes.append("Not counted: the time that processes take to average their gradients")
     if run.recipe.augmentation == "scale-jitter":
-        notes.append("Not counted: reading images from files, where that is slower than training")
+        notes.append("Not counted: reading images from files, if that is slower than training")
     return notes
 
 
@@ -189,7 +189,7 @@ def sample_of(run: Config, num_at_once: int) -> Config:
     device, devices, layers = choose_device(run), num_processes(run), _layers(run)
     per_image = sum(layer.multiply_adds for layer in layers)
     limit = MAX_MULTIPLY_ADDS[device.type] / (FORWARDS_PER_STEP * per_image)
-    # As with the whole batch, which the sample may reduce.
+    # Decided for the whole batch: the batch of the sample may be smaller.
     recomputes = uses_activation_checkpointing(
         run, activation_bytes(layers), device, World(size=devices, local_size=devices)
     )
@@ -220,13 +220,13 @@ def sample_of(run: Config, num_at_once: int) -> Config:
     )
 
 
-_BARRIER: list[Barrier] = []  # in a process that times steps together with others
+_BARRIER: list[Barrier] = []  # set in a process that times steps together with other processes
 
 
 def time_steps(sample: Config, num_classes: int) -> list[float]:
     """The seconds of each of TIMED_STEPS training steps on random images.
 
-    The first steps are slower and not timed; processes wait for each other after them.
+    The first steps are slower and are not timed. After them, processes wait for each other.
     """
     size = sample.data.image_size
     images = torch.randint(256, (sample.recipe.batch_size, 3, size, size), dtype=torch.uint8)

@@ -112,13 +112,13 @@ def _runs(composed: DictConfig) -> list[Config]:
 
 def _grid_points(grid: list[GridConfig]) -> list[dict[str, Any]]:
     """Every combination of the values of a grid, as settings by dotted key."""
-    of_training = ("recipe.", "data.", "runtime.precision")
-    keys = [key for key, _ in schema_fields(Settings) if key.startswith(of_training)]
+    prefixes = ("recipe.", "data.", "runtime.precision")
+    keys = [key for key, _ in schema_fields(Settings) if key.startswith(prefixes)]
     for axis in grid:
         if axis.key not in keys:
             raise ConfigError(
                 f"study.grid: {axis.key} is not a setting of recipe or data, or runtime.precision "
-                "(settings of nets belong into study.nets)"
+                "(settings of nets belong in study.nets)"
             )
         if not axis.values or any(isinstance(value, list | dict) for value in axis.values):
             raise ConfigError(f"study.grid: {axis.key} needs a list of single values")
@@ -174,7 +174,7 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
         elif figure not in FIGURES:
             raise ConfigError(
                 f"study.figures={study.figures} is not valid: choose {', '.join(FIGURES)}, or a "
-                "custom function, as in my_code:draw"
+                "custom function, such as my_code:draw"
             )
     if "grid" in study.figures and len(study.grid) != 1:
         raise ConfigError("the figure grid needs one setting in study.grid, with several values")
@@ -197,8 +197,8 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
 
 def _digest(study: StudyConfig, runs: list[Config]) -> str:
     """Eight hexadecimal digits for the runs of a study and how they are drawn."""
-    whole = [[digest(run) for run in runs], study.figures, _drawing(study).of_study()]
-    return short_hash(json.dumps(whole))
+    parts = [[digest(run) for run in runs], study.figures, _drawing(study).study_settings()]
+    return short_hash(json.dumps(parts))
 
 
 def write_index(study: Study, verdicts: list[str]) -> None:
@@ -207,7 +207,7 @@ def write_index(study: Study, verdicts: list[str]) -> None:
         "study": study.name,
         "runs": [os.path.relpath(run_folder(run), study.folder) for run in study.runs],
         "figures": study.figures,
-        "drawing": study.drawing.of_study(),
+        "drawing": study.drawing.study_settings(),
         "verdicts": verdicts,
     }
     study.folder.mkdir(parents=True, exist_ok=True)

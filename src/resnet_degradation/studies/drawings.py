@@ -1,4 +1,4 @@
-"""The figures of a study: as files, and inside report.html with values under pointer or finger."""
+"""The figures of a study: as files, and in report.html, where a pointer or finger shows values."""
 
 import base64
 import tempfile
@@ -30,22 +30,25 @@ ALT_TEXTS = {
     "responses": "Standard deviation of the responses of every net's 3x3 layers",
 }
 
-# Pixels: an inch of a wide figure, at which text of 8 points has 12 pixels; an inch of a narrow
-# one, at most; the page's largest width without its margins (in report.html.jinja, too), and its
-# margins with a scroll bar.
-WIDE, NARROW, PAGE, BESIDE = 110, 160, 1176, 56
+# Pixels per inch of a wide figure (text of 8 points is then 12 pixels high), and at most of a
+# narrow one.
+WIDE, NARROW = 110, 160
+# In pixels: the largest width of the page's content (also in report.html.jinja), and the width of
+# its margins and a scroll bar together.
+PAGE, MARGINS = 1176, 56
 
-# Of a line of at most so many points, the alternative text gives all.
+# The alternative text of a figure gives all values of a panel whose lines have at most this many
+# points.
 FEW_POINTS = 8
 
 
 def draw_figures(study: Study) -> list[dict[str, Any]]:
-    """Save the figures of a study in its folder; return what the report needs of each.
+    """Save the figures of a study in its folder; return the data of each for the report.
 
-    Each has a name, alternative text, and layouts, of which the first that fits is shown: a narrow
-    one, unless the figure is a custom function's, and a wide one, if the page can be so wide. A
-    layout has the media query of its pages, a size in pixels, data URLs for light and dark pages,
-    and the values of its lines.
+    Each has a name, alternative text, and layouts: a wide one, unless it is wider than the page
+    can be, and a narrow one, unless a custom function draws the figure. The page shows the first
+    layout that fits. A layout has a media query (for which pages it is), a size in pixels, data
+    URLs for light and dark pages, and the values of its lines.
 
     Raises ConfigError if a custom function returns no figure.
     """
@@ -62,7 +65,7 @@ def draw_figures(study: Study) -> list[dict[str, Any]]:
             if wide["width"] > PAGE:
                 layouts = [narrow]
             else:
-                narrow["media"] = f"(max-width: {wide['width'] + BESIDE - 1}px)"
+                narrow["media"] = f"(max-width: {wide['width'] + MARGINS - 1}px)"
                 layouts = [narrow, wide]
         alt = f"{ALT_TEXTS.get(name, name)}. {wide.pop('text')}"
         figures.append({"name": name, "alt": alt, "layouts": layouts})
@@ -70,7 +73,7 @@ def draw_figures(study: Study) -> list[dict[str, Any]]:
 
 
 def _drawer(name: str, study: Study) -> Draw:
-    """Draws a figure of the study's runs, which it loads once."""
+    """The function that draws a figure of the study. Built-in ones load the runs only once."""
     import matplotlib as mpl
 
     folders = [run_folder(run) for run in study.runs]
@@ -94,16 +97,17 @@ def _layout(draw: Draw, drawing: Drawing) -> dict[str, Any]:
     light, dark = draw(drawing, False), draw(drawing, True)
     width, height = light.get_size_inches() * (NARROW if drawing.narrow else WIDE)
     urls = {"light": _data_url(light, dark=False), "dark": _data_url(dark, dark=True)}
-    # Saving has fixed where everything lies.
+    # Saving has fixed the positions of everything.
     panels = [_panel(axes, twin, light) for axes, twin in _paired(light.axes, dark.axes)]
     size = {"media": "all", "width": round(width), "height": round(height)}
     return urls | size | {"panels": panels, "text": _text(light, panels)}
 
 
 def _paired(light: Sequence[Part], dark: Sequence[Part]) -> list[tuple[Part, Part]]:
-    """What a light figure has, with what the dark one has instead, or with itself if that is else.
+    """The parts of a light figure, each with the same part of its dark twin.
 
-    A custom function may draw something else on dark pages.
+    A custom function may draw another number of parts on dark pages. Then the parts of the light
+    figure are paired with themselves.
     """
     return [*zip(light, dark if len(dark) == len(light) else light, strict=True)]
 
@@ -149,9 +153,10 @@ def _panel(axes: "Axes", twin: "Axes", figure: "Figure") -> dict[str, Any]:
 
 
 def _text(figure: "Figure", panels: list[dict[str, Any]]) -> str:
-    """The figure's own title, and the numbers of the lines: all of short ones, the last of others.
+    """The title of a figure, and the values of its lines.
 
-    Empty if it shows neither.
+    If a panel has a line with more than FEW_POINTS points, only the last value of each of its
+    lines is given. The text is empty if the figure has neither title nor lines.
     """
     parts = [" ".join(figure.get_suptitle().split())]
     for axes, panel in zip(figure.axes, panels, strict=True):

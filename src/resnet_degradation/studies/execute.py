@@ -1,6 +1,7 @@
-"""How a study runs its runs: one after another, in worker processes, or by a Hydra launcher.
+"""Trains the runs of a study: one after another, in worker processes, or by a Hydra launcher.
 
-A failed run does not stop the others. A run in another process is watched through its record.
+A failed run does not stop the others. The progress of a run in another process is read from its
+record.
 """
 
 import multiprocessing
@@ -41,25 +42,25 @@ from resnet_degradation.system.os_signals import (
 from resnet_degradation.system.process import num_cpus
 from resnet_degradation.system.worker import init_worker
 
-STOPPING = "stopping after the iterations under way (Ctrl-C again: stop at once)"
-TICK = 1.0  # seconds between looks at the records of runs in other processes
+STOPPING = "stopping after the current iterations (Ctrl-C again: stop at once)"
+TICK = 1.0  # seconds between readings of the records of runs in other processes
 
 
-def run_sequentially(runs: list[Config], view: StudyProgress) -> None:
-    """One run after another, in this process."""
+def run_sequentially(runs: list[Config], progress: StudyProgress) -> None:
+    """Train one run after another, in this process."""
     from resnet_degradation.training.session import train
 
     for run in runs:
         failure = None
         try:
-            train(run, view.start_run(run))
+            train(run, progress.start_run(run))
         except Exception as error:
             failure = _reason(error)
-        view.finish_run(run, failure)
+        progress.finish_run(run, failure)
 
 
-def run_concurrently(runs: list[Config], jobs: int, view: StudyProgress) -> None:
-    """Up to `jobs` runs at once, each in its own process; if it dies, only its run fails."""
+def run_concurrently(runs: list[Config], jobs: int, progress: StudyProgress) -> None:
+    """Train up to `jobs` runs at once, each in its own process; if it dies, only its run fails."""
     spawn = multiprocessing.get_context("spawn")
     slots: SimpleQueue[int] = SimpleQueue()
     for slot in range(jobs):
@@ -69,7 +70,7 @@ def run_concurrently(runs: list[Config], jobs: int, view: StudyProgress) -> None
 
     def train_in_process(run: Config) -> str | None:
         slot = slots.get()
-        # The share of threads does not grow when few runs are left: a resumed run must use as many.
+        # The share stays the same when few runs are left, because a resumed run must not change it.
         share = with_share_of_threads(run, jobs)
         try:
             if stopping.is_set():
@@ -77,7 +78,7 @@ def run_concurrently(runs: list[Config], jobs: int, view: StudyProgress) -> None
             with ProcessPoolExecutor(1, spawn, init_worker, (slot,)) as process:
                 return process.submit(_train_quietly, share).result()
         except BrokenProcessPool:
-            return "its process ended unexpectedly (killed by the system, if memory ran out)"
+            return "its process ended unexpectedly (if memory ran out, the system killed it)"
         finally:
             slots.put(slot)
 
@@ -90,10 +91,10 @@ def run_concurrently(runs: list[Config], jobs: int, view: StudyProgress) -> None
             while pending:
                 ended, _ = wait(pending, timeout=TICK, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    view.finish_run(pending.pop(future), future.result())
+                    progress.finish_run(pending.pop(future), future.result())
                 for future, run in pending.items():
                     if future.running():
-                        view.start_run(run).read()
+                        progress.start_run(run).read()
     except BaseException:
         stopping.set()
         threads.shutdown(wait=False, cancel_futures=True)
@@ -122,9 +123,9 @@ def _terminate(futures: list[Future[str | None]]) -> None:
 
 
 def run_by_launcher(
-    study: Study, runs: list[Config], arguments: list[str], view: StudyProgress
+    study: Study, runs: list[Config], arguments: list[str], progress: StudyProgress
 ) -> None:
-    """Each run as a job of the Hydra launcher that the command's arguments choose.
+    """Train each run as a job of the Hydra launcher that the command's arguments choose.
 
     The jobs print to launcher.log in the study's folder.
     """
@@ -133,7 +134,7 @@ def run_by_launcher(
     command += [*ray_arguments(runs[0], arguments), *_absolute_paths(runs[0]), f"part={parts}"]
     log = study.folder / "launcher.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    watched = runs.copy()
+    unfinished = runs.copy()
     with log.open("wb") as stream:
         launcher = subprocess.Popen(
             command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
@@ -141,17 +142,17 @@ def run_by_launcher(
         try:
             while launcher.poll() is None:
                 time.sleep(TICK)
-                for run in watched.copy():
+                for run in unfinished.copy():
                     if is_finished(run_folder(run)):
-                        watched.remove(run)
-                        view.finish_run(run, None)
+                        unfinished.remove(run)
+                        progress.finish_run(run, None)
                     else:
-                        view.start_run(run).read()
+                        progress.start_run(run).read()
         finally:
             _end_session(launcher, runs)
-    for run in watched:
+    for run in unfinished:
         finished = is_finished(run_folder(run))
-        view.finish_run(run, None if finished else f"its job did not finish: see {log}")
+        progress.finish_run(run, None if finished else f"its job did not finish: see {log}")
 
 
 def _absolute_paths(run: Config) -> list[str]:
@@ -170,7 +171,7 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
     """
     if launcher.poll() is None:
         print_from_handler(STOPPING)
-        if hasattr(signal, "SIGSTOP"):  # not on Windows, where this leaves runs unsaved
+        if hasattr(signal, "SIGSTOP"):  # Windows has none, so runs are not saved there
             os.kill(launcher.pid, signal.SIGSTOP)
     try:
         signal_runs(runs, signal.SIGTERM)
@@ -203,7 +204,7 @@ def _train_quietly(run: Config) -> str | None:
     try:
         train_on_devices(run, NullProgress())
     except Stopped as stop:
-        os._exit(stop.exit_code)  # as an exception it would be kept for the study, which is ending
+        os._exit(stop.exit_code)  # an exception would be passed to the study, which is ending
     except Exception as error:
         return _reason(error)
     return None

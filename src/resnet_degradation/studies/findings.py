@@ -1,4 +1,4 @@
-"""What the runs of a study show: verdicts, and cautions about them."""
+"""Computes the findings of a study from its runs: verdicts, and cautions about them."""
 
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, cast
@@ -31,7 +31,7 @@ from resnet_degradation.studies.verdict import (
 
 
 class DepthSeries(NamedTuple):
-    """The settings that nets compared across depths share."""
+    """The settings that must be equal in nets that are compared across depths."""
 
     shortcut: str | None  # the option; None for plain nets
     shortcut_padding: str  # of option A
@@ -100,22 +100,22 @@ def find_verdicts(results: list[Result]) -> list[str]:
 
 
 def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -> Comparison | None:
-    """The second net against the first, over the seeds of both; None if they have none in common.
+    """Compare the second net with the first, over the seeds that both have; None without any.
 
     pooled: the spread over the nets of the study, for a comparison over a single seed.
     """
     pairs = [
-        (one, other)
-        for one in first.results
+        (result, other)
+        for result in first.results
         for other in second.results
-        if one.config.seed == other.config.seed
+        if result.config.seed == other.config.seed
     ]
     if not pairs:
         return None
     return compare(
         first.name,
         second.name,
-        [one.errors.train_error for one, _ in pairs],
+        [result.errors.train_error for result, _ in pairs],
         [other.errors.train_error for _, other in pairs],
         min(result.errors.num_counted_images for result in pairs[0]),
         pooled,
@@ -123,7 +123,7 @@ def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -
 
 
 def depth_series_of(config: Config) -> DepthSeries:
-    """The settings that a net shares with the nets it is compared with across depths."""
+    """The settings that must be equal in nets that are compared with this one across depths."""
     family = cast(Family, config.family)
     block = config.block or architecture(config.depth, family).block
     padding = str(config.shortcut_padding)
@@ -131,9 +131,9 @@ def depth_series_of(config: Config) -> DepthSeries:
 
 
 def _twins(series: SeriesByDepth) -> Iterator[tuple[NetResults, NetResults, str]]:
-    """Nets with options B and C beside A, with other blocks beside basic ones: (twin, net, name).
+    """Yield (twin, net, name): option A with option B or C, and basic with other blocks.
 
-    Twins have equal depths or, as 34 and 50 layers (Table 1), equally many blocks in each stage.
+    Twins have equal depths or, like 34 and 50 layers (Table 1), equally many blocks in each stage.
     """
     for key, depths in sorted(series.items(), key=str):
         for field, usual, name in TWINS:
@@ -161,7 +161,10 @@ def _blocks_per_stage(depth: int) -> tuple[int, ...]:
 
 
 def extension_verdict(facts: dict[str, Any], seed: int) -> str:
-    """A sentence on extension.json: the extended net at its start, beside the shallow net."""
+    """A sentence that compares the extended net before training with the shallow net.
+
+    facts: the content of extension.json.
+    """
     deep, shallow = facts["deep"], facts["shallow"]
     held_out = ", ".join(
         f"{name} error {deep['held_out_errors'][name]:.2f} % and {error:.2f} %"
@@ -193,9 +196,10 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     nets = by_net(results)
     configs, net_names = [net.config for net in nets], [net.name for net in nets]
     extended = [net.config for net in nets if net.config.extends is not None]
-    # In a grid, those of all its values are alike.
+    # In a grid, nets at all values have the same caution: give it once.
     cautions = list(dict.fromkeys(_extension_caution(config, nets, grid) for config in extended))
-    cautions += [  # settings besides the net's own that differ, such as a warm-up set by depth
+    # Settings that do not describe the net may also differ: warmup=auto depends on the depth.
+    cautions += [
         values_of(key, [setting_value(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
         for key in differing_settings(configs)
@@ -225,13 +229,13 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
 def _extension_caution(extended: Config, nets: list[NetResults], grid: Collection[str]) -> str:
     shallow = shallow_config(extended)
     caution = (
-        f"{net_name(extended)} began with the solution of {net_name(shallow)}: its iterations "
-        "come on top of those of that net"
+        f"{net_name(extended)} began with the solution of {net_name(shallow)}, so its total "
+        "training includes the iterations of that net"
     )
     for net in nets:
         differing = differing_settings([shallow, net.config])
         differing = [key for key in differing if key not in ("seed", *grid)]
         if net_name(net.config) == net_name(shallow) and differing:
             values = " and ".join(f"{key}={setting_value(shallow, key)}" for key in differing)
-            caution += f", which was trained with {values}, unlike {net.name} in this study"
+            caution += f", which was trained with {values} (unlike {net.name} in this study)"
     return caution

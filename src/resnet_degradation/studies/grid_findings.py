@@ -15,11 +15,11 @@ Point = tuple[Any, ...]  # a value of each setting of the grid
 
 
 def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
-    """The gap between the deepest and the shallowest net at every value, and verdicts at the best.
+    """The gap between deep and shallow nets at every value, and verdicts on nets at their best.
 
-    keys: the dotted keys of the settings that vary. The best value of a net is that with the lowest
-    mean training error, among those at which all seeds of the net have finished. It is chosen and
-    reported on the same runs, which favours every net alike.
+    keys: the dotted keys of the settings that vary. A net is at its best at the value with the
+    lowest mean training error, among the values at which all its seeds have finished. This value is
+    chosen from the same runs whose error is reported, which favours all nets in the same way.
     """
     nets: dict[str, dict[Point, NetResults]] = defaultdict(dict)  # the points of each net
     for net in by_net(results):
@@ -98,7 +98,8 @@ def _gap(
         for point, gap in gaps.items()
     )
     outcomes = [gap.outcome for gap in gaps.values()]
-    counts = [f"{o} at {outcomes.count(o)}" for o in ("worse", "alike", "better") if o in outcomes]
+    words = {"worse": "worse", "alike": "not different", "better": "better"}
+    counts = [f"{text} at {outcomes.count(o)}" for o, text in words.items() if o in outcomes]
     return (
         f"{names[deep]} minus {names[shallow]}, points of training error: {listed}. "
         f"The deeper net is {', '.join(counts)} of {len(gaps)} values"

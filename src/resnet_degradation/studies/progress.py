@@ -10,7 +10,7 @@ from rich.progress import TextColumn
 from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.console.lines import ROOMY, print_line
+from resnet_degradation.console.lines import FULL_PROGRESS_WIDTH, print_line
 from resnet_degradation.console.progress import (
     RECENT,
     SECONDS_BETWEEN_LINES,
@@ -40,20 +40,23 @@ class StudyProgress:
         num_finished: int,
         name_of: Callable[[Config], str] = run_name,
     ) -> None:
-        """costs: by name of each unfinished run, all in the same unit. name_of: unique names."""
+        """costs: the cost of each unfinished run, by its name, in any unit.
+
+        name_of: returns a unique name for each run.
+        """
         self.console = console
         self.name_of = name_of
         self.costs = costs
-        self.spent = dict.fromkeys(costs, 0.0)  # by this call
-        self.planned = costs.copy()  # what this call will have spent at the end
+        self.spent = dict.fromkeys(costs, 0.0)  # cost that this call has spent
+        self.planned = costs.copy()  # cost that this call will have spent at its end
         self.failures: dict[str, str] = {}
         self.num_runs = num_finished + len(costs)
         self.num_finished = num_finished
         self.running: dict[str, StudyRunProgress] = {}
-        roomy = console.width >= ROOMY
+        is_wide = console.width >= FULL_PROGRESS_WIDTH
         position = (
             [bar_column(), TextColumn("{task.fields[count]}")]
-            if roomy
+            if is_wide
             else [TextColumn("{task.percentage:>3.0f}%")]
         )
         self.bar = ProgressBar(
@@ -63,7 +66,7 @@ class StudyProgress:
             TextColumn("{task.fields[held_out]}"),  # of the last evaluation
             TIME_LEFT,
             console=console,
-            expand=roomy,
+            expand=is_wide,
             disable=not console.is_terminal,
             redirect_stderr=stderr_is_terminal(),
             speed_estimate_period=RECENT,
@@ -113,7 +116,8 @@ class StudyRunProgress(Progress):
         self.study = study
         self.run = run
         self.name = study.name_of(run)
-        # Rows after the last checkpoint of an earlier call are trained and recorded again.
+        # Until the run resumes, its record is that of an earlier call. It may end with rows that
+        # will be recorded again.
         self._stale = _record_inode(run)
         self._shown = last_checkpoint(run_folder(run))  # the last iteration shown
         self._total = 0

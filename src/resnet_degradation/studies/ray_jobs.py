@@ -1,4 +1,4 @@
-"""What a job of the Ray launcher asks its cluster for: by default, what its run needs."""
+"""The resources that a job of the Ray launcher requests: by default, those that its run needs."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from resnet_degradation.config.schema import Config
 
 
 def ray_arguments(run: Config, arguments: Sequence[str]) -> list[str]:
-    """The arguments for Ray that a command with these arguments leaves open.
+    """The arguments for Ray that a command with these arguments does not set.
 
     Empty unless hydra/launcher=ray is among them. One request holds for all jobs of a command.
     """
@@ -16,7 +16,7 @@ def ray_arguments(run: Config, arguments: Sequence[str]) -> list[str]:
     defaults = {
         "remote.num_cpus": cpus_of_run(run),
         "remote.num_gpus": gpus_of_run(run),
-        # The launcher has a default for it, which a running cluster refuses.
+        # A running cluster refuses the launcher's default.
         "init.object_store_memory": "null",
     }
     keys = {f"hydra.launcher.ray.{key}": value for key, value in defaults.items()}
@@ -24,7 +24,7 @@ def ray_arguments(run: Config, arguments: Sequence[str]) -> list[str]:
 
 
 def cpus_of_run(run: Config) -> int:
-    """The threads of all processes of a run. Ray limits a job to one thread per CPU of its own."""
+    """The threads of all processes of a run. Ray limits a job to one thread per requested CPU."""
     from resnet_degradation.training.launch import num_processes
 
     return num_processes(run) * max(1, run.runtime.num_threads)

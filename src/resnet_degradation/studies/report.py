@@ -47,15 +47,15 @@ from resnet_degradation.studies.verdict import RULE
 from resnet_degradation.system.templates import write_from_templates
 
 Table = list[dict[str, str]]  # rows: each maps a column to its text
-NAME_WIDTH = 20  # of a net that the terminal's table keeps in one line
+NAME_WIDTH = 20  # columns; the terminal's table does not break shorter names of nets
 TRAINING, PAPER = "training error (%)", "the paper (%)"
 
 
 def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict[str, Any]:
     """Draw the figures of a study of finished runs, and write its tables and report.
 
-    arguments: those of the command, which the report repeats. missing: runs that failed, and why.
-    Returns the content of the report: texts, tables and figures.
+    arguments: the arguments of the command, which the report repeats. missing: the names of failed
+    runs, with the reasons. Returns the content of the report: texts, tables and figures.
     """
     results = [read_result(run) for run in study.runs]
     verdicts = find_grid_verdicts(results, study.grid) if study.grid else find_verdicts(results)
@@ -96,7 +96,7 @@ def write_paper_tables(folder: Path, results: list[Result]) -> list[Path]:
     table, notes = net_table(nets, _held_out_heading(results))
     conditions_and_seeds = caption(
         [config for _, config, _ in nets],
-        [len(of_net) for *_, of_net in nets],
+        [len(results) for *_, results in nets],
         "mean ± standard deviation",
     )
     texts = [f"{conditions_and_seeds}.", _explanation(results), *notes]
@@ -141,18 +141,18 @@ def _tables(results: list[Result]) -> dict[str, Any]:
 
 
 def net_table(nets: list[NetResults], held_out: str) -> tuple[Table, list[str]]:
-    """Final errors per net beside the paper's, and notes on values that are not comparable.
+    """Final errors per net with the paper's, and notes on values that are not comparable.
 
     held_out: the name of the column of held-out errors.
     """
     table: Table = []
-    marks: dict[str, str] = {}  # by note
+    marks: dict[str, str] = {}  # the mark of each note
     for name, config, results in nets:
-        theirs = "-"
+        paper_error = "-"
         if (reference := paper.reference(config)) is not None:
-            theirs = f"{reference} ({reference.table})"
+            paper_error = f"{reference} ({reference.table})"
             if note := _not_comparable(config, results, reference):
-                theirs += marks.setdefault(note, "†" * (len(marks) + 1))
+                paper_error += marks.setdefault(note, "†" * (len(marks) + 1))
         table.append(
             {
                 "net": name,
@@ -160,7 +160,7 @@ def net_table(nets: list[NetResults], held_out: str) -> tuple[Table, list[str]]:
                 "multiply-adds": f"{results[0].multiply_adds / 1e6:,.1f} M",
                 TRAINING: mean_and_spread([result.errors.train_error for result in results]),
                 held_out: mean_and_spread([result.errors.held_out_error() for result in results]),
-                PAPER: theirs,
+                PAPER: paper_error,
                 "seeds": ", ".join(str(result.config.seed) for result in results),
                 "seconds": f"{sum(result.seconds for result in results):.0f}",
             }
@@ -184,7 +184,7 @@ def _not_comparable(config: Config, results: list[Result], reference: paper.Refe
 
 
 def _settings(results: list[Result]) -> tuple[str, Table]:
-    """The settings that all runs recorded alike, as YAML, and a table of the others."""
+    """The settings that are the same in all runs, as YAML, and a table of the others."""
     recorded = [dotted(dataclasses.asdict(read_config(result.folder))) for result in results]
     differing = [
         key
@@ -195,19 +195,19 @@ def _settings(results: list[Result]) -> tuple[str, Table]:
     for key, value in recorded[0].items():
         if key not in ("seed", *differing):
             OmegaConf.update(shared, key, value)
-    seeds: dict[tuple[str, ...], list[str]] = {}  # by name and values
+    seeds: dict[tuple[str, ...], list[str]] = {}  # keyed by name and values
     for name, settings in zip(distinct_names([r.config for r in results]), recorded, strict=True):
         values = ["-" if settings[key] is None else str(settings[key]) for key in differing]
         seeds.setdefault((name, *values), []).append(str(settings["seed"]))
     table = [
-        {"net": name, "seeds": ", ".join(of_net)} | dict(zip(differing, values, strict=True))
-        for (name, *values), of_net in seeds.items()
+        {"net": name, "seeds": ", ".join(net_seeds)} | dict(zip(differing, values, strict=True))
+        for (name, *values), net_seeds in seeds.items()
     ]
     return OmegaConf.to_yaml(shared).strip(), table
 
 
 def _explanation(results: list[Result]) -> str:
-    """What the errors in the tables mean."""
+    """An explanation of the errors in the tables."""
     numbers = sorted({result.errors.num_counted_images for result in results})
     images = " or ".join(f"{number:,}" for number in numbers)
     text = (
@@ -218,7 +218,7 @@ def _explanation(results: list[Result]) -> str:
     configs = [result.config for result in results]
     if any(map(paper.reference, configs)):
         top1 = any(config.family == "imagenet" for config in configs)
-        text += f" The paper's are {'top-1' if top1 else 'test'} errors."
+        text += f" The paper's errors are {'top-1' if top1 else 'test'} errors."
     return text
 
 
@@ -230,7 +230,7 @@ def print_report(study: Study, content: dict[str, Any], console: Console) -> Non
     longest = max(len(row["net"].split(" (")[0]) for row in content["nets"])
     table.add_column("net", overflow="fold", min_width=min(longest, NAME_WIDTH))
     columns = [column for column in content["nets"][0] if column not in ("net", "multiply-adds")]
-    # The paper's values only where they are comparable, because there is no room for notes.
+    # The paper's values are shown only if they are comparable: there is no room for notes.
     if content["notes"] or all(row[PAPER] == "-" for row in content["nets"]):
         columns.remove(PAPER)
     for column in columns:

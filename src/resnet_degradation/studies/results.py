@@ -38,7 +38,7 @@ class Result:
     seconds: float
     num_classes: int
     still_warming_up: bool  # at the end of the run, at the smaller learning rate
-    mean_response: float | None  # over the 3x3 layers (figure 7), where it was recorded
+    mean_response: float | None  # mean over the 3x3 layers (figure 7), if it was recorded
     environment: dict[str, Any]  # versions, hardware, git revision
     num_skipped_images: int = 0  # unreadable ones
 
@@ -76,7 +76,7 @@ def by_net(results: list[Result]) -> list[NetResults]:
 
 
 def mean_and_spread(values: Iterable[float | None]) -> str:
-    """The mean of the known values, with their standard deviation where there are several."""
+    """The mean of the known values, with their standard deviation if there are several."""
     known = [value for value in values if value is not None]
     if len(known) > 1:
         return f"{mean(known):.2f} ± {stdev(known):.2f}"

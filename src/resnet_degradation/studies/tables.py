@@ -5,7 +5,7 @@ from pathlib import Path
 
 from resnet_degradation.system.atomic_files import atomic_write
 
-# What is no letter in LaTeX. A thousands separator and a hyphen are the same in its text.
+# Characters that must be escaped in LaTeX.
 LATEX = {
     **{letter: rf"\{letter}" for letter in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -17,7 +17,7 @@ LATEX = {
     "†": r"$\dagger$",
     "\u00a0": "~",
 }
-LEFT_OUT = ("multiply-adds", "seeds", "seconds")  # there are notes on the seeds
+LEFT_OUT = ("multiply-adds", "seeds", "seconds")  # the notes give the seeds
 
 
 def write_tables(folder: Path, rows: Sequence[dict[str, str]], notes: Sequence[str]) -> list[Path]:
@@ -60,5 +60,5 @@ def latex(table: list[list[str]], notes: Sequence[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text as LaTeX shows it; a cell that is "-", without a value, as a dash."""
+    """Escape a cell's text for LaTeX; "-", which means that there is no value, becomes a dash."""
     return "--" if text == "-" else "".join(LATEX.get(letter, letter) for letter in text)

@@ -1,4 +1,4 @@
-"""Verdicts: does depth help, and do shortcuts? Computed from final training errors."""
+"""Verdicts on whether depth and shortcuts help, computed from final training errors."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from typing import NamedTuple
 # 95 % of a normal distribution lie within this many standard deviations.
 NORMAL_QUANTILE = 1.96
 
-# The rule in short, for reports; docs/studies.md has its reasons.
+# The rule in short, for reports; docs/studies.md explains it.
 RULE = (
     "A difference is reported only if it is larger than its noise. Noise is the larger of two: "
     "1.96 standard errors of counting wrong answers among finitely many images, and the standard "
@@ -65,8 +65,9 @@ def pooled_spread(errors_by_net: Iterable[list[float]]) -> Spread | None:
 def welch_spread(first: list[float], second: list[float]) -> Spread:
     """The spread over seeds of two nets with equally many seeds, at least two.
 
-    deviation: the root of the mean of both variances. degrees: those of Welch's test, which does
-    not assume equal variances: from n - 1 (one net does not vary) to 2 (n - 1) (both vary alike).
+    deviation: the root of the mean of both variances. degrees: the degrees of freedom of Welch's
+    test, which does not assume equal variances: from n - 1 (if one net does not vary) to 2 (n - 1)
+    (if both vary equally).
     """
     one, other = variance(first), variance(second)
     degrees = float(2 * (len(first) - 1))
@@ -77,10 +78,10 @@ def welch_spread(first: list[float], second: list[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Final training error of net `second` minus that of `first`, in points, seed by seed.
+    """Two nets, compared by final training error (second minus first, in points, seed by seed).
 
-    threshold: the noise; a mean difference above it counts (see RULE). spread: that of each net
-    over seeds; None where it is unknown.
+    threshold: the noise; a mean difference above it counts as a difference (see RULE).
+    spread: the spread of both nets over seeds; None if it is unknown.
     """
 
     first: str
@@ -103,12 +104,12 @@ class Comparison:
 
     def verdict(self, wording: Wording) -> str:
         """The difference, its noise and the outcome, in one sentence."""
-        num_seeds, deviation, reservation = len(self.differences), "", ""
+        num_seeds, deviation, noise_note = len(self.differences), "", ""
         if num_seeds == 1:
             seeds = "one seed"
-            reservation = "in this one run, with an unknown spread over seeds, "
+            noise_note = "in this one run, with an unknown spread over seeds, "
             if self.spread is not None:
-                reservation = (
+                noise_note = (
                     "with one seed only, and with the spread of the study's nets that have several "
                     f"({self.spread.deviation:.2f} points, degrees of freedom: "
                     f"{self.spread.degrees:g}), "
@@ -120,7 +121,7 @@ class Comparison:
         return (
             f"{self.second} minus {self.first}: {self.mean:+.2f}{deviation} points of training "
             f"error ({seeds}; noise up to {self.threshold:.2f}): "
-            f"{reservation}{wording[self.outcome]}"
+            f"{noise_note}{wording[self.outcome]}"
         )
 
 
@@ -139,7 +140,7 @@ def compare(
     num_images: int,
     pooled: Spread | None = None,
 ) -> Comparison:
-    """Compare the mean final training errors (percent) of two nets; entries belong to equal seeds.
+    """Compare the mean final training errors (percent) of two nets, listed in the same seed order.
 
     The test is unpaired.
 

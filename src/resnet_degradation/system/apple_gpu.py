@@ -1,4 +1,4 @@
-"""What torch cannot do, or has done wrongly, on an Apple GPU: device "mps". Not tested on one."""
+"""What torch cannot do, or once did wrongly, on Apple GPUs (device "mps"). Never tested on one."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,10 @@ MPS = "mps"
 
 
 def apple_gpu_note(wanted: str) -> str | None:
-    """A line for who trains on the CPU beside an Apple GPU. wanted: runtime.device."""
+    """A hint for a user who trains on the CPU of a machine with an Apple GPU, or None.
+
+    wanted: the value of runtime.device.
+    """
     if wanted == "auto" and torch.backends.mps.is_available():
         return (
             "hint: runtime.device=mps trains on this Apple GPU, which was never tested "
@@ -19,8 +22,8 @@ def apple_gpu_note(wanted: str) -> str | None:
 def memory_format(device: torch.device) -> torch.memory_format:
     """The memory format of images and weights: channels last, in which convolutions are fast.
 
-    On an Apple GPU it is the usual one: there, torch's gradients of batch normalization have been
-    wrong in channels last.
+    On an Apple GPU it is torch's default, because torch has computed wrong gradients of batch
+    normalization in channels last there.
     """
     return torch.contiguous_format if device.type == MPS else torch.channels_last
 

@@ -40,7 +40,7 @@ def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(file)  # not the temporary file, or none at all
+            error.filename = str(file)  # the message should not name the temporary file
         raise
 
 

@@ -1,4 +1,4 @@
-"""File names and printed text, whatever the locale of the process."""
+"""Handles file names and printed text under any locale."""
 
 import codecs
 import io
@@ -30,7 +30,7 @@ def ascii_fallback() -> None:
     """Replace what a standard stream cannot encode by ASCII: ± by +-, others by escape codes."""
     codecs.register_error("resnet-degradation", _in_ascii)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a notebook's streams are not
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's streams have another class
             stream.reconfigure(errors="resnet-degradation")
 
 
@@ -42,5 +42,5 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 
 def as_text(name: str) -> str:
-    """A file name whose bytes that are not UTF-8 are written in hexadecimal, such as %FC."""
+    """A file name in which bytes that are not UTF-8 are written in hexadecimal, such as %FC."""
     return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)

@@ -20,7 +20,7 @@ class UserError(Exception):
     """Something the user can fix; printed as one line, without a traceback."""
 
     exit_code = 2
-    rank = 0  # of the process that prints it, if the run has several
+    rank = 0  # the rank of the process that prints it
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""
@@ -68,7 +68,10 @@ class PeerFailedError(UserError):
 
 
 class Stopped(BaseException):
-    """A signal stopped the program. Like KeyboardInterrupt, not an Exception: nothing failed."""
+    """A signal stopped the program.
+
+    Like KeyboardInterrupt, this is not a subclass of Exception, because nothing failed.
+    """
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(number, message)  # all arguments, so that it can be pickled
@@ -98,7 +101,7 @@ def one_line_warnings() -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether torch found no memory, on a CPU or a GPU."""
+    """Whether torch ran out of memory, on a CPU or a GPU."""
     return type(error).__name__ == "OutOfMemoryError" or bool(OUT_OF_MEMORY.search(str(error)))
 
 

@@ -1,4 +1,4 @@
-"""What `python -m` needs before any other import; so this module imports only os and sys."""
+"""Prepares `python -m` before any other import; therefore this module imports only os and sys."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ import sys
 def ignore_current_folder() -> None:
     """Import no modules from the current folder, which `python -m` puts first.
 
-    A user's file there, such as inspect.py, would shadow Python's module of that name. Code that a
-    setting names is still looked up there later.
+    A user's file there, such as inspect.py, would shadow Python's module of that name. Custom code
+    that a setting names is still found there later.
     """
     if sys.path[0] == os.getcwd():  # noqa: PTH109
         del sys.path[0]

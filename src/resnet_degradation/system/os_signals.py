@@ -29,7 +29,7 @@ RESUMABLE = "the same command resumes what is saved"
 
 @dataclass
 class StopRequest:
-    """What signals have asked of a run so far."""
+    """The requests that signals have made to a run so far."""
 
     stop_signal: int | None = None  # the number of the signal
     save_requested: bool = False
@@ -53,7 +53,7 @@ def raise_broken_pipe() -> None:
 
 
 def ignore_interrupts() -> None:
-    """Ignore Ctrl-C in a worker process: the parent receives it too, and decides."""
+    """Ignore Ctrl-C in a worker process: the parent receives it too, and ends its workers."""
     _handle({signal.SIGINT: signal.SIG_IGN, **_IGNORE_SAVE})
 
 
@@ -67,7 +67,7 @@ def ignore_signals() -> None:
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """Delay signals inside the block and, in processes it starts, until `unblock_signals`.
+    """Delay signals inside the block; processes that it starts call `unblock_signals` later.
 
     So no signal kills a process that has not installed its handlers yet.
     """
@@ -93,9 +93,10 @@ def _caught_signals() -> set[int]:
 
 @contextmanager
 def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
-    """Collect signals in a StopRequest; if alone, a SIGINT after another signal raises Stopped.
+    """Collect signals in a StopRequest.
 
-    alone: False for one of several processes: each receives a Ctrl-C twice, from the terminal and
+    alone: whether the run has a single process; a SIGINT after another signal then raises Stopped.
+    With several processes it cannot, because each receives a Ctrl-C twice: from the terminal and
     from the launcher. Outside the main thread and in forked processes, nothing is collected.
     """
     request, owner = StopRequest(), os.getpid()
@@ -139,7 +140,7 @@ def forward_signal(number: int) -> None:
 
 
 def print_from_handler(text: str) -> None:
-    """Print a line in a signal handler, where the console may be in use."""
+    """Print a line from a signal handler, which may have interrupted other printing."""
     with suppress(OSError):  # the terminal may be gone
         os.write(2, f"\n{text}\n".encode())
 
@@ -160,7 +161,7 @@ def _handle(handlers: dict[int, Callable[..., None] | signal.Handlers]) -> dict[
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
-            # Ignored, for example, by nohup, or by a shell for background jobs: keep that.
+            # Signals that are ignored, for example because of nohup, stay ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, handler)
     return before

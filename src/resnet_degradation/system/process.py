@@ -1,4 +1,4 @@
-"""Rank, processes and CPU cores of this process, without loading torch."""
+"""The ranks of this process, its CPU cores and their load, without loading torch."""
 
 import os
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 RENDEZVOUS = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
 
 # Load per core at or above which the cores count as busy.
-CROWDED = 1.3
+BUSY_LOAD = 1.3
 
-# How often an idle OpenMP thread checks for work before it sleeps. GNU's default is 300,000, for
-# which it occupies a core that another program could use (docs/speed.md has the measurements).
+# How often an idle OpenMP thread checks for work before it sleeps. With GNU's default of 300,000,
+# it occupies a core that another program could use (docs/speed.md has the measurements).
 SPIN_COUNT = "20000"
 
 
@@ -77,18 +77,18 @@ def rank() -> int:
 
 
 def limit_openmp_spinning() -> None:
-    """Let OpenMP's idle threads sleep early; call it before torch is loaded.
+    """Let OpenMP's idle threads sleep early; call this before torch is loaded.
 
-    What the user has set about it stays. Results do not change.
+    Environment variables that the user has set are kept. Results do not change.
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
         os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
 
 
 def cpu_contention(num_threads: int, own_load: int = 0) -> str:
-    """Advice for threads that share cores with other programs; empty if the cores are free.
+    """Advice for a run whose cores are busy with other programs; empty if they are free.
 
-    own_load: how many threads and processes of a run are already at work.
+    own_load: how many threads and processes of the run are already working.
     All threads wait for the slowest, so one busy core slows down all.
     """
     if num_threads < 2 or not (busy := describe_cpu_load(own_load)):
@@ -102,7 +102,7 @@ def cpu_contention(num_threads: int, own_load: int = 0) -> str:
 def describe_cpu_load(own_load: int = 0) -> str:
     """How busy the cores are with other work, in words; empty if they are free."""
     load = os.getloadavg()[0] - own_load if hasattr(os, "getloadavg") else 0.0
-    if load < CROWDED * num_cpus():
+    if load < BUSY_LOAD * num_cpus():
         return ""
     return f"other work uses the cores (load {load:.1f} on {num_cpus()})"
 

@@ -1,15 +1,15 @@
-"""Which precision suits the CPU."""
+"""Finds out whether the CPU has bfloat16 instructions, and gives advice on the precision."""
 
 from pathlib import Path
 
-# Their names in /proc/cpuinfo: x86 with AVX-512 or AMX, and ARM.
+# Names of bfloat16 instructions in /proc/cpuinfo: x86 with AVX-512 or AMX, and ARM.
 BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def has_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
     """Whether the CPU has instructions for bfloat16; None if the system does not say.
 
-    torch's own check asks oneDNN, which also says yes where they are emulated.
+    torch's own check asks oneDNN, which says yes even if they are only emulated.
     """
     try:
         lines = cpuinfo.read_text("utf-8", "replace").splitlines()

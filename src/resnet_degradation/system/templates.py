@@ -13,7 +13,7 @@ def write_from_templates(
 ) -> None:
     """Write the files `names` to `folder`, each from NAME.jinja in the package's templates/.
 
-    HTML is escaped. Raises jinja2's UndefinedError if a template needs what `content` lacks.
+    HTML is escaped. Raises jinja2's UndefinedError if a template uses a name missing in `content`.
     """
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader(package),

@@ -13,7 +13,10 @@ from resnet_degradation.system.process import limit_openmp_spinning
 
 
 def init_worker(slot: int) -> None:
-    """Set up a worker process: it exits with its parent, and uses the GPU of its slot."""
+    """Set up a worker process, which exits when its parent does.
+
+    slot: the worker's number, from 0; it selects the worker's GPU.
+    """
     limit_openmp_spinning()
     ignore_interrupts()
     ascii_fallback()
@@ -33,8 +36,9 @@ def init_worker(slot: int) -> None:
 
 
 def init_pool_worker(slots: "SimpleQueue[int]") -> None:
-    """Set up one of several worker processes, which share the slots out.
+    """Set up a worker process of a pool with the next free slot.
 
-    It is here because unpickling a function of a module that imports torch would load torch first.
+    This function is in this module because unpickling it imports its module, and that must not load
+    torch before `limit_openmp_spinning` is called.
     """
     init_worker(slots.get())

@@ -13,5 +13,5 @@ def advise_once(subject: str, advice: str | None, progress: Progress) -> None:
 
 
 def forget_advice() -> None:
-    """A new command begins, or a new call in Python."""
+    """Forget which advice was given, because a new command or a new call in Python begins."""
     _given.clear()

@@ -1,4 +1,4 @@
-"""The batch that would fit, where a training step runs out of a GPU's memory."""
+"""Finds a batch size that fits when a training step runs out of GPU memory."""
 
 from contextlib import closing, suppress
 
@@ -20,30 +20,31 @@ def try_step(run: Run, step: Step, lr: float) -> None:
         step(lr)
         return
     except RuntimeError as error:
-        # Several processes would wait for each other in steps that only one of them tries.
+        # With several processes, a step that only one of them tries would wait for the others.
         if not is_out_of_memory(error) or run.device.type != "cuda" or run.world.size > 1:
             raise
-    # Outside the except block, which keeps the tensors of the failed step.
+    # Outside the except block, which keeps the tensors of the failed step in memory.
     raise too_large(run)
 
 
 def too_large(run: Run) -> ConfigError:
-    """The error that names a batch that would fit, found by steps that end the run's training."""
+    """The error to raise, which names a batch size that fits. The run cannot be used afterwards."""
     size = run.config.recipe.batch_size
     if run.config.recipe.momentum > 0:
-        start_momentum_at_zero(run.optimizer)  # so that every step has it
+        start_momentum_at_zero(run.optimizer)  # so that every measured step includes it
     peaks: dict[int, int] = {}
     tried = size // 2
     while tried >= 2 and len(peaks) < 2:
-        with suppress(RuntimeError):  # libraries have other errors than torch for no memory
+        # RuntimeError, because libraries report a lack of memory with other errors than torch.
+        with suppress(RuntimeError):
             peaks[tried] = peak_of_step(run, tried)
         tried //= 2
     fits = f"{max(peaks)} does" if peaks else "no smaller one does"
     if len(peaks) == 2 and (estimate := largest_batch(usable_memory(run), peaks)) > max(peaks):
-        fits += f", and by its memory about {min(estimate, size - 1)} should"
+        fits += f", and, judging by memory, about {min(estimate, size - 1)} should"
     recompute = "" if run.net.segment_lengths else "set runtime.checkpoint_activations=on, or "
     return ConfigError(
-        f"out of memory: recipe.batch_size={size} does not fit into this GPU, {fits}. Lower it, or "
+        f"out of memory: recipe.batch_size={size} does not fit into this GPU; {fits}. Lower it, or "
         f"{recompute}try a smaller width or data.image_size"
     )
 
@@ -51,8 +52,9 @@ def too_large(run: Run) -> ConfigError:
 def largest_batch(usable: float, peaks: dict[int, int]) -> int:
     """The largest batch that needs at most `usable` bytes, by the line through two measurements.
 
-    peaks: the most bytes that a step took, for two batch sizes. They are a fixed part (weights,
-    momentum, gradients) and a part for each image. Returns 0 if no line rises through them.
+    peaks: the most bytes that a step took, for two batch sizes. The bytes consist of a fixed part
+    (weights, momentum, gradients) and a part for each image. Returns 0 if no line rises through
+    the two points.
     """
     (small, low), (large, high) = sorted(peaks.items())
     per_image = (high - low) / (large - small)

@@ -65,7 +65,7 @@ def prepare(
     costs = layer_costs(net, config.data.image_size)
     set_activation_checkpointing(net, costs, config, world)
     keep_freed_memory()
-    fused = device.type != MPS  # some versions of torch have no fused SGD there
+    fused = device.type != MPS  # some versions of torch have no fused SGD for it
     run = Run(
         config=config,
         name=run_name(config),
@@ -106,7 +106,7 @@ def prepare(
         start_momentum_at_zero(run.optimizer)
     if (checkpoint := world.broadcast(lambda: load_checkpoint(run.folder))) is not None:
         run.restore(checkpoint)
-        for group in run.optimizer.param_groups:  # it may have been saved on another device
+        for group in run.optimizer.param_groups:  # the checkpoint may be from another device
             group["fused"] = fused
     elif config.weights is not None:
         run.weights_layout = load_weights(net, Path(config.weights))
@@ -130,7 +130,7 @@ def start_momentum_at_zero(optimizer: torch.optim.Optimizer) -> None:
 def choose_device(config: Config, world: World = SINGLE_PROCESS) -> torch.device:
     """The device of this process. Also sets the number of its CPU threads.
 
-    auto: a CUDA device, or else the CPU, even beside an Apple GPU, on which nothing was tested.
+    auto: a CUDA device, or else the CPU, never an Apple GPU, on which nothing was tested.
     """
     wanted = config.runtime.device
     if wanted == "cuda" and not torch.cuda.is_available():
@@ -186,12 +186,13 @@ def check_capture(config: Config, device: torch.device, world: World) -> None:
 
 def forward_function(run: Run) -> nn.Module:
     """The net, compiled if configured, with gradients averaged over all processes."""
-    modes = {"net": None, "graphs": "reduce-overhead"}  # torch's name for CUDA graphs
+    # "reduce-overhead" is torch's name for CUDA graphs.
+    modes = {"net": None, "graphs": "reduce-overhead"}
     net: nn.Module = run.net
     if (wanted := run.config.runtime.compile) in modes:
         torch.compiler.reset()  # otherwise the ninth net of a process is not compiled
-        # The compiler does not support its autograd function. (Disabling run_checkpointed where it
-        # is defined would load the compiler in every run, which takes a second.)
+        # The compiler does not support the autograd function of run_checkpointed. (Disabling that
+        # where it is defined would load the compiler in every run, which takes a second.)
         run.net.run_checkpointed = torch.compiler.disable(run_checkpointed)
         net = cast(nn.Module, torch.compile(net, mode=modes[wanted]))
     if run.world.size == 1:

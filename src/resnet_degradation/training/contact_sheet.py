@@ -11,23 +11,27 @@ from torch import Tensor
 
 from resnet_degradation.system.encoding import as_text
 
-COLUMNS, MARGIN, NAME_HEIGHT, NAME_SIZE = 8, 4, 16, 12  # pixels, but for the columns
+COLUMNS, MARGIN, NAME_HEIGHT, NAME_SIZE = 8, 4, 16, 12  # in pixels, except COLUMNS
 MIN_SIDE = 64  # pixels: smaller images are enlarged, so that a name fits below
 
 
 def contact_sheet(images: Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Images (N, 3, H, W) in [0, 1] in rows, a name below each: (height, width, 3)."""
+    """Arrange images (N, 3, H, W) in [0, 1] in rows, with a name below each.
+
+    Returns the pixels (height, width, 3) of the whole picture.
+    """
     pixels = (images.cpu() * 255).round().byte().permute(0, 2, 3, 1).numpy()
     scale = math.ceil(MIN_SIDE / min(pixels.shape[1:3]))
     height, width = scale * pixels.shape[1], scale * pixels.shape[2]
     columns = min(COLUMNS, len(pixels))
     rows = math.ceil(len(pixels) / columns)
-    down, across = height + NAME_HEIGHT + MARGIN, width + MARGIN
-    sheet = Image.new("RGB", (columns * across + MARGIN, rows * down + MARGIN), "white")
+    cell_height, cell_width = height + NAME_HEIGHT + MARGIN, width + MARGIN
+    size = (columns * cell_width + MARGIN, rows * cell_height + MARGIN)
+    sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(NAME_SIZE)
     for place, (image, name) in enumerate(zip(pixels, names, strict=True)):
         row, column = divmod(place, columns)
-        left, top = MARGIN + column * across, MARGIN + row * down
+        left, top = MARGIN + column * cell_width, MARGIN + row * cell_height
         enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
         sheet.paste(enlarged, (left, top))
         draw.text((left, top + height), _shortened(as_text(name), font, width), "black", font)
@@ -35,7 +39,7 @@ def contact_sheet(images: Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]
 
 
 def _shortened(name: str, font: Any, width: int) -> str:
-    """The name in one line, without its end if it is wider than so many pixels."""
+    """The name in one line, cut off if it is wider than `width` pixels."""
     name = " ".join(name.split())[:width]
     if font.getlength(name) <= width:
         return name

@@ -91,12 +91,12 @@ def num_processes(config: Config) -> int:
 
 
 def check_devices(config: Config, count: int) -> None:
-    """Raise ConfigError if there are GPUs, but fewer than processes."""
+    """Raise ConfigError if there are GPUs, but fewer than `count`."""
     num_gpus = 0 if config.runtime.device == "cpu" else torch.cuda.device_count()
     if 0 < num_gpus < count:
-        here = "is 1 GPU" if num_gpus == 1 else f"are {num_gpus} GPUs"
+        gpus = "is 1 GPU" if num_gpus == 1 else f"are {num_gpus} GPUs"
         raise ConfigError(
-            f"runtime.devices={count}, but there {here} here: set it to "
+            f"runtime.devices={count}, but there {gpus} here: set it to "
             f"{num_gpus}, or set runtime.device=cpu"
         )
 
@@ -124,7 +124,7 @@ def launch(config: Config, count: int, quiet: bool = False) -> None:
     handlers: dict[int, Any] = {number: signal.getsignal(number) for number in LAUNCHER_SIGNALS}
     handlers |= {SAVE_SIGNAL: save} if SAVE_SIGNAL is not None else {}
     handlers |= dict.fromkeys(submitit_signals(), preempt)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # for the workers
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # inherited by the workers
     limit_openmp_spinning()
     with (
         TemporaryDirectory(prefix="resnet-train-") as logs,
@@ -174,7 +174,7 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
     ascii_fallback()
     one_line_warnings()
     end_on_signals()
-    for number in REQUEUE_SIGNALS:  # Slurm sends it to all processes, but only the launcher acts
+    for number in REQUEUE_SIGNALS:  # Slurm sends them to all processes; only the launcher acts
         signal.signal(number, signal.SIG_IGN)
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     if restarts > 0 and rank() == 0:
@@ -187,7 +187,7 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
         from resnet_degradation.training.session import train
 
         train(config, NullProgress() if quiet else RunProgress(Terminal()))
-    # New errors, because the raised ones keep the run alive through their tracebacks.
+    # Make new errors, because the traceback of the caught error would keep the run in memory.
     except Stopped as stop:
         failure: Stopped | UserError = Stopped(stop.exit_code - 128, stop.message)
         exit_after = GRACE
@@ -205,7 +205,7 @@ def work(config: Config, quiet: bool) -> Stopped | UserError | None:
         failure.exit_code = getattr(error, "exit_code", UserError.exit_code)
     else:
         return None
-    # Freeing the run closes its connections, which tells the other workers.
+    # Freeing the run closes its connections, which tells the other workers that this one failed.
     gc.collect()
     # The launcher waits until all workers have returned, but not forever.
     exit_if_stopped(failure.exit_code)
@@ -237,8 +237,10 @@ def _worker_error(number: int, failure: "ProcessFailure", folder: Path) -> UserE
         print(reported["extraInfo"]["py_callstack"], file=sys.stderr)
         what = f"rank {number} failed with a bug, {name}"
     else:  # it was killed
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        what = f"rank {number} (process {failure.pid}) {how}"
+        reason = (
+            f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        )
+        what = f"rank {number} (process {failure.pid}) {reason}"
     error = UserError(f"{what}. {how_to_resume(folder)}")
     error.exit_code = 1
     return error

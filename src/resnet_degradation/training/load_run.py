@@ -37,7 +37,7 @@ class TrainedNet:
 
 
 def config_of_run(folder: Path, runtime: RuntimeConfig, root: str | None = None) -> Config:
-    """The configuration of a run, with `runtime` in place of its own.
+    """The configuration of a run, with its runtime settings replaced by `runtime`.
 
     root: the folder of the run's images, if they have moved.
     Raises UserError if `folder` is not a run folder.
@@ -67,7 +67,7 @@ def require_checkpoint(folder: Path) -> Checkpoint:
 def inspection_batches(
     config: Config, source: Source, device: torch.device, report: ReportProgress = ignore_progress
 ) -> Batches:
-    """A run's images, without colour augmentation, which needs a pass over all of them."""
+    """Batches of a run's images without colour augmentation, which would first read all images."""
     without_colour = replace(config, recipe=replace(config.recipe, colour_std=0.0))
     return make_batches(source, without_colour, device, progress=report)
 
@@ -96,12 +96,13 @@ def load_trained(
 
 
 def kept_nets(trained: TrainedNet) -> Iterator[tuple[int, ResNet]]:
-    """The iterations and nets of the checkpoints that a run kept, in evaluation mode.
+    """The checkpoints that a run kept before its last one, as iterations and nets, oldest first.
 
-    They are those of `runtime.keep_every` before the last checkpoint, oldest first.
+    `runtime.keep_every` sets which ones a run keeps. The nets are in evaluation mode.
     """
     folder, config, batches = trained.folder, trained.config, trained.batches
-    keep_every = read_config(folder).runtime.keep_every  # config has the command's own runtime
+    # trained.config has the runtime settings of the current command, not those of the run.
+    keep_every = read_config(folder).runtime.keep_every
     if keep_every is None:
         return
     size, key = config.recipe.batch_size, "runtime.keep_every"
@@ -115,7 +116,7 @@ def kept_nets(trained: TrainedNet) -> Iterator[tuple[int, ResNet]]:
 
 
 def load_net(folder: Path) -> ResNet:
-    """The net of a run at its last checkpoint, in evaluation mode, on the CPU; images not needed.
+    """The net of a run at its last checkpoint, in evaluation mode, on the CPU, without its images.
 
     Raises UserError if the run or its checkpoint is missing.
     """

@@ -1,7 +1,7 @@
 """The training loop: the paper's recipe (sections 3.4 and 4.2), one iteration after another.
 
-A checkpoint is written after an update and before its measurements. Everything after it depends
-only on the saved state, so a resumed run repeats it exactly.
+If an iteration writes a checkpoint, it does so after the update and before it measures anything.
+All that follows depends only on the saved state, so a resumed run repeats it exactly.
 """
 
 from contextlib import closing

@@ -35,22 +35,22 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def restore_settings() -> Iterator[None]:
     """Restore what a run changes in its process, so that the next run is not affected.
 
-    That is the number of threads, TF32, torch's random state (a custom block may draw its initial
-    weights from it), the warnings already shown, and memory. Inside the block, torch's default type
-    and device, gradients and autocast are as when torch starts, whatever the caller's program has
-    set.
+    This restores the number of threads, TF32, torch's random state (a custom block may draw its
+    initial weights from it) and the warnings already shown, and frees memory. Inside the block,
+    torch's default type and device, gradients and autocast are as when torch starts, whatever the
+    caller's program has set.
     """
     num_threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     tf32 = cudnn.allow_tf32, matmul.allow_tf32
-    elsewhere = torch.get_default_device().type != "cpu"
+    default_is_cpu = torch.get_default_device().type == "cpu"
     with (
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
         torch.inference_mode(False),
         torch.enable_grad(),
         without_autocast(),
-        torch.device("cpu") if elsewhere else nullcontext(),
+        nullcontext() if default_is_cpu else torch.device("cpu"),
     ):
         torch.set_default_dtype(torch.float32)
         try:
@@ -66,8 +66,9 @@ def restore_settings() -> Iterator[None]:
 def without_autocast() -> Iterator[None]:
     """Leave the caller's autocast inside the block.
 
-    `torch.autocast(enabled=False)` would not do: it counts as a level, and torch forgets the casts
-    of weights only at the end of the outermost one, so bf16 steps would reuse those of old weights.
+    `torch.autocast(enabled=False)` is not enough. Inside the caller's autocast, torch keeps the
+    casts of weights until the caller's autocast ends, so bf16 steps would reuse casts of old
+    weights.
     """
     enabled = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
     depth = torch.autocast_increment_nesting()
@@ -86,7 +87,7 @@ def without_autocast() -> Iterator[None]:
 
 
 def set_precision(precision: str) -> None:
-    """Allow TF32 only where it was chosen; torch's convolutions use it by default."""
+    """Allow TF32 only if it is the chosen precision; torch's convolutions use it by default."""
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
@@ -119,7 +120,7 @@ def c_function(name: str) -> Any:
 
 
 def keeps_gradients(net: ResNet) -> bool:
-    """Whether gradients keep their memory, so that each iteration overwrites them.
+    """Whether gradients keep their memory between iterations, each of which overwrites them.
 
     Gradients that every backward pass allocates again lie between the activations and fragment the
     memory. Custom blocks are an exception: a parameter that gets no gradient must keep None,
@@ -144,7 +145,7 @@ def set_activation_checkpointing(
 def uses_activation_checkpointing(
     config: Config, stages: Stages, device: torch.device, world: World = SINGLE_PROCESS
 ) -> bool:
-    """Whether to recompute activations: as configured, or (auto) where they do not fit."""
+    """Whether to recompute activations: as configured, or (auto) if they do not fit."""
     wanted = config.runtime.checkpoint_activations
     if wanted != "auto":
         return wanted == "on"

@@ -1,4 +1,4 @@
-"""What a run measures of its training: loss and error, time, and whether decoding keeps up."""
+"""Meters of a run's training: loss and error, time, and whether decoding keeps up."""
 
 import time
 import warnings
@@ -29,10 +29,12 @@ class TrainingError(NamedTuple):
 
 
 class Meter:
-    """Sums over the whole run; each reader gets the mean since it last read.
+    """Training loss and error, summed over the whole run.
 
-    `update` leaves everything on the device, so no iteration waits for it (but on an Apple GPU).
-    Reading adds up the sums of all processes; rank 0 keeps them.
+    Each reader gets the mean since it last read.
+
+    `update` leaves everything on the device, so that no iteration waits for the device (except for
+    an Apple GPU). Reading adds up the sums of all processes; from then on, rank 0 holds them.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Meter:
     ) -> None:
         self.world = world
         if device.type == MPS:
-            device = torch.device("cpu")  # where there is float64
+            device = torch.device("cpu")  # an Apple GPU has no float64
         # Sum of losses, number of wrong answers, number of images.
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
         # Iterations before the sum of losses stopped being finite; it never becomes finite again.
@@ -49,20 +51,22 @@ class Meter:
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss (), its logits (B, classes) and its labels (B,)."""
-        home = self.totals.device
-        wrong = (logits.argmax(dim=1) != labels).sum().to(home)
+        device = self.totals.device
+        wrong = (logits.argmax(dim=1) != labels).sum().to(device)
         num_images = torch.full_like(wrong, len(labels))
-        loss = loss.detach().to(home).double() * len(labels)
+        loss = loss.detach().to(device).double() * len(labels)
         self.totals += torch.stack([loss, wrong, num_images])
         self.num_finite += self.totals[0].isfinite()
 
     def read(self, reader: str) -> TrainingError:
         """The mean over all processes since `reader` last read."""
         loss, wrong, num_images = self._collect()
-        loss0, wrong0, num_images0 = self.last_read[reader]
+        last_loss, last_wrong, last_num_images = self.last_read[reader]
         self.last_read[reader] = (loss, wrong, num_images)
-        count = num_images - num_images0
-        return TrainingError((loss - loss0) / count, 100 * (wrong - wrong0) / count, int(count))
+        count = num_images - last_num_images
+        return TrainingError(
+            (loss - last_loss) / count, 100 * (wrong - last_wrong) / count, int(count)
+        )
 
     def _collect(self) -> list[float]:
         totals: list[float] = self.world.all_reduce_sum(self.totals).tolist()
@@ -102,7 +106,7 @@ class Clock:
         return time.monotonic() - self._origin
 
     def run(self) -> None:
-        """Training starts or continues."""
+        """Start counting training time, or continue after a pause."""
         if self._running_since is None:
             self._running_since = time.monotonic()
 
@@ -146,8 +150,8 @@ class Throughput(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"each process decodes {self.decoded_per_second:,.0f} images a second; training waits "
-            f"for them {self.waiting_percent:.0f} % of the time"
+            f"each process decodes {self.decoded_per_second:,.0f} images per second; training "
+            f"waits for them {self.waiting_percent:.0f} % of the time"
         )
 
 
@@ -166,7 +170,7 @@ class ThroughputMonitor:
         self.num_workers = num_workers
         self._stats = stats
         self._last = self._first = DecodeStats()
-        self._seconds = 0.0  # of training
+        self._seconds = 0.0  # seconds of training
         self._warned = False
 
     def begin(self) -> None:
@@ -203,7 +207,7 @@ class ThroughputMonitor:
         return (
             f"the data is the bottleneck of {self.name}: {measured.waiting_percent:.0f} % of the "
             f"time is spent waiting for images. Decoding one takes "
-            f"{1000 / measured.decoded_per_second:.2g} ms of a core, so "
-            f"runtime.num_workers={self.num_workers} gives at most {at_most:,.0f} a second: raise "
-            "it if cores are idle, or store smaller images"
+            f"{1000 / measured.decoded_per_second:.2g} ms of CPU time, so "
+            f"runtime.num_workers={self.num_workers} gives at most {at_most:,.0f} images per "
+            "second: raise it if cores are idle, or store smaller images"
         )

@@ -19,7 +19,7 @@ from resnet_degradation.training.state import Run
 
 @dataclass(frozen=True)
 class Monitor:
-    """Watches a run while it trains."""
+    """Saves, stops, measures and records a run between its iterations."""
 
     run: Run
     recorder: Recorder | None  # on rank 0 only
@@ -94,7 +94,7 @@ class Monitor:
         if iteration == plan.num_iterations - plan.final_window:
             run.meter.read("final")  # the final training error counts from the next iteration
         if schedule.wants_held_out_error(iteration):
-            # Where there is a validation set, the test set must not influence training.
+            # If there is a validation set, the test set must not influence training.
             schedule.observe_held_out_error(held_out.get("val", held_out.get("test", math.nan)))
         self._record_layer_stats(iteration)
         if plan.is_due(iteration, plan.log_every) or held_out:

@@ -74,7 +74,7 @@ class Recorder:
         self._layer_stats: LayerStatsLog = {}
         self._start_time = time.time() - (rows[-1].seconds if rows else 0)
         self._hook, threading.excepthook = threading.excepthook, _ignore_event_writer
-        # Makes a running TensorBoard drop the points of the interrupted run.
+        # purge_step makes a running TensorBoard drop the points of the interrupted run.
         self._tensorboard = SummaryWriter(str(folder), purge_step=0)
         self._tensorboard.add_text("configuration", f"```yaml\n{configuration}```", 0)
         self._tensorboard.add_custom_scalars(CHARTS)
@@ -82,7 +82,7 @@ class Recorder:
             self._show(row)
 
     def add(self, row: Row) -> None:
-        """Append one row to the file at once."""
+        """Append one row to the file immediately."""
         self._csv.writerow(format_row(row))
         self._stream.flush()
         self._show(row)
@@ -152,7 +152,7 @@ class Recorder:
 
 
 def _ignore_event_writer(raised: threading.ExceptHookArgs) -> None:
-    """Do not print errors of the thread that writes events: the next call raises them again."""
+    """Do not print errors of TensorBoard's writer thread: the next call raises them again."""
     if not type(raised.thread).__module__.startswith("tensorboard."):
         threading.__excepthook__(raised)
 

@@ -11,28 +11,28 @@ from resnet_degradation.system.errors import ConfigError
 
 @dataclass(frozen=True)
 class Plan:
-    """Lengths in iterations. Intervals count from the start of the run."""
+    """The length and the intervals of a run, in iterations."""
 
     num_iterations: int
     log_every: int
     eval_every: int
     checkpoint_every: int
-    keep_every: int | None  # of checkpoints that are not deleted; None: never
-    signals_every: int | None  # None: never
+    keep_every: int | None  # interval of checkpoints that are never deleted; None: never
+    signals_every: int | None  # interval of layer statistics; None: never
     iterations_per_epoch: float
 
     @property
     def final_window(self) -> int:
-        """The iterations over which the final training error is measured.
+        """The number of iterations over which the final training error is measured.
 
-        The last epoch, or the last tenth of the run if that is shorter.
+        This is the last epoch, or the last tenth of the run if that is shorter.
         """
         return max(1, round(min(self.iterations_per_epoch, self.num_iterations / 10)))
 
     def is_due(self, iteration: int, interval: int | None) -> bool:
         """Whether an action with this interval is due.
 
-        All but disabled ones (None) are due at the last iteration.
+        At the last iteration, every action is due unless its interval is None (disabled).
         """
         return interval is not None and (
             iteration % interval == 0 or iteration == self.num_iterations
@@ -42,9 +42,9 @@ class Plan:
 def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
     """The plan of a resolved configuration for these numbers of images.
 
-    Intervals that are null depend on the length of the run: a short run gets enough points for a
-    curve; a long one, a row every 100 iterations, an evaluation every 1,000 (or every epoch, if
-    longer), and a checkpoint every 1,000. Evaluations take at most about a fifth of the time.
+    Intervals that are null depend on the length of the run. A short run gets enough points for a
+    curve. A long run gets a row every 100 iterations, an evaluation every 1,000 (or every epoch, if
+    that is longer), and a checkpoint every 1,000. Evaluations take at most a fifth of the time.
 
     Raises ConfigError if a batch has more images than the training set.
     """
@@ -92,7 +92,7 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
 
 @dataclass
 class ScheduleState:
-    """What the schedule has learned from the run so far; part of a checkpoint."""
+    """The part of the schedule that depends on errors measured so far; saved in checkpoints."""
 
     warming_up: bool
     num_reductions: int = 0
@@ -103,10 +103,11 @@ class ScheduleState:
 class Schedule:
     """The learning rate as a function of the iteration and of the errors measured so far.
 
-    With milestones: `lr` times `gamma` for every milestone passed. With plateaus: times `gamma`
-    whenever the held-out error has not fallen by `plateau_threshold` points for
-    `plateau_patience` evaluations. While warming up, at most `warmup_lr`; the warm-up ends for
-    good once the training error over `warmup_window` iterations is below `warmup_until`.
+    With milestones, it is `lr` times `gamma` for every milestone passed. With plateaus, it is
+    multiplied by `gamma` whenever the held-out error has not fallen by `plateau_threshold`
+    percentage points for `plateau_patience` evaluations. During the warm-up, it is at most
+    `warmup_lr`; the warm-up ends for good once the training error over `warmup_window` iterations
+    is below `warmup_until`.
     """
 
     def __init__(self, recipe: RecipeConfig, num_iterations: int, num_images: int) -> None:

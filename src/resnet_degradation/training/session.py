@@ -43,7 +43,7 @@ def train(config: Config, progress: Progress) -> Path:
     """Train a resolved configuration to its end and return its run folder.
 
     A finished run is left alone; an interrupted one resumes from its last checkpoint, bit for bit.
-    Where torchrun or Slurm started several processes, each calls this, and rank 0 alone reports
+    If torchrun or Slurm started several processes, each calls this function; only rank 0 reports
     progress and owns the folder. Raises UserError for whatever the user can fix.
     """
     folder = run_folder(config)

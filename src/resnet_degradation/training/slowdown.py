@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from resnet_degradation.system.process import cpu_contention
 
-# A run that takes this many times as long per image as at its best is reported.
+# A slowdown is reported if images take this many times as long as at the run's best speed.
 FAR_SLOWER = 3.0
 
-# Fewer seconds of training say too little.
+# Speeds measured over fewer seconds are too noisy.
 ENOUGH_SECONDS = 5.0
 
 
@@ -23,8 +23,8 @@ class Slowdown:
     ) -> str | None:
         """One line, once, if the last `seconds` were far slower than the best; otherwise None.
 
-        num_threads: of a run on the CPU by one process; 0 otherwise. own_load: these threads and
-        the processes that decode images.
+        num_threads: the run's number of threads, if it is a single process on the CPU; 0 otherwise.
+        own_load: the number of these threads and of the processes that decode images.
         """
         if seconds < ENOUGH_SECONDS:
             return None

@@ -55,10 +55,10 @@ class Run:
     rows: list[Row] = field(default_factory=list)  # the record so far
     first_batch: Batch | None = None  # kept if layer statistics need it again
     extension: Extension | None = None  # if the run starts from a shallower net
-    weights_layout: str | None = None  # a line on the weights file that the run starts from
+    weights_layout: str | None = None  # describes the weights file that the run starts from
 
     def parts(self) -> dict[str, Any]:
-        """What a checkpoint saves. Batches have no state: they depend on the iteration alone."""
+        """The parts that a checkpoint saves. Batches have no state: iterations determine them."""
         return {
             "net": self.net,
             "statistics": self.statistics,  # after the net: replaces its running statistics

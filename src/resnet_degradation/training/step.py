@@ -1,7 +1,7 @@
 """Training steps: run eagerly, or captured as one CUDA graph and replayed.
 
-A small net's kernels take less time than starting them. A CUDA graph starts all kernels of a step
-at once: those of augmentation, net, loss, update and meter.
+Launching the kernels of a small net takes longer than running them. A CUDA graph launches all
+kernels of a step at once: those of augmentation, net, loss, update and meter.
 """
 
 import gc
@@ -19,7 +19,7 @@ from resnet_degradation.training.build import forward_function
 from resnet_degradation.training.memory import AUTOCAST_DTYPES, keeps_gradients
 from resnet_degradation.training.state import Run
 
-# Steps before the capture. In them, libraries and the optimizer allocate what they keep.
+# The number of steps before the capture, in which libraries and the optimizer allocate buffers.
 WARM_UP = 3
 
 # Trains one iteration with a learning rate.
@@ -54,7 +54,7 @@ def update(
     for group in run.optimizer.param_groups:
         group["lr"] = lr
     mixed = AUTOCAST_DTYPES.get(run.config.runtime.precision)
-    # A graph must not use a weight's cast from outside it.
+    # Autocast must not cache casts of weights: a graph cannot use one that was made outside it.
     cached = run.config.runtime.compile != "step"
     with (
         torch.autocast(run.device.type, mixed, cache_enabled=cached)
@@ -71,7 +71,7 @@ def update(
 
 
 class StaticStep:
-    """A step as a function of tensors that stay where they are, as CUDA graphs need it."""
+    """A step that reads its inputs from fixed tensors, which CUDA graphs require."""
 
     def __init__(
         self, run: Run, execute: Callable[[Callable[[], None]], Callable[[], None]]
@@ -80,7 +80,7 @@ class StaticStep:
         assert isinstance(run.batches, MemoryBatches)
         self.run, self.batches = run, run.batches
         self.draw = run.batches.draw(0).to(run.device)
-        self.lr = torch.zeros((), device=run.device)  # float32, as fused SGD reads it on a GPU
+        self.lr = torch.zeros((), device=run.device)  # float32: fused SGD requires it on a GPU
         self.execute = execute(self.compute)
 
     def __call__(self, iteration: int, lr: float) -> None:
@@ -89,7 +89,7 @@ class StaticStep:
         self.lr.fill_(lr)
         self.execute()
         for group in self.run.optimizer.param_groups:
-            group["lr"] = lr  # as checkpoints hold it
+            group["lr"] = lr  # a number, because checkpoints hold one
 
     def compute(self) -> None:
         """Train on the batch of `draw`. Nothing here may depend on the iteration."""
@@ -124,18 +124,18 @@ class Replayed:
         current.wait_stream(self.stream)
 
     def _capture(self) -> torch.cuda.CUDAGraph:
-        """The graph of the function, which is not computed.
+        """Capture the function as a graph, without computing it.
 
         Raises ConfigError if something in it cannot be captured.
         """
         gc.collect()  # what autograd may have left on another stream would spoil the capture
         graph = torch.cuda.CUDAGraph()
         try:
-            # The outer block restores the stream even where a capture fails.
+            # The outer block restores the stream even if the capture fails.
             with torch.cuda.stream(self.stream), torch.cuda.graph(graph, stream=self.stream):
                 self.function()
         except RuntimeError as error:
-            # Where something fails, ending the capture fails too.
+            # After a failure, ending the capture fails too: report the first error.
             cause = error.__context__ if isinstance(error.__context__, Exception) else error
             if is_out_of_memory(cause):
                 raise cause from None

@@ -24,7 +24,7 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import CheckpointError
 
-# Limits the batches that measure the added layers' statistics and compare both nets.
+# At most this many batches measure the statistics of the added layers and compare both nets.
 MAX_BATCHES = 100
 
 
@@ -38,7 +38,7 @@ class NetErrors:
 
 @dataclass(frozen=True)
 class Extension:
-    """A shallow net and its extension, before the deep net is trained."""
+    """A shallow net and its extension, compared before the deep net is trained."""
 
     shallow_net: str
     deep_net: str

@@ -31,8 +31,8 @@ ADVICE = (
 def scan_folder(root: Path) -> Source:
     """The image files of train/<class>/* and of val/<class>/* or test/<class>/* (or both).
 
-    If a list gives the classes of the images in val, they may lie in any folders below it. A
-    held-out folder whose images have no classes is skipped with a warning if there is another.
+    If a list gives the classes of the images in val, the images may be in any folders below val.
+    A held-out folder whose images have no classes is skipped with a warning if there is another.
     """
     train_root, held_out_roots = split_folders(root)
     classes = _class_names(train_root)
@@ -124,7 +124,9 @@ def split_folders(root: Path) -> tuple[Path, dict[str, Path]]:
 
 def _class_names(folder: Path) -> list[str]:
     return sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not _is_debris(entry.name)
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not _is_system_file(entry.name)
     )
 
 
@@ -154,7 +156,7 @@ def _warn_about_unsupported(unsupported: list[str]) -> None:
         )
 
 
-def _is_debris(name: str) -> bool:
+def _is_system_file(name: str) -> bool:
     """Whether a file or folder is hidden, or created by macOS or Synology."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
@@ -174,7 +176,7 @@ def _image_files(
     seen.add(inode)
     with os.scandir(folder) as entries:
         for entry in entries:
-            if _is_debris(entry.name):
+            if _is_system_file(entry.name):
                 continue
             if entry.is_dir():
                 yield from _image_files(entry.path, unsupported, seen)
@@ -189,7 +191,7 @@ def _image_files(
 def _read_class_list(val: Path) -> dict[str, str] | None:
     """The class of each image in `val`, by its file name without the ending; None without a list.
 
-    Searches `val` and the folders above it, as far up as Kaggle's ILSVRC/Data/CLS-LOC/val needs.
+    Searches `val` and four folders above it, because Kaggle's val is ILSVRC/Data/CLS-LOC/val.
     Raises DataError if the list cannot be read.
     """
     for folder in [val, *val.absolute().parents[:4]]:
@@ -209,13 +211,13 @@ def _tiny_imagenet(file: Path) -> dict[str, str]:
 
 
 def _kaggle(file: Path) -> dict[str, str]:
-    """A table of images and predictions, such as "n03995372 85 1 499 272": a class and a box."""
+    """A table of images and "predictions": a class and a box, such as n03995372 85 1 499 272."""
     rows = csv.DictReader(_text(file).splitlines())
     return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
 
 
 def _devkit(file: Path) -> dict[str, str]:
-    """The number of each image's class, in the images' order; meta.mat has the classes' names."""
+    """Line i has the number of the class of image i; meta.mat has the names of the classes."""
     from scipy.io import loadmat
 
     synsets = loadmat(str(file.with_name("meta.mat")), squeeze_me=True)["synsets"]

@@ -1,4 +1,4 @@
-"""Choosing the reader of a data set, which may be a custom function."""
+"""Chooses the reader of a data set, which may be a custom function."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = N
 
 
 def _load_custom_source(data: DataConfig) -> Source:
-    """What data.loader returns; raises DataError unless that is a Source of the configured size."""
+    """Call data.loader; raise DataError unless it returns a Source of the configured size."""
     source = load_custom(str(data.loader), "data.loader")(data)
     problem = f"a {type(source).__name__}, not a Source"
     if isinstance(source, Source):

@@ -28,7 +28,7 @@ def load_cifar(data: DataConfig) -> Source:
         return [dataset_class(data.root, train, download=download) for train in (True, False)]
 
     sets = _fetch(open_sets, data, f"{dataset_class.base_folder}/", dataset_class.url)
-    train, test = (_to_arrays(one, data.image_size) for one in sets)
+    train, test = (_to_arrays(split, data.image_size) for split in sets)
     return Source(train, {"test": test}, list(sets[0].classes))
 
 
