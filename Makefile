@@ -24,7 +24,7 @@ reproduce-figure: $(INSTALLED) ## Train the nets of a figure and draw it (STUDY=
 test: $(INSTALLED_DEV) ## Run all tests except test-long and test-cluster
 	@$(BIN)/python -m pytest -n auto -m "not long and not processes and not slurm and not hosts and not ray"
 
-test-fast: $(INSTALLED_DEV) ## Run the tests that take seconds
+test-fast: $(INSTALLED_DEV) ## Run the quick tests (a few minutes)
 	@$(BIN)/python -m pytest -n auto -m "$(FAST)"
 
 test-oldest: $(OLDEST)/.installed ## Run the tests with the oldest versions that pyproject.toml allows

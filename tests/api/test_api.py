@@ -275,8 +275,9 @@ def test_ctrl_c_saves_the_run_and_the_same_call_resumes_it(
     before = process_state()
     signals_at(signal.SIGINT, 2)
     said = "stopped after 2 of 4 iterations, all saved: the same call resumes it"
-    with pytest.raises(KeyboardInterrupt, match=said):
+    with pytest.raises(KeyboardInterrupt, match=said) as interrupted:
         rd.train(**SETTINGS, output_dir=tmp_path)
+    assert interrupted.type is KeyboardInterrupt  # with which a script ends like on Ctrl-C
     assert process_state() == before
     (folder,) = (file.parent for file in tmp_path.rglob("metrics.csv"))
     unfinished = rd.load(folder)

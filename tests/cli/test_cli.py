@@ -362,6 +362,8 @@ def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -
         "error: there is no key depth: set 'study.nets=[{depth: 20, residual: false}, ...]'\n"
     )
     assert done.stderr == expected
+    done = call(tmp_path, str(BIN / "resnet-study"), "study.nets=[{depth: 8, recipe: {lr: 1}}]")
+    assert done.stderr.startswith("error: a net in study.nets has no key recipe, only depth, ")
     done = call(tmp_path, str(BIN / "resnet-study"), "study.nets.depth=20")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -73,6 +73,7 @@ def test_a_guess_is_answered_with_settings_that_work(guess: str, setting: str) -
         (Config, "residual", "'residual' is not a setting: type residual=VALUE"),
         (Config, "seeds=[0,1]", "there is no key seeds: type -m seed=0,1"),
         (Config, "optimizer=adam", "every run uses the paper's SGD"),
+        (Config, "plan=true", "there is no key plan: resnet-study has plan, jobs and part"),
         (Config, "resume=true", "a run resumes if you repeat its command"),
         (StudyRunConfig, "fig6", "'fig6' is not a setting: type study=fig6"),
         (StudyRunConfig, "seeds=3", "there is no seeds=3: type seeds=[0,1,2]"),

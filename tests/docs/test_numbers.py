@@ -127,7 +127,7 @@ def test_every_changed_digit_is_noticed(document: str) -> None:
 
 
 def test_a_number_of_another_folder_is_noticed() -> None:
-    text = "plain-20 6.96 ± 0.96 % ([report](outputs/reference/NAME/report.md))"
+    text = "plain-20 6.01 ± 2.39 % ([report](outputs/reference/NAME/report.md))"
     (true,) = claims(text.replace("NAME", "quick-seeds"))
     (other,) = claims(text.replace("NAME", "fig6-quarter-cifar10-jpeg"))
     assert [is_true(true), is_true(other)] == [True, False]

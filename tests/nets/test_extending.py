@@ -156,9 +156,15 @@ def test_what_cannot_be_is_refused_before_anything_is_built(
         ("my_blocks:Missing", "has no Missing"),
         ("my_code:load", "is not a subclass"),
         ("resnet_degradation.nets.blocks:Block", "no integer `expansion`"),
+        ("few_arguments:Few", r"must take in_channels, channels, stride, residual, shortcut"),
     ],
 )
-def test_a_block_that_is_not_there_is_named(here: Path, name: str, says: str) -> None:
+def test_a_block_that_cannot_be_built_is_named(here: Path, name: str, says: str) -> None:
+    (here / "few_arguments.py").write_text(
+        "from resnet_degradation.nets.blocks import BasicBlock\n"
+        "class Few(BasicBlock):\n"
+        "    def __init__(self, in_channels, channels, stride=1): pass\n"
+    )
     with pytest.raises(ConfigError, match=says):
         make_net(compose_config(f"block={name}", f"output_dir={here}"), 10)
 

@@ -35,7 +35,10 @@ def test_other_systems_do_not_say(tmp_path: Path) -> None:
     assert has_bf16_instructions(tmp_path / "nothing") is None
 
 
-def test_only_the_slower_precision_has_a_note() -> None:
+def test_only_an_unsuitable_precision_has_a_note() -> None:
+    assert str(precision_note("tf32", None)).startswith(
+        "warning: runtime.precision=tf32 needs a GPU"
+    )
     assert str(precision_note("fp32", True)).startswith("hint: runtime.precision=bf16")
     assert str(precision_note("bf16", False)).startswith("warning: this processor has no bf16")
     for precision, has_bf16 in [("fp32", False), ("bf16", True), ("fp32", None), ("bf16", None)]:

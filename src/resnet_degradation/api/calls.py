@@ -27,12 +27,15 @@ from resnet_degradation.training.advice import forget_advice
 GROUPS = ("data", "recipe")
 
 
-class Interrupted(KeyboardInterrupt):
-    """Raised for a signal, after the run is saved."""
+def interruption(message: str) -> KeyboardInterrupt:
+    """The error for a signal, after the run is saved.
 
-    def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of a traceback."""
-        return [f"KeyboardInterrupt: {self}"]
+    Not a subclass, for which Python would not end a script with the exit code of an interrupt.
+    """
+    error = KeyboardInterrupt(message)
+    # What IPython shows in place of a traceback.
+    error._render_traceback_ = lambda: [f"KeyboardInterrupt: {message}"]  # type: ignore[attr-defined]
+    return error
 
 
 @contextmanager
@@ -53,9 +56,9 @@ def as_command(schema: type[Any]) -> Iterator[None]:
         if number not in (signal.SIGINT, BROKEN_PIPE):
             print(message, file=sys.stderr, flush=True)
             signal.raise_signal(number)
-        raise Interrupted(message) from None
+        raise interruption(message) from None
     except KeyboardInterrupt:
-        raise Interrupted("stopped: the same call resumes what is saved") from None
+        raise interruption("stopped: the same call resumes what is saved") from None
     except UserError:
         raise
     except Exception as error:

@@ -53,6 +53,7 @@ ANSWERS = {
     ),
     "pretrained": "a run starts from another one's weights with extends=DEPTH; resnet-eval tests "
     "a file with weights=FILE",
+    **dict.fromkeys(("plan", "jobs", "part"), "resnet-study has plan, jobs and part"),
     "tensorboard": "every run writes its files: tensorboard --logdir outputs shows them",
 }
 VALUES = {

@@ -97,6 +97,9 @@ def _explain_option(chosen: str, options: Sequence[str]) -> str:
 def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
     key = str(cause.full_key or "")
     if key and isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        if cause.object_type is NetConfig:
+            keys = ", ".join(field.name for field in fields(NetConfig))
+            return f"a net in study.nets has no key {key}, only {keys}: study.grid varies others"
         return _unknown_key(key, schema)
     message = str(cause).splitlines()[0]
     if "missing mandatory value" in message:

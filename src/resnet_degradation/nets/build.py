@@ -1,6 +1,7 @@
 """The net of a configuration, and its initial weights."""
 
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import cast
 
@@ -52,6 +53,14 @@ def _load_block(name: str) -> type[Block]:
             f"block={name} has no integer `expansion`: its output channels divided by its "
             "`channels`, 1 for a basic block"
         )
+    parameters = tuple(signature(Block).parameters)
+    try:
+        signature(block).bind(*parameters)
+    except TypeError as error:
+        raise ConfigError(
+            f"block={name} cannot be built ({error}): its __init__ must take "
+            f"{', '.join(parameters)}, like BasicBlock's"
+        ) from error
     return block
 
 

@@ -41,12 +41,13 @@ def run_study(
     content: dict[str, Any] = {}
     if finished:
         complete = dataclasses.replace(study, runs=finished)
-        content = write_report(complete, arguments, failed)
+        missing = [f"{run}: {why}" for why, runs in failed.items() for run in runs]
+        content = write_report(complete, arguments, missing)
         print_report(complete, content, console)
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(study.runs)} runs failed and are not in the report. "
-            + "; ".join(failed)
+            f"{sum(map(len, failed.values()))} of {len(study.runs)} runs failed and are not in the "
+            "report. " + "; ".join(f"{', '.join(runs)}: {why}" for why, runs in failed.items())
         )
     return content
 
@@ -62,13 +63,13 @@ def check_alone() -> None:
 
 def _train(
     study: Study, runs: list[Config], console: Console, jobs: int, launcher: list[str] | None
-) -> list[str]:
-    """Train the runs; return the names of those that failed, and why.
+) -> dict[str, list[str]]:
+    """Train the runs; return the names of those that failed, by the reason.
 
     launcher: the arguments that choose a Hydra launcher, if there is one.
     """
     if not runs:
-        return []
+        return {}
     # Imported here, because they load slowly and are not needed to draw finished runs.
     from resnet_degradation.data.sources.folder import split_folders
     from resnet_degradation.studies.cost import run_cost
@@ -95,4 +96,8 @@ def _train(
                 if note := cpu_contention(num_threads):  # which the runs' own processes do not show
                     progress.say(note)
                 execute.run_concurrently(wave, jobs, progress)
-    return [f"{name}: {progress.failures[name]}" for name in costs if name in progress.failures]
+    failed: dict[str, list[str]] = {}  # the names of runs, by the reason
+    for name in costs:
+        if name in progress.failures:
+            failed.setdefault(progress.failures[name], []).append(name)
+    return failed

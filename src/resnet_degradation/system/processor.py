@@ -23,7 +23,9 @@ def has_bf16_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 
 
 def precision_note(precision: str, has_bf16: bool | None) -> str | None:
-    """A line to show if the chosen precision is known to be the slower one on this CPU."""
+    """A line to show if another precision is known to suit a run on this CPU better."""
+    if precision == "tf32":
+        return "warning: runtime.precision=tf32 needs a GPU: on a CPU the run computes in fp32"
     if precision == "fp32" and has_bf16:
         return (
             "hint: runtime.precision=bf16 trained 1.5 times as fast as fp32 on processors "
