@@ -195,7 +195,7 @@ def table(results: dict[str, Any]) -> list[list[str]]:
 
 def compare(folder: Path, short: bool, command: str) -> None:
     """Measure, print the table, and write bench.json, bench.md and steps.png."""
-    rounds = 2 if short else 9
+    rounds = 2 if short else 5
     depths = DEPTHS[:1] if short else DEPTHS
     results: dict[str, Any] = {**conditions(command), "rounds": rounds}
     nets: list[tuple[str, ...]] = [
