@@ -1,10 +1,8 @@
-"""Times a training step beside other programs: `python scripts/bench/busy.py`.
+"""Training steps while other programs run, by how idle threads wait: `make bench ARGS=--busy`.
 
-The variants run in separate processes and take turns; medians are reported.
+The variants run in processes of their own and take turns; reported are medians.
 """
 
-import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-# torch is imported where it is used: OpenMP reads the environment when it is loaded.
+# What imports torch is imported where it is used: OpenMP reads the environment when it is loaded.
 from resnet_degradation.system.process import limit_openmp_spinning
 
 NETS = {
@@ -27,13 +25,17 @@ NETS = {
     ),
 }
 VARIANTS: dict[str, dict[str, str]] = {
-    "default": {},
+    "this default": {},
     "OpenMP's default": {"GOMP_SPINCOUNT": "300000"},
-    "passive": {"OMP_WAIT_POLICY": "passive"},
+    "passive waiting": {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 # The number of threads of each other program.
-OTHERS = {"idle": [], "two of one thread": [1, 1], "two of two threads": [2, 2]}
+OTHERS = {
+    "nothing": [],
+    "two programs of one thread": [1, 1],
+    "two programs of two threads": [2, 2],
+}
 COMMAND = "resnet-train depth=56 recipe.iterations=60"
 
 
@@ -56,12 +58,13 @@ def serve_steps(overrides: list[str]) -> None:
 
 
 def multiply_matrices(num_threads: int) -> None:
-    """Keep this many threads busy with matrix products, forever."""
+    """Keep as many threads busy with matrix products, as long as the parent lives."""
     import torch
 
     torch.set_num_threads(num_threads)
     matrix = torch.randn(700, 700)
-    while True:
+    parent = os.getppid()
+    while os.getppid() == parent:
         matrix @ matrix
 
 
@@ -80,7 +83,7 @@ def other_programs(threads: list[int]) -> Iterator[None]:
 
 
 def start_server(overrides: tuple[str, ...], variant: str) -> "subprocess.Popen[str]":
-    """A process that has built its net and waits."""
+    """A process that waits with its net built."""
     threads = ["runtime.num_threads=1"] if variant == "one thread" else []
     server = subprocess.Popen(
         [sys.executable, __file__, "--serve", *overrides, *threads],
@@ -105,15 +108,15 @@ def timed_step(server: "subprocess.Popen[str]") -> float:
     return float(server.stdout.readline())
 
 
-def step_times(rounds: int) -> list[dict[str, Any]]:
-    """Median milliseconds of a step of each net and variant, beside each kind of other programs."""
+def step_times(rounds: int, nets: list[str], programs: list[str]) -> list[dict[str, Any]]:
+    """Median milliseconds of a step of each net and variant, while these other programs run."""
     rows = []
-    for net, overrides in NETS.items():
-        servers = {name: start_server(overrides, name) for name in VARIANTS}
+    for net in nets:
+        servers = {name: start_server(NETS[net], name) for name in VARIANTS}
         try:
-            for others, threads in OTHERS.items():
+            for others in programs:
                 times: dict[str, list[float]] = {name: [] for name in servers}
-                with other_programs(threads):
+                with other_programs(OTHERS[others]):
                     for _ in range(rounds):
                         for name, server in servers.items():
                             timed_step(server)  # wakes it up
@@ -129,12 +132,12 @@ def step_times(rounds: int) -> list[dict[str, Any]]:
 
 
 def command_times(rounds: int) -> list[dict[str, Any]]:
-    """Median seconds of a whole command, beside each kind of other programs."""
+    """Median seconds of a whole command, while each kind of other programs runs."""
     program, *overrides = COMMAND.split()
     executable = str(Path(sys.executable).parent / program)
     rows = []
     for others, threads in OTHERS.items():
-        times: dict[str, list[float]] = {"default": [], "OpenMP's default": []}
+        times: dict[str, list[float]] = {"this default": [], "OpenMP's default": []}
         with other_programs(threads):
             for _ in range(rounds):
                 for name, taken in times.items():
@@ -153,32 +156,35 @@ def command_times(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
-    """Measure, print, and write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", default="outputs/bench", help="folder for the results")
-    parser.add_argument("--serve", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("--multiply", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.serve is not None:
-        serve_steps(arguments.serve)
-    elif arguments.multiply is not None:
-        multiply_matrices(arguments.multiply)
+def table(results: dict[str, Any]) -> list[list[str]]:
+    """A row for each net, or the command, and kind of other programs."""
+    rows = [["net", "other programs", *VARIANTS]]
+    for row in results["steps"]:
+        rows.append([row["net"], row["others"], *(f"{ms:.1f} ms" for ms in row["ms"].values())])
+    for row in results["commands"]:
+        taken = [
+            f"{row['seconds'][name]:.1f} s" if name in row["seconds"] else "" for name in VARIANTS
+        ]
+        rows.append([f"`{row['command']}`", row["others"], *taken])
+    return rows
+
+
+def measure_busy(folder: Path, short: bool, command: str) -> None:
+    """Measure, print the table, and write busy.json and busy.md."""
+    from results import conditions, write_results
+
+    results: dict[str, Any] = conditions(command)
+    if short:
+        results["steps"] = step_times(1, [*NETS][:1], [*OTHERS][:1])
     else:
-        results: dict[str, Any] = {
-            "steps": step_times(arguments.rounds),
-            "commands": command_times(max(1, arguments.rounds // 2)),
-        }
-        import torch
-
-        from resnet_degradation.training.describe import environment
-
-        results["environment"] = environment(torch.device("cpu"))
-        folder = Path(arguments.output)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "busy.json").write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+        results["steps"] = step_times(5, [*NETS], [*OTHERS])
+    results["commands"] = [] if short else command_times(1)
+    write_results(folder, "busy", results, table(results))
 
 
 if __name__ == "__main__":
-    main()
+    kind, *values = sys.argv[1:]
+    if kind == "--serve":
+        serve_steps(values)
+    else:
+        multiply_matrices(int(values[0]))

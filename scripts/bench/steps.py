@@ -1,15 +1,36 @@
-"""Generators of training steps: of the trainer and of the textbook loop."""
+"""Training steps of the trainer and of its peers, one each time one is asked for."""
 
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import textbook
+import torch
+import torchvision
+from torch import Tensor, nn
 
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.data.dataset import Arrays
 from resnet_degradation.data.sources.load import load_source
-from resnet_degradation.nets.build import make_net
 from resnet_degradation.training.state import Run
 from resnet_degradation.training.step import training_steps
+
+CIFAR = (
+    "output_dir=/nowhere",
+    "data=digits",
+    "data.image_size=32",
+    "recipe=cifar",
+    "recipe.batch_size=128",
+)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """The time that a call takes."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 def trainer_steps(run: Run) -> Iterator[None]:
@@ -21,10 +42,75 @@ def trainer_steps(run: Run) -> Iterator[None]:
 
 
 def textbook_steps(*overrides: str, device: str = "cpu") -> Iterator[None]:
-    """Iterations of the textbook loop, with the net and images of a configuration."""
+    """Iterations of the textbook loop, with a public net and the images of a configuration.
+
+    The net of the ImageNet family is torchvision's, which has shortcuts of option B.
+    """
     config = compose_config(*overrides)
     source = load_source(config.data)
     assert isinstance(source.train, Arrays)
-    net = make_net(config, len(source.classes))
+    if config.family == "imagenet":
+        net = getattr(torchvision.models, f"resnet{config.depth}")(num_classes=len(source.classes))
+    else:
+        net = textbook.ResNet(config.depth, config.residual, config.width, len(source.classes))
     images, labels = source.train.images, source.train.labels
     return textbook.steps(net, images, labels, config.recipe.batch_size, device)
+
+
+def separate_textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
+    """One step of the textbook loop, in a process of its own that nothing of ours has set up."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, *overrides],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        while True:
+            process.stdin.write("step\n")
+            if not process.stdout.readline():
+                raise RuntimeError("the process of the textbook loop has ended")
+            yield
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def serve_textbook(overrides: list[str]) -> None:
+    """Make a step of the textbook loop for every line on standard input."""
+    steps = textbook_steps(*overrides)
+    for _ in sys.stdin:
+        next(steps)
+        print("done", flush=True)
+
+
+def convolution_steps(net: nn.Module, batch: Tensor) -> Iterator[None]:
+    """Only the convolutions of one step: forward, and backward for input and weight."""
+    calls: list[tuple[Tensor, Tensor, Tensor, nn.Conv2d]] = []
+
+    def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        assert isinstance(module, nn.Conv2d)
+        calls.append((inputs[0].detach().clone(), torch.randn_like(output), module.weight, module))
+
+    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [module.register_forward_hook(record) for module in convolutions]
+    with torch.no_grad():
+        net(batch)
+    for hook in hooks:
+        hook.remove()
+    while True:
+        for number, (x, grad, weight, module) in enumerate(calls):
+            with torch.no_grad():
+                nn.functional.conv2d(x, weight, None, module.stride, module.padding)
+                torch.ops.aten.convolution_backward(
+                    *(grad, x, weight, None, module.stride, module.padding, module.dilation),
+                    *(False, [0, 0], 1, [number > 0, True, False]),
+                )
+        yield
+
+
+if __name__ == "__main__":
+    serve_textbook(sys.argv[1:])

@@ -1,7 +1,8 @@
-"""A training step as the usual CIFAR ResNet repositories write it, for comparison with the trainer.
+"""A training step as public CIFAR ResNet repositories write it, to hold the trainer against.
 
-Plain PyTorch: a contiguous net run eagerly, and a DataLoader whose workers augment one PIL image
-after another with torchvision's transforms.
+Net, loop and data are written the ordinary way, with nothing of this project: a contiguous net run
+eagerly, a DataLoader whose workers augment one PIL image after another with torchvision's
+transforms, and the loss and the error read after every step.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,55 @@ import torch
 import torchvision.transforms as T
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
+
+
+class Block(nn.Module):
+    """Two 3x3 layers, and option A beside them if the net is residual."""
+
+    def __init__(self, before: int, channels: int, stride: int, residual: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.residual, self.stride, self.extra = residual, stride, channels - before
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.residual:
+            if self.stride > 1:
+                x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.extra))
+            out = out + x
+        return F.relu(out)
+
+
+class ResNet(nn.Module):
+    """The net of section 4.2; a plain net if not residual."""
+
+    def __init__(self, depth: int, residual: bool, width: float, num_classes: int) -> None:
+        super().__init__()
+        channels = [round(width * number) for number in (16, 32, 64)]
+        self.conv1 = nn.Conv2d(3, channels[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels[0])
+        stages: list[nn.Sequential] = []
+        for before, after in zip([channels[0], *channels], channels, strict=False):
+            stride = 1 if not stages else 2
+            blocks = [Block(before, after, stride, residual)]
+            blocks += [Block(after, after, 1, residual) for _ in range((depth - 2) // 6 - 1)]
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3 = stages
+        self.fc = nn.Linear(channels[-1], num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        logits: Tensor = self.fc(F.avg_pool2d(x, x.shape[-1]).flatten(1))
+        return logits
 
 
 class Images(Dataset[tuple[Tensor, int]]):
@@ -39,7 +88,7 @@ class Images(Dataset[tuple[Tensor, int]]):
 def steps(
     net: nn.Module, images: Tensor, labels: Tensor, batch_size: int, device: str = "cpu"
 ) -> Iterator[None]:
-    """Make one training step whenever the next item is requested."""
+    """One training step each time it is asked for one."""
     net.to(device)
     loader = DataLoader(
         Images(images, labels), batch_size, shuffle=True, num_workers=2, drop_last=True

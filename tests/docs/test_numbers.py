@@ -1,4 +1,6 @@
-"""The errors in README.md and docs/results.md are those of the committed results.
+"""The numbers in the documentation are those of the committed results.
+
+The tables of docs/speed.md are drawn from outputs/reference/bench.
 
 A paragraph or a row of a table that links to a folder of outputs/reference names nets with errors,
 as `plain-20 10.4 %` or `plain-20 7.0 ± 1.0 %`. So does a table of nets, whose columns say what they
@@ -6,6 +8,7 @@ contain, in a section that names such a folder, by a link or as STUDY=FOLDER.
 """
 
 import csv
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +18,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
+import busy
+import compare
+import growth
+import operations
 import pytest
+from results import markdown
 
 import resnet_degradation
 
@@ -123,6 +131,23 @@ def test_a_number_of_another_folder_is_noticed() -> None:
     (true,) = claims(text.replace("NAME", "quick-seeds"))
     (other,) = claims(text.replace("NAME", "fig6-quarter-cifar10-jpeg"))
     assert [is_true(true), is_true(other)] == [True, False]
+
+
+TABLES = {
+    "bench": compare.table,
+    "busy": busy.table,
+    "profile": operations.table,
+    "growth": growth.table,
+}
+
+
+def test_the_tables_of_measurements_are_drawn_from_their_numbers() -> None:
+    text = (ROOT / "docs/speed.md").read_text("utf-8")
+    for name, table_of in TABLES.items():
+        file = REFERENCE / f"bench/{name}.md"
+        table = markdown(table_of(json.loads(file.with_suffix(".json").read_text("utf-8"))))
+        assert table == file.read_text("utf-8")
+        assert table in text
 
 
 def test_a_release_is_described_and_can_be_cited() -> None:
