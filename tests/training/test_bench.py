@@ -67,6 +67,7 @@ def test_growth_is_relative_to_the_usual_net() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 @pytest.mark.parametrize(
     ("option", "name", "files"),
     [

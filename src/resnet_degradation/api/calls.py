@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from hydra import compose
@@ -34,7 +35,7 @@ def interruption(message: str) -> KeyboardInterrupt:
     """
     error = KeyboardInterrupt(message)
     # What IPython shows in place of a traceback.
-    error._render_traceback_ = lambda: [f"KeyboardInterrupt: {message}"]  # type: ignore[attr-defined]
+    error._render_traceback_ = partial(list, [f"KeyboardInterrupt: {message}"])  # type: ignore[attr-defined]
     return error
 
 

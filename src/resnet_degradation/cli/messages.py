@@ -99,7 +99,10 @@ def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
     if key and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         if cause.object_type is NetConfig:
             keys = ", ".join(field.name for field in fields(NetConfig))
-            return f"a net in study.nets has no key {key}, only {keys}: study.grid varies others"
+            return (
+                f"a net in study.nets has no key {key}, only {keys}: study.grid varies settings of "
+                "recipe and data"
+            )
         return _unknown_key(key, schema)
     message = str(cause).splitlines()[0]
     if "missing mandatory value" in message:

@@ -77,7 +77,7 @@ class Throttle:
 
 def stderr_is_terminal() -> bool:
     """Whether standard error is a terminal, where warnings must be printed above a bar."""
-    return sys.stderr is not None and sys.stderr.isatty()
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
 def bar_column() -> BarColumn:
