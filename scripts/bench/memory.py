@@ -29,7 +29,7 @@ def peak_memory(variant: str, overrides: tuple[str, ...], num_timed: int = 3) ->
 
 def forget_peak() -> None:
     """Let the peak memory of this process be what it has now: proc_pid_clear_refs(5)."""
-    Path("/proc/self/clear_refs").write_text("5", "ascii")
+    Path("/proc/self/clear_refs").write_text("5", "utf-8")
 
 
 def peak_kilobytes() -> int:
