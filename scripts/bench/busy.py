@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-# What imports torch is imported where it is used: OpenMP reads the environment when it is loaded.
+# torch is loaded by later imports: OpenMP reads the environment when it is loaded.
 from resnet_degradation.system.process import limit_openmp_spinning
 
 NETS = {
@@ -58,7 +58,7 @@ def serve_steps(overrides: list[str]) -> None:
 
 
 def multiply_matrices(num_threads: int) -> None:
-    """Keep as many threads busy with matrix products, as long as the parent lives."""
+    """Keep this many threads busy with matrix products, until the parent process ends."""
     import torch
 
     torch.set_num_threads(num_threads)
@@ -83,7 +83,7 @@ def other_programs(threads: list[int]) -> Iterator[None]:
 
 
 def start_server(overrides: tuple[str, ...], variant: str) -> "subprocess.Popen[str]":
-    """A process that waits with its net built."""
+    """Start a process, and wait until it has built its net."""
     threads = ["runtime.num_threads=1"] if variant == "one thread" else []
     server = subprocess.Popen(
         [sys.executable, __file__, "--serve", *overrides, *threads],

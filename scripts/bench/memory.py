@@ -28,12 +28,12 @@ def peak_memory(variant: str, overrides: tuple[str, ...], num_timed: int = 3) ->
 
 
 def forget_peak() -> None:
-    """Let the peak memory of this process be what it has now: proc_pid_clear_refs(5)."""
+    """Reset the peak memory of this process to its present memory: proc_pid_clear_refs(5)."""
     Path("/proc/self/clear_refs").write_text("5", "utf-8")
 
 
 def peak_kilobytes() -> int:
-    """The most memory that this process has had; getrusage would tell its parent's, if larger."""
+    """The peak memory of this process; getrusage may report its parent's instead."""
     lines = Path("/proc/self/status").read_text("utf-8", "replace").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 

@@ -1,4 +1,4 @@
-"""Training steps of the trainer and of its peers, one each time one is asked for."""
+"""Generators of training steps: of the trainer and of its peers."""
 
 import subprocess
 import sys
@@ -58,7 +58,7 @@ def textbook_steps(*overrides: str, device: str = "cpu") -> Iterator[None]:
 
 
 def separate_textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
-    """One step of the textbook loop, in a process of its own that nothing of ours has set up."""
+    """One step of the textbook loop, in a separate process without this project's settings."""
     process = subprocess.Popen(
         [sys.executable, __file__, *overrides],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A training step as public CIFAR ResNet repositories write it, to hold the trainer against.
+"""A training step as public CIFAR ResNet repositories write it, for comparison with the trainer.
 
 Net, loop and data are written the ordinary way, with nothing of this project: a contiguous net run
 eagerly, a DataLoader whose workers augment one PIL image after another with torchvision's
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Block(nn.Module):
-    """Two 3x3 layers, and option A beside them if the net is residual."""
+    """Two 3x3 layers, with a shortcut of option A if the net is residual."""
 
     def __init__(self, before: int, channels: int, stride: int, residual: bool) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Images(Dataset[tuple[Tensor, int]]):
 def steps(
     net: nn.Module, images: Tensor, labels: Tensor, batch_size: int, device: str = "cpu"
 ) -> Iterator[None]:
-    """One training step each time it is asked for one."""
+    """Make one training step whenever the next item is requested."""
     net.to(device)
     loader = DataLoader(
         Images(images, labels), batch_size, shuffle=True, num_workers=2, drop_last=True

@@ -21,6 +21,7 @@ EXPECTED = {
     "is not a ListConfig": ": use a list in brackets, such as [a] or [a,b]",
 }
 
+NET_KEYS = [field.name for field in fields(NetConfig)]
 NETS = "set 'study.nets=[{depth: 20, residual: false}, ...]'"
 
 
@@ -54,7 +55,7 @@ def _keys(values: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def _unknown_key(key: str, schema: type[Any]) -> str:
-    net_keys = [field.name for field in fields(NetConfig)] if schema is StudyRunConfig else []
+    net_keys = NET_KEYS if schema is StudyRunConfig else []
     if key in net_keys:
         return f"there is no key {key}: {NETS}"
     keys = valid_keys(schema)
@@ -98,10 +99,9 @@ def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
     key = str(cause.full_key or "")
     if key and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         if cause.object_type is NetConfig:
-            keys = ", ".join(field.name for field in fields(NetConfig))
             return (
-                f"a net in study.nets has no key {key}, only {keys}: study.grid varies settings of "
-                "recipe and data"
+                f"a net in study.nets has no key {key}, only {', '.join(NET_KEYS)}: study.grid "
+                "varies settings of recipe and data"
             )
         return _unknown_key(key, schema)
     message = str(cause).splitlines()[0]

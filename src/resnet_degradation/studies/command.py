@@ -41,13 +41,16 @@ def run_study(
     content: dict[str, Any] = {}
     if finished:
         complete = dataclasses.replace(study, runs=finished)
-        missing = [f"{run}: {why}" for why, runs in failed.items() for run in runs]
+        missing = [f"{run}: {reason}" for run, reason in failed.items()]
         content = write_report(complete, arguments, missing)
         print_report(complete, content, console)
     if failed:
+        alike: dict[str, list[str]] = {}  # the runs that failed for the same reason
+        for run, reason in failed.items():
+            alike.setdefault(reason, []).append(run)
         raise UserError(
-            f"{sum(map(len, failed.values()))} of {len(study.runs)} runs failed and are not in the "
-            "report. " + "; ".join(f"{', '.join(runs)}: {why}" for why, runs in failed.items())
+            f"{len(failed)} of {len(study.runs)} runs failed and are not in the report. "
+            + "; ".join(f"{', '.join(runs)}: {reason}" for reason, runs in alike.items())
         )
     return content
 
@@ -63,8 +66,8 @@ def check_alone() -> None:
 
 def _train(
     study: Study, runs: list[Config], console: Console, jobs: int, launcher: list[str] | None
-) -> dict[str, list[str]]:
-    """Train the runs; return the names of those that failed, by the reason.
+) -> dict[str, str]:
+    """Train the runs; return the names of those that failed, with the reasons.
 
     launcher: the arguments that choose a Hydra launcher, if there is one.
     """
@@ -96,8 +99,4 @@ def _train(
                 if note := cpu_contention(num_threads):  # which the runs' own processes do not show
                     progress.say(note)
                 execute.run_concurrently(wave, jobs, progress)
-    failed: dict[str, list[str]] = {}  # the names of runs, by the reason
-    for name in costs:
-        if name in progress.failures:
-            failed.setdefault(progress.failures[name], []).append(name)
-    return failed
+    return {name: progress.failures[name] for name in costs if name in progress.failures}
