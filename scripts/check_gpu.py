@@ -33,7 +33,7 @@ from resnet_degradation.records.metrics import read_metrics  # noqa: E402
 from resnet_degradation.system.atomic_files import write_json  # noqa: E402
 from resnet_degradation.training.build import prepare  # noqa: E402
 from resnet_degradation.training.describe import environment  # noqa: E402
-from resnet_degradation.training.memory import restore_settings, set_precision  # noqa: E402
+from resnet_degradation.training.memory import restore_settings, set_arithmetic  # noqa: E402
 
 SMALL = ("data=digits", "recipe=cifar", "data.image_size=32", "recipe.batch_size=128")
 LARGE = ("family=imagenet", *SMALL[:2], "data.image_size=224", "recipe.batch_size=256")
@@ -139,7 +139,7 @@ def in_precision(precision: str, steps: Iterator[None]) -> Iterator[None]:
     TF32 is a setting of the process, in which variants of other precisions take turns.
     """
     while True:
-        set_precision(precision)
+        set_arithmetic(precision)
         next(steps)
         yield
 

@@ -49,10 +49,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> rd.Run:
 
 def process_state() -> tuple[Any, ...]:
     """The state of the process that a call must not change."""
-    tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    arithmetic = cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
     handlers = [signal.getsignal(number) for number in (*STOP_SIGNALS, signal.SIGUSR1)]
     random = torch.random.get_rng_state().tolist()
-    return tf32, handlers, random, torch.get_num_threads(), warnings.formatwarning
+    return arithmetic, handlers, random, torch.get_num_threads(), warnings.formatwarning
 
 
 def test_the_import_loads_nothing_and_lists_the_names() -> None:

@@ -225,6 +225,7 @@ def process_wide() -> list[Any]:
     return [
         torch.get_num_threads(),
         [backend.allow_tf32 for backend in backends],
+        torch.backends.cudnn.deterministic,
         torch.get_float32_matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
         torch.get_rng_state().tolist(),

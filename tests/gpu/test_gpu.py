@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +37,6 @@ def command(name: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-@pytest.fixture
-def deterministic() -> Iterator[None]:
-    """Use deterministic algorithms of cuDNN only."""
-    before = torch.backends.cudnn.deterministic
-    torch.backends.cudnn.deterministic = True
-    yield
-    torch.backends.cudnn.deterministic = before
-
-
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
 @pytest.mark.parametrize("compiled", ["none", "graphs", "step"])
 def test_a_net_learns_the_digits(
@@ -71,7 +61,6 @@ def test_the_first_losses_are_those_of_the_cpu(
         assert here.train_loss == pytest.approx(there.train_loss, rel=0.02)
 
 
-@pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize("compiled", ["none", "step"])
 @pytest.mark.parametrize("after", [2, 8])  # before a step is captured, and after that
 def test_an_interrupted_run_resumes_bit_for_bit(
@@ -86,7 +75,6 @@ def test_an_interrupted_run_resumes_bit_for_bit(
     assert_equal_states(final_state(resumed), final_state(whole))
 
 
-@pytest.mark.usefixtures("deterministic")
 @pytest.mark.parametrize(
     "settings",
     [

@@ -38,7 +38,7 @@ from resnet_degradation.system.errors import ConfigError, DataError, RecordError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.describe import environment
 from resnet_degradation.training.load_run import inspection_batches, require_checkpoint
-from resnet_degradation.training.memory import restore_settings, set_precision
+from resnet_degradation.training.memory import restore_settings, set_arithmetic
 
 # Weights from a file count as near chance if their error exceeds (1 - this) times the error of
 # guessing.
@@ -70,7 +70,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         classes = [] if run is None else read_classes(run) or []
         net = _load_net(evaluation, checkpoint, None, progress)
     else:
-        set_precision("fp32")
+        set_arithmetic("fp32")
         start = time.monotonic()
         device = choose_device(config)
         source = find_images(config, progress.prepare)

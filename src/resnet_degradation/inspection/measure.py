@@ -12,7 +12,7 @@ from resnet_degradation.system.atomic_files import check_writable
 from resnet_degradation.system.errors import ConfigError, RecordError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import TrainedNet, config_of_run, load_trained
-from resnet_degradation.training.memory import restore_settings, set_precision
+from resnet_degradation.training.memory import restore_settings, set_arithmetic
 
 
 def measure_runs(
@@ -25,7 +25,7 @@ def measure_runs(
     """
     iterations: dict[Path, int] = {}
     with restore_settings():
-        set_precision("fp32")
+        set_arithmetic("fp32")
         device = choose_device(config_of_run(folders[0], options.runtime))
         for number, folder in enumerate(folders, 1):
             trained = load_trained(

@@ -18,7 +18,7 @@ from resnet_degradation.system.process import num_cpus
 from resnet_degradation.system.worker import init_pool_worker
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import config_of_run, load_trained
-from resnet_degradation.training.memory import set_precision
+from resnet_degradation.training.memory import set_arithmetic
 
 # In a worker process, the net that it measures and its images.
 _LOADED: list[tuple[Subject, list[Batch]]] = []
@@ -60,7 +60,7 @@ def _point(
     folder: Path, iteration: int, options: InspectionConfig, point: tuple[float, float]
 ) -> SurfacePoint:
     if not _LOADED:
-        set_precision("fp32")
+        set_arithmetic("fp32")
         device = choose_device(config_of_run(folder, options.runtime))
         trained = load_trained(folder, options.runtime, device, num_held_out=1)
         if trained.iteration != iteration:

@@ -27,7 +27,7 @@ from resnet_degradation.system.process import num_cpus
 from resnet_degradation.training.memory import (
     keep_freed_memory,
     set_activation_checkpointing,
-    set_precision,
+    set_arithmetic,
 )
 from resnet_degradation.training.meters import Meter, ThroughputMonitor
 from resnet_degradation.training.schedule import Schedule, make_plan
@@ -51,7 +51,7 @@ def prepare(
     recipe = config.recipe
     device = choose_device(config, world)
     check_capture(config, device, world)
-    set_precision(config.runtime.precision)
+    set_arithmetic(config.runtime.precision)
     if source is None:
         # One process per machine downloads.
         source = world.local_rank_zero_first(lambda: find_images(config, report))

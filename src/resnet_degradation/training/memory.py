@@ -35,14 +35,14 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def restore_settings() -> Iterator[None]:
     """Restore what a run changes in its process, so that the next run is not affected.
 
-    This restores the number of threads, TF32, torch's random state (a custom block may draw its
-    initial weights from it) and the warnings already shown, and frees memory. Inside the block,
-    torch's default type and device, gradients and autocast are as when torch starts, whatever the
-    caller's program has set.
+    This restores the number of threads, the settings of cuDNN, torch's random state (a custom block
+    may draw its initial weights from it) and the warnings already shown, and frees memory. Inside
+    the block, torch's default type and device, gradients and autocast are as when torch starts,
+    whatever the caller's program has set.
     """
     num_threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    tf32 = cudnn.allow_tf32, matmul.allow_tf32
+    arithmetic = cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
     default_is_cpu = torch.get_default_device().type == "cpu"
     with (
         warnings.catch_warnings(),
@@ -58,7 +58,7 @@ def restore_settings() -> Iterator[None]:
         finally:
             torch.set_default_dtype(dtype)
             torch.set_num_threads(num_threads)
-            cudnn.allow_tf32, matmul.allow_tf32 = tf32
+            cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = arithmetic
             release_memory()
 
 
@@ -86,8 +86,12 @@ def without_autocast() -> Iterator[None]:
             torch.autocast_increment_nesting()
 
 
-def set_precision(precision: str) -> None:
-    """Allow TF32 only if it is the chosen precision; torch's convolutions use it by default."""
+def set_arithmetic(precision: str) -> None:
+    """Allow TF32 only if it is the chosen precision, and only convolutions that repeat exactly.
+
+    By default, torch's convolutions use TF32, and sum gradients in an order that varies on a GPU.
+    """
+    torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
 
