@@ -26,6 +26,10 @@ import pytest
 from results import markdown
 
 import resnet_degradation
+from resnet_degradation.config.identity import net_name
+from resnet_degradation.records.metrics import read_metrics
+from resnet_degradation.records.run_folder import find_runs, read_config
+from resnet_degradation.records.summary import read_final_errors
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "outputs/reference"
@@ -131,6 +135,23 @@ def test_a_number_of_another_folder_is_noticed() -> None:
     (true,) = claims(text.replace("NAME", "quick-seeds"))
     (other,) = claims(text.replace("NAME", "fig6-quarter-cifar10-jpeg"))
     assert [is_true(true), is_true(other)] == [True, False]
+
+
+def test_committed_results_are_those_of_the_committed_runs() -> None:
+    studies = [file.parent for file in sorted(REFERENCE.glob("*/results.csv"))]
+    assert len(studies) > 8
+    for study in studies:
+        with (study / "results.csv").open(encoding="utf-8", newline="") as stream:
+            rows = {row["folder"]: row for row in csv.DictReader(stream)}
+        runs = {run.name: run for run in find_runs(study)}
+        assert rows.keys() == runs.keys()
+        for name, run in runs.items():
+            assert read_metrics(run)[-1].iteration == int(rows[name]["iterations"])
+            assert rows[name]["net"].split(" (")[0] == net_name(read_config(run))
+            errors = read_final_errors(run).by_name()
+            assert errors == {
+                key: float(rows[name][key]) if rows[name][key] else None for key in errors
+            }
 
 
 TABLES = {
