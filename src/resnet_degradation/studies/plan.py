@@ -18,7 +18,8 @@ STEPS_AGREE = 1.2
 def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     """Print every run of a study, its progress and its remaining cost; train nothing."""
     busy = describe_cpu_load()  # before the measurement loads the machine
-    costs, notes = plan_costs(study, jobs)
+    with console.status("timing a few training steps"):  # shown in a terminal only
+        costs, notes = plan_costs(study, jobs)
     title = escape(study.drawing.title or study.name)
     table = Table(title=f"{title}: what would be run")
     table.add_column("part", justify="right")
