@@ -28,7 +28,7 @@ from resnet_degradation.figures.depths import load_depths, plot_depths
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.studies import execute
-from resnet_degradation.studies.command import run_study
+from resnet_degradation.studies.command import describe_failures, run_study
 from resnet_degradation.studies.cost import image_cost, plan_costs
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.plan import print_plan
@@ -168,6 +168,14 @@ def break_first_run(study: Study) -> None:
     checkpoints = run_folder(study.runs[0]) / "checkpoints"
     checkpoints.mkdir(parents=True)
     (checkpoints / "iteration-000000005.pt").write_bytes(b"no checkpoint")
+
+
+def test_a_reason_that_several_runs_share_is_given_once() -> None:
+    failed = {"plain-8": "disk full", "ResNet-8": "out of memory", "plain-14": "disk full"}
+    assert describe_failures(failed, 4) == (
+        "3 of 4 runs failed and are not in the report. "
+        "plain-8, plain-14: disk full; ResNet-8: out of memory"
+    )
 
 
 @pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.long)])

@@ -45,14 +45,17 @@ def run_study(
         content = write_report(complete, arguments, missing)
         print_report(complete, content, console)
     if failed:
-        alike: dict[str, list[str]] = {}  # the runs that failed for the same reason
-        for run, reason in failed.items():
-            alike.setdefault(reason, []).append(run)
-        raise UserError(
-            f"{len(failed)} of {len(study.runs)} runs failed and are not in the report. "
-            + "; ".join(f"{', '.join(runs)}: {reason}" for reason, runs in alike.items())
-        )
+        raise UserError(describe_failures(failed, len(study.runs)))
     return content
+
+
+def describe_failures(failed: dict[str, str], num_runs: int) -> str:
+    """The runs that failed, grouped by reason. failed: the reasons by the names of the runs."""
+    alike: dict[str, list[str]] = {}
+    for run, reason in failed.items():
+        alike.setdefault(reason, []).append(run)
+    reasons = "; ".join(f"{', '.join(runs)}: {reason}" for reason, runs in alike.items())
+    return f"{len(failed)} of {num_runs} runs failed and are not in the report. {reasons}"
 
 
 def check_alone() -> None:
