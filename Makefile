@@ -42,7 +42,7 @@ test-ray: $(INSTALLED_RAY) ## End a node of a Ray cluster, and a worker of jobli
 torture: $(INSTALLED_DEV) ## Kill runs, damage files, mistype settings; count what fails
 	@$(BIN)/python scripts/torture.py $(ARGS)
 
-bench: $(INSTALLED_DEV) ## Compare the trainer's speed with its peers' (ARGS=--busy, --profile, --growth)
+bench: $(INSTALLED_DEV) ## Compare the trainer's speed with its peers' (ARGS=--busy, --profile, --precisions, --growth)
 	@$(BIN)/python scripts/bench $(ARGS)
 
 check-gpu: $(INSTALLED_DEV) ## Test and time everything on a CUDA device (ARGS=--dry-run: on the CPU)

@@ -11,11 +11,16 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--busy", action="store_true", help="steps while other programs run")
     what.add_argument("--profile", action="store_true", help="the parts of a step, fp32 and bf16")
+    what.add_argument("--precisions", action="store_true", help="steps in fp32 and in bf16")
     what.add_argument("--growth", action="store_true", help="how time and memory grow with a net")
     parser.add_argument("--short", action="store_true", help="only see that it works")
     parser.add_argument("--output", default="outputs/bench", help="folder for what is written")
     arguments = parser.parse_args()
-    options = [name for name in ("busy", "profile", "growth", "short") if vars(arguments)[name]]
+    options = [
+        name
+        for name in ("busy", "profile", "precisions", "growth", "short")
+        if vars(arguments)[name]
+    ]
     command = "make bench" + (f' ARGS="--{" --".join(options)}"' if options else "")
     folder, short = Path(arguments.output), arguments.short
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is loaded, hence below
@@ -23,6 +28,8 @@ def main() -> None:
         from busy import measure_busy as measure
     elif arguments.profile:
         from operations import measure_profile as measure
+    elif arguments.precisions:
+        from precisions import measure_precisions as measure
     elif arguments.growth:
         from growth import measure_growth as measure
     else:

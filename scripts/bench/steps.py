@@ -87,13 +87,20 @@ def serve_textbook(overrides: list[str]) -> None:
         print("done", flush=True)
 
 
-def convolution_steps(net: nn.Module, batch: Tensor) -> Iterator[None]:
-    """Only the convolutions of one step: forward, and backward for input and weight."""
+def convolution_steps(
+    net: nn.Module, batch: Tensor, dtype: torch.dtype | None = None
+) -> Iterator[None]:
+    """Only the convolutions of one step: forward, and backward for input and weight.
+
+    dtype: of the tensors; None for those of the net.
+    """
     calls: list[tuple[Tensor, Tensor, Tensor, nn.Conv2d]] = []
 
     def record(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         assert isinstance(module, nn.Conv2d)
-        calls.append((inputs[0].detach().clone(), torch.randn_like(output), module.weight, module))
+        tensors = (inputs[0], torch.randn_like(output), module.weight)
+        x, grad, weight = (tensor.detach().to(dtype, copy=True) for tensor in tensors)
+        calls.append((x, grad, weight, module))
 
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     hooks = [module.register_forward_hook(record) for module in convolutions]
