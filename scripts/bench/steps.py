@@ -25,6 +25,8 @@ CIFAR = (
     "recipe.batch_size=128",
 )
 
+EPOCH = 50_000  # the training images of CIFAR-10
+
 
 def seconds(call: Callable[[], Any]) -> float:
     """The time that a call takes."""
@@ -53,7 +55,11 @@ def textbook_steps(*overrides: str, device: str = "cpu") -> Iterator[None]:
         net = getattr(torchvision.models, f"resnet{config.depth}")(num_classes=len(source.classes))
     else:
         net = textbook.ResNet(config.depth, config.residual, config.width, len(source.classes))
-    images, labels = source.train.images, source.train.labels
+    # An epoch is as long as CIFAR-10's: the workers of a DataLoader start again in each.
+    images, labels = (
+        tensor.repeat(-(-EPOCH // len(tensor)), *[1] * (tensor.dim() - 1))[:EPOCH]
+        for tensor in (source.train.images, source.train.labels)
+    )
     return textbook.steps(net, images, labels, config.recipe.batch_size, device)
 
 
