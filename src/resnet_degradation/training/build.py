@@ -28,12 +28,12 @@ from resnet_degradation.training.extend_run import start_from_shallow
 from resnet_degradation.training.memory import (
     keep_freed_memory,
     set_activation_checkpointing,
-    set_arithmetic,
 )
 from resnet_degradation.training.meters import Meter, ThroughputMonitor
 from resnet_degradation.training.schedule import Schedule, make_plan
 from resnet_degradation.training.sgd import SGD
 from resnet_degradation.training.state import Run
+from resnet_degradation.training.torch_settings import set_arithmetic
 
 
 def prepare(
