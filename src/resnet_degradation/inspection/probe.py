@@ -50,14 +50,17 @@ class Subject:
 
     @cached_property
     def held_out(self) -> "list[Batch]":
-        """Batches of `options.images` held-out images (N, 3, H, W) with their labels (N,)."""
+        """Batches of images (N, 3, H, W) with labels (N,): at most `options.images` held-out ones.
+
+        They are evenly spaced in the run's first held-out split.
+        """
         batches = self.trained.batches
         with closing(batches.held_out(next(iter(batches.splits)))) as held_out:
             return list(held_out)
 
     @property
     def images(self) -> "list[Tensor]":
-        """The held-out images, in batches."""
+        """The held-out images in batches (N, 3, H, W), without their labels."""
         return [images for images, _ in self.held_out]
 
     @cached_property
@@ -74,7 +77,7 @@ class Subject:
         return on_device(net, device).eval()
 
     def training_batches(self, count: int) -> "list[Batch]":
-        """The first `count` batches of augmented training images with their labels."""
+        """The first `count` batches of augmented training images (N, 3, H, W) with labels (N,)."""
         with closing(self.trained.batches.training(0, count)) as batches:
             return list(batches)
 
