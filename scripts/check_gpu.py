@@ -33,7 +33,7 @@ from resnet_degradation.records.metrics import read_metrics  # noqa: E402
 from resnet_degradation.system.atomic_files import write_json  # noqa: E402
 from resnet_degradation.training.build import prepare  # noqa: E402
 from resnet_degradation.training.describe import environment  # noqa: E402
-from resnet_degradation.training.memory import restore_settings, set_arithmetic  # noqa: E402
+from resnet_degradation.training.torch_settings import restore_settings, set_arithmetic  # noqa: E402
 
 SMALL = ("data=digits", "recipe=cifar", "data.image_size=32", "recipe.batch_size=128")
 LARGE = ("family=imagenet", *SMALL[:2], "data.image_size=224", "recipe.batch_size=256")

@@ -16,7 +16,7 @@ from steps import CIFAR, convolution_steps, separate_textbook_steps, trainer_ste
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.identity import net_name
 from resnet_degradation.training.build import prepare
-from resnet_degradation.training.memory import AUTOCAST_DTYPES
+from resnet_degradation.training.torch_settings import AUTOCAST_DTYPES
 
 PRECISIONS = ("fp32", "bf16")
 

@@ -28,7 +28,7 @@ from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.os_signals import STOP_SIGNALS, handle_signals
 from resnet_degradation.training import session
-from resnet_degradation.training.memory import restore_settings
+from resnet_degradation.training.torch_settings import restore_settings
 
 # The settings of TINY (which are the command's arguments), with more rows.
 SETTINGS: dict[str, Any] = {

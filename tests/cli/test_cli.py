@@ -26,7 +26,8 @@ from resnet_degradation.config.schema import (
 )
 from resnet_degradation.records.lock import run_lock
 from resnet_degradation.system import process as processes
-from resnet_degradation.training import memory as tuning
+from resnet_degradation.training.memory import keep_freed_memory
+from resnet_degradation.training.torch_settings import restore_settings
 
 
 def resnet_train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -264,7 +265,7 @@ def test_a_run_leaves_no_setting_to_the_next_of_its_process(
 
 
 def test_what_a_run_kept_in_memory_is_free_for_the_next_of_its_process() -> None:
-    tuning.keep_freed_memory()
+    keep_freed_memory()
 
     def resident() -> int:
         pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
@@ -273,7 +274,7 @@ def test_what_a_run_kept_in_memory_is_free_for_the_next_of_its_process() -> None
     if not Path("/proc/self/statm").exists():
         pytest.skip("memory is read from /proc")
     before = resident()
-    with tuning.restore_settings():
+    with restore_settings():
         kept = [torch.ones(25_000_000) for _ in range(3)]
         assert resident() > before + 250e6
         del kept
@@ -304,7 +305,7 @@ def test_a_warning_is_given_to_each_run_of_a_process() -> None:
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("default")
         for _ in range(2):
-            with tuning.restore_settings():
+            with restore_settings():
                 for _ in range(2):
                     warnings.warn("once a run", stacklevel=1)
     assert len(given) == 2

@@ -44,7 +44,7 @@ def net(depth: int, residual: bool, *seeds: float) -> Measured:
         ),
         ([net(20, False, 7), net(20, True, 1)], "A: ResNet-20 1.0 m, plain-20 7.0 (one seed)"),
         ([net(20, True, 2, 3)], "A: ResNet-20 2.5 m"),
-        ([net(20, True, float("nan"))], "A: unclear"),
+        ([net(20, True, float("nan"))], "A: no value"),
         (  # two residual nets: the shallow one and the deep one
             [net(20, True, 2, 2), net(56, True, 1, 3), net(32, True, 3, 3)],
             "A: ResNet-20 2.0 m, ResNet-56 2.0, ResNet-32 3.0 "

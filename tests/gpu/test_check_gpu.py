@@ -10,7 +10,7 @@ import pytest
 import torch
 from check_gpu import in_precision
 
-from resnet_degradation.training.memory import restore_settings
+from resnet_degradation.training.torch_settings import restore_settings
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check_gpu.py"
 

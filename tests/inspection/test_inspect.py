@@ -19,8 +19,8 @@ from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
 from resnet_degradation.inspection.command import inspect
-from resnet_degradation.inspection.signals import find as find_signals
 from resnet_degradation.inspection.signals import gradient_outcome
+from resnet_degradation.inspection.signals import summarize as summarize_signals
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
@@ -263,7 +263,7 @@ def test_stage_statistics_are_those_of_the_maps_in_training_mode() -> None:
         (
             lambda: ResNet(34, False, family="imagenet", width=0.1),
             lambda: ResNet(50, False, family="imagenet", width=0.1),
-            "no bottlenecks",
+            "without bottlenecks",
         ),
     ],
 )
@@ -360,7 +360,7 @@ def test_a_net_without_identity_shortcuts_is_inspected(
     runs = [train_run(tiny(f"shortcut={option}", "recipe.iterations=2")) for option in ("A", "C")]
     where = run_inspection(*runs, output_dir=tmp_path, images=20, what=["residuals"])
     report = (where / "report.md").read_text()
-    assert "in ResNet-8-C-width0.5 (no identity)" in report
+    assert "in ResNet-8-C-width0.5 (no identity shortcuts)" in report
     assert "| ResNet-8-C-width0.5 | - | - | - | 0/0 |" in report
 
 
@@ -462,7 +462,7 @@ def test_a_report_says_how_the_gradients_fare(
         for row in rows
     ]
     write_inspection(run, "signals", changed, LayerStats)
-    finding = find_signals(load_inspected([run], "signals", LayerStats))
+    finding = summarize_signals(load_inspected([run], "signals", LayerStats))
     others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
     assert [part for part in others if part in finding.sentence] == [
         part for part in others if said.startswith(part)
@@ -482,7 +482,7 @@ def test_a_dead_seed_among_others_is_named(
         replace(row, gradient_norm=0.0) for row in read_inspection(runs[1], "signals", LayerStats)
     ]
     write_inspection(runs[1], "signals", rows, LayerStats)
-    finding = find_signals(load_inspected(runs, "signals", LayerStats))
+    finding = summarize_signals(load_inspected(runs, "signals", LayerStats))
     assert "at the end (1 of 2 seeds): no gradient reaches" in finding.sentence
 
 
@@ -497,7 +497,7 @@ def test_a_layer_without_a_gradient_is_reported_as_vanished(
             for row in read_inspection(run, "signals", LayerStats)
         ]
         write_inspection(run, "signals", rows, LayerStats)
-        finding = find_signals(load_inspected([run], "signals", LayerStats))
+        finding = summarize_signals(load_inspected([run], "signals", LayerStats))
         assert ("vanishes" in finding.sentence) == (len(dead) < 8)
 
 

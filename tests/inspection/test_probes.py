@@ -206,8 +206,8 @@ def test_surfaces_without_finite_or_different_losses_are_drawn() -> None:
 
 def test_a_net_without_known_initial_weights_has_no_initial_sharpness() -> None:
     config = Config(family="cifar", shortcut="A")
-    finding = sharpness.find([NetRows("net", config, [[Sharpness(300, 64, 52.0, 380.0)]])])
-    assert finding.rows == [["net", "unclear", "52", "52", "380", "0/1"]]
+    finding = sharpness.summarize([NetRows("net", config, [[Sharpness(300, 64, 52.0, 380.0)]])])
+    assert finding.rows == [["net", "not found", "52", "52", "380", "0/1"]]
 
 
 def test_sharpness_is_measured_at_kept_checkpoints_beside_the_limit_of_their_rate(
@@ -231,7 +231,7 @@ def test_sharpness_is_measured_at_kept_checkpoints_beside_the_limit_of_their_rat
     assert sharpness.sharpness(kept[8], [tuple(part[:8] for part in batch)]) == pytest.approx(
         at_8, rel=1e-4
     )
-    finding = sharpness.find(load_inspected([run], "sharpness", Sharpness))
+    finding = sharpness.summarize(load_inspected([run], "sharpness", Sharpness))
     assert finding.rows[0][4] == "20 - 200"
     (axes,) = plot_sharpness(load_inspected([run], "sharpness", Sharpness)).axes
     drawn = [list(line.get_xdata()) for line in axes.lines]

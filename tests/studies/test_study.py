@@ -414,7 +414,7 @@ def test_an_extension_needs_its_shallow_run(tmp_path: Path) -> None:
             output_dir=str(tmp_path / "elsewhere"),
         )
     )
-    with pytest.raises(UserError, match=r"starts from the finished run .*plain-8.*is missing"):
+    with pytest.raises(UserError, match=r"cannot start from .*plain-8.*is not finished"):
         session.train(run, NullProgress())
 
 

@@ -22,7 +22,7 @@ from resnet_degradation.nets.cost import layer_costs
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.summary import read_final_errors
-from resnet_degradation.training import memory as tuning
+from resnet_degradation.training import memory
 from resnet_degradation.training.build import forward_function, prepare
 from resnet_degradation.training.session import train
 from resnet_degradation.training.step import update
@@ -175,12 +175,12 @@ def test_activations_are_counted_as_they_are_kept() -> None:
 def test_activations_are_recomputed_where_they_do_not_fit(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, free: int | None, expected: bool
 ) -> None:
-    monkeypatch.setattr(tuning, "free_memory", lambda _device: free)
+    monkeypatch.setattr(memory, "free_memory", lambda _device: free)
     assert (prepare(tiny()).net.segment_lengths is not None) == expected
 
 
 def test_free_memory_is_known_here_or_not_at_all() -> None:
-    free = tuning.free_memory(torch.device("cpu"))
+    free = memory.free_memory(torch.device("cpu"))
     assert free is None or 10**7 < free < 10**14
 
 
@@ -191,9 +191,9 @@ def test_the_memory_left_is_that_of_the_tightest_limit(tmp_path: Path) -> None:
         (tmp_path / group).mkdir(parents=True, exist_ok=True)
         (tmp_path / group / "memory.max").write_text(limit)
         (tmp_path / group / "memory.current").write_text("1000")
-    left = tuning.left_to_this_process(str(tmp_path), str(tmp_path))
+    left = memory.left_to_this_process(str(tmp_path), str(tmp_path))
     assert sorted(left) == [4000, 8000]
-    assert tuning.left_to_this_process(str(tmp_path / "none")) == []
+    assert memory.left_to_this_process(str(tmp_path / "none")) == []
 
 
 @contextmanager

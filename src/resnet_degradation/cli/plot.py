@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from resnet_degradation.config.schema import ERRORS
+from resnet_degradation.config.schema import ERROR_CHOICES
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, adjusted, read_drawing
 from resnet_degradation.figures.registry import FIGURES, USED
 from resnet_degradation.figures.style import FORMATS, save_figure
@@ -108,7 +108,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument(
         "--errors",
-        choices=ERRORS,
+        choices=ERROR_CHOICES,
         help="which errors to draw (default: those of the study, else both)",
     )
     parser.add_argument(

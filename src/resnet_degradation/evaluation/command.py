@@ -38,7 +38,7 @@ from resnet_degradation.system.errors import ConfigError, DataError, RecordError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.describe import environment
 from resnet_degradation.training.load_run import inspection_batches, require_checkpoint
-from resnet_degradation.training.memory import restore_settings, set_arithmetic
+from resnet_degradation.training.torch_settings import restore_settings, set_arithmetic
 
 # Weights from a file count as near chance if their error exceeds (1 - this) times the error of
 # guessing.

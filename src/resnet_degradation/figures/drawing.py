@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from resnet_degradation.config.schema import ERRORS, Config, PanelConfig, StudyConfig
+from resnet_degradation.config.schema import ERROR_CHOICES, Config, PanelConfig, StudyConfig
 from resnet_degradation.system.errors import ConfigError, UserError
 
 # Columns of metrics.csv that the horizontal axis can show.
@@ -62,7 +62,7 @@ def adjusted(
     width: in inches, for a paper; the figure then has no title unless one is given.
     Raises ConfigError for another value of x or errors, and for numbers out of range.
     """
-    for key, value, choices in (("x", x, HORIZONTAL), ("errors", errors, ERRORS)):
+    for key, value, choices in (("x", x, HORIZONTAL), ("errors", errors, ERROR_CHOICES)):
         if value is not None and value not in choices:
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
     for name, number, allowed, expected in (

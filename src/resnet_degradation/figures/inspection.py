@@ -101,20 +101,20 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     ends = sorted({rows[0].iteration for net in nets for rows in rows_at(net, max)})
     count = " to ".join(f"{end:,}" for end in sorted({ends[0], ends[-1]}))
     known = [net for net in nets if all(rows[0].iteration == 0 for rows in rows_at(net, min))]
-    columns = [("before training", min)] if known else []
-    columns.append((f"after {count} iterations", max))
+    columns = [("before", "before training", min)] if known else []
+    columns.append(("after", f"after {count} iterations", max))
     notes = ["zigzag: every second layer of a residual net reads a sum F(x) + x"]
     notes = notes if any(net.config.residual for net in nets) else []
     with framed(nets, title, dark, 4.0, notes=notes, left=0.8) as (figure, lines):
         grid = {"hspace": 0.14}
         panels = figure.subplots(2, len(columns), sharey="row", squeeze=False, gridspec_kw=grid)
-        for (gradients, stds), (heading, pick) in zip(panels.T, columns, strict=True):
+        for (gradients, stds), (time, heading, pick) in zip(panels.T, columns, strict=True):
             for net, colour in lines:
-                if pick is min and net not in known:
+                if time == "before" and net not in known:
                     continue
                 seeds = rows_at(net, pick)
                 layers = [row.layer for row in seeds[0]]
-                name = net.name if pick is max else f"_{net.name}"
+                name = net.name if time == "after" else f"_{net.name}"  # named on the right only
                 for axes, quantity in ((gradients, "gradient_norm"), (stds, "signal_std")):
                     values = [[getattr(row, quantity) for row in rows] for rows in seeds]
                     mean = np.mean(values, axis=0)
@@ -139,7 +139,7 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
 
 
 def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
-    """The ratio of F(x) to x of every block; hollow if the shortcut is not the identity."""
+    """||F(x)|| / ||shortcut(x)|| of every block; hollow if the shortcut is not the identity."""
     notes = ["hollow: blocks whose shortcut changes x"]
     with framed(nets, title, dark, 2.6, notes=notes) as (figure, lines):
         axes = figure.subplots()

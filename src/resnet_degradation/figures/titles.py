@@ -76,12 +76,13 @@ def title_of(
 ) -> str:
     """The subject, the numbers of the nets (smallest first), and whether a difference is unclear.
 
+    Numbers that are not finite are left out; without any number, the title says "no value".
     show: the text of a number; `unit` follows the first one. factors: compare the logarithms of
     the numbers, which must be positive; for quantities that spread over orders of magnitude.
     """
     nets = [net for net in nets if math.isfinite(net.value) and (net.value > 0 or not factors)]
     if not nets:
-        return f"{subject}: unclear"
+        return f"{subject}: no value"
     pair = compared(nets)
     shown = [*pair] if pair is not None and len(nets) > MAX_NETS else nets
     numbers = [f"{net.name} {show(net.value)}" for net in sorted(shown, key=lambda net: net.value)]

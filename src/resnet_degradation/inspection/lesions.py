@@ -17,11 +17,11 @@ from resnet_degradation.probes.lesions import (
 )
 from resnet_degradation.records.layers import LesionRow
 
-SUBJECT = "Removing one block changes the error by (median over blocks)"
+QUANTITY = "Removing one block changes the error by (median over blocks)"
 
 
 def measure(subject: Subject) -> list[LesionRow]:
-    """The held-out errors without some of the blocks."""
+    """The held-out error (percent) of the whole net, and without some of its blocks."""
     return list(_lesions(subject))
 
 
@@ -51,24 +51,25 @@ def _lesions(subject: Subject) -> Iterator[LesionRow]:
         subject.report("lesions", step, num_steps)
 
 
-def find(nets: Nets) -> Finding:
-    rows, medians, measured = [], [], []
+def summarize(nets: Nets) -> Finding:
+    """Title, sentence and table: how much removing one block changes the error of these nets."""
+    table, medians, measured = [], [], []
     for net in nets:
-        lesions = [row for seed in net.seeds for row in seed]
+        lesions = [row for rows in net.seeds for row in rows]
         error = mean(row.error for row in lesions if row.count == 0)
         singles = [row for row in lesions if row.position > 0]
         change = median(row.error - error for row in singles)
-        seeds = [_median_change(seed) for seed in net.seeds]
+        seeds = [_median_change(rows) for rows in net.seeds]
         measured.append(Measured(net.name, net.config, change, seeds))
         worst = max(singles, key=lambda row: row.error)
-        row = [net.name, f"{error:.2f}", f"{change:+.2f}"]
-        rows.append([*row, f"{worst.error - error:+.2f} ({worst.blocks})"])
+        cells = [net.name, f"{error:.2f}", f"{change:+.2f}"]
+        table.append([*cells, f"{worst.error - error:+.2f} ({worst.blocks})"])
         medians.append(f"{change:+.1f} points in {net.name}")
     return Finding(
-        title_of(SUBJECT, measured, _points, " points"),
+        title_of(QUANTITY, measured, _points, " points"),
         f"Held-out error without one block, median over blocks: {', '.join(medians)}.",
         ["net", "error (%)", "median change", "largest change"],
-        rows,
+        table,
     )
 
 
@@ -77,6 +78,7 @@ def _points(change: float) -> str:
 
 
 def _median_change(rows: Sequence[LesionRow]) -> float:
+    """The median over single blocks of the change in error (points), for the rows of one seed."""
     error = mean(row.error for row in rows if row.count == 0)
     return median(row.error - error for row in rows if row.position > 0)
 
@@ -87,4 +89,4 @@ ABOUT = (
     "Plain blocks that change the shape cannot be removed."
 )
 
-PROBE = Probe(LesionRow, measure, find, plot_lesions, needs_branch=True, about=ABOUT)
+PROBE = Probe(LesionRow, measure, summarize, plot_lesions, needs_branch=True, about=ABOUT)

@@ -12,7 +12,7 @@ from resnet_degradation.system.atomic_files import check_writable
 from resnet_degradation.system.errors import ConfigError, RecordError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import TrainedNet, config_of_run, load_trained
-from resnet_degradation.training.memory import restore_settings, set_arithmetic
+from resnet_degradation.training.torch_settings import restore_settings, set_arithmetic
 
 
 def measure_runs(

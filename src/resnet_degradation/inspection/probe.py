@@ -29,10 +29,10 @@ Nets = list[NetRows]
 class Finding:
     """The result of one measurement on several nets: a title, a sentence, and a table."""
 
-    title: str
+    title: str  # of the figure, with the main numbers
     sentence: str
-    columns: list[str]
-    rows: list[list[str]]
+    columns: list[str]  # the first is the name of the net
+    rows: list[list[str]]  # a row for each net, or several; a cell for each column
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,17 @@ class Subject:
 
     @cached_property
     def held_out(self) -> "list[Batch]":
-        """Batches of `options.images` held-out images (N, 3, H, W) with their labels (N,)."""
+        """Batches of images (N, 3, H, W) with labels (N,): at most `options.images` held-out ones.
+
+        They are evenly spaced in the run's first held-out split.
+        """
         batches = self.trained.batches
         with closing(batches.held_out(next(iter(batches.splits)))) as held_out:
             return list(held_out)
 
     @property
     def images(self) -> "list[Tensor]":
-        """The held-out images, in batches."""
+        """The held-out images in batches (N, 3, H, W), without their labels."""
         return [images for images, _ in self.held_out]
 
     @cached_property
@@ -74,7 +77,7 @@ class Subject:
         return on_device(net, device).eval()
 
     def training_batches(self, count: int) -> "list[Batch]":
-        """The first `count` batches of augmented training images with their labels."""
+        """The first `count` batches of augmented training images (N, 3, H, W) with labels (N,)."""
         with closing(self.trained.batches.training(0, count)) as batches:
             return list(batches)
 
@@ -85,7 +88,8 @@ class Probe:
 
     row: a dataclass of numbers and texts; each field is a column of inspection/NAME.csv.
     measure: the rows of one run.
-    find: the finding on several nets, each with the rows of every seed.
+    find: summarizes several nets, each with the rows of every seed; by default by the mean of every
+        column of numbers.
     draw: the figure of these nets, from the nets and the title; by default a panel for every column
         of numbers, against the number of the row.
     needs_branch: whether it calls `branch` and `shortcut` of the blocks.
@@ -104,14 +108,14 @@ class Probe:
         if self.find is not None:
             return self.find(nets)
         columns = number_columns(self.row)
-        rows, texts = [], []
+        table, texts = [], []
         for net in nets:
-            means = {c: [mean(getattr(r, c) for r in seed) for seed in net.seeds] for c in columns}
-            cells = [f"{mean(m):.4g}" + _plus_minus(m) for m in means.values()]
-            rows.append([net.name, *cells])
+            means = [[mean(getattr(r, c) for r in rows) for rows in net.seeds] for c in columns]
+            cells = [f"{mean(per_seed):.4g}" + _plus_minus(per_seed) for per_seed in means]
+            table.append([net.name, *cells])
             texts.append(f"{net.name} {', '.join(cells)}")
         sentence = f"{' and '.join(columns)}, mean over rows: {'; '.join(texts)}."
-        return Finding(name, sentence, ["net", *columns], rows)
+        return Finding(name, sentence, ["net", *columns], table)
 
     def figure(self, nets: Nets, title: str) -> Figure:
         """The figure of these nets."""
@@ -122,8 +126,8 @@ class Probe:
             panels = figure.subplots(len(columns), 1, squeeze=False)[:, 0]
             for axes, column in zip(panels, columns, strict=True):
                 for net, colour in lines:
-                    seeds = [[getattr(row, column) for row in seed] for seed in net.seeds]
-                    values = [mean(row) for row in zip(*seeds, strict=False)]
+                    seeds = [[getattr(row, column) for row in rows] for rows in net.seeds]
+                    values = [mean(over_seeds) for over_seeds in zip(*seeds, strict=False)]
                     axes.plot(
                         range(1, len(values) + 1), values, label=net.name, marker=".", color=colour
                     )

@@ -1,4 +1,4 @@
-"""The size of F(x) compared with x, block by block."""
+"""The size of F(x) compared with shortcut(x), block by block."""
 
 from statistics import median
 
@@ -10,37 +10,46 @@ from resnet_degradation.records.layers import ResidualNorms
 
 
 def measure(subject: Subject) -> list[ResidualNorms]:
-    """The norms of both terms of every block; none for a plain net."""
+    """The norms of F(x) and shortcut(x) of every block; none for a plain net."""
     return residual_norms(subject.net, subject.images)
 
 
-def find(nets: Nets) -> Finding:
-    rows, medians, measured = [], [], []
+def summarize(nets: Nets) -> Finding:
+    """Title, sentence and table: the ratio of F(x) to shortcut(x) in these nets.
+
+    The medians are over the blocks with an identity shortcut, or over all blocks if none has one.
+    """
+    table, medians, measured = [], [], []
     for net in nets:
-        blocks = [row for seed in net.seeds for row in seed]
+        blocks = [row for rows in net.seeds for row in rows]
         ratios = [row.ratio for row in blocks if row.is_identity]
         others = [row.ratio for row in blocks if not row.is_identity]
-        row = [net.name, *(f"{f(ratios):.2f}" if ratios else "-" for f in (median, min, max))]
-        row.append(f"{sum(ratio < 1 for ratio in ratios)}/{len(ratios)}")
-        rows.append([*row, f"{median(others):.2f}" if others else "-"])
-        # With option C every shortcut is a projection.
-        hint = "" if ratios else " (no identity)"
-        seeds = [[r.ratio for r in s if r.is_identity or not ratios] for s in net.seeds]
-        value, own = median(ratios or others), [median(seed) for seed in seeds]
-        measured.append(Measured(net.name, net.config, value, own))
+        cells = [net.name, *(f"{f(ratios):.2f}" if ratios else "-" for f in (median, min, max))]
+        cells.append(f"{sum(ratio < 1 for ratio in ratios)}/{len(ratios)}")
+        table.append([*cells, f"{median(others):.2f}" if others else "-"])
+        # With option C every shortcut is a projection; a custom block may change x, too.
+        hint = "" if ratios else " (no identity shortcuts)"
+        per_seed = [
+            median(row.ratio for row in rows if row.is_identity or not ratios) for rows in net.seeds
+        ]
+        value = median(ratios or others)
+        measured.append(Measured(net.name, net.config, value, per_seed))
         medians.append(f"{value:.2f} in {net.name}{hint}")
     return Finding(
         title_of("Size of F(x) relative to x (median block)", measured, "{:.2f}".format),
-        "Norm of the residual branch divided by that of the identity shortcut, median over blocks: "
+        "||F(x)|| / ||shortcut(x)||, median over blocks with an identity shortcut: "
         f"{', '.join(medians)}.",
-        ["net", "median", "smallest", "largest", "F < x", "median, no identity"],
-        rows,
+        ["net", "median", "smallest", "largest", "F < x", "median, other shortcuts"],
+        table,
     )
 
 
 ABOUT = (
-    "The Euclidean norm of F(x) divided by that of x, for every image and averaged; "
-    "hollow dots are blocks whose shortcut changes x. Plain nets have no shortcut."
+    "||F(x)|| / ||shortcut(x)|| (Euclidean norms), computed per image, then averaged over images; "
+    "shortcut(x) is x except for hollow dots, where the shortcut changes x (projection or "
+    "downsampling). Plain nets have no shortcut."
 )
 
-PROBE = Probe(ResidualNorms, measure, find, plot_residual_norms, needs_branch=True, about=ABOUT)
+PROBE = Probe(
+    ResidualNorms, measure, summarize, plot_residual_norms, needs_branch=True, about=ABOUT
+)

@@ -9,16 +9,17 @@ from resnet_degradation.records.layers import Response
 
 
 def measure(subject: Subject) -> list[Response]:
-    """The responses to the held-out images."""
+    """The standard deviation of every 3x3 layer's output over the held-out images."""
     return layer_responses(subject.net, subject.images)
 
 
-def find(nets: Nets) -> Finding:
-    rows, means = [], {}
+def summarize(nets: Nets) -> Finding:
+    """Title, sentence and table: the mean, weakest and strongest response of these nets."""
+    table, means = [], {}
     for net in nets:
         stds = [mean(row.std for row in layer) for layer in zip(*net.seeds, strict=True)]
         means[net.name] = mean(stds)
-        rows.append([net.name, *(f"{value:.3f}" for value in (mean(stds), min(stds), max(stds)))])
+        table.append([net.name, *(f"{value:.3f}" for value in (mean(stds), min(stds), max(stds)))])
     order = " < ".join(sorted(means, key=means.__getitem__))
     if len(means) == 1:
         order += f": {means[order]:.3f}"
@@ -26,7 +27,7 @@ def find(nets: Nets) -> Finding:
         responses_title(nets),
         f"Standard deviation of 3x3 layers' outputs (figure 7), mean over layers: {order}.",
         ["net", "mean", "weakest layer", "strongest layer"],
-        rows,
+        table,
     )
 
 
@@ -36,4 +37,4 @@ ABOUT = (
     "mode (He et al. 2016, figure 7)."
 )
 
-PROBE = Probe(Response, measure, find, plot_responses, about=ABOUT)
+PROBE = Probe(Response, measure, summarize, plot_responses, about=ABOUT)

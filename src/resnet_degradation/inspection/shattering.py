@@ -25,7 +25,8 @@ BEFORE_OR_AFTER = {"initial": "before", "trained": "after"}
 def measure(subject: Subject) -> list[Correlation]:
     """Correlations along lines between held-out images: with the initial and the last weights.
 
-    White and brown noise of the same dimensions are added as reference rows.
+    White and brown noise of the same dimensions are added as reference rows. Raises ConfigError if
+    there are fewer than two held-out images.
     """
     images = torch.cat(subject.images)
     chosen = images[evenly_spaced(len(images), 2 * NUM_LINES)]
@@ -54,7 +55,7 @@ def measure(subject: Subject) -> list[Correlation]:
 
 
 def _rows(source: str, line_correlations: torch.Tensor) -> list[Correlation]:
-    """A row for each distance, from correlations (lines, distances)."""
+    """A row for each distance: mean and spread over lines of correlations (lines, distances)."""
     spread = (
         line_correlations.std(dim=0)
         if len(line_correlations) > 1
@@ -64,47 +65,45 @@ def _rows(source: str, line_correlations: torch.Tensor) -> list[Correlation]:
     return [Correlation(source, distance, *values) for distance, values in enumerate(pairs)]
 
 
-def find(nets: Nets) -> Finding:
-    rows, texts = [], []
+def summarize(nets: Nets) -> Finding:
+    """Title, sentence and table: the correlation at neighbouring points of the lines."""
+    table, texts = [], []
     measured: dict[str, list[Measured]] = {"initial": [], "trained": []}
     for net in nets:
         values = {}
         for weights in ("initial", "trained"):
-            seeds = [
-                [row for row in seed if (row.of, row.distance) == (weights, 1)]
-                for seed in net.seeds
+            neighbours = [
+                [row for row in rows if (row.of, row.distance) == (weights, 1)]
+                for rows in net.seeds
             ]
-            if all(seeds):
-                per_seed = [seed[0].correlation for seed in seeds]
+            if all(neighbours):
+                per_seed = [rows[0].correlation for rows in neighbours]
                 result = Measured(net.name, net.config, mean(per_seed), per_seed)
                 measured[weights].append(result)
-                values[weights] = (
-                    result.value,
-                    mean(seed[0].spread for seed in seeds),
-                )
+                values[weights] = (result.value, mean(rows[0].spread for rows in neighbours))
         cells = [f"{m:.2f} ± {s:.2f}" for m, s in values.values()]
         texts += [
             f"{net.name} {weights} {cell}" for weights, cell in zip(values, cells, strict=True)
         ]
-        rows.append([net.name, *(cells if len(cells) == 2 else ["-", *cells])])
+        table.append([net.name, *(cells if len(cells) == 2 else ["-", *cells])])
     weights = "initial" if len(measured["initial"]) == len(nets) else "trained"
-    subject = (
+    quantity = (
         f"Correlation of gradients at neighbouring inputs, {BEFORE_OR_AFTER[weights]} training"
     )
     return Finding(
-        title_of(subject, measured[weights], "{:.2f}".format),
+        title_of(quantity, measured[weights], "{:.2f}".format),
         "Correlation of the gradients at neighbouring points of a line between two images, "
         f"{NUM_POINTS} points each (mean ± standard deviation over lines; white noise 0): "
         f"{', '.join(texts)}.",
         ["net", "initial", "trained"],
-        rows,
+        table,
     )
 
 
 ABOUT = (
-    "The cosine between the gradients of a fixed random combination of the logits at two "
+    "The cosine similarity of the gradients of a fixed random combination of the logits at two "
     "points of a line between two held-out images, in evaluation mode, averaged over "
-    "pairs of points and 20 lines (after Balduzzi et al. 2017)."
+    f"pairs of points and {NUM_LINES} lines (after Balduzzi et al. 2017)."
 )
 
-PROBE = Probe(Correlation, measure, find, plot_shattering, about=ABOUT)
+PROBE = Probe(Correlation, measure, summarize, plot_shattering, about=ABOUT)

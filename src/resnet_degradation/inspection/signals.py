@@ -14,6 +14,7 @@ from resnet_degradation.records.layers import LayerStats, read_layer_stats
 # A gradient vanishes, or explodes, if it is this many times smaller, or larger, than that of the
 # last convolution.
 FAR_OFF = 1000.0
+LAST_CONVOLUTION = -2  # its place among the layers; the last layer is the classifier
 
 # The text in the report for each `gradient_outcome`.
 PHRASES = {
@@ -24,7 +25,11 @@ PHRASES = {
 
 
 def measure(subject: Subject) -> list[LayerStats]:
-    """Statistics with the initial weights (if known), those recorded in training, and the last."""
+    """Layer statistics at initialization, during training (if recorded), and of the final weights.
+
+    Those at initialization are left out if they were not recorded and the initial weights are not
+    known.
+    """
     trained = subject.trained
     ((images, labels),) = subject.training_batches(1)
     recorded = read_layer_stats(trained.folder).items()
@@ -35,31 +40,34 @@ def measure(subject: Subject) -> list[LayerStats]:
     return [row for _, rows in sorted(signals.items()) for row in rows]
 
 
-def find(nets: Nets) -> Finding:
-    rows, problems = [], []
+def summarize(nets: Nets) -> Finding:
+    """Title, sentence and table: how gradients and outputs differ between the layers of these nets.
+
+    If some net's initial weights are unknown, the title gives the ratios after training.
+    """
+    table, problems = [], []
     measured: dict[str, list[Measured]] = {"before": [], "after": []}
-    slopes: dict[str, float] = {}  # the first convolution's gradient divided by the last one's
+    first_over_last: dict[str, float] = {}  # ratio of gradient norms, by net and time
     for net in nets:
-        for when, pick in (("at the beginning", min), ("at the end", max)):
+        for time, pick in (("before", min), ("after", max)):
             seeds = rows_at(net, pick)
-            recorded = {seed[0].iteration for seed in seeds}
-            if pick is min and recorded != {0}:
+            recorded = {rows[0].iteration for rows in seeds}
+            if time == "before" and recorded != {0}:
                 continue
+            when = "at the beginning" if time == "before" else "at the end"
             layers = list(zip(*seeds, strict=True))
             gradients = [mean(row.gradient_norm for row in layer) for layer in layers]
             with np.errstate(all="ignore"):
-                ratios = np.divide(gradients, gradients[-2]).tolist()
-            own = [_first_over_last(seed) for seed in seeds]
-            measured["before" if pick is min else "after"].append(
-                Measured(net.name, net.config, ratios[0], own)
-            )
+                ratios = np.divide(gradients, gradients[LAST_CONVOLUTION]).tolist()
+            per_seed = [_first_over_last(rows) for rows in seeds]
+            measured[time].append(Measured(net.name, net.config, ratios[0], per_seed))
             if 0 < ratios[0] < math.inf:
-                slopes[f"{net.name} {when}"] = ratios[0]
+                first_over_last[f"{net.name} {when}"] = ratios[0]
             iterations = [f"{iteration:,}" for iteration in sorted({min(recorded), max(recorded)})]
             stds = [mean(row.signal_std for row in layer) for layer in layers]
-            row = [net.name, " - ".join(iterations), _format(ratios[0])]
-            rows.append([*row, _format_range(ratios), _format_range(stds)])
-            outcomes = [gradient_outcome([row.gradient_norm for row in seed]) for seed in seeds]
+            cells = [net.name, " - ".join(iterations), _format(ratios[0])]
+            table.append([*cells, _format_range(ratios), _format_range(stds)])
+            outcomes = [gradient_outcome([row.gradient_norm for row in rows]) for rows in seeds]
             for outcome in dict.fromkeys(outcomes):
                 count = outcomes.count(outcome)
                 which = "" if count == len(seeds) else f" ({count} of {len(seeds)} seeds)"
@@ -68,25 +76,25 @@ def find(nets: Nets) -> Finding:
     sentence = "; ".join(problems) or (
         f"no layer's gradient is {FAR_OFF:,.0f} times smaller or larger than the last convolution's"
     )
-    if slopes:
-        steepest = max(slopes, key=lambda key: max(slopes[key], 1 / slopes[key]))
+    if first_over_last:
+        farthest = max(first_over_last, key=lambda key: abs(math.log(first_over_last[key])))
         sentence += (
-            f"; that of the first layer is {_format(slopes[steepest])} times that of the last "
-            f"convolution in {steepest}, where they differ most"
+            "; the ratio of the first convolution's gradient norm to the last one's is farthest "
+            f"from 1 ({_format(first_over_last[farthest])}) in {farthest}"
         )
-    when = "before" if len(measured["before"]) == len(nets) else "after"
-    subject = f"Gradient of the first convolution / the last one, {when} training"
+    time = "before" if len(measured["before"]) == len(nets) else "after"
+    quantity = f"Gradient of the first convolution / the last one, {time} training"
     return Finding(
-        title_of(subject, measured[when], _format, factors=True),
+        title_of(quantity, measured[time], _format, factors=True),
         f"Gradients of all layers, for one batch of training images: {sentence}.",
         ["net", "iterations", "first / last", "all / last", "std of outputs"],
-        rows,
+        table,
     )
 
 
 def _first_over_last(rows: list[LayerStats]) -> float:
     """The norm of the first convolution's gradient divided by the last one's; NaN if that is 0."""
-    last = rows[-2].gradient_norm
+    last = rows[LAST_CONVOLUTION].gradient_norm
     return rows[0].gradient_norm / last if last else math.nan
 
 
@@ -108,6 +116,7 @@ def gradient_outcome(norms: list[float]) -> str:
 
 
 def _format_range(values: list[float]) -> str:
+    """The smallest and the largest value; "-" if any is NaN."""
     if any(map(math.isnan, values)):
         return "-"
     return f"{_format(min(values))} - {_format(max(values))}"
@@ -126,4 +135,4 @@ ABOUT = (
     "mode."
 )
 
-PROBE = Probe(LayerStats, measure, find, plot_signals, about=ABOUT)
+PROBE = Probe(LayerStats, measure, summarize, plot_signals, about=ABOUT)

@@ -18,8 +18,9 @@ EXTENT = 0.5
 
 
 def measure(subject: Subject) -> list[SurfacePoint]:
-    """The loss at options.points x options.points points, on augmented training images.
+    """The loss and the error at options.points x options.points points of the plane.
 
+    They are measured on at least options.images augmented training images, in whole batches.
     An interrupted measurement resumes: its points are kept in inspection/surface.part.csv.
     """
     options = subject.options
@@ -38,18 +39,19 @@ def measure(subject: Subject) -> list[SurfacePoint]:
     return part.rows
 
 
-def find(nets: Nets) -> Finding:
-    rows, texts, measured = [], [], []
+def summarize(nets: Nets) -> Finding:
+    """Title, sentence and table: how much of the plane has almost the error of each net."""
+    table, texts, measured = [], [], []
     for net in nets:
-        shares = [share_near(seed) for seed in net.seeds]
+        shares = [share_near(rows) for rows in net.seeds]
         measured.append(Measured(net.name, net.config, mean(shares), shares))
-        centre = mean(centre_of(seed).error for seed in net.seeds)
-        losses = [max(row.loss for row in seed) for seed in net.seeds]
+        centre = mean(centre_of(rows).error for rows in net.seeds)
+        losses = [max(row.loss for row in rows) for rows in net.seeds]
         over = f" ({min(shares):.0f} - {max(shares):.0f} % over seeds)" if len(shares) > 1 else ""
         texts.append(f"{net.name} {mean(shares):.0f} %{over}")
         cells = [f"{centre:.2f}", f"{mean(shares):.1f}", f"{mean(losses):.3g}"]
-        rows.append([net.name, *cells])
-    seed = "" if any(len(net.seeds) > 1 for net in nets) else " One seed of each net."
+        table.append([net.name, *cells])
+    note = "" if any(len(net.seeds) > 1 for net in nets) else " One seed of each net."
     return Finding(
         title_of(
             f"Share of a random plane with at most {NEAR:g} points more training error",
@@ -57,9 +59,9 @@ def find(nets: Nets) -> Finding:
             "{:.0f} %".format,
         ),
         "Share of a random plane through the trained net (filter-normalized directions) on which "
-        f"its training error rises by at most {NEAR:g} points: {', '.join(texts)}.{seed}",
+        f"its training error rises by at most {NEAR:g} points: {', '.join(texts)}.{note}",
         ["net", "error at centre (%)", "share (%)", "highest loss"],
-        rows,
+        table,
     )
 
 
@@ -80,4 +82,4 @@ ABOUT = (
     "normalization are not changed; the net is in evaluation mode (Li et al. 2018)."
 )
 
-PROBE = Probe(SurfacePoint, measure, find, plot_surface, about=ABOUT)
+PROBE = Probe(SurfacePoint, measure, summarize, plot_surface, about=ABOUT)

@@ -18,7 +18,7 @@ from resnet_degradation.system.process import num_cpus
 from resnet_degradation.system.worker import init_pool_worker
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import config_of_run, load_trained
-from resnet_degradation.training.memory import set_arithmetic
+from resnet_degradation.training.torch_settings import set_arithmetic
 
 # In a worker process, the net that it measures and its images.
 _LOADED: list[tuple[Subject, list[Batch]]] = []

@@ -51,8 +51,8 @@ def _check_extends(shallow: ResNet, deep: ResNet, stages: list[list[list[nn.Modu
     # A subclass of BasicBlock may compute something else.
     if not all(type(block) is BasicBlock and not block.residual for block in blocks):
         raise ConfigError(
-            "only a plain net of basic blocks (no bottlenecks, no custom blocks) extends another: "
-            "set residual=false"
+            "extends= needs plain nets of built-in basic blocks: set residual=false, leave out "
+            "block=, and choose a depth without bottlenecks"
         )
     few, many = ([len(stage) for stage in net] for net in stages)
     if len(few) != len(many) or any(m < n for n, m in zip(few, many, strict=True)):
@@ -79,5 +79,5 @@ def stage_statistics(net: ResNet, batches: Iterable[Tensor]) -> list[tuple[Tenso
             net(images)
     return [
         (torch.stack(means).mean(dim=0), torch.stack(variances).mean(dim=0))
-        for means, variances in (zip(*batches, strict=True) for batches in found.values())
+        for means, variances in (zip(*per_batch, strict=True) for per_batch in found.values())
     ]

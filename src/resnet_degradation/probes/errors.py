@@ -1,4 +1,4 @@
-"""The error of a net on held-out images."""
+"""The error of a net on held-out images, by their centre view or by a testing protocol."""
 
 from collections.abc import Callable
 from contextlib import closing

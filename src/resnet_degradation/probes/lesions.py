@@ -13,7 +13,8 @@ from resnet_degradation.nets.overrides import replaced_methods
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.rng import generator
 
-# The side of an image that is large enough for every feature map to exceed 1x1.
+# Side of an image in pixels: large enough for every feature map to exceed 1x1, where a stride would
+# not change the shape.
 SIZE = 64
 
 

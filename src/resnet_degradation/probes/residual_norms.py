@@ -1,4 +1,4 @@
-"""Compares F(x) with x: the norms of the two terms of equation 1, block by block."""
+"""Compares F(x) with shortcut(x), the two terms of equation 1, by their norms, block by block."""
 
 from collections.abc import Iterable
 
@@ -13,9 +13,10 @@ from resnet_degradation.system.apple_gpu import double
 
 @torch.no_grad()
 def residual_norms(net: ResNet, batches: Iterable[Tensor]) -> list[ResidualNorms]:
-    """The norms of both terms of every residual block, over batches of images (N, 3, H, W).
+    """The norms of F(x) and shortcut(x) of every residual block, averaged over the images.
 
-    Measured in evaluation mode. Empty for a plain net, which has no shortcuts.
+    batches: images (N, 3, H, W). The net is in evaluation mode. Returns an empty list for a plain
+    net, which has no shortcuts.
     """
     blocks = {name: block for name, block in net.blocks().items() if block.residual}
     # Both norms and their ratio, summed over images; the number of images.

@@ -15,18 +15,21 @@ from resnet_degradation.nets.activation_checkpointing import preserve_running_st
 from resnet_degradation.nets.hooks import mode
 from resnet_degradation.system.rng import generator
 
-# Relative accuracy of the eigenvalue, and the Hessian-vector products after which to give up.
-TOLERANCE = 2e-2
-MAX_PRODUCTS = 200
+TOLERANCE = 2e-2  # relative accuracy of the eigenvalue
+MAX_PRODUCTS = 200  # an upper bound for the Hessian-vector products before giving up
 
 
 @dataclass(frozen=True)
 class Sharpness:
-    """The sharpness on `images` training images after some iterations; None if it was not found.
+    """A row of sharpness.csv: the sharpness of a net after some iterations.
 
-    limit: the sharpness above which training is unstable at the learning rate of the last of these
-        iterations (of the first iteration, for the initial weights). A row with 0 images has no
-        measurement: it only records the limit at the last iteration before the rate changed.
+    iteration: how many iterations the net was trained; 0 for the initial weights.
+    images: how many training images the loss is averaged over. A row with 0 images has no
+        measurement: it only records the limit at the last iteration before a change of the rate.
+    value: the largest eigenvalue of the Hessian of that loss; None if it was not measured, or not
+        found (see `sharpness`).
+    limit: `stability_limit` at the learning rate of the last of these iterations (of the first one,
+        for the initial weights).
     """
 
     iteration: int
@@ -44,30 +47,33 @@ def sharpness(
 
     The net is in training mode: each batch is normalized by its own statistics, as in training.
     Weight decay is not part of the loss. Lanczos iteration (ARPACK) finds the eigenvalue within
-    two percent; None if it does not within MAX_PRODUCTS Hessian-vector products, or if the loss is
-    not finite.
+    two percent. Returns None if it does not converge within MAX_PRODUCTS Hessian-vector products,
+    if the Hessian is zero because the loss is flat, or if a product is not finite.
 
-    report: is called with the number of products so far and the largest possible one.
+    batches: images (N, 3, H, W) with their labels (N,).
+    report: is called with the number of products so far and MAX_PRODUCTS.
     """
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     size = sum(parameter.numel() for parameter in parameters)
     num_images = sum(len(labels) for _, labels in batches)
     # Parameters that a custom block does not use have gradients of zero.
-    gradients = partial(
+    gradient = partial(
         torch.autograd.grad, inputs=parameters, materialize_grads=True, allow_unused=True
     )
 
     def product(vector: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> Tensor:
+        """The Hessian times a vector (size,): the gradient of the derivative along it."""
         direction = (
             torch.from_numpy(vector).to(parameters[0]).split([p.numel() for p in parameters])
         )
         total = torch.zeros(size, device=parameters[0].device)
         for images, labels in batches:
             loss = F.cross_entropy(net(images), labels, reduction="sum") / num_images
-            slopes = gradients(loss, create_graph=True)
-            along = sum((s.flatten() @ d for s, d in zip(slopes, direction, strict=True)))
-            assert isinstance(along, Tensor)
-            total += torch.cat([h.flatten() for h in gradients(along)])
+            grads = gradient(loss, create_graph=True)
+            terms = (g.flatten() @ d for g, d in zip(grads, direction, strict=True))
+            directional_derivative = sum(terms)
+            assert isinstance(directional_derivative, Tensor)
+            total += torch.cat([h.flatten() for h in gradient(directional_derivative)])
         return total.cpu()
 
     products = 0
@@ -92,10 +98,14 @@ def sharpness(
                 v0=start,
                 ncv=min(12, size),
                 tol=TOLERANCE,
+                # ARPACK counts restarts, each of which takes about ncv / 2 products: with scipy
+                # 1.17, it gives up after 133 products.
                 maxiter=MAX_PRODUCTS // 10,
                 return_eigenvectors=False,
             )
-        except (ArpackError, FloatingPointError):  # no convergence; the loss is flat or not finite
+        # ArpackNoConvergence: too few restarts. Another ArpackError: the first product is zero,
+        # because the loss is flat. FloatingPointError: a product is not finite (matvec).
+        except (ArpackError, FloatingPointError):
             return None
     return float(value)
 
@@ -103,6 +113,7 @@ def sharpness(
 def stability_limit(lr: float, momentum: float) -> float:
     """The sharpness above which gradient descent with momentum diverges on a quadratic loss.
 
-    That is 2 (1 + momentum) / lr; SGD on small batches becomes unstable below it.
+    That is 2 (1 + momentum) / lr. With small batches, SGD can already become unstable at lower
+    sharpness.
     """
     return 2 * (1 + momentum) / lr

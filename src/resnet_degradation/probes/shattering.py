@@ -18,12 +18,13 @@ NUM_POINTS = 64  # on a line between two images
 
 @dataclass(frozen=True)
 class Correlation:
-    """How similar gradients are at points of a line that lie `distance` points apart.
+    """A row of shattering.csv: the similarity of input gradients at two points of a line.
 
-    of: the source of the gradients: "initial" or "trained" for the weights of a net, "white noise"
-    or "brown noise".
-    correlation: the cosine of two gradients, averaged over lines. spread: the standard deviation
-    of this cosine over lines.
+    of: the source of the gradients: "initial" or "trained" (a net with those weights), "white
+        noise" or "brown noise".
+    distance: how many steps apart the two points are on the line.
+    correlation: the cosine similarity of their gradients, averaged over pairs of points and lines.
+    spread: the standard deviation over lines of the average on a line; 0 for a single line.
     """
 
     of: str
@@ -49,9 +50,9 @@ def input_gradients(net: nn.Module, first: Tensor, last: Tensor) -> Tensor:
 
 
 def correlations(gradients: Tensor) -> Tensor:
-    """The mean cosine of gradients (T, D) that lie 0, 1, ..., T/2 points apart: (T/2 + 1,).
+    """The mean cosine similarity of gradients (T, D) that are 0, ..., T/2 steps apart: (T/2 + 1,).
 
-    It is 1 at distance 0. Gradients of zero count as correlated with nothing.
+    It is 1 at distance 0. A gradient of zero has a cosine of 0 with every other one.
     """
     units = nn.functional.normalize(double(gradients), dim=1)
     cosines = units @ units.T
@@ -65,5 +66,5 @@ def white_noise(dimensions: int) -> Tensor:
 
 
 def brown_noise(dimensions: int) -> Tensor:
-    """A random walk of gradients (NUM_POINTS, dimensions), with steps as large as its start."""
+    """A random walk of gradients (NUM_POINTS, dimensions): the sums of white noise so far."""
     return white_noise(dimensions).cumsum(dim=0)

@@ -28,8 +28,8 @@ class SurfacePoint:
 def random_direction(net: nn.Module, number: int) -> Direction:
     """Random weights, in which each filter has the norm of the net's filter.
 
-    Biases and parameters of batch normalization are left out, as in the authors' code. number:
-    identifies the direction; different numbers give independent directions.
+    Biases and parameters of batch normalization are left out, as in the authors' code.
+    number: identifies the direction; different numbers give independent directions.
     """
     direction = {}
     for name, parameter in net.named_parameters():
@@ -83,7 +83,10 @@ def loss_and_error(net: nn.Module, batches: list[Batch]) -> tuple[float, float]:
 def surface(
     net: nn.Module, batches: list[Batch], coordinates: list[tuple[float, float]]
 ) -> Iterator[SurfacePoint]:
-    """The loss at points of the plane that two random directions span; the net is at (0, 0)."""
+    """Loss and error at points of the plane that two random directions span; (0, 0) is the net.
+
+    Yields the points in the order of `coordinates`.
+    """
     directions = [random_direction(net, number) for number in (0, 1)]
     for point in coordinates:
         with moved(net, zip(point, directions, strict=True)):

@@ -46,16 +46,13 @@ class LayerStats:
 
 @dataclass(frozen=True)
 class ResidualNorms:
-    """Euclidean norms of the two terms that a block adds, averaged over images.
-
-    `ratio` is the mean over images of the branch's norm divided by the shortcut's.
-    """
+    """Euclidean norms of the two terms that a block adds, averaged over images."""
 
     block: int  # counted from 1
     name: str
-    branch: float  # F(x)
-    shortcut: float  # x, or its projection
-    ratio: float
+    branch: float  # ||F(x)||
+    shortcut: float  # ||shortcut(x)||, where shortcut(x) is x, or x projected or downsampled
+    ratio: float  # ||F(x)|| / ||shortcut(x)||, computed per image, then averaged
     is_identity: bool  # whether the shortcut is x itself
 
 
@@ -64,7 +61,7 @@ class LesionRow:
     """The error in percent without `count` blocks, whose names are joined by spaces.
 
     `position` is the place of a single block in the net, from 1; it is 0 for several or none.
-    `of` is how many blocks the net has.
+    `of` is the number of blocks of the net.
     """
 
     count: int

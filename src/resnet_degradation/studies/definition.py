@@ -25,7 +25,7 @@ from resnet_degradation.config.identity import (
 )
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import (
-    ERRORS,
+    ERROR_CHOICES,
     Config,
     GridConfig,
     Settings,
@@ -181,9 +181,10 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
     if len(set(map(attribute_of, study.figures))) < len(study.figures):
         raise ConfigError(f"study.figures={study.figures}: two figures have the same name")
     for panel in study.panels:
-        if panel.errors not in ERRORS:
+        if panel.errors not in ERROR_CHOICES:
             raise ConfigError(
-                f"study.panels: errors={panel.errors} is not valid: choose {', '.join(ERRORS)}"
+                f"study.panels: errors={panel.errors} is not valid: choose "
+                f"{', '.join(ERROR_CHOICES)}"
             )
     for run in runs:
         if not any(shows(panel, run) for panel in study.panels):

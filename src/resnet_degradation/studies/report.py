@@ -233,13 +233,15 @@ def print_report(study: Study, content: dict[str, Any], console: Console) -> Non
     # The paper's values are shown only if they are comparable: there is no room for notes.
     if content["notes"] or all(row[PAPER] == "-" for row in content["nets"]):
         columns.remove(PAPER)
+    # One seed per net: the column holds it, not a number of seeds.
+    seeds = "seeds" if any("," in row["seeds"] for row in content["nets"]) else "seed"
     for column in columns:
-        heading = column.removesuffix(" (%)").removesuffix(" error")
+        heading = column.removesuffix(" (%)").removesuffix(" error").replace("seeds", seeds)
         table.add_column(heading, justify="right", no_wrap=True)
     for row in content["nets"]:
         table.add_row(row["net"].replace(" (", "\n("), *(row[column] for column in columns))
     console.print()
-    print_table(console, table, ("parameters", "seconds", "seeds"))
+    print_table(console, table, ("parameters", "seconds", seeds))
     console.print("Verdict", style="bold")
     for line in content["verdicts"]:
         console.print(f"- {line}", highlight=False, markup=False)

@@ -52,7 +52,10 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def _replace(temporary: Path, file: Path) -> None:
-    """Rename over `file`. Windows refuses that while somebody reads it, so wait for two seconds."""
+    """Rename over `file`.
+
+    On Windows this fails while another process has `file` open, so retry for up to two seconds.
+    """
     for _ in range(20 if os.name == "nt" else 0):
         with suppress(PermissionError):
             temporary.replace(file)

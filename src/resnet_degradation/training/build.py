@@ -24,16 +24,16 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.system.apple_gpu import MPS
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import num_cpus
+from resnet_degradation.training.extend_run import start_from_shallow
 from resnet_degradation.training.memory import (
     keep_freed_memory,
     set_activation_checkpointing,
-    set_arithmetic,
 )
 from resnet_degradation.training.meters import Meter, ThroughputMonitor
 from resnet_degradation.training.schedule import Schedule, make_plan
 from resnet_degradation.training.sgd import SGD
 from resnet_degradation.training.state import Run
-from resnet_degradation.training.warm_start import extend_shallow
+from resnet_degradation.training.torch_settings import set_arithmetic
 
 
 def prepare(
@@ -112,7 +112,7 @@ def prepare(
         run.weights_layout = load_weights(net, Path(config.weights))
     elif config.extends is not None:
         num_batches = max(1, round(plan.iterations_per_epoch))
-        run.extension = extend_shallow(config, net, batches, num_batches, world, report)
+        run.extension = start_from_shallow(config, net, batches, num_batches, world, report)
     return run
 
 

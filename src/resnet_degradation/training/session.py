@@ -32,10 +32,10 @@ from resnet_degradation.training.advice import advise_once
 from resnet_degradation.training.build import prepare
 from resnet_degradation.training.describe import describe, summary
 from resnet_degradation.training.loop import iterate
-from resnet_degradation.training.memory import restore_settings
 from resnet_degradation.training.monitor import Monitor, describe_last_checkpoint
 from resnet_degradation.training.recorder import Recorder
 from resnet_degradation.training.state import Run
+from resnet_degradation.training.torch_settings import restore_settings
 
 
 @restore_settings()

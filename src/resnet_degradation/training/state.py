@@ -22,9 +22,9 @@ from resnet_degradation.records.checkpoint import (
 from resnet_degradation.records.csv_tables import format_row, parse_row
 from resnet_degradation.records.metrics import COLUMNS, Row
 from resnet_degradation.system.errors import CheckpointError
+from resnet_degradation.training.extend_run import Extension
 from resnet_degradation.training.meters import Clock, Meter, ThroughputMonitor
 from resnet_degradation.training.schedule import Plan, Schedule
-from resnet_degradation.training.warm_start import Extension
 
 
 @dataclass

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.system.errors import ConfigError, is_out_of_memory
 from resnet_degradation.training.build import forward_function
-from resnet_degradation.training.memory import AUTOCAST_DTYPES, keeps_gradients
+from resnet_degradation.training.memory import keeps_gradients
 from resnet_degradation.training.state import Run
+from resnet_degradation.training.torch_settings import AUTOCAST_DTYPES
 
 # The number of steps before the capture, in which libraries and the optimizer allocate buffers.
 WARM_UP = 3

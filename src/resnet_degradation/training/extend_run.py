@@ -1,4 +1,4 @@
-"""Starts a deep plain net from a trained shallower one: the added layers are identities.
+"""Extends a run: starts a deep plain net from a trained shallower one, with identities added.
 
 The paper (section 1) argues from this construction that a deeper net need not train worse.
 """
@@ -24,7 +24,7 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import CheckpointError
 
-# At most this many batches measure the statistics of the added layers and compare both nets.
+# Use at most this many batches to estimate the added layers' statistics and to compare both nets.
 MAX_BATCHES = 100
 
 
@@ -38,26 +38,30 @@ class NetErrors:
 
 @dataclass(frozen=True)
 class Extension:
-    """A shallow net and its extension, compared before the deep net is trained."""
+    """A shallow net and its extension, compared before the deep net is trained.
+
+    The fields are the keys of extension.json.
+    """
 
     shallow_net: str
     deep_net: str
     shallow: NetErrors
     deep: NetErrors
-    largest_difference: float  # between the logits of both nets
+    largest_difference: float  # largest absolute difference between the two nets' logits
     largest_score: float  # largest absolute logit of the shallow net
-    num_train_images: int
+    num_train_images: int  # on which the training errors and the logits are compared
 
     def __str__(self) -> str:
         return (
             f"{self.deep_net} starts from the trained {self.shallow_net}: training error "
             f"{self.deep.train_error:.2f} % ({self.shallow_net}: {self.shallow.train_error:.2f} %) "
             f"on {self.num_train_images:,} images, logits that differ by at most "
-            f"{self.largest_difference:.1e} (the largest is {self.largest_score:.1f})"
+            f"{self.largest_difference:.1e} (largest absolute logit of the shallower net: "
+            f"{self.largest_score:.1f})"
         )
 
 
-def extend_shallow(
+def start_from_shallow(
     config: Config,
     deep: ResNet,
     batches: Batches,
@@ -65,9 +69,11 @@ def extend_shallow(
     world: World,
     report: ReportProgress,
 ) -> Extension:
-    """Initialize a run's net from the shallower one that its configuration names.
+    """Set the weights of a run's net, `deep`, from the shallower run that its configuration names.
 
-    num_batches: batches per epoch. Raises CheckpointError if the shallower net is not trained yet.
+    num_batches: batches per epoch. Returns the errors of both nets on the same images. Raises
+    CheckpointError if the shallower run is not finished, or has no valid checkpoint, and
+    ConfigError if `deep` does not extend its net (see `extend`).
     """
     num_batches = min(num_batches, MAX_BATCHES)
     shallower = shallow_config(config)
@@ -77,7 +83,7 @@ def extend_shallow(
     on_device(shallow, next(deep.parameters()).device)
     with closing(batches.training(0, num_batches)) as training:
         extend(shallow, deep, (images for images, _ in training))
-    # Each process measured the statistics of its own part of the batches: use those of rank 0.
+    # Each process estimated the statistics from its own part of the batches: use those of rank 0.
     deep.load_state_dict(
         world.broadcast(lambda: {k: v.cpu() for k, v in deep.state_dict().items()})
     )
@@ -86,19 +92,21 @@ def extend_shallow(
 
 
 def _trained_weights(config: Config, shallow: Config) -> dict[str, Any]:
+    """The state of the shallower run's net, by name; raises CheckpointError if there is none."""
     folder = run_folder(shallow)
     checkpoint = load_checkpoint(folder) if is_finished(folder) else None
     if checkpoint is None:
         warmup = shallow.recipe.warmup
         default = default_warmup(shallow.depth, cast(Family, shallow.family))
-        # A deep net with a warm-up starts from a shallow one with a warm-up.
+        # The shallower run must have the same resolved recipe.warmup: name it if it is not the
+        # default for that depth. (study=constructed trains with the default.)
         override = "" if warmup == default else f" recipe.warmup={warmup}"
-        study = "" if override else " (resnet-study study=constructed does both)"
+        study = "" if override else " (resnet-study study=constructed trains both nets)"
         raise CheckpointError(
-            f"{net_name(config)} starts from the finished run {folder}, which is missing or "
-            f"has no checkpoint: first run the same command with depth={shallow.depth}{override} "
-            f"and without extends{study}; if only the checkpoint is missing, delete that folder's "
-            "summary.json first"
+            f"{net_name(config)} cannot start from {folder}: that run is not finished, or its "
+            f"checkpoint is missing. First run the same command with depth={shallow.depth}"
+            f"{override} and without extends{study}. If the run is finished and only its "
+            "checkpoint was deleted, delete its summary.json before that"
         )
     net: dict[str, Any] = checkpoint.parts["net"]
     return net
@@ -114,7 +122,7 @@ def _compare(
     report: ReportProgress,
 ) -> Extension:
     """Compare both nets in evaluation mode on the same images; leave them in training mode."""
-    wrong, num_images, difference, largest = [0, 0], 0, 0.0, 0.0
+    wrong, num_images, max_difference, max_logit = [0, 0], 0, 0.0, 0.0
     for net in nets:
         net.eval()
     with closing(batches.training(0, num_batches)) as training:
@@ -123,15 +131,17 @@ def _compare(
             for i, net_logits in enumerate(logits):
                 wrong[i] += int((net_logits.argmax(dim=1) != labels).sum())
             num_images += len(labels)
-            difference = max(difference, float((logits[0] - logits[1]).abs().max()))
-            largest = max(largest, float(logits[0].abs().max()))
+            max_difference = max(max_difference, float((logits[0] - logits[1]).abs().max()))
+            max_logit = max(max_logit, float(logits[0].abs().max()))
             report("comparing with the shallower net", number, num_batches)
     *wrong, num_images = world.all_reduce_sum(torch.tensor([*wrong, num_images])).tolist()
-    difference, largest = (-world.all_reduce_min(torch.tensor([-difference, -largest]))).tolist()
+    # The maximum over processes is the negative of the minimum of the negatives.
+    negatives = world.all_reduce_min(torch.tensor([-max_difference, -max_logit]))
+    max_difference, max_logit = (-negatives).tolist()
     errors = [
         NetErrors(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
         for i, net in enumerate(nets)
     ]
     for net in nets:
         net.train()
-    return Extension(*names, errors[0], errors[1], difference, largest, num_images)
+    return Extension(*names, errors[0], errors[1], max_difference, max_logit, num_images)
