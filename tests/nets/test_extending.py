@@ -461,9 +461,18 @@ def test_a_block_without_its_branch_gives_what_it_makes_of_the_shortcut(
     assert torch.equal(block(x), before)
 
 
-def test_only_basic_blocks_are_extended() -> None:
-    with pytest.raises(ConfigError, match="omit extends"):
-        compose_config("depth=14", "residual=false", "extends=8", "block=own_blocks:Weak")
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("depth=14 residual=false extends=8 block=own_blocks:Weak", "omit extends"),
+        ("depth=14 extends=8", "extends is for plain nets"),
+        ("depth=8 residual=false extends=14", "extends=14 is not below depth=8"),
+        ("depth=50 residual=false extends=34 family=imagenet", "no bottlenecks"),
+    ],
+)
+def test_what_does_not_extend_is_refused(settings: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        compose_config(*settings.split())
 
 
 @pytest.mark.parametrize(
