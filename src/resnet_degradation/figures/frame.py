@@ -45,7 +45,7 @@ def framed(
 
     After the caller has drawn the panels, they are arranged between margins of `left` and `right`
     inches, and every named line gets its name at its end. A title goes above the panels, a caption
-    below them, which is the figure's label even if the drawing has a width and so no caption.
+    below them. If the drawing has a width, for a paper, the caption is only the figure's label.
     height: of the panels and the text between them, in inches. drawn_as: how several seeds are
     drawn, for the caption. drawing: its title goes above `title`, or, with a width, replaces it.
     Raises UserError if that width has no room for the panels beside the names.
