@@ -19,8 +19,8 @@ from resnet_degradation.cli.compose import config_folder, register_schemas
 from resnet_degradation.config.identity import group_by_net, net_name
 from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curves
-from resnet_degradation.figures.depths import Series, plot_depths
-from resnet_degradation.figures.seeds import NetRows
+from resnet_degradation.figures.depths import plot_depths
+from resnet_degradation.figures.seeds import NetRows, Series
 from resnet_degradation.figures.style import save_figure
 from resnet_degradation.inspection.registry import PROBES
 from resnet_degradation.records.csv_tables import parse_row
@@ -34,7 +34,7 @@ def main() -> None:
         nets = inspected(name)
         figure = probe.figure(nets, probe.finding(nets, name).title)
         save_figure(figure, WHY / name, ("png",))
-    figure = plot_depths(depths(), study_named("depths").drawing.title)
+    figure = plot_depths(depths(), study_named("depths").drawing)
     save_figure(figure, WHY / "depths", ("png",))
     figure = plot_curves(constructed(), study_named("constructed").drawing)
     save_figure(figure, WHY / "constructed", ("png",))

@@ -34,8 +34,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from resnet_degradation.cli.commands import train
 from resnet_degradation.cli.compose import compose_config
-from resnet_degradation.cli.messages import valid_keys
-from resnet_degradation.config.schema import Config
+from resnet_degradation.config.schema import Config, schema_fields
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.metrics import COLUMNS
@@ -386,7 +385,7 @@ def leaf_types() -> dict[str, str]:
     """Every key of a run's configuration that is not a group, with its type."""
     default = Config()
     types = {}
-    keys = list(valid_keys(Config))
+    keys = list(schema_fields(Config))
     for key in keys:
         if not any(other.startswith(f"{key}.") for other in keys):
             value: Any = default

@@ -17,12 +17,12 @@ from rich.console import Console
 from support.commands import BIN, TINY, TINY_STUDY, call, run_folders
 from support.waiting import wait_until
 
-from resnet_degradation.cli.messages import valid_keys
 from resnet_degradation.config.schema import (
     Config,
     EvaluationConfig,
     InspectionConfig,
     StudyRunConfig,
+    schema_fields,
 )
 from resnet_degradation.records.lock import run_lock
 from resnet_degradation.system import process as processes
@@ -163,7 +163,7 @@ def test_help_loads_nothing_heavy(
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
     explained = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
     groups = {"data", "recipe", "runtime", "study"}
-    assert set(valid_keys(schema)) - groups <= explained
+    assert set(schema_fields(schema)) - groups <= explained
 
 
 @pytest.mark.long

@@ -8,12 +8,12 @@ import pytest
 
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.cli.guesses import KEYS, refuse_guesses
-from resnet_degradation.cli.messages import valid_keys
 from resnet_degradation.config.schema import (
     Config,
     EvaluationConfig,
     InspectionConfig,
     StudyRunConfig,
+    schema_fields,
 )
 from resnet_degradation.system.errors import ConfigError
 
@@ -105,7 +105,7 @@ def test_valid_settings_pass(arguments: list[str]) -> None:
 
 def test_no_synonym_hides_a_key() -> None:
     schemas = (Config, StudyRunConfig, EvaluationConfig, InspectionConfig)
-    keys = {key for schema in schemas for key in valid_keys(schema)}
+    keys = {key for schema in schemas for key in schema_fields(schema)}
     assert set(KEYS.values()) <= keys
     assert not set(KEYS) & keys
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from resnet_degradation.api.run import train
 from resnet_degradation.config.architectures import Family
 from resnet_degradation.examples import highway, multigrid, unadd, vlad
 from resnet_degradation.nets.resnet import ResNet
@@ -74,8 +75,8 @@ def test_a_highway_block_mixes_branch_and_shortcut_by_its_gate(tmp_path: Path) -
         assert torch.equal(block(x), x.relu())
     tiny = ("width=0.25", "data.image_size=8", "recipe.iterations=2", "recipe.batch_size=8",
             "recipe.pad=1", "runtime.num_threads=1", f"output_dir={tmp_path}")  # fmt: skip
-    run, _ = highway.final_error("depth=8", f"block={highway.__name__}:Highway", *tiny)
-    gates = highway.mean_gates(run)
+    run = train(tiny, depth=8, block=f"{highway.__name__}:Highway", quiet=True)
+    gates = highway.mean_gates(run.folder)
     assert len(gates) == 3
     assert all(0 < gate < 1 for gate in gates)
     assert len(highway.plot({8: gates}).axes[0].lines) == 2

@@ -34,7 +34,7 @@ from resnet_degradation.figures.drawing import Drawing, adjusted, read_drawing
 from resnet_degradation.figures.inspection import load_responses, responses_title
 from resnet_degradation.figures.labels import spread_out
 from resnet_degradation.figures.registry import FIGURES
-from resnet_degradation.figures.seeds import Curve
+from resnet_degradation.figures.seeds import Curve, Series
 from resnet_degradation.figures.style import colours, save_figure
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet
@@ -139,12 +139,20 @@ def test_series_that_differ_in_more_than_depth_are_named_after_it(tmp_path: Path
     nets = "[{depth: 8, residual: true, shortcut: B}, {depth: 8, residual: false, width: 1}]"
     run_study(study_of(tmp_path, f"study.nets={nets}"), quiet())
     series = load_depths(find_runs(tmp_path / "outputs"))
-    assert {one.name: one.curve().x.tolist() for one in series} == {
+    assert {one.name: depths_of(one) for one in series} == {
         "plain nets (width 0.5)": [8, 14],
         "plain nets (width 1.0)": [8],
         "residual nets (shortcut A)": [8, 14],
         "residual nets (shortcut B)": [8],
     }
+
+
+def depths_of(series: Series) -> list[int]:
+    return [config.depth for config in series.configs]
+
+
+def means_of(series: Series) -> list[float]:
+    return [float(errors.mean()) for errors in series.errors]
 
 
 def warm_up(when: str) -> RecipeConfig:
@@ -158,12 +166,12 @@ def test_a_warm_up_from_110_layers_on_splits_no_series_and_is_mentioned(tmp_path
         for residual in (False, True)
     ]
     series = load_depths(folders)
-    assert {one.name: one.curve().x.tolist() for one in series} == {
+    assert {one.name: depths_of(one) for one in series} == {
         "plain nets": [20, 56, 110],
         "residual nets": [20, 56, 110],
     }
-    assert series[0].curve().mean.tolist() == [10, 28, 55]
-    caption, *_ = (text.get_text() for text in plot_depths(series).texts)
+    assert means_of(series[0]) == [10, 28, 55]
+    caption, *_ = (text.get_text() for text in plot_depths(series, Drawing()).texts)
     said = " ".join(caption.split())
     assert said.endswith("recipe.warmup is never for 20, 56 and always for 110 layers")
 
@@ -175,7 +183,7 @@ def test_series_of_other_warm_ups_are_kept_apart_where_they_share_a_depth(tmp_pa
             finished_run(folder / str(i), 10 + i, depth=depth, recipe=warm_up(when))
             for i, (depth, when) in enumerate(runs)
         ]
-        return {one.name: one.curve().x.tolist() for one in load_depths(folders)}
+        return {one.name: depths_of(one) for one in load_depths(folders)}
 
     assert series((20, "always"), (56, "always"), (110, "always")) == {
         "residual nets": [20, 56, 110]
@@ -194,13 +202,13 @@ def test_nets_of_the_imagenet_family_are_one_series_with_their_usual_shortcuts(
         finished_run(tmp_path / str(depth), 30, cifar=False, depth=depth) for depth in (18, 34, 50)
     ]
     (one,) = load_depths(usual)
-    assert (one.name, one.curve().x.tolist()) == ("residual nets", [18, 34, 50])
-    caption, *_ = (text.get_text() for text in plot_depths([one]).texts)
+    assert (one.name, depths_of(one)) == ("residual nets", [18, 34, 50])
+    caption, *_ = (text.get_text() for text in plot_depths([one], Drawing()).texts)
     said = " ".join(caption.split())
     assert "shortcut is A for 18, 34 and B for 50 layers" in said
     assert "the block is basic for 18, 34 and bottleneck for 50 layers" in said
     other = finished_run(tmp_path / "B", 20, cifar=False, depth=34, shortcut="B")
-    assert {tuple(one.curve().x) for one in load_depths([*usual, other])} == {(18, 34), (34, 50)}
+    assert {tuple(depths_of(one)) for one in load_depths([*usual, other])} == {(18, 34), (34, 50)}
 
 
 def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -> None:
@@ -210,7 +218,7 @@ def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -
         for stride, error in nets.items()
     ]
     series = load_depths(folders)
-    assert {one.name: one.curve().mean.tolist() for one in series} == {
+    assert {one.name: means_of(one) for one in series} == {
         f"residual nets (bottleneck_stride {stride})": [error] for stride, error in nets.items()
     }
 
@@ -474,7 +482,7 @@ def test_depths_fit_a_column(tmp_path: Path) -> None:
         for depth in (20, 32, 44, 56)
         for residual in (False, True)
     ]
-    assert_fit_for_a_paper(FIGURES["depths"](folders, Drawing(width=3.3), False), 3.3)
+    assert_fit_for_a_paper(plot_depths(load_depths(folders), Drawing(width=3.3)), 3.3)
 
 
 def test_a_width_without_room_for_the_names_is_refused() -> None:
@@ -512,7 +520,7 @@ def test_the_printed_caption_is_that_of_the_figure(tmp_path: Path) -> None:
     (running / "summary.json").unlink()
     for folder in (*finished, running):
         write_metrics(folder, [Row(1, 1, 0.1, 1.0, 50.0, 40.0, None, 100.0, 1.0)])
-    figure = FIGURES["depths"](finished, Drawing(), False)
+    figure = plot_depths(load_depths(finished), Drawing())
     (drawn, *_) = (" ".join(text.get_text().split()) for text in figure.texts)
     done = plot(tmp_path, "--figure", "depths", "--width", "column", "--formats", "svg")
     assert done.stdout.splitlines()[1:] == [f"caption: {drawn}"]
@@ -579,7 +587,8 @@ def test_responses_are_recorded_and_drawn_over_seeds(tmp_path: Path) -> None:
         assert len(list(csv.DictReader(stream))) == 7
     assert (study.folder / "responses.png").read_bytes().startswith(b"\x89PNG")
     folders = [run_folder(run) for run in study.runs]
-    figure = FIGURES["responses"](folders, Drawing("a topic"), False)
+    drawing = Drawing("a topic")
+    figure = FIGURES["responses"](folders, drawing)(drawing, False)
     texts = {" ".join(text.get_text().split()) for text in figure.texts}
     assert {responses_title(nets), "a topic"} <= texts
     assert "standard deviation of layer responses" in (study.folder / "report.md").read_text()

@@ -59,11 +59,12 @@ from resnet_degradation.figures.style import save_figure
 from resnet_degradation.inspection.registry import PROBES
 runs, out = [Path(run) for run in json.loads(sys.argv[1])], Path(sys.argv[2])
 drawn = {
-    name: make(runs, Drawing(title=name), False)
-    for name, make in FIGURES.items()
+    name: load(runs, Drawing())(Drawing(title=name), False)
+    for name, load in FIGURES.items()
     if name != "grid"
 }
-drawn["log"] = FIGURES["curves"](runs, Drawing(log=True, x="epoch"), True)
+logarithmic = Drawing(log=True, x="epoch")
+drawn["log"] = FIGURES["curves"](runs, logarithmic)(logarithmic, True)
 for name in ("signals", "residuals", "lesions"):
     drawn[name] = PROBES[name].figure(load_inspected(runs, name, PROBES[name].row), name)
 for name, figure in drawn.items():

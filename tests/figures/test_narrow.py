@@ -14,10 +14,11 @@ from support.studies import composed_study
 
 from resnet_degradation.config.identity import net_name
 from resnet_degradation.figures.curves import NetCurves, plot_curves
-from resnet_degradation.figures.depths import Series, plot_depths
-from resnet_degradation.figures.grid import GridNet, plot_grid
+from resnet_degradation.figures.depths import plot_depths
+from resnet_degradation.figures.drawing import Drawing
+from resnet_degradation.figures.grid import plot_grid
 from resnet_degradation.figures.inspection import plot_responses, responses_title
-from resnet_degradation.figures.seeds import Curve, NetRows
+from resnet_degradation.figures.seeds import Curve, NetRows, Series
 from resnet_degradation.figures.style import contrast
 from resnet_degradation.records.layers import Response
 from resnet_degradation.system.errors import UserError
@@ -41,27 +42,28 @@ def drawn(
             for config, curve in zip(configs, curves, strict=True)
         ]
         return plot_curves(nets, replace(study.drawing, title="", narrow=narrow, width=width), dark)
+    drawing = Drawing(narrow=narrow, width=width)
     if kind == "depths":
         groups = [[c for c in configs if c.residual == residual] for residual in (False, True)]
         series = [
             Series(f"{name} nets (recipe.warmup always)", group, [np.array([9, 9.5])] * len(group))
             for name, group in zip(("plain", "residual"), groups, strict=True)
         ]
-        return plot_depths(series, "", dark, width, narrow)
+        return plot_depths(series, drawing, dark)
     if kind == "grid":
         rates = [replace(configs[0].recipe, lr=rate) for rate in RATES]
         grid = [
-            GridNet(
+            Series(
                 f"{net_name(c)} (recipe.weight_decay 0.0001 in every one of its runs)",
                 [replace(c, recipe=recipe) for recipe in rates],
                 [np.array([end, end + 1])] * len(RATES),
             )
             for c, end in zip(configs[::2], ends[::2], strict=True)
         ]
-        return plot_grid("recipe.lr", grid, "", False, dark, width, narrow)
+        return plot_grid("recipe.lr", grid, drawing, dark)
     rows = [Response(layer, "", 1 / layer) for layer in range(1, 56)]
     nets = [NetRows(net_name(config), config, [rows, rows]) for config in configs]
-    return plot_responses(nets, responses_title(nets), dark, "", width, narrow)
+    return plot_responses(nets, responses_title(nets), drawing, dark)
 
 
 def visible_texts(figure: Figure) -> list[Text]:

@@ -14,10 +14,11 @@ from matplotlib.text import Text
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig
 from resnet_degradation.figures.curves import NetCurves, extension_title
-from resnet_degradation.figures.depths import Series, depths_title, plot_depths
-from resnet_degradation.figures.grid import GridNet, grid_title
+from resnet_degradation.figures.depths import depths_title, plot_depths
+from resnet_degradation.figures.drawing import Drawing
+from resnet_degradation.figures.grid import grid_title
 from resnet_degradation.figures.labels import wrapped
-from resnet_degradation.figures.seeds import Curve
+from resnet_degradation.figures.seeds import Curve, Series
 from resnet_degradation.figures.titles import Measured, is_clear, title_of
 from resnet_degradation.inspection.registry import PROBES
 
@@ -100,7 +101,9 @@ def test_the_figure_over_depth_says_what_depth_does() -> None:
         "residual nets 2.0 → 3.0 % (unclear: within the noise of 2 seeds)"
     )
     assert depths_title(both) == title
-    texts = [" ".join(text.get_text().split()) for text in plot_depths(both, "a topic").texts]
+    texts = [
+        " ".join(text.get_text().split()) for text in plot_depths(both, Drawing("a topic")).texts
+    ]
     assert {title, "a topic"} <= {*texts}
     assert depths_title([series(False, [7], [69])]).endswith("7.0 → 69.0 % (one seed)")
     alone = replace(both[0], configs=both[0].configs[:1], errors=both[0].errors[:1])
@@ -109,7 +112,7 @@ def test_the_figure_over_depth_says_what_depth_does() -> None:
 
 def test_the_figure_over_a_setting_says_what_each_net_reaches() -> None:
     configs = [config(20, False), config(20, False)]
-    nets = [GridNet("plain-20", configs, [np.array([9.0, 9.5]), np.array([5.0, 6.0])])]
+    nets = [Series("plain-20", configs, [np.array([9.0, 9.5]), np.array([5.0, 6.0])])]
     best = "Training error of each net at its best learning rate: plain-20 5.5 %"
     assert grid_title("recipe.lr", nets) == best
     longer = [

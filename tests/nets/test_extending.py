@@ -22,7 +22,6 @@ from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.inspection.command import inspect
 from resnet_degradation.nets.blocks import BasicBlock
 from resnet_degradation.nets.build import make_net
-from resnet_degradation.nets.identity_extension import extend
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.errors import top1_error
 from resnet_degradation.probes.layer_stats import layer_stats
@@ -366,10 +365,10 @@ def test_a_custom_block_is_inspected_by_what_it_computes(here: Path, train_run: 
     assert not torch.equal(block(x), x)
 
 
-def nets_of(here: Path, kind: str, depth: int = 8, residual: bool = True) -> tuple[ResNet, ResNet]:
+def nets_of(here: Path, kind: str, residual: bool = True) -> tuple[ResNet, ResNet]:
     """A net of one of OWN_BLOCKS and one of basic blocks, with the same weights."""
     (here / "own_blocks.py").write_text(OWN_BLOCKS)
-    common = (f"depth={depth}", f"residual={residual}", "data.image_size=8", f"output_dir={here}")
+    common = ("depth=8", f"residual={residual}", "data.image_size=8", f"output_dir={here}")
     own, usual = (
         make_net(compose_config(*common, *block), 10)
         for block in ([f"block=own_blocks:{kind}"], [])
@@ -462,17 +461,18 @@ def test_a_block_without_its_branch_gives_what_it_makes_of_the_shortcut(
     assert torch.equal(block(x), before)
 
 
-@pytest.mark.parametrize("kind", OVERRIDES)
-def test_only_basic_blocks_are_extended(here: Path, kind: str) -> None:
-    own, usual = nets_of(here, kind, residual=False)
-    deep_own, deep = nets_of(here, kind, depth=14, residual=False)
-    images = [torch.rand(8, 3, 8, 8)]
-    extend(usual, deep, images)
-    for shallow, deeper in ((own, deep_own), (own, deep), (usual, deep_own)):
-        with pytest.raises(ConfigError, match="leave out block="):
-            extend(shallow, deeper, images)
-    with pytest.raises(ConfigError, match="omit extends"):
-        compose_config("depth=14", "residual=false", "extends=8", f"block=own_blocks:{kind}")
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("depth=14 residual=false extends=8 block=own_blocks:Weak", "omit extends"),
+        ("depth=14 extends=8", "extends is for plain nets"),
+        ("depth=8 residual=false extends=14", "extends=14 is not below depth=8"),
+        ("depth=50 residual=false extends=34 family=imagenet", "no bottlenecks"),
+    ],
+)
+def test_what_does_not_extend_is_refused(settings: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        compose_config(*settings.split())
 
 
 @pytest.mark.parametrize(

@@ -338,5 +338,5 @@ def test_damaged_colour_statistics_are_computed_anew(
     (kept,) = cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:-1])
     again = channel_statistics(files, 16, 18, 0, cache)
-    assert torch.equal(first.eigenvectors, again.eigenvectors)
+    assert all(map(torch.equal, first, again))
     assert [file.name for file in cache.iterdir()] == [kept.name]

@@ -10,7 +10,9 @@ import pytest
 from support.studies import composed_study, quiet, study_of
 
 from resnet_degradation.config.identity import run_folder
-from resnet_degradation.figures.grid import GridNet, load_grid, plot_grid
+from resnet_degradation.figures.drawing import Drawing
+from resnet_degradation.figures.grid import grid_curve, load_grid, plot_grid
+from resnet_degradation.figures.seeds import Series
 from resnet_degradation.records.summary import FinalErrors
 from resnet_degradation.studies.command import run_study
 from resnet_degradation.studies.findings import find_cautions
@@ -77,8 +79,8 @@ def test_a_grid_study_draws_the_error_against_the_setting(tmp_path: Path) -> Non
     assert key == "recipe.lr"
     assert [net.name for net in drawn] == ["plain-8-width0.5", "ResNet-8-width0.5"]
     for net in drawn:
-        assert net.curve(key, [0.01, 0.1, 1.0]).x.tolist() == [0.01, 0.1, 1.0]
-    figure = plot_grid(key, drawn)
+        assert grid_curve(net, key, [0.01, 0.1, 1.0]).x.tolist() == [0.01, 0.1, 1.0]
+    figure = plot_grid(key, drawn, Drawing())
     assert figure.axes[0].get_xscale() == "log"
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["0.01", "0.1", "1"]
     report = (study.folder / "report.md").read_text()
@@ -161,8 +163,8 @@ def test_a_grid_repeats_no_caution_about_extended_nets() -> None:
 
 def test_zero_errors_have_a_place_on_a_logarithmic_axis() -> None:
     configs = [result(20, iterations, 1.0).config for iterations in (100, 200)]
-    net = GridNet("a net", configs, [np.array([5.0]), np.array([0.0])])
-    figure = plot_grid("recipe.iterations", [net], log=True)
+    net = Series("a net", configs, [np.array([5.0]), np.array([0.0])])
+    figure = plot_grid("recipe.iterations", [net], Drawing(log=True))
     low, high = figure.axes[0].get_ylim()
     assert 0 < low < 5 < high
     assert math.isfinite(high)

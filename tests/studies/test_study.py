@@ -428,8 +428,8 @@ def test_final_errors_are_drawn_against_depth(tmp_path: Path) -> None:
     assert (study.folder / "depths.png").is_file()
     plain, residual = load_depths([run_folder(run) for run in study.runs])
     assert (plain.name, residual.name) == ("plain nets", "residual nets")
-    assert plain.curve().x.tolist() == [8, 14]
-    assert residual.curve().x.tolist() == [8]
+    assert [config.depth for config in plain.configs] == [8, 14]
+    assert [config.depth for config in residual.configs] == [8]
     for depth, errors in zip((8, 14), plain.errors, strict=True):
         recorded = [
             read_final_errors(run_folder(run)).train_error
@@ -437,8 +437,8 @@ def test_final_errors_are_drawn_against_depth(tmp_path: Path) -> None:
             if run.depth == depth and not run.residual
         ]
         assert errors.tolist() == recorded
-    drawn = plot_depths([plain, residual]).axes[0].get_lines()
-    assert drawn[0].get_ydata().tolist() == plain.curve().mean.tolist()
+    drawn = plot_depths([plain, residual], study.drawing).axes[0].get_lines()
+    assert drawn[0].get_ydata().tolist() == [errors.mean() for errors in plain.errors]
 
 
 BLOCKS = {

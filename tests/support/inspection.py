@@ -13,4 +13,5 @@ from resnet_degradation.inspection.command import inspect
 
 def run_inspection(*folders: Path, output_dir: Path, **options: Any) -> Path:
     asked = InspectionConfig(run=[str(folder) for folder in folders], output_dir=str(output_dir))
-    return inspect(replace(asked, **options), Console(quiet=True), NullProgress())
+    folder, *_ = inspect(replace(asked, **options), Console(quiet=True), NullProgress())
+    return folder

@@ -66,10 +66,7 @@ def inspect(
     sharpness; all; or a custom probe, such as my_probes:small_weights. The other
     arguments and the errors are those of `rd.train`; `resnet-inspect --help` lists the settings.
     """
-    from resnet_degradation.figures.inspection import load_inspected
     from resnet_degradation.inspection.command import inspect as run_inspection
-    from resnet_degradation.inspection.command import named_measurements, runs_to_inspect
-    from resnet_degradation.inspection.registry import chosen_probes
 
     asked: dict[str, Any] = {"run": folders_of(runs)} | ({} if what is None else {"what": what})
     arguments = overrides_of(overrides, asked | settings, InspectionConfig)
@@ -77,12 +74,4 @@ def inspect(
         options = composed("inspect_config", InspectionConfig, arguments)
     wanted = cast(InspectionConfig, OmegaConf.to_object(options))
     with shown_progress(quiet) as progress:
-        folder = run_inspection(wanted, progress.console, progress)
-    folders = runs_to_inspect(wanted)
-    measured = {
-        name: (probe, nets)
-        for name, probe in chosen_probes(named_measurements(wanted.what)).items()
-        if (nets := load_inspected(folders, name, probe.row))
-    }
-    findings = {name: probe.finding(nets, name) for name, (probe, nets) in measured.items()}
-    return Inspection(folder, findings, measured)
+        return Inspection(*run_inspection(wanted, progress.console, progress))

@@ -78,7 +78,7 @@ WITH_VALUE = re.compile(
 
 def refuse_guesses(arguments: Sequence[str], schema: type[Any]) -> None:
     """Raise ConfigError for an argument of other tools; the message says what to type instead."""
-    keys = [key for key, _ in schema_fields(schema)]
+    keys = list(schema_fields(schema))
     for number, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
         if number > 0 and WITH_VALUE.fullmatch(arguments[number - 1]):

@@ -25,11 +25,6 @@ NET_KEYS = [field.name for field in fields(NetConfig)]
 NETS = "set 'study.nets=[{depth: 20, residual: false}, ...]'"
 
 
-def valid_keys(schema: type[Any]) -> list[str]:
-    """Every dotted key of a schema."""
-    return [key for key, _ in schema_fields(schema)]
-
-
 def refuse_unknown_keys(composed: DictConfig, schema: type[Any]) -> None:
     """Raise ConfigError for a key that was added with +key=value or removed with ~key."""
     keys, known = (
@@ -58,7 +53,7 @@ def _unknown_key(key: str, schema: type[Any]) -> str:
     net_keys = NET_KEYS if schema is StudyRunConfig else []
     if key in net_keys:
         return f"there is no key {key}: {NETS}"
-    keys = valid_keys(schema)
+    keys = list(schema_fields(schema))
     # The last parts are compared too, because "lr" is not close to "recipe.lr" as a whole.
     by_last_part = {known.rpartition(".")[2]: known for known in reversed(keys)}
     nearest = difflib.get_close_matches(key, keys, 1, 0.7) or [

@@ -48,7 +48,7 @@ def main() -> int:
         first, *others = map(read_drawing, folders)  # of one study on several machines: all equal
         drawing = Drawing() if any(one != first for one in others) else first
         drawing = adjusted(drawing, **settings)
-        figure = FIGURES[arguments.figure](runs, drawing, False)
+        figure = FIGURES[arguments.figure](runs, drawing)(drawing, False)
         output, formats = arguments.output or default, arguments.formats
         if (ending := output.suffix.removeprefix(".")) in FORMATS:
             output, formats = output.with_suffix(""), formats or [ending]

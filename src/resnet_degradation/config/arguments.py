@@ -26,7 +26,7 @@ def quote_paths(arguments: list[str], schema: type[Any]) -> list[str]:
 
     ~/ becomes the home folder, and ${now:...} in a path the time of this call.
     """
-    fields = dict(schema_fields(schema))
+    fields = schema_fields(schema)
     sweeping = not {"-m", "--multirun"}.isdisjoint(arguments)
     changed = []
     for argument in arguments:

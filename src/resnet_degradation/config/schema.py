@@ -5,7 +5,6 @@ conf/*.yaml, and --help shows these explanations; comments here give units and c
 """
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import Field, dataclass, field
 from typing import Any, Optional, Union
 
@@ -224,10 +223,12 @@ class StudyRunConfig(Settings):
     plan: bool = False  # only print the runs and their estimated times
 
 
-def schema_fields(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, "Field[Any]"]]:
+def schema_fields(schema: type[Any], prefix: str = "") -> dict[str, "Field[Any]"]:
     """Every dotted key of a schema, and its field."""
+    found = {}
     for each in dataclasses.fields(schema):
-        yield prefix + each.name, each
+        found[prefix + each.name] = each
         factory = each.default_factory
         if isinstance(factory, type) and dataclasses.is_dataclass(factory):
-            yield from schema_fields(factory, f"{prefix}{each.name}.")
+            found |= schema_fields(factory, f"{prefix}{each.name}.")
+    return found

@@ -1,6 +1,5 @@
 """The mean and the principal components of the training images' colours (section 3.4)."""
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,19 +16,6 @@ from resnet_degradation.data.views import centre_view
 MAX_STATISTICS_IMAGES = 10_000
 
 
-@dataclass(frozen=True)
-class ChannelStatistics:
-    """Statistics of the training images' pixels in [0, 1]."""
-
-    mean: Tensor  # (3, H, W)
-    eigenvalues: Tensor  # (3,), of the covariance of RGB values
-    eigenvectors: Tensor  # (3, 3), one per column
-
-    def scaled_eigenvectors(self) -> Tensor:
-        """Each eigenvector times its eigenvalue: (3, 3), one per column."""
-        return self.eigenvectors * self.eigenvalues
-
-
 def channel_statistics(
     files: Files,
     image_size: int,
@@ -37,8 +23,12 @@ def channel_statistics(
     num_workers: int,
     cache: Path,
     progress: ReportProgress = ignore_progress,
-) -> ChannelStatistics:
-    """The statistics of centre views of at most 10,000 training images; cached."""
+) -> tuple[Tensor, Tensor]:
+    """The mean (3, H, W) of the training images' pixels in [0, 1], and their colour axes (3, 3).
+
+    An axis is a column: an eigenvector of the covariance of RGB values, times its eigenvalue.
+    Computed from centre views of at most 10,000 images, and cached.
+    """
     sampled = files.subset(evenly_spaced(len(files), MAX_STATISTICS_IMAGES))
     view = partial(centre_view, image_size=image_size, shorter_side=shorter_side)
 
@@ -61,4 +51,5 @@ def channel_statistics(
         }
 
     name = f"colours-{cache_key(sampled.paths, image_size, shorter_side)}"
-    return ChannelStatistics(**cached(cache, name, compute))
+    found = cached(cache, name, compute)
+    return found["mean"], found["eigenvectors"] * found["eigenvalues"]

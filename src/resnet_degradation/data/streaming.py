@@ -62,11 +62,9 @@ class StreamBatches(Batches):
         self._colour_axes = mean_image = None
         if isinstance(config.data.mean, str) or config.recipe.colour_std > 0:
             cache = cache_folder(config)
-            statistics = world.broadcast(
+            mean_image, self._colour_axes = world.broadcast(
                 lambda: channel_statistics(self._train, size, smallest, workers, cache, progress)
             )
-            self._colour_axes = statistics.scaled_eigenvectors()
-            mean_image = statistics.mean
         super().__init__(source, config, mean_image, device, world)
         self.decode_stats = DecodeStats()
         self._training_view = partial(

@@ -34,7 +34,7 @@ from resnet_degradation.records.run_folder import num_skipped_images, read_class
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.reference import paper
 from resnet_degradation.system.atomic_files import check_writable, write_json
-from resnet_degradation.system.errors import ConfigError, DataError, RecordError
+from resnet_degradation.system.errors import ConfigError, DataError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.describe import environment
 from resnet_degradation.training.load_run import inspection_batches, require_checkpoint
@@ -79,7 +79,9 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         net = on_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
         batches = inspection_batches(config, source, device, progress.prepare)
         file = evaluation.record()
-        _check_writable(file.parent)  # now, because the result of the test would be lost later
+        # Now, because the result of the test would be lost later.
+        problem = f"the record of this evaluation cannot be written to {file.parent}"
+        check_writable(file.parent, problem, "name another folder with output_dir=FOLDER")
         tested = _test(net, batches, evaluation, progress)
         iteration = None if checkpoint is None else checkpoint.iteration
         record = _to_dict(evaluation, tested, iteration)
@@ -132,16 +134,6 @@ def _load_net(
         net = make_net(config, classes or num_classes(file), initialized=False)
         progress.say(load_weights(net, file))
     return net
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        check_writable(folder)
-    except OSError as error:
-        raise RecordError(
-            f"the record of this evaluation cannot be written to {folder} ({error.strerror}): name "
-            "another folder with output_dir=FOLDER"
-        ) from error
 
 
 def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint | None) -> None:

@@ -11,18 +11,14 @@ from typing import Any
 import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from rich.console import Console
 from torch import Tensor, nn
 
-from resnet_degradation.cli.compose import compose_config
+from resnet_degradation.api.run import train
 from resnet_degradation.config.schema import RuntimeConfig
-from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.nets.blocks import BasicBlock
 from resnet_degradation.nets.hooks import observed
-from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.training.load_run import load_trained
-from resnet_degradation.training.session import train
 
 DEPTHS = (20, 56)
 GATE_BIAS = -1.0  # at first, gates let more of x pass than of F(x)
@@ -42,12 +38,6 @@ class Highway(BasicBlock):
     def forward(self, x: Tensor) -> Tensor:
         share = self.gate(x)
         return torch.relu(share * self.branch(x) + (1 - share) * self.shortcut(x))
-
-
-def final_error(*overrides: str) -> tuple[Path, float]:
-    """Train a net unless it is trained already; return its folder and training error (percent)."""
-    folder = train(compose_config(*overrides), RunProgress(Console(stderr=True)))
-    return folder, read_final_errors(folder).train_error
 
 
 @torch.no_grad()
@@ -89,14 +79,13 @@ def main(folder: Path = Path("outputs/examples"), *overrides: str) -> None:
     """Train the nets, print their errors and gates, and draw the gates."""
     gates = {}
     for depth in DEPTHS:
-        block = "block=resnet_degradation.examples.highway:Highway"
-        run, gated = final_error(f"depth={depth}", block, *overrides)
-        identity = final_error(f"depth={depth}", *overrides)[1]
-        gates[depth] = mean_gates(run)
+        gated = train(overrides, depth=depth, block="resnet_degradation.examples.highway:Highway")
+        identity = train(overrides, depth=depth)
+        gates[depth] = mean_gates(gated.folder)
         print(
-            f"{depth} layers: training error {gated:.2f} % with gates, {identity:.2f} % with "
-            f"identity shortcuts; mean gate {mean(gates[depth]):.2f}, from {min(gates[depth]):.2f} "
-            f"to {max(gates[depth]):.2f}"
+            f"{depth} layers: training error {gated.errors.train_error:.2f} % with gates, "
+            f"{identity.errors.train_error:.2f} % with identity shortcuts; mean gate "
+            f"{mean(gates[depth]):.2f}, from {min(gates[depth]):.2f} to {max(gates[depth]):.2f}"
         )
     folder.mkdir(parents=True, exist_ok=True)
     print(f"figure: {save_figure(plot(gates), folder / 'highway')[0]}")

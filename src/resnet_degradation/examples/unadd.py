@@ -9,26 +9,20 @@ builds them from a trained plain net. docs/residual-representations.md says what
 
 import sys
 from contextlib import closing
-from pathlib import Path
 
 import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from rich.console import Console
 from torch import Tensor, nn
 
-from resnet_degradation.cli.compose import compose_config
+from resnet_degradation.api.run import Run, train
 from resnet_degradation.config.schema import RuntimeConfig
-from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.figures.labels import Label, label_ends
 from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.nets.blocks import BasicBlock, Shortcut, conv3x3
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.run_folder import checkpoint_files
-from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.training.load_run import TrainedNet, load_trained
-from resnet_degradation.training.session import train
 
 COLOURS = ("#E69F00", "#8C6D1F", "#0072B2", "#56B4E9")
 
@@ -134,8 +128,8 @@ def use_own_statistics(net: ResNet, images: Tensor) -> None:
         hook.remove()
 
 
-def train_from_both_starts(plain: TrainedNet, *overrides: str) -> dict[str, Path]:
-    """Train the plain net again, and two residual twins. Return the folders of all runs by name.
+def train_from_both_starts(plain: TrainedNet, *overrides: str) -> dict[str, Run]:
+    """Train the plain net again, and two residual twins. Return all runs by name.
 
     One of the twins starts with the plain net's function, the other with its usual weights.
     """
@@ -144,30 +138,28 @@ def train_from_both_starts(plain: TrainedNet, *overrides: str) -> dict[str, Path
         use_own_statistics(twin, torch.cat([images for images, _ in batches]))
     start = plain.folder / "twin.pt"
     torch.save(twin.state_dict(), start)
-    wide = ("residual=true", "block=resnet_degradation.examples.unadd:WideInside")
-    runs = {
-        "plain, trained again": ("residual=false", f"weights={checkpoint_files(plain.folder)[0]}"),
-        "residual, from the plain net": (*wide, f"weights={start}"),
-        "residual, usual start": wide,
+    usual = [f"depth={plain.config.depth}", *overrides]
+    wide = [*usual, "residual=true", "block=resnet_degradation.examples.unadd:WideInside"]
+    again = [*usual, "residual=false", f"weights={checkpoint_files(plain.folder)[0]}"]
+    return {
+        "plain": Run(plain.folder),
+        "plain, trained again": train(again),
+        "residual, from the plain net": train([*wide, f"weights={start}"]),
+        "residual, usual start": train(wide),
     }
-    folders = {"plain": plain.folder}
-    for name, settings in runs.items():
-        config = compose_config(f"depth={plain.config.depth}", *overrides, *settings)
-        folders[name] = train(config, RunProgress(Console(stderr=True)))
-    return folders
 
 
-def plot(folders: dict[str, Path]) -> Figure:
+def plot(runs: dict[str, Run]) -> Figure:
     """The training error of each run, with the name at its end."""
     with rc_context(rc()):
         figure = Figure(figsize=(6.4, 3.2))
         axes, labels = figure.subplots(), []
-        for (name, folder), colour in zip(folders.items(), COLOURS, strict=True):
-            rows = read_metrics(folder)
-            errors = [row.train_error for row in rows]
+        for (name, run), colour in zip(runs.items(), COLOURS, strict=True):
+            metrics = run.metrics
+            errors = metrics["train_error"]
             style = "-" if name.startswith("residual") else "--"
-            axes.plot([row.iteration for row in rows], errors, style, color=colour)
-            labels.append(Label(name, colour, errors[-1]))
+            axes.plot(metrics["iteration"], errors, style, color=colour)
+            labels.append(Label(name, colour, float(errors[-1])))
         axes.set(xlabel="iterations", ylabel="training error (%)", xlim=(0, None), ylim=(0, None))
         figure.subplots_adjust(left=0.09, right=0.75, top=0.96, bottom=0.15)
         label_ends(axes, labels)
@@ -180,23 +172,23 @@ def main(*overrides: str, training: bool = False) -> None:
     training: also train the twin, from the plain net's function and from its usual start, and draw
     the errors.
     """
-    config = compose_config("depth=20", "residual=false", *overrides)
-    folder = train(config, RunProgress(Console(stderr=True)))
+    folder = train(overrides, depth=20, residual=False).folder
     trained = load_trained(folder, RuntimeConfig(), torch.device("cpu"), num_held_out=500)
     (images, _), *_ = trained.batches.held_out(next(iter(trained.batches.splits)))
     difference, largest = largest_difference(
-        trained.net, residual_twin(trained.net, config.width), images
+        trained.net, residual_twin(trained.net, trained.config.width), images
     )
     print(
         f"{folder.name} and a residual net with the same function: logits of up to {largest:.1f} "
         f"differ by at most {difference:.0e} on {len(images)} held-out images"
     )
     if training:
-        folders = train_from_both_starts(trained, *overrides)
-        for name, run in folders.items():
-            print(f"{name}: {read_final_errors(run)}")
-        stem = Path(config.output_dir) / "examples" / f"unadd-seed{config.seed}"
-        print(f"figure: {save_figure(plot(folders), stem)[0]}")
+        runs = train_from_both_starts(trained, *overrides)
+        for name, run in runs.items():
+            print(f"{name}: {run.errors}")
+        # Runs are in OUTPUT_DIR/DATA.
+        stem = folder.parents[1] / "examples" / f"unadd-seed{trained.config.seed}"
+        print(f"figure: {save_figure(plot(runs), stem)[0]}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Final training error against depth: degradation and its cure in one picture."""
 
-from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import cast
@@ -18,30 +17,16 @@ from resnet_degradation.config.identity import (
 )
 from resnet_degradation.config.resolve import default_warmup
 from resnet_degradation.config.schema import Config
+from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.frame import framed
-from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
+from resnet_degradation.figures.seeds import Series, average, draw_curve, finished_runs
 from resnet_degradation.figures.style import SHADES, on_page
 from resnet_degradation.figures.titles import uncertainty_note
-from resnet_degradation.records.run_folder import read_config, without_copies
-from resnet_degradation.records.summary import is_finished, read_final_errors
-from resnet_degradation.system.errors import UserError
+from resnet_degradation.records.run_folder import read_config
+from resnet_degradation.records.summary import read_final_errors
 
 # Line styles and markers of the series of one colour, in this order.
 STYLES = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
-
-
-@dataclass(frozen=True)
-class Series:
-    """Nets that differ only in depth and what depends on it; an entry for each depth."""
-
-    name: str
-    configs: list[Config]
-    errors: list[Values]  # final training error of each seed in percent
-
-    def curve(self) -> Curve:
-        """The error over depth."""
-        return average(np.array([c.depth for c in self.configs], dtype=float), self.errors)
-
 
 ByDepth = dict[int, list[tuple[Config, float]]]  # the seeds of each depth, with their errors
 
@@ -53,13 +38,11 @@ def load_depths(folders: list[Path]) -> list[Series]:
     that differ. Raises UserError if no run is finished.
     """
     groups: dict[str, ByDepth] = {}
-    for folder in without_copies([f.resolve() for f in folders if is_finished(f)]):
+    for folder in finished_runs(folders):
         config = read_config(folder)
         by_depth = groups.setdefault(key_without(config, {"seed", "depth"}), {})
         error = read_final_errors(folder).train_error
         by_depth.setdefault(config.depth, []).append((config, error))
-    if not groups:
-        raise UserError("there is nothing to draw yet: no run is finished")
     merged = [[runs for _, runs in sorted(g.items())] for g in _merge_groups([*groups.values()])]
     shallowest = [nets[0][0][0] for nets in merged]
     names = ["residual nets" if config.residual else "plain nets" for config in shallowest]
@@ -142,24 +125,12 @@ def _spaced_ticks(ticks: list[int], distance: float) -> list[int]:
     return [*kept, *ticks[1:][-1:]]
 
 
-def plot_depths(
-    series: list[Series],
-    title: str = "",
-    dark: bool = False,
-    width: float | None = None,
-    narrow: bool = False,
-) -> Figure:
+def plot_depths(series: list[Series], drawing: Drawing, dark: bool = False) -> Figure:
     """Mean final training error over depth, a dot for every seed, a band of one deviation."""
-    points = [
-        NetRows(group.name, config, errors.tolist())
-        for group in series
-        for config, errors in zip(group.configs, group.errors, strict=True)
-    ]
+    points = [point for group in series for point in group.points()]
     notes = [*dict.fromkeys(text for group in series for text in _other_differences(group))]
     heading, band = depths_title(series), "band: one standard deviation"
-    with framed(
-        points, heading, dark, 2.8, band, notes, topic=title, width=width, narrow=narrow
-    ) as (figure, _):
+    with framed(points, heading, 2.8, band, notes, drawing=drawing, dark=dark) as (figure, _):
         axes = figure.subplots()
         styles = {False: cycle(STYLES), True: cycle(STYLES)}
         for group in series:
@@ -167,13 +138,14 @@ def plot_depths(
             colour = on_page(SHADES[residual][2], dark)
             line, marker = next(styles[residual])
             style = {"linestyle": line, "marker": marker, "linewidth": 2}
-            draw_curve(axes, group.curve(), colour, label=group.name, **style)
-            for config, errors in zip(group.configs, group.errors, strict=True):
+            curve = average(np.array([config.depth for config in group.configs]), group.errors)
+            draw_curve(axes, curve, colour, label=group.name, **style)
+            for depth, errors in zip(curve.x, group.errors, strict=True):
                 if len(errors) > 1:
-                    axes.plot([config.depth] * len(errors), errors, ".", color=colour, markersize=3)
+                    axes.plot([depth] * len(errors), errors, ".", color=colour, markersize=3)
         depths = sorted({point.config.depth for point in points})
         axes.set_xticks(
-            _spaced_ticks(depths, (0.09 if narrow else 0.04) * (depths[-1] - depths[0]))
+            _spaced_ticks(depths, (0.09 if drawing.narrow else 0.04) * (depths[-1] - depths[0]))
         )
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="depth (layers)", ylabel="training error at the end (%)", ylim=(0, None))

@@ -44,50 +44,35 @@ class Drawing:
 
 
 def adjusted(
-    drawing: Drawing,
-    *,
-    title: str | None = None,
-    x: str | None = None,
-    errors: str | None = None,
-    together: bool = False,
-    smooth: int | None = None,
-    log: bool | None = None,
-    dashed: bool | None = None,
-    y_max: float | None = None,
-    width: float | None = None,
+    drawing: Drawing, *, errors: str | None = None, together: bool = False, **settings: Any
 ) -> Drawing:
     """A copy of the drawing with the given settings; settings that are None stay as they are.
 
     errors: both, training or held-out. together: whether plain and residual nets share a panel.
-    width: in inches, for a paper; the figure then has no title unless one is given.
+    settings: fields of Drawing; with a width, the figure has no title unless one is given.
     Raises ConfigError for another value of x or errors, and for numbers out of range.
     """
-    for key, value, choices in (("x", x, HORIZONTAL), ("errors", errors, ERROR_CHOICES)):
+    given = {key: value for key, value in settings.items() if value is not None}
+    for key, value, choices in (
+        ("x", given.get("x"), HORIZONTAL),
+        ("errors", errors, ERROR_CHOICES),
+    ):
         if value is not None and value not in choices:
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
-    for name, number, allowed, expected in (
-        ("smooth", smooth, lambda n: isinstance(n, int) and n > 0, "a whole number from 1 on"),
-        ("y_max", y_max, lambda n: 0 < n <= 100, "above 0 and at most 100 (percent)"),
-        ("width", width, lambda n: 1 <= n <= 40, "1 to 40 (inches)"),
+    for name, allowed, expected in (
+        ("smooth", lambda n: isinstance(n, int) and n > 0, "a whole number from 1 on"),
+        ("y_max", lambda n: 0 < n <= 100, "above 0 and at most 100 (percent)"),
+        ("width", lambda n: 1 <= n <= 40, "1 to 40 (inches)"),
     ):
-        if number is not None and not allowed(number):
-            raise ConfigError(f"{name}={number} is not valid: it must be {expected}")
+        if name in given and not allowed(given[name]):
+            raise ConfigError(f"{name}={given[name]} is not valid: it must be {expected}")
     panels = [PanelConfig()] if together else drawing.panels
     if errors is not None:
         panels = [replace(panel, errors=errors) for panel in panels]
-    if width is not None:
-        title = title or ""
-    wanted = {
-        "title": title,
-        "x": x,
-        "smooth": smooth,
-        "log": log,
-        "dashed": dashed,
-        "width": width,
-    }
-    given: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
-    if y_max is not None:
-        given |= {"y_max": y_max, "y_forced": True}
+    if "width" in given:
+        given.setdefault("title", "")
+    if "y_max" in given:
+        given["y_forced"] = True
     return replace(drawing, panels=panels, **given)
 
 

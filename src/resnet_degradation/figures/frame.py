@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from resnet_degradation.figures import narrow as phone
+from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.labels import (
     caption,
     is_named,
@@ -32,26 +33,25 @@ PAPER_PANEL = 1.2
 def framed(
     nets: list[NetRows],
     title: str,
-    dark: bool,
     height: float,
     drawn_as: str = "their mean",
     notes: list[str] | None = None,
     left: float = 0.62,
     right: float = 0.12,
-    topic: str = "",
-    width: float | None = None,
-    narrow: bool = False,
+    drawing: Drawing | None = None,
+    dark: bool = False,
 ) -> Iterator[tuple[Figure, list[tuple[NetRows, str]]]]:
     """A new figure, and the nets with their colours.
 
     After the caller has drawn the panels, they are arranged between margins of `left` and `right`
     inches, and every named line gets its name at its end. A title goes above the panels, a caption
-    below them.
+    below them. If the drawing has a width, for a paper, the caption is only the figure's label.
     height: of the panels and the text between them, in inches. drawn_as: how several seeds are
-    drawn, for the caption. width: of the whole figure in inches, for a paper: the caption is then
-    not drawn, but it is the figure's label in any case. narrow: for a phone (see Drawing).
+    drawn, for the caption. drawing: its title goes above `title`, or, with a width, replaces it.
     Raises UserError if that width has no room for the panels beside the names.
     """
+    drawing = drawing or Drawing()
+    topic, width, narrow = drawing.title, drawing.width, drawing.narrow
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
     with rc_context(rc(dark, small=width is not None)):
         figure = Figure(figsize=(phone.WIDTH if narrow else width or WIDTH, height))

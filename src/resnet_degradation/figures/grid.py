@@ -1,7 +1,6 @@
 """Final training error against a setting that a study varies, such as the learning rate."""
 
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +15,24 @@ from resnet_degradation.config.identity import (
     distinct_names,
     setting_value,
 )
-from resnet_degradation.config.schema import Config
+from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.frame import framed
-from resnet_degradation.figures.seeds import Curve, NetRows, Values, average, draw_curve
+from resnet_degradation.figures.seeds import Curve, Series, average, draw_curve, finished_runs
 from resnet_degradation.figures.style import colours
 from resnet_degradation.figures.titles import Measured, title_of, uncertainty_note
-from resnet_degradation.records.run_folder import read_config, without_copies
-from resnet_degradation.records.summary import is_finished, read_final_errors
+from resnet_degradation.records.run_folder import read_config
+from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.system.errors import UserError
 
 NAMES = {"recipe.lr": "learning rate", "recipe.iterations": "iterations"}
 
 
-@dataclass(frozen=True)
-class GridNet:
-    """The final training errors (percent) of one net, for each value of the varied setting."""
-
-    name: str
-    configs: list[Config]  # one for each value
-    errors: list[Values]  # for each value, the errors of the seeds
-
-    def curve(self, key: str, values: list[Any]) -> Curve:
-        """The mean error against the values; against their positions if one is not a number."""
-        own = [setting_value(config, key) for config in self.configs]
-        numeric = all(isinstance(value, int | float) for value in values)
-        x = own if numeric else [values.index(value) for value in own]
-        return average(np.array(x, dtype=float), self.errors)
-
-
-def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
+def load_grid(folders: list[Path]) -> tuple[str, list[Series]]:
     """The setting that varies among the finished runs in these folders, and the nets of the runs.
 
     Raises UserError if no run is finished, or if not exactly one training setting varies.
     """
-    finished = without_copies([f.resolve() for f in folders if is_finished(f)])
-    if not finished:
-        raise UserError("there is nothing to draw yet: no run is finished")
-    configs = {folder: read_config(folder) for folder in finished}
+    configs = {folder: read_config(folder) for folder in finished_runs(folders)}
     keys = [
         key for key in differing_settings([*configs.values()]) if key not in (*NET_SETTINGS, "seed")
     ]
@@ -69,7 +49,7 @@ def load_grid(folders: list[Path]) -> tuple[str, list[GridNet]]:
     configs_by_net = [[configs[runs[0]] for _, runs in net] for net in ordered]
     names = distinct_names([points[0] for points in configs_by_net], ignored=("seed", key))
     return key, [
-        GridNet(
+        Series(
             name,
             points,
             [np.array([read_final_errors(run).train_error for run in runs]) for _, runs in net],
@@ -82,7 +62,15 @@ def _sort_key(value: Any) -> tuple[float, str]:
     return (float(value), "") if isinstance(value, int | float) else (0.0, str(value))
 
 
-def grid_title(key: str, nets: list[GridNet]) -> str:
+def grid_curve(net: Series, key: str, values: list[Any]) -> Curve:
+    """The mean error against the values; against their positions if one is not a number."""
+    own = [setting_value(config, key) for config in net.configs]
+    numeric = all(isinstance(value, int | float) for value in values)
+    x = own if numeric else [values.index(value) for value in own]
+    return average(np.array(x, dtype=float), net.errors)
+
+
+def grid_title(key: str, nets: list[Series]) -> str:
     """The lowest mean error of every net over the values of `key`.
 
     For iterations, the mean errors with the fewest and with the most iterations.
@@ -106,34 +94,19 @@ def grid_title(key: str, nets: list[GridNet]) -> str:
     return title_of(subject, best, "{:.1f} %".format)
 
 
-def plot_grid(
-    key: str,
-    nets: list[GridNet],
-    title: str = "",
-    log: bool = False,
-    dark: bool = False,
-    width: float | None = None,
-    narrow: bool = False,
-) -> Figure:
+def plot_grid(key: str, nets: list[Series], drawing: Drawing, dark: bool = False) -> Figure:
     """Mean final training error of every net against the setting `key`.
 
-    A dot is one run, a band one standard deviation over seeds. log: a logarithmic error axis;
-    errors of zero are drawn at its lower end.
+    A dot is one run, a band one standard deviation over seeds. Errors of zero are drawn at the
+    lower end of a logarithmic axis.
     """
     values = sorted({setting_value(c, key) for net in nets for c in net.configs}, key=_sort_key)
-    points = [
-        NetRows(net.name, config, errors.tolist())
-        for net in nets
-        for config, errors in zip(net.configs, net.errors, strict=True)
-    ]
+    points = [point for net in nets for point in net.points()]
     heading, band = grid_title(key, nets), "band: one standard deviation"
-    with framed(points, heading, dark, 2.8, band, topic=title, width=width, narrow=narrow) as (
-        figure,
-        _,
-    ):
+    with framed(points, heading, 2.8, band, drawing=drawing, dark=dark) as (figure, _):
         axes = figure.subplots()
         shades = colours([net.configs[0] for net in nets], dark)
-        curves = [net.curve(key, values) for net in nets]
+        curves = [grid_curve(net, key, values) for net in nets]
         for net, curve, shade in zip(nets, curves, shades, strict=True):
             draw_curve(axes, curve, shade, label=net.name, linewidth=2)
             for x, errors in zip(curve.x, net.errors, strict=True):
@@ -149,7 +122,7 @@ def plot_grid(
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticklabels(texts)
         axes.set(xlabel=NAMES.get(key, key), ylabel="training error at the end (%)")
-        if log:
+        if drawing.log:
             positive = [e for net in nets for errors in net.errors for e in errors if e > 0]
             axes.set_yscale("log")
             axes.set_ylim(0.8 * min(positive, default=1.0), None)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.frame import framed
 from resnet_degradation.figures.seeds import NetRows, average, draw_curve, load_nets
 from resnet_degradation.figures.style import muted, name_size
@@ -51,21 +52,17 @@ def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[Lay
 
 
 def plot_responses(
-    nets: list[NetRows],
-    title: str = "",
-    dark: bool = False,
-    topic: str = "",
-    width: float | None = None,
-    narrow: bool = False,
+    nets: list[NetRows], title: str = "", drawing: Drawing | None = None, dark: bool = False
 ) -> Figure:
     """Responses in layer order (above) and in descending order (below).
 
     A band is one standard deviation over seeds.
     """
     deviation = "band: one standard deviation"
-    with framed(
-        nets, title, dark, 4.2, deviation, left=0.75, topic=topic, width=width, narrow=narrow
-    ) as (figure, lines):
+    with framed(nets, title, 4.2, deviation, left=0.75, drawing=drawing, dark=dark) as (
+        figure,
+        lines,
+    ):
         in_order, descending = figure.subplots(2, 1, gridspec_kw={"hspace": 0.4})
         # Residual nets are drawn over plain ones.
         for net, colour in sorted(lines, key=lambda pair: pair[0].config.residual):
@@ -92,7 +89,7 @@ def responses_title(nets: list[NetRows]) -> str:
     return title_of(subject, measured, "{:.2f}".format)
 
 
-def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
+def plot_signals(nets: list[NetRows], title: str = "") -> Figure:
     """Gradient norms (above) and the spread of outputs (below) of all layers.
 
     The right panels show the last weights, the left panels the initial weights of the nets that
@@ -105,7 +102,7 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     columns.append(("after", f"after {count} iterations", max))
     notes = ["zigzag: every second layer of a residual net reads a sum F(x) + x"]
     notes = notes if any(net.config.residual for net in nets) else []
-    with framed(nets, title, dark, 4.0, notes=notes, left=0.8) as (figure, lines):
+    with framed(nets, title, 4.0, notes=notes, left=0.8) as (figure, lines):
         grid = {"hspace": 0.14}
         panels = figure.subplots(2, len(columns), sharey="row", squeeze=False, gridspec_kw=grid)
         for (gradients, stds), (time, heading, pick) in zip(panels.T, columns, strict=True):
@@ -138,10 +135,10 @@ def plot_signals(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
     return figure
 
 
-def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
+def plot_residual_norms(nets: list[NetRows], title: str = "") -> Figure:
     """||F(x)|| / ||shortcut(x)|| of every block; hollow if the shortcut is not the identity."""
     notes = ["hollow: blocks whose shortcut changes x"]
-    with framed(nets, title, dark, 2.6, notes=notes) as (figure, lines):
+    with framed(nets, title, 2.6, notes=notes) as (figure, lines):
         axes = figure.subplots()
         for net, colour in lines:
             ratios = np.mean([[row.ratio for row in rows] for rows in net.seeds], axis=0)
@@ -150,14 +147,14 @@ def plot_residual_norms(nets: list[NetRows], title: str = "", dark: bool = False
             for depth, ratio, row in zip(depths, ratios, net.seeds[0], strict=True):
                 face = colour if row.is_identity else rcParams["axes.facecolor"]
                 axes.plot(depth, ratio, "o", color=colour, markerfacecolor=face, markersize=4)
-        axes.axhline(1, color=muted(dark), linewidth=0.8, linestyle=":")
+        axes.axhline(1, color=muted(), linewidth=0.8, linestyle=":")
         place: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": name_size()}
-        axes.text(100, 1, "F(x) as large as x", color=muted(dark), **place)
+        axes.text(100, 1, "F(x) as large as x", color=muted(), **place)
         axes.set(xlabel=PLACE, ylabel="size of F(x) / size of x", xlim=(0, 100), ylim=(0, None))
     return figure
 
 
-def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
+def plot_lesions(nets: list[NetRows], title: str = "") -> Figure:
     """The error without one block, for plain and residual nets; below, without several blocks."""
     kinds = [kind for kind in (False, True) if any(net.config.residual == kind for net in nets)]
     notes = [
@@ -165,7 +162,7 @@ def plot_lesions(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
         "a removed residual block keeps its shortcut, a removed plain block becomes the identity",
         "band: one deviation over draws and seeds",
     ]
-    with framed(nets, title, dark, 4.6, notes=notes) as (figure, lines):
+    with framed(nets, title, 4.6, notes=notes) as (figure, lines):
         grid = figure.add_gridspec(2, len(kinds), hspace=0.42)
         single: dict[bool, Axes] = {}
         for column, kind in enumerate(kinds):

@@ -1,6 +1,7 @@
 """The figures of a study, by the names that `study.figures` takes."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -20,30 +21,20 @@ Draw = Callable[[Drawing, bool], Figure]
 
 
 def _curves(folders: list[Path], first: Drawing) -> Draw:
-    nets = load_curves(folders, first.x, first.smooth)
-    return lambda drawing, dark: plot_curves(nets, drawing, dark)
+    return partial(plot_curves, load_curves(folders, first.x, first.smooth))
 
 
 def _responses(folders: list[Path], _first: Drawing) -> Draw:
     nets = load_responses(folders)
-    finding = responses_title(nets)
-    return lambda drawing, dark: plot_responses(
-        nets, finding, dark, drawing.title, drawing.width, drawing.narrow
-    )
+    return partial(plot_responses, nets, responses_title(nets))
 
 
 def _depths(folders: list[Path], _first: Drawing) -> Draw:
-    series = load_depths(folders)
-    return lambda drawing, dark: plot_depths(
-        series, drawing.title, dark, drawing.width, drawing.narrow
-    )
+    return partial(plot_depths, load_depths(folders))
 
 
 def _grid(folders: list[Path], _first: Drawing) -> Draw:
-    key, nets = load_grid(folders)
-    return lambda drawing, dark: plot_grid(
-        key, nets, drawing.title, drawing.log, dark, drawing.width, drawing.narrow
-    )
+    return partial(plot_grid, *load_grid(folders))
 
 
 # The settings of `drawing.adjusted` that a figure uses; the figure "curves" uses all of them.
@@ -53,16 +44,10 @@ USED = {
     "grid": {"title", "width", "log"},
 }
 
-LOADERS: dict[str, Callable[[list[Path], Drawing], Draw]] = {
+# Each loads the runs in these folders for a drawing, and returns what draws them.
+FIGURES: dict[str, Callable[[list[Path], Drawing], Draw]] = {
     "curves": _curves,
     "responses": _responses,
     "depths": _depths,
     "grid": _grid,
 }
-
-
-def _maker(name: str) -> Maker:
-    return lambda folders, drawing, dark: LOADERS[name](folders, drawing)(drawing, dark)
-
-
-FIGURES: dict[str, Maker] = {name: _maker(name) for name in LOADERS}

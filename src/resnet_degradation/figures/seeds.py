@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 
 from resnet_degradation.config.identity import group_by_net
 from resnet_degradation.config.schema import Config
-from resnet_degradation.records.run_folder import read_config
+from resnet_degradation.records.run_folder import read_config, without_copies
+from resnet_degradation.records.summary import is_finished
+from resnet_degradation.system.errors import UserError
 
 Values = npt.NDArray[np.float64]
 
@@ -36,6 +38,14 @@ def load_nets(folders: list[Path], read: Callable[[Path], Sequence[Any]]) -> lis
     return [NetRows(name, config, seeds) for name, config, seeds in nets]
 
 
+def finished_runs(folders: list[Path]) -> list[Path]:
+    """The finished runs in these folders, without copies; raises UserError if there are none."""
+    finished = without_copies([folder.resolve() for folder in folders if is_finished(folder)])
+    if not finished:
+        raise UserError("there is nothing to draw yet: no run is finished")
+    return finished
+
+
 @dataclass(frozen=True)
 class Curve:
     """The mean and the standard deviation over seeds at each `x`."""
@@ -50,6 +60,22 @@ def average(x: Values, values: Sequence[Values]) -> Curve:
     mean = np.array([seed_values.mean() for seed_values in values])
     spread = [seed_values.std(ddof=1) if len(seed_values) > 1 else 0.0 for seed_values in values]
     return Curve(x, mean, np.array(spread))
+
+
+@dataclass(frozen=True)
+class Series:
+    """Nets that differ in one setting, with the final training errors of their seeds."""
+
+    name: str
+    configs: list[Config]  # one for each value of the setting
+    errors: list[Values]  # for each value, in percent
+
+    def points(self) -> list[NetRows]:
+        """The errors at each value of the setting."""
+        return [
+            NetRows(self.name, config, errors.tolist())
+            for config, errors in zip(self.configs, self.errors, strict=True)
+        ]
 
 
 def draw_curve(axes: Axes, curve: Curve, color: str, **line: Any) -> None:

@@ -10,16 +10,16 @@ from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.style import muted, name_size
 
 
-def plot_shattering(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
+def plot_shattering(nets: list[NetRows], title: str = "") -> Figure:
     """Correlation against distance, with the initial (left) and the last weights (right).
 
     White noise is a completely shattered net; brown noise is a random walk.
     """
     headings = {"initial": "before training", "trained": "after training"}
     known = [w for w in headings if any(row.of == w for net in nets for row in net.seeds[0])]
-    grey: dict[str, Any] = {"color": muted(dark)}
+    grey: dict[str, Any] = {"color": muted()}
     notes = ["inputs on lines between two images"]
-    with framed(nets, title, dark, 2.6, notes=notes) as (figure, lines):
+    with framed(nets, title, 2.6, notes=notes) as (figure, lines):
         panels = figure.subplots(1, len(known), sharey=True, squeeze=False)[0]
         for axes, weights in zip(panels, known, strict=True):
             for net, colour in lines:

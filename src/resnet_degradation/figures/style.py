@@ -36,7 +36,7 @@ TEXT_CONTRAST = 4.5  # the least contrast of text and its background (WCAG 2, le
 LABEL_SIZE, SMALL_SIZE = 9.0, 7.5  # points, for labels of axes; see also name_size
 
 
-def muted(dark: bool) -> str:
+def muted(dark: bool = False) -> str:
     """The colour of captions and legends."""
     return "#A8B0B8" if dark else "#555555"
 

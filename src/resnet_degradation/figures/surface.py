@@ -18,7 +18,7 @@ HIGHEST = 1e3  # larger losses have the colour of this one
 NEAR = 10.0  # percentage points of training error
 
 
-def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Figure:
+def plot_surface(nets: list[NetRows], title: str = "") -> Figure:
     """Contours of the training loss on one colour scale: a panel for each net, of its first seed.
 
     The trained net is in the centre. A line encloses points whose error is at most NEAR higher.
@@ -35,7 +35,7 @@ def plot_surface(nets: list[NetRows], title: str = "", dark: bool = False) -> Fi
         "at coordinate 1, the added random weights have the norm of the net's weights",
     ]
     height = rows * 2.5
-    with framed(nets, title, dark, height, "the first is drawn", notes, right=0.5) as (figure, _):
+    with framed(nets, title, height, "the first is drawn", notes, right=0.5) as (figure, _):
         ratios = [1.0] * columns + [0.06]
         grid = figure.add_gridspec(rows, columns + 1, width_ratios=ratios, hspace=0.25)
         for place, (net, (axis, loss)) in enumerate(zip(nets, grids, strict=True)):

@@ -14,14 +14,18 @@ from resnet_degradation.console.lines import print_path, print_table
 from resnet_degradation.console.progress import Progress
 from resnet_degradation.figures.inspection import load_inspected
 from resnet_degradation.figures.style import save_figure
-from resnet_degradation.inspection.probe import Finding
+from resnet_degradation.inspection.probe import Finding, Nets, Probe
 from resnet_degradation.inspection.report import write_report
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
 from resnet_degradation.system.errors import ConfigError
 
 
-def inspect(options: InspectionConfig, console: Console, progress: Progress) -> Path:
-    """Measure the named runs, draw, print and write the findings; return the report's folder.
+def inspect(
+    options: InspectionConfig, console: Console, progress: Progress
+) -> tuple[Path, dict[str, Finding], dict[str, tuple[Probe, Nets]]]:
+    """Measure the named runs, draw, print and write the findings.
+
+    Returns the report's folder and, by the measurement's name, the findings and what was measured.
 
     Raises UserError for whatever the user can fix.
     """
@@ -35,18 +39,19 @@ def inspect(options: InspectionConfig, console: Console, progress: Progress) -> 
     results = results_folder(folders, options.output_dir)
     results.mkdir(parents=True, exist_ok=True)
     found: dict[str, Finding] = {}
+    measured: dict[str, tuple[Probe, Nets]] = {}
     for name, probe in probes.items():
         nets = load_inspected(folders, name, probe.row)
         if not nets:
             progress.say(f"{name}: nothing to show (plain nets have no shortcuts)")
             continue
-        found[name] = probe.finding(nets, name)
+        found[name], measured[name] = probe.finding(nets, name), (probe, nets)
         save_figure(probe.figure(nets, found[name].title), results / name)
         _show(found[name], console)
     about = {name: probe.about for name, probe in probes.items()}
     write_report(results, iterations, found, about)
     print_path(console, "report: ", results / "index.html", " (or report.md)")
-    return results
+    return results, found, measured
 
 
 def runs_to_inspect(options: InspectionConfig) -> list[Path]:

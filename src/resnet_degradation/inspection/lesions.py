@@ -1,6 +1,6 @@
 """The error of a net without some of its blocks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from statistics import mean, median
 
 import torch
@@ -21,12 +21,7 @@ QUANTITY = "Removing one block changes the error by (median over blocks)"
 
 
 def measure(subject: Subject) -> list[LesionRow]:
-    """The held-out error (percent) of the whole net, and without some of its blocks."""
-    return list(_lesions(subject))
-
-
-def _lesions(subject: Subject) -> Iterator[LesionRow]:
-    """The error of the whole net, without single blocks, and without several random blocks."""
+    """The held-out error (percent) of the net, without single blocks, and without random blocks."""
     net, held_out, options = subject.net, subject.held_out, subject.options
 
     @torch.no_grad()
@@ -40,15 +35,17 @@ def _lesions(subject: Subject) -> Iterator[LesionRow]:
     num_random = len(shape_preserving_blocks(net))
     counts = [2**power for power in range(9) if 2**power <= num_random]
     num_steps = len(singles) + len(counts)
-    yield LesionRow(0, 0, len(positions), "", error())
+    rows = [LesionRow(0, 0, len(positions), "", error())]
     for step, name in enumerate(singles, 1):
-        yield LesionRow(1, positions[name], len(positions), name, error_without(net, [name], error))
+        row = (1, positions[name], len(positions), name)
+        rows.append(LesionRow(*row, error_without(net, [name], error)))
         subject.report("lesions", step, num_steps)
     for step, count in enumerate(counts, len(singles) + 1):
         for names in random_blocks(net, count, options.draws, subject.trained.config.seed):
             row = (count, 0, len(positions), " ".join(names))
-            yield LesionRow(*row, error_without(net, names, error))
+            rows.append(LesionRow(*row, error_without(net, names, error)))
         subject.report("lesions", step, num_steps)
+    return rows
 
 
 def summarize(nets: Nets) -> Finding:

@@ -9,7 +9,7 @@ from resnet_degradation.inspection.probe import Probe, Subject
 from resnet_degradation.nets.overrides import called_methods
 from resnet_degradation.records.layers import write_inspection
 from resnet_degradation.system.atomic_files import check_writable
-from resnet_degradation.system.errors import ConfigError, RecordError
+from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import TrainedNet, config_of_run, load_trained
 from resnet_degradation.training.torch_settings import restore_settings, set_arithmetic
@@ -46,13 +46,9 @@ def measure_runs(
 def _check(trained: TrainedNet, probes: dict[str, Probe]) -> None:
     if any(probe.needs_branch for probe in probes.values()) and trained.net.has_custom_blocks:
         _check_branches(trained)
-    try:
-        check_writable(trained.folder / "inspection")
-    except OSError as error:
-        raise RecordError(
-            f"the tables of an inspection cannot be written to {trained.folder} "
-            f"({error.strerror}): copy the folder, and inspect the copy"
-        ) from error
+    problem = f"the tables of an inspection cannot be written to {trained.folder}"
+    advice = "copy the folder, and inspect the copy"
+    check_writable(trained.folder / "inspection", problem, advice)
 
 
 def _check_branches(trained: TrainedNet) -> None:

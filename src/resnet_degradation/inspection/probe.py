@@ -122,7 +122,7 @@ class Probe:
         if self.draw is not None:
             return self.draw(nets, title)
         columns = number_columns(self.row)
-        with framed(nets, title, False, 1.8 * len(columns)) as (figure, lines):
+        with framed(nets, title, 1.8 * len(columns)) as (figure, lines):
             panels = figure.subplots(len(columns), 1, squeeze=False)[:, 0]
             for axes, column in zip(panels, columns, strict=True):
                 for net, colour in lines:

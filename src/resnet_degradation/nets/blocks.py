@@ -31,17 +31,11 @@ class ZeroPaddedIdentity(nn.Module):
     half before and half behind.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        padding: ShortcutPadding = "behind",
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.stride = stride
         self.extra_channels = out_channels - in_channels
-        self.padding = padding
+        self.padding: ShortcutPadding = "behind"
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C + extra, H / stride, W / stride)."""

@@ -12,7 +12,6 @@ from resnet_degradation.nets.activation_checkpointing import preserve_running_st
 from resnet_degradation.nets.blocks import BasicBlock
 from resnet_degradation.nets.hooks import observed
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.system.errors import ConfigError
 
 
 @torch.no_grad()
@@ -26,10 +25,9 @@ def extend(shallow: ResNet, deep: ResNet, batches: Iterable[Tensor]) -> None:
     feature maps over `batches` of training images (N, 3, H, W). The added blocks are therefore
     identities in evaluation mode (up to rounding), and nearly so in training mode.
 
-    Raises ConfigError unless both are plain nets of basic blocks, and one extends the other.
+    Both are plain nets of basic blocks, which config.validate requires of a run with `extends`.
     """
     stages = [[list(stage.children()) for stage in net.stages()] for net in (shallow, deep)]
-    _check_extends(shallow, deep, stages)
     weights = shallow.state_dict()
     for name, value in deep.state_dict().items():
         if name in weights:
@@ -44,22 +42,6 @@ def extend(shallow: ResNet, deep: ResNet, batches: Iterable[Tensor]) -> None:
                 norm.running_var.copy_(variance)  # type: ignore[union-attr]
                 norm.weight.copy_((variance + norm.eps).sqrt())
                 norm.bias.copy_(mean)
-
-
-def _check_extends(shallow: ResNet, deep: ResNet, stages: list[list[list[nn.Module]]]) -> None:
-    blocks = [block for net in stages for stage in net for block in stage]
-    # A subclass of BasicBlock may compute something else.
-    if not all(type(block) is BasicBlock and not block.residual for block in blocks):
-        raise ConfigError(
-            "extends= needs plain nets of built-in basic blocks: set residual=false, leave out "
-            "block=, and choose a depth without bottlenecks"
-        )
-    few, many = ([len(stage) for stage in net] for net in stages)
-    if len(few) != len(many) or any(m < n for n, m in zip(few, many, strict=True)):
-        raise ConfigError(
-            f"a net of depth {deep.arch.depth} does not extend one of depth {shallow.arch.depth} "
-            f"of the {shallow.arch.family} family: name a shallower one"
-        )
 
 
 @torch.no_grad()

@@ -208,14 +208,7 @@ def sample_of(run: Config, num_at_once: int) -> Config:
         ),
         runtime=replace(
             with_share_of_threads(run, num_at_once).runtime,
-            devices=1,
-            sync_batchnorm=False,
             checkpoint_activations="on" if recomputes else "off",
-            log_every=None,
-            eval_every=None,
-            checkpoint_every=None,
-            keep_every=None,
-            signals_every=None,
         ),
     )
 

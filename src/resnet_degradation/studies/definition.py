@@ -113,7 +113,7 @@ def _runs(composed: DictConfig) -> list[Config]:
 def _grid_points(grid: list[GridConfig]) -> list[dict[str, Any]]:
     """Every combination of the values of a grid, as settings by dotted key."""
     prefixes = ("recipe.", "data.", "runtime.precision")
-    keys = [key for key, _ in schema_fields(Settings) if key.startswith(prefixes)]
+    keys = [key for key in schema_fields(Settings) if key.startswith(prefixes)]
     for axis in grid:
         if axis.key not in keys:
             raise ConfigError(

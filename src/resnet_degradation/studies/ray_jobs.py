@@ -12,30 +12,21 @@ def ray_arguments(run: Config, arguments: Sequence[str]) -> list[str]:
     """
     if "hydra/launcher=ray" not in arguments:
         return []
+    # Slow to load, and needed only where Ray is used.
+    import torch
+
+    from resnet_degradation.training.launch import num_processes
+
+    count, device = num_processes(run), run.runtime.device
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
     given = {argument.partition("=")[0].lstrip("+") for argument in arguments}
     defaults = {
-        "remote.num_cpus": cpus_of_run(run),
-        "remote.num_gpus": gpus_of_run(run),
+        # Ray limits a job to one thread per requested CPU.
+        "remote.num_cpus": count * max(1, run.runtime.num_threads),
+        # One per process; with runtime.device=auto, none if the submitting machine has none.
+        "remote.num_gpus": count if on_gpu else 0,
         # A running cluster refuses the launcher's default.
         "init.object_store_memory": "null",
     }
     keys = {f"hydra.launcher.ray.{key}": value for key, value in defaults.items()}
     return [f"++{key}={value}" for key, value in keys.items() if key not in given]
-
-
-def cpus_of_run(run: Config) -> int:
-    """The threads of all processes of a run. Ray limits a job to one thread per requested CPU."""
-    from resnet_degradation.training.launch import num_processes
-
-    return num_processes(run) * max(1, run.runtime.num_threads)
-
-
-def gpus_of_run(run: Config) -> int:
-    """One GPU per process. With runtime.device=auto: none if the submitting machine has none."""
-    import torch  # slow to load, and needed only where Ray is used
-
-    from resnet_degradation.training.launch import num_processes
-
-    device = run.runtime.device
-    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return num_processes(run) if on_gpu else 0

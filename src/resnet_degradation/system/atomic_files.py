@@ -10,11 +10,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from resnet_degradation.system.errors import RecordError
 
-def check_writable(folder: Path) -> None:
-    """Create the folder and, as a test, a temporary file in it; raises OSError on failure."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
+
+def check_writable(folder: Path, problem: str, advice: str) -> None:
+    """Create the folder and, as a test, a temporary file in it.
+
+    Raises RecordError on failure, as "PROBLEM (CAUSE): ADVICE".
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RecordError(f"{problem} ({error.strerror}): {advice}") from error
 
 
 @contextmanager
