@@ -22,6 +22,7 @@ import busy
 import compare
 import growth
 import operations
+import precisions
 import pytest
 from results import markdown
 
@@ -159,6 +160,7 @@ TABLES = {
     "busy": busy.table,
     "profile": operations.table,
     "growth": growth.table,
+    "precisions": precisions.table,
 }
 
 

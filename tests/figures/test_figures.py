@@ -22,6 +22,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogFormatterMathtext
 from support.figures import SCRIPT, finished_run, plot
 from support.studies import quiet, study_of
+from support.training import Tiny, TrainRun, interrupt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -85,6 +86,13 @@ def test_runs_without_a_common_iteration_cannot_be_averaged(tmp_path: Path) -> N
             write_metrics(run_folder(run), rows or read_metrics(run_folder(run))[:1])
     with pytest.raises(UserError, match="no recorded iteration in common"):
         load_curves(find_runs(tmp_path / "outputs"))
+
+
+def test_an_unfinished_run_is_marked(tiny: Tiny, train_run: TrainRun) -> None:
+    interrupt(tiny("seed=0"), after=9)
+    folders = [train_run(tiny("depth=14")), run_folder(tiny("seed=0"))]
+    names = [net.name for net in load_curves(folders)]
+    assert names == ["ResNet-14-width0.5", "ResNet-8-width0.5 (unfinished)"]
 
 
 def test_a_damaged_index_is_named(tmp_path: Path) -> None:
