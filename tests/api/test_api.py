@@ -205,8 +205,8 @@ def test_the_net_of_a_run_makes_the_errors_of_its_record(run: rd.Run) -> None:
         ({"depth": "deep"}, "depth: Value 'deep' of type 'str' could not be converted to Integer:"),
         ({"data": "CIFAR10"}, "there is no data=CIFAR10, the nearest is data=cifar10; valid:"),
         ({"depth": 21}, "there is no net with depth=21"),
-        ({"data": b"digits"}, "b'digits' is not a setting: use text, a number"),
-        ({"recipe": {"lr": print}}, "<built-in function print> is not a setting"),
+        ({"data": b"digits"}, "b'digits' cannot be the value of a setting: use a string"),
+        ({"recipe": {"lr": print}}, "<built-in function print> cannot be the value of a setting"),
         (
             {"data": {"name": "folder", "root": "/no where"}},
             "looked for the folder /no where/train",

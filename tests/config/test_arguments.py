@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from support.studies import untimed_record
 
-from resnet_degradation.config.arguments import hydra_literal, quote_paths, quoted
+from resnet_degradation.config.arguments import quote_paths, quoted, to_override
 from resnet_degradation.config.schema import Config, InspectionConfig, StudyRunConfig
 from resnet_degradation.system.errors import ConfigError
 
@@ -135,17 +135,15 @@ SETTINGS = st.recursive(
 @settings(max_examples=50)
 @given(SETTINGS)
 def test_hydra_reads_a_python_value_as_it_is(value: object) -> None:
-    override = OverridesParser.create().parse_override(f"key={hydra_literal(value)}")
+    override = OverridesParser.create().parse_override(f"key={to_override(value)}")
     read = OmegaConf.create({"key": override.value()})
     assert OmegaConf.to_container(read, resolve=True) == {"key": value}
 
 
 def test_values_of_other_types_are_written_if_they_have_a_meaning() -> None:
     numbers = np.array([1.5, 2.0])
-    assert (
-        hydra_literal([np.int64(3), numbers[0], Path("a/b"), (1, "two")]) == "[3,1.5,a/b,[1,two]]"
-    )
-    assert hydra_literal([numbers[0] > 1, True]) == "[true,true]"
-    assert hydra_literal("~/x") == str(Path.home() / "x")
-    with pytest.raises(ConfigError, match="is not a setting: use text, a number"):
-        hydra_literal(numbers)
+    assert to_override([np.int64(3), numbers[0], Path("a/b"), (1, "two")]) == "[3,1.5,a/b,[1,two]]"
+    assert to_override([numbers[0] > 1, True]) == "[true,true]"
+    assert to_override("~/x") == str(Path.home() / "x")
+    with pytest.raises(ConfigError, match="cannot be the value of a setting: use a string"):
+        to_override(numbers)

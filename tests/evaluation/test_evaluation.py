@@ -33,7 +33,7 @@ from resnet_degradation.nets.weights import read_weights
 from resnet_degradation.probes.errors import (
     average_over_views,
     errors_over_views,
-    final_map,
+    final_map_size,
     fully_convolutional_logits,
 )
 from resnet_degradation.records.checkpoint import load_checkpoint, save_checkpoint
@@ -178,7 +178,7 @@ def test_a_window_of_several_places_overlaps_itself(configure: Configure) -> Non
     """The CIFAR net pools maps of 8x8 of images of 32: at other sizes windows overlap."""
     net = used_net("cifar", 20)
     images = torch.randn(2, 3, 44, 36, generator=torch.Generator().manual_seed(1))
-    assert final_map(net, 32, CPU) == (8, 8)
+    assert final_map_size(net, 32, CPU) == (8, 8)
     ours = fully_convolutional_logits(net, images, (8, 8))
     maps = net.features(images)
     assert maps.shape[-2:] == (11, 9)

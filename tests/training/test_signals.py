@@ -192,7 +192,7 @@ def test_a_reader_who_leaves_ends_the_run_which_is_saved(tmp_path: Path) -> None
     assert process.wait(timeout=60) == 141  # the exit code of processes that SIGPIPE ended
     (line,) = said.splitlines()
     assert "all saved: the same command resumes it" in line
-    assert line.endswith("(the reader of the output closed it)")
+    assert line.endswith("(the reader of the output closed the pipe)")
     assert last_checkpoint(run_folders(tmp_path)[0]) > 0
 
 
@@ -207,7 +207,7 @@ def test_a_study_says_that_the_reader_of_its_plan_went_away(tmp_path: Path) -> N
     (line,) = process.stderr.read().splitlines()
     assert process.wait(timeout=60) == 141
     assert line.startswith("stopped: ")
-    assert line.endswith("(the reader of the output closed it)")
+    assert line.endswith("(the reader of the output closed the pipe)")
 
 
 def test_a_stop_is_not_forgotten_when_saving_fails(

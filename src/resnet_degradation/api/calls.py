@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from resnet_degradation.cli.guesses import refuse_guesses
 from resnet_degradation.cli.messages import explain, explain_parser_error, refuse_unknown_keys
-from resnet_degradation.config.arguments import hydra_literal, quote_paths
+from resnet_degradation.config.arguments import quote_paths, to_override
 from resnet_degradation.system.errors import (
     BROKEN_PIPE,
     ConfigError,
@@ -83,9 +83,9 @@ def _written(settings: Mapping[str, Any], section: str = "") -> Iterator[str]:
         if isinstance(value, Mapping):
             yield from _written(value, f"{section}{name}.")
         elif name == "name" and section.rstrip(".") in GROUPS:
-            yield f"{section.rstrip('.')}={hydra_literal(value)}"
+            yield f"{section.rstrip('.')}={to_override(value)}"
         else:
-            yield f"{section}{name}={hydra_literal(value)}"
+            yield f"{section}{name}={to_override(value)}"
 
 
 def composed(command: str, schema: type[Any], arguments: Sequence[str]) -> DictConfig:

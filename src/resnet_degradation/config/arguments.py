@@ -11,20 +11,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 
-from resnet_degradation.config.identity import literal
+from resnet_degradation.config.identity import escape_interpolation
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import schema_fields
 from resnet_degradation.system.errors import ConfigError
 
-# The current time in a path. If Hydra resolved it, each job of a launcher would get its own time.
-NOW = re.compile(r"\$\{now:([^{}'\"\\]*)\}")
+# ${now:FORMAT}. It is replaced here once, so that all jobs of a launcher have the same time.
+NOW_PATTERN = re.compile(r"\$\{now:([^{}'\"\\]*)\}")
 UNREADABLE = object()
 
 
 def quote_paths(arguments: list[str], schema: type[Any]) -> list[str]:
     """The arguments, with quotes around each path that Hydra's grammar would change.
 
-    ~/ becomes the home folder, and ${now:...} in a path the time of this call.
+    Replaces ~/ by the home directory and, in paths, ${now:FORMAT} by the time of this call.
     """
     fields = schema_fields(schema)
     sweeping = not {"-m", "--multirun"}.isdisjoint(arguments)
@@ -34,16 +34,16 @@ def quote_paths(arguments: list[str], schema: type[Any]) -> list[str]:
         value = expand_home(value)
         field = fields.get(key.lstrip("+"))
         if value and field is not None and "path" in field.metadata:
-            value = NOW.sub(lambda found: time.strftime(found[1]), value)
+            value = NOW_PATTERN.sub(lambda found: time.strftime(found[1]), value)
             value = _quote_path(value, field.metadata["path"], sweeping)
         changed.append(f"{key}{equals}{value}")
     return changed
 
 
-def hydra_literal(value: Any) -> str:
-    """A Python value in the syntax of Hydra's overrides, such as null, true, 0.1, text or [8,16].
+def to_override(value: Any) -> str:
+    """A Python value in the syntax of Hydra's overrides, such as null, true, 0.1, digits or [8,16].
 
-    Raises ConfigError unless it is text, a number, a bool, None, a list or a dictionary.
+    Raises ConfigError unless it is a string, a number, a bool, None, a list or a dictionary.
     """
     if value is None or type(value).__name__ in ("bool", "bool_"):  # also numpy's bool
         return "null" if value is None else str(bool(value)).lower()
@@ -56,18 +56,18 @@ def hydra_literal(value: Any) -> str:
     if isinstance(value, Real):
         return repr(float(value))
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{hydra_literal(each)}' for key, each in value.items())}}}"
+        return f"{{{','.join(f'{key}:{to_override(each)}' for key, each in value.items())}}}"
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return f"[{','.join(map(hydra_literal, value))}]"
+        return f"[{','.join(map(to_override, value))}]"
     raise ConfigError(
-        f"{value!r} is not a setting: use text, a number, true or false, None, a list or a "
-        "dictionary"
+        f"{value!r} cannot be the value of a setting: use a string, a number, a bool, None, a list "
+        "or a dictionary"
     )
 
 
-def quoted(path: str) -> str:
-    """The path in quotes, so that Hydra and OmegaConf read it unchanged."""
-    return str(QuotedString(literal(path), Quote.double).with_quotes())
+def quoted(text: str) -> str:
+    """The string in quotes, so that Hydra and OmegaConf read it unchanged."""
+    return str(QuotedString(escape_interpolation(text), Quote.double).with_quotes())
 
 
 def _quote_path(text: str, kind: str, sweeping: bool) -> str:
@@ -79,21 +79,21 @@ def _quote_path(text: str, kind: str, sweeping: bool) -> str:
     if value is None or (value == text and "${" not in text):
         return text
     if _exists(text) or isinstance(value, bool | int | float):
-        return quoted(text)
+        return quoted(text)  # such as a folder named 2026
     if kind == "inputs" and text.startswith("[") and text.endswith("]"):
         return f"[{_quote_each(text[1:-1], kind)}]"
     if sweeping and "," in text:
         return _quote_each(text, kind)
-    several = list | dict if sweeping else Sweep | list | dict
+    multiple = (list | dict) if sweeping else (Sweep | list | dict)
     if "${" not in text and (
-        value is UNREADABLE or (kind == "output" and isinstance(value, several))
+        value is UNREADABLE or (kind == "output" and isinstance(value, multiple))
     ):
         return quoted(text)
     return text  # in quotes already, or several values
 
 
 def _quote_each(text: str, kind: str) -> str:
-    """Several paths between commas, each quoted where necessary."""
+    """Comma-separated paths, each quoted where necessary."""
     readable = _parse(text) is not UNREADABLE
     if readable and re.search("['\"]", text):
         return text  # in quotes already
@@ -104,7 +104,7 @@ def _quote_each(text: str, kind: str) -> str:
 
 
 def _split(text: str) -> Iterator[str]:
-    """The paths between commas; existing paths may have commas in their names."""
+    """The comma-separated paths. A comma in the name of an existing path does not separate."""
     parts = text.split(",")
     while parts:
         for count in range(len(parts), 0, -1):

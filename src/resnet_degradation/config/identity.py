@@ -84,10 +84,10 @@ def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def literal(value: Any) -> Any:
+def escape_interpolation(value: Any) -> Any:
     """The value with `${` escaped in its texts, so that OmegaConf does not interpolate them."""
     if isinstance(value, dict):
-        return {key: literal(each) for key, each in value.items()}
+        return {key: escape_interpolation(each) for key, each in value.items()}
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", lambda found: rf"{2 * found[1]}\${{", value)
     return value

@@ -52,7 +52,7 @@ class Subject:
     def held_out(self) -> "list[Batch]":
         """Batches of images (N, 3, H, W) with labels (N,): at most `options.images` held-out ones.
 
-        They are evenly spaced in the run's first held-out split.
+        `load_trained` has chosen them, evenly spaced in the run's first held-out split.
         """
         batches = self.trained.batches
         with closing(batches.held_out(next(iter(batches.splits)))) as held_out:
@@ -69,7 +69,7 @@ class Subject:
         config = self.trained.config
         if config.weights is not None or config.extends is not None:
             return None
-        # This imports torch, which is slow and not needed to refuse wrong settings.
+        # This loads torch, which is slow, and settings are checked without it.
         from resnet_degradation.nets.build import make_net, on_device
 
         net = make_net(config, self.trained.batches.num_classes)
@@ -86,12 +86,13 @@ class Subject:
 class Probe:
     """One measurement of trained nets, chosen by the setting `what` of resnet-inspect.
 
-    row: a dataclass of numbers and texts; each field is a column of inspection/NAME.csv.
-    measure: the rows of one run.
-    find: summarizes several nets, each with the rows of every seed; by default by the mean of every
-        column of numbers.
-    draw: the figure of these nets, from the nets and the title; by default a panel for every column
-        of numbers, against the number of the row.
+    row: a dataclass with numbers and strings as fields, the columns of inspection/NAME.csv, where
+        NAME is the probe's name in `what`.
+    measure: returns the rows of one run.
+    find: returns the finding on several nets, each with the rows of every seed; by default the mean
+        of each numeric column.
+    draw: returns the figure, given these nets and the title; by default with a panel for each
+        numeric column, plotted against the row's number.
     needs_branch: whether it calls `branch` and `shortcut` of the blocks.
     about: the definition of the measurement, for the report.
     """
@@ -104,10 +105,10 @@ class Probe:
     about: str = ""
 
     def finding(self, nets: Nets, name: str) -> Finding:
-        """The finding on these nets; by default the mean of every column of numbers."""
+        """The finding on these nets; by default the mean of each numeric column."""
         if self.find is not None:
             return self.find(nets)
-        columns = number_columns(self.row)
+        columns = numeric_columns(self.row)
         table, texts = [], []
         for net in nets:
             means = [[mean(getattr(r, c) for r in rows) for rows in net.seeds] for c in columns]
@@ -121,12 +122,13 @@ class Probe:
         """The figure of these nets."""
         if self.draw is not None:
             return self.draw(nets, title)
-        columns = number_columns(self.row)
+        columns = numeric_columns(self.row)
         with framed(nets, title, 1.8 * len(columns)) as (figure, lines):
             panels = figure.subplots(len(columns), 1, squeeze=False)[:, 0]
             for axes, column in zip(panels, columns, strict=True):
                 for net, colour in lines:
                     seeds = [[getattr(row, column) for row in rows] for rows in net.seeds]
+                    # Seeds may have different numbers of rows: draw those that all have.
                     values = [mean(over_seeds) for over_seeds in zip(*seeds, strict=False)]
                     axes.plot(
                         range(1, len(values) + 1), values, label=net.name, marker=".", color=colour
@@ -136,8 +138,8 @@ class Probe:
         return figure
 
 
-def number_columns(row: type[Any]) -> list[str]:
-    """The columns of a table that hold numbers."""
+def numeric_columns(row: type[Any]) -> list[str]:
+    """The columns of a table that have numbers."""
     return [name for name, its_type in column_types(row).items() if its_type in (int, float)]
 
 

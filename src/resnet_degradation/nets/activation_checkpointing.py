@@ -17,8 +17,8 @@ from resnet_degradation.nets.cost import LayerCost
 
 BYTES = 4  # per float32
 
-# For each block of each stage: the bytes of its activations, and the bytes of its output.
-Stages = list[list[tuple[int, int]]]
+# For each block of each stage: the bytes of all its activations, and the bytes of its output.
+StageBytes = list[list[tuple[int, int]]]
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -105,10 +105,11 @@ def preserve_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
             module._buffers.update(buffers)
 
 
-def activation_bytes(costs: list[LayerCost]) -> Stages:
+def activation_bytes(costs: list[LayerCost]) -> StageBytes:
     """The bytes of each block's activations and output, for one image in float32.
 
-    The activations are the outputs of every convolution and of the normalization after it.
+    The activations are the outputs of every convolution, without those of projection shortcuts, and
+    of the normalization after it.
     """
     stages: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for cost in costs:
@@ -121,14 +122,14 @@ def activation_bytes(costs: list[LayerCost]) -> Stages:
     ]
 
 
-def segment_lengths(stages: Stages) -> list[int]:
+def segment_lengths(stages: StageBytes) -> list[int]:
     """The number of blocks per segment, for each stage, that minimizes the peak memory.
 
-    A stage has n blocks with activations of m bytes and outputs of b bytes each (those of its last
-    block). In segments of k blocks, it recomputes k m bytes at a time and keeps n / k inputs of b
-    bytes. If k m = p in all stages, the peak is sum(n b m) / p + p bytes, which is smallest if p is
-    the square root of sum(n b m).
+    Each of a stage's n blocks is taken to have m bytes of activations and b bytes of output, as its
+    last block has. With k blocks per segment, the backward pass recomputes k m bytes at a time, and
+    n / k inputs of b bytes are kept. If k m = p in all stages, the peak is sum(n b m) / p + p
+    bytes, which is smallest if p, the bytes of a segment, is the square root of sum(n b m).
     """
     sizes = [(len(blocks), *blocks[-1]) for blocks in stages]
-    peak = math.sqrt(sum(n * activations * output for n, activations, output in sizes))
-    return [min(n, max(1, round(peak / activations))) for n, activations, _ in sizes]
+    segment_bytes = math.sqrt(sum(n * activations * output for n, activations, output in sizes))
+    return [min(n, max(1, round(segment_bytes / activations))) for n, activations, _ in sizes]

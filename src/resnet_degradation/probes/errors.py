@@ -26,33 +26,32 @@ def top1_error(
     net: nn.Module,
     batches: Batches,
     split: str,
-    between_batches: Callable[[], None] = lambda: None,
+    after_batch: Callable[[], None] = lambda: None,
     world: World = SINGLE_PROCESS,
 ) -> float:
-    """The top-1 error in percent on all images of `split`, by their centre view.
+    """The top-1 error in percent on all images of `split`, of which the net sees the center crop.
 
-    The net is evaluated with its running statistics, and returned to its previous mode even if
-    `between_batches` raises. Each process of a world counts the errors on its own images.
+    after_batch: called after each batch; it may raise, for example to stop. The net is evaluated
+    with its running statistics, and returned to its previous mode. Each process of a world
+    evaluates its share of the images; all return the error on all of them.
     """
     num_wrong = torch.zeros((), dtype=torch.int64, device=next(net.parameters()).device)
     with mode(net, training=False), closing(batches.held_out(split)) as held_out:
         for images, labels in held_out:
             if len(labels) > 0:
                 num_wrong += (net(images).argmax(dim=1) != labels).sum()
-            between_batches()
+            after_batch()
     return 100 * int(world.all_reduce_sum(num_wrong)) / batches.splits[split]
 
 
 def held_out_errors(
     net: nn.Module,
     batches: Batches,
-    between_batches: Callable[[], None] = lambda: None,
+    after_batch: Callable[[], None] = lambda: None,
     world: World = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """The top-1 error in percent on every held-out split, by its name."""
-    return {
-        split: top1_error(net, batches, split, between_batches, world) for split in batches.splits
-    }
+    return {split: top1_error(net, batches, split, after_batch, world) for split in batches.splits}
 
 
 @torch.no_grad()
@@ -64,16 +63,17 @@ def errors_over_views(
     views_at_once: int,
     report: ReportProgress = ignore_progress,
 ) -> dict[int, float]:
-    """The top-1 and top-5 errors in percent on all images of `split`, by a testing protocol.
+    """Errors in percent on all images of `split` by a testing protocol: {1: top-1, 5: top-5}.
 
-    With five classes or fewer there is no top-5 error. views_at_once: batch size for views of the
-    training size; it is smaller for larger views. The net is put into evaluation mode.
+    With five classes or fewer there is no top-5 error. views_at_once: the number of views in a
+    forward pass if they are as large as a training crop; fewer if they are larger. The net is put
+    into evaluation mode.
     """
     net.eval()
     ks = [1, 5] if batches.num_classes > 5 else [1]
     num_wrong = dict.fromkeys(ks, 0)
     num_images, num_tested = batches.splits[split], 0
-    with closing(_viewed_batches(batches, split, protocol)) as viewed:
+    with closing(_batches_of_views(batches, split, protocol)) as viewed:
         for batch in viewed:
             outputs = average_over_views(net, batch, protocol, views_at_once)
             best = outputs.topk(ks[-1], dim=1).indices
@@ -85,7 +85,7 @@ def errors_over_views(
     return {k: 100 * wrong / num_images for k, wrong in num_wrong.items()}
 
 
-def _viewed_batches(batches: Batches, split: str, protocol: EvalProtocol) -> MultiViewBatches:
+def _batches_of_views(batches: Batches, split: str, protocol: EvalProtocol) -> MultiViewBatches:
     if protocol.name != "center":
         yield from batches.multi_view(split, protocol)
         return
@@ -106,7 +106,7 @@ def average_over_views(
     total = torch.zeros(len(batch.labels), net.fc.out_features, device=batch.labels.device)
     forward: Callable[[Tensor], Tensor] = net
     if protocol.name == "multi-scale":
-        window = final_map(net, size, total.device)
+        window = final_map_size(net, size, total.device)
         forward = partial(fully_convolutional_logits, net, window=window)
     for rows, views in batch.sizes:
         flat = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
@@ -117,7 +117,7 @@ def average_over_views(
     return total / num_views
 
 
-def final_map(net: ResNet, image_size: int, device: torch.device) -> tuple[int, int]:
+def final_map_size(net: ResNet, image_size: int, device: torch.device) -> tuple[int, int]:
     """Height and width of the net's final feature maps for images of the training size."""
     images = torch.zeros(1, 3, image_size, image_size, device=device)
     height, width = net.features(images).shape[-2:]
@@ -127,9 +127,11 @@ def final_map(net: ResNet, image_size: int, device: torch.device) -> tuple[int, 
 def fully_convolutional_logits(net: ResNet, images: Tensor, window: tuple[int, int]) -> Tensor:
     """Logits (N, num_classes) of images (N, 3, H, W) of at least the training size.
 
-    Applies the net to every window of the final maps that is as large as the final map of a
-    training image, and averages the logits. Since the last layer is linear, the pooled features
-    are averaged instead, and the layer is applied once.
+    The features are pooled in every window of the final maps that is as large as the final map of
+    a training crop, and the logits of all windows are averaged. As the classifier is linear, these
+    are the logits of the average of the pooled features.
+
+    window: height and width of the final map of a training crop.
     """
     pooled = F.avg_pool2d(net.features(images), window, stride=1)
     logits: Tensor = net.fc(pooled.mean(dim=(2, 3)))

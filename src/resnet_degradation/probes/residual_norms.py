@@ -8,7 +8,7 @@ from torch import Tensor
 from resnet_degradation.nets.hooks import observed
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.records.layers import ResidualNorms
-from resnet_degradation.system.apple_gpu import double
+from resnet_degradation.system.apple_gpu import to_float64
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def residual_norms(net: ResNet, batches: Iterable[Tensor]) -> list[ResidualNorms
         added = blocks[name].shortcut(x)
         is_identity[name] &= added is x or torch.equal(added, x)
         summands = (blocks[name].branch(x), added)
-        branch, shortcut = (double(part.flatten(1)).norm(dim=1) for part in summands)
+        branch, shortcut = (to_float64(part.flatten(1)).norm(dim=1) for part in summands)
         ratio = branch / shortcut.clamp(min=1e-12)
         sums = [branch.sum(), shortcut.sum(), ratio.sum(), torch.full_like(ratio[0], len(x))]
         totals[name] += torch.stack(sums).cpu()

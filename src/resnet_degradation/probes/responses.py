@@ -9,18 +9,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.hooks import observed
 from resnet_degradation.records.layers import Response
-from resnet_degradation.system.apple_gpu import double
+from resnet_degradation.system.apple_gpu import to_float64
 
 
 @torch.no_grad()
 def layer_responses(
     net: nn.Module, batches: Iterable[Tensor], world: World = SINGLE_PROCESS
 ) -> list[Response]:
-    """The standard deviation of each 3x3 layer's output over batches of images (N, 3, H, W).
+    """One standard deviation for each 3x3 layer: of its output over all images and positions.
 
-    The output is taken after batch normalization, and before the nonlinearity and the addition, in
-    evaluation mode. A layer whose output is not batch-normalized has no response. The
-    processes of a world measure it over all their images.
+    batches: images (N, 3, H, W). The output is taken after batch normalization, and before the
+    nonlinearity and the addition, in evaluation mode. A layer whose output is not batch-normalized
+    has no response. Statistics are summed over all processes, which all return the same values.
     """
     modules = dict(net.named_modules())
     layers = {
@@ -31,16 +31,17 @@ def layer_responses(
     norms = {name: module for name, module in modules.items() if isinstance(module, _BatchNorm)}
     # Number of values, their sum, the sum of their squares.
     totals = {name: torch.zeros(3, dtype=torch.float64) for name in layers}
-    unnormalized: list[tuple[str, Tensor]] = []  # names of layers, and their outputs
+    # Layers and their outputs, until a norm takes such an output as its input.
+    awaiting_norm: list[tuple[str, Tensor]] = []
 
     def observe(name: str, x: Tensor, output: Tensor) -> None:
         if name in layers:
-            unnormalized.append((name, output))
+            awaiting_norm.append((name, output))
             return
-        for index, (layer, layer_output) in enumerate(unnormalized):
+        for index, (layer, layer_output) in enumerate(awaiting_norm):
             if layer_output is x:
-                del unnormalized[index]
-                values = double(output)
+                del awaiting_norm[index]
+                values = to_float64(output)
                 count = torch.full_like(values.sum(), values.numel())
                 totals[layer] += torch.stack([count, values.sum(), values.square().sum()]).cpu()
                 return
@@ -49,7 +50,7 @@ def layer_responses(
         for images in batches:
             if len(images) > 0:
                 net(images)
-            unnormalized.clear()
+            awaiting_norm.clear()
     responses: list[Response] = []
     sums = world.all_reduce_sum(torch.stack(list(totals.values())))
     for name, (count, total, squares) in zip(totals, sums, strict=True):

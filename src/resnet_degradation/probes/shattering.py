@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_degradation.nets.hooks import mode
-from resnet_degradation.system.apple_gpu import double
+from resnet_degradation.system.apple_gpu import to_float64
 from resnet_degradation.system.rng import generator
 
 NUM_POINTS = 64  # on a line between two images
@@ -54,7 +54,7 @@ def correlations(gradients: Tensor) -> Tensor:
 
     It is 1 at distance 0. A gradient of zero has a cosine of 0 with every other one.
     """
-    units = nn.functional.normalize(double(gradients), dim=1)
+    units = nn.functional.normalize(to_float64(gradients), dim=1)
     cosines = units @ units.T
     half = len(gradients) // 2
     return torch.stack([cosines.diagonal(distance).mean() for distance in range(half + 1)])

@@ -28,6 +28,6 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if device.type == MPS else torch.channels_last
 
 
-def double(values: Tensor) -> Tensor:
+def to_float64(values: Tensor) -> Tensor:
     """The values in float64, on the CPU if they were on an Apple GPU, which has no float64."""
     return (values.cpu() if values.device.type == MPS else values).double()

@@ -1,4 +1,4 @@
-"""Errors that a user can fix, in one line (what is wrong, what to do), and warnings."""
+"""Exceptions whose message tells the user in one line what is wrong and what to do; warnings."""
 
 import re
 import signal
@@ -6,11 +6,11 @@ import warnings
 
 from resnet_degradation.system.process import rank
 
-# The number of SIGPIPE. Python ignores the signal and raises BrokenPipeError.
+# The number of SIGPIPE, which Windows lacks. Python turns the signal into a BrokenPipeError.
 BROKEN_PIPE = 13
 
-# torch's messages if memory runs out on a CPU, on an Apple GPU, or on a GPU outside torch's own
-# allocator: for the CUDA context, cuBLAS or cuDNN.
+# Messages of out-of-memory errors that are no OutOfMemoryError: on a CPU, on an Apple GPU, and for
+# CUDA memory that torch's allocator does not manage (CUDA context, cuBLAS, cuDNN).
 OUT_OF_MEMORY = re.compile(
     r"can't allocate memory|(CUDA error:|MPS backend) out of memory|STATUS_ALLOC_FAILED"
 )
@@ -20,7 +20,7 @@ class UserError(Exception):
     """Something the user can fix; printed as one line, without a traceback."""
 
     exit_code = 2
-    rank = 0  # the rank of the process that prints it
+    rank = 0  # of the process that prints the message, not of the one that failed
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""
@@ -62,9 +62,9 @@ class LostContactError(UserError):
 class PeerFailedError(UserError):
     """Another process of the same run failed and prints why."""
 
-    def __init__(self, rank: int | None) -> None:
+    def __init__(self, rank: int) -> None:
         super().__init__(f"rank {rank} failed")
-        self.rank = -1 if rank is None else rank
+        self.rank = rank
 
 
 class Stopped(BaseException):
@@ -80,13 +80,16 @@ class Stopped(BaseException):
 
     def __str__(self) -> str:
         number = self.exit_code - 128
-        closed = "the reader of the output closed it"
+        closed = "the reader of the output closed the pipe"
         reason = closed if number == BROKEN_PIPE else signal.Signals(number).name
         return f"{self.message} ({reason})"
 
 
 def describe_os_error(error: OSError) -> str:
-    """The system's message, with the file if it is known."""
+    """The operating system's message and, if it is known, the file.
+
+    A FileNotFoundError without a file means that the working directory was deleted.
+    """
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is None and isinstance(error, FileNotFoundError):
         return f"{reason}: the current folder was deleted, so change to another"
@@ -106,7 +109,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def explain(error: Exception) -> str | None:
-    """What is wrong, in one line, if the user can fix it; None for a bug."""
+    """What is wrong, in one line, if the user can fix it; None for a bug or a broken pipe."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
@@ -114,7 +117,7 @@ def explain(error: Exception) -> str | None:
     if isinstance(error, ImportError) and "failed to map segment" in str(error):
         return (
             f"a library cannot be loaded ({error}): the memory limit of this process is too low "
-            "(ulimit -v), or the library is on a file system that forbids it (noexec)"
+            "(ulimit -v), or the library is on a file system mounted with noexec"
         )
     if type(error).__module__ in ("torch._inductor.exc", "torch._dynamo.exc"):
         return (

@@ -12,7 +12,7 @@ import torch
 from resnet_degradation.config.schema import Config
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.activation_checkpointing import (
-    Stages,
+    StageBytes,
     activation_bytes,
     segment_lengths,
 )
@@ -77,7 +77,7 @@ def set_activation_checkpointing(
 
 
 def uses_activation_checkpointing(
-    config: Config, stages: Stages, device: torch.device, world: World = SINGLE_PROCESS
+    config: Config, stages: StageBytes, device: torch.device, world: World = SINGLE_PROCESS
 ) -> bool:
     """Whether to recompute activations: as configured, or (auto) if they do not fit."""
     wanted = config.runtime.checkpoint_activations

@@ -13,7 +13,12 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from resnet_degradation.config.identity import data_name, identity_settings, literal, net_name
+from resnet_degradation.config.identity import (
+    data_name,
+    escape_interpolation,
+    identity_settings,
+    net_name,
+)
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.csv_tables import format_row
 from resnet_degradation.records.layers import (
@@ -42,24 +47,27 @@ SCALARS = {
     "images_per_second": "images_per_second",
 }
 
-# TensorBoard's tab of custom scalars: both errors of a run in one chart.
+# TensorBoard's tab of custom scalars: training and held-out error of a run in one chart.
 CHARTS = {
     "errors (%)": {"training and held-out": ["Multiline", ["error/train", "error/(val|test)"]]}
 }
 
 
 class Recorder:
-    """Writes the record of one run. Only rank 0 has one.
+    """Writes the files of one run. Only rank 0 has one.
 
-    metrics.csv is the record. A resumed run rewrites it, and TensorBoard's events, from the rows in
-    the checkpoint, so later rows and damage to the files disappear, and no point appears twice.
+    metrics.csv is the record. When a run resumes, it is rewritten, as are TensorBoard's events,
+    from the rows in the checkpoint. This drops rows that were written after the checkpoint, repairs
+    damaged files, and shows no point twice.
     """
 
     def __init__(self, run: Run) -> None:
         self.config, folder, rows = run.config, run.folder, run.rows
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        configuration = OmegaConf.to_yaml(OmegaConf.create(literal(asdict(run.config))))
+        configuration = OmegaConf.to_yaml(
+            OmegaConf.create(escape_interpolation(asdict(run.config)))
+        )
         with atomic_write(folder / "config.yaml") as stream:
             stream.write(configuration)
         write_classes(folder, run.classes)
@@ -82,7 +90,7 @@ class Recorder:
             self._show(row)
 
     def add(self, row: Row) -> None:
-        """Append one row to the file immediately."""
+        """Append a row to metrics.csv at once, and to TensorBoard."""
         self._csv.writerow(format_row(row))
         self._stream.flush()
         self._show(row)
@@ -98,7 +106,10 @@ class Recorder:
             self._tensorboard.add_scalar(tag, value, iteration)
 
     def add_layer_stats(self, iteration: int, stats: list[LayerStats]) -> None:
-        """Append the statistics of every layer to signals.csv and TensorBoard."""
+        """Rewrite signals.csv with these statistics of every layer added; show them in TensorBoard.
+
+        After a resume, the first call drops what was recorded at this iteration and later.
+        """
         new = {iteration: stats}
         if not self._layer_stats:  # the first call since the run started or resumed
             recorded = read_layer_stats(self.folder)
@@ -137,7 +148,7 @@ class Recorder:
         write_json(self.folder / "summary.json", summary)
 
     def close(self) -> None:
-        """Close the files; the run can be resumed."""
+        """Close the files. Without `finish`, the run is unfinished and can be resumed."""
         try:
             self._tensorboard.close()
             self._stream.close()
@@ -152,13 +163,13 @@ class Recorder:
 
 
 def _ignore_event_writer(raised: threading.ExceptHookArgs) -> None:
-    """Do not print errors of TensorBoard's writer thread: the next call raises them again."""
+    """Print no error of TensorBoard's writer thread: the writer's next call raises it again."""
     if not type(raised.thread).__module__.startswith("tensorboard."):
         threading.__excepthook__(raised)
 
 
 def _hparams(config: Config) -> dict[str, Any]:
-    """The settings in which runs differ, in the types that TensorBoard's hparams table takes."""
+    """The main settings, and all that are not at their defaults, for TensorBoard's hparams."""
     keys = ["depth", "residual", "shortcut", "seed", "recipe.lr", "recipe.iterations"]
     keys += [key for key in identity_settings(config) if key != "data.name"]  # it is "data" below
     values = {key: attrgetter(key)(config) for key in dict.fromkeys(keys)}
