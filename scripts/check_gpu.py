@@ -206,7 +206,7 @@ def synchronize(device: str) -> None:
 
 
 def speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
-    """Images per second of one ResNet in every precision and compile mode, and of other code."""
+    """Images per second of one ResNet by precision and compile mode, and of other code."""
     if check.tiny:
         sizes = (*sizes, "data.image_size=16", "recipe.batch_size=16", "recipe.pad=1", "width=0.25")
     net = (f"depth={depth}", *sizes)

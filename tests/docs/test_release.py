@@ -63,5 +63,7 @@ def test_the_wheel_trains_in_an_empty_folder(dist: Path, tmp_path: Path) -> None
     assert trained.returncode == 0, trained.stderr
     (summary,) = empty.glob("outputs/digits/*/summary.json")
     assert '"git_revision": null' in summary.read_text("utf-8")
+    drawn = call(empty, str(commands / "resnet-plot"), "outputs", "--formats", "png", PYTHONPATH="")
+    assert drawn.stdout.split() == ["outputs/curves.png"], drawn.stderr
     helped = call(empty, str(commands / "resnet-study"), "--help", PYTHONPATH="")
     assert "fig6" in helped.stdout

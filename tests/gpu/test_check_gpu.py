@@ -15,20 +15,22 @@ from resnet_degradation.training.torch_settings import restore_settings
 SCRIPT = Path(__file__).parents[2] / "scripts" / "check_gpu.py"
 
 
-def test_variants_that_take_turns_keep_their_precision() -> None:
-    seen: dict[str, list[bool]] = {"fp32": [], "tf32": []}
+def test_variants_that_take_turns_keep_their_settings() -> None:
+    cudnn = torch.backends.cudnn
+    seen: dict[str, list[tuple[bool, bool]]] = {"fp32": [], "tf32": []}
 
     def steps(precision: str) -> Iterator[None]:
         while True:
-            seen[precision].append(torch.backends.cudnn.allow_tf32)
+            seen[precision].append((cudnn.allow_tf32, cudnn.deterministic))
             yield
 
     with restore_settings():
-        variants = [in_precision(precision, steps(precision)) for precision in seen]
+        ours = in_precision("fp32", steps("fp32"))
+        variants = [ours, in_precision("tf32", steps("tf32"), deterministic=False)]
         for _ in range(2):
             for variant in variants:
                 next(variant)
-    assert seen == {"fp32": [False, False], "tf32": [True, True]}
+    assert seen == {"fp32": 2 * [(False, True)], "tf32": 2 * [(True, False)]}
 
 
 @pytest.mark.long

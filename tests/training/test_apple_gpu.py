@@ -11,7 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from resnet_degradation.config.schema import Config
 from resnet_degradation.distributed.world import SINGLE_PROCESS
 from resnet_degradation.system import apple_gpu
-from resnet_degradation.system.apple_gpu import apple_gpu_note, double, memory_format
+from resnet_degradation.system.apple_gpu import apple_gpu_note, memory_format, to_float64
 from resnet_degradation.system.errors import ConfigError, explain
 from resnet_degradation.training.build import check_capture, choose_device
 from resnet_degradation.training.launch import num_processes
@@ -83,7 +83,7 @@ def test_sums_in_float64_are_kept_on_the_cpu() -> None:
     meter.update(torch.tensor(0.5), torch.eye(4), torch.tensor([0, 1, 2, 0]))
     assert meter.read("row") == (0.5, 25.0, 4)
     assert meter.totals.device == CPU
-    assert double(torch.ones(2)).dtype == torch.float64
+    assert to_float64(torch.ones(2)).dtype == torch.float64
 
 
 def test_no_layer_gets_channels_last(

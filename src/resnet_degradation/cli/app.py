@@ -148,8 +148,13 @@ def _print_error(message: str, error: Exception | None = None) -> None:
 
 
 def _exit_after_flush(code: int) -> NoReturn:
+    flush_output()
+    sys.exit(code)
+
+
+def flush_output() -> None:
+    """Flush standard output, also if its reader is gone: Python would print an error at exit."""
     try:
         sys.stdout.flush()
-    except OSError:  # the reader is gone; Python would print an error at exit
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)

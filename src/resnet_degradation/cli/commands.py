@@ -1,4 +1,4 @@
-"""The four commands. Torch is imported only when a command runs, so that --help is fast."""
+"""The commands that Hydra configures. Torch is loaded when one runs, so that --help is fast."""
 
 import shlex
 import sys

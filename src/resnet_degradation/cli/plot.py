@@ -9,10 +9,13 @@ averaged, wherever they were trained.
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from resnet_degradation import __version__
+from resnet_degradation.cli.app import flush_output
 from resnet_degradation.config.schema import ERROR_CHOICES
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, adjusted, read_drawing
 from resnet_degradation.figures.registry import FIGURES, USED
@@ -22,7 +25,7 @@ from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.report import write_paper_tables
 from resnet_degradation.studies.results import read_result
 from resnet_degradation.system.encoding import accept_any_locale
-from resnet_degradation.system.errors import UserError, one_line_warnings
+from resnet_degradation.system.errors import BROKEN_PIPE, UserError, explain, one_line_warnings
 
 # Options that say what is read and written, not how it is drawn.
 NOT_DRAWN = ("folders", "output", "formats", "figure", "table")
@@ -36,38 +39,52 @@ def main() -> int:
     arguments = parse()
     one_line_warnings()
     try:
-        # A wildcard for runs may also match figures.
-        folders = [path for path in arguments.folders if not path.is_file()]
-        if not folders:
-            raise UserError("these are files: name the folders of runs or of a study")
-        stem = arguments.figure if arguments.width is None else f"{arguments.figure}-paper"
-        default = folders[0] / stem if len(folders) == 1 else Path(stem)
-        runs = without_copies([run for folder in folders for run in find_runs(folder)])
-        settings = {k: v for k, v in vars(arguments).items() if k not in NOT_DRAWN}
-        refuse_unused(arguments.figure, settings)
-        first, *others = map(read_drawing, folders)  # of one study on several machines: all equal
-        drawing = Drawing() if any(one != first for one in others) else first
-        drawing = adjusted(drawing, **settings)
-        figure = FIGURES[arguments.figure](runs, drawing)(drawing, False)
-        output, formats = arguments.output or default, arguments.formats
-        if (ending := output.suffix.removeprefix(".")) in FORMATS:
-            output, formats = output.with_suffix(""), formats or [ending]
-        files = save_figure(figure, output, tuple(formats or FORMATS))
-        if arguments.table:
-            files += write_table(runs, output.parent)
+        draw(arguments)
+    except BrokenPipeError:
+        flush_output()
+        return 128 + BROKEN_PIPE
     except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return UserError.exit_code
-    print(*files, sep="\n")
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+def draw(arguments: argparse.Namespace) -> None:
+    """Draw the figure, and print the names of the files written.
+
+    Raises UserError if there is nothing to draw, or if settings are not valid.
+    """
+    # A wildcard for runs may also match figures.
+    folders = [path for path in arguments.folders if not path.is_file()]
+    if not folders:
+        raise UserError("these are files: name the folders of runs or of a study")
+    stem = arguments.figure if arguments.width is None else f"{arguments.figure}-paper"
+    default = folders[0] / stem if len(folders) == 1 else Path(stem)
+    runs = without_copies([run for folder in folders for run in find_runs(folder)])
+    settings = {k: v for k, v in vars(arguments).items() if k not in NOT_DRAWN}
+    refuse_unused(arguments.figure, settings)
+    first, *others = map(read_drawing, folders)  # of one study on several machines: all equal
+    drawing = Drawing() if any(one != first for one in others) else first
+    drawing = adjusted(drawing, **settings)
+    figure = FIGURES[arguments.figure](runs, drawing)(drawing, False)
+    output, formats = arguments.output or default, arguments.formats
+    if (ending := output.suffix.removeprefix(".")) in FORMATS:
+        output, formats = output.with_suffix(""), formats or [ending]
+    files = save_figure(figure, output, tuple(formats or FORMATS))
+    if arguments.table:
+        files += write_table(runs, output.parent)
+    print(*files, sep="\n", flush=True)
     if arguments.width is not None:
         print(f"caption: {figure.get_label()}")
-    return 0
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"resnet-degradation {__version__}")
     parser.add_argument("folders", nargs="+", type=Path, help="folders of a study or of runs")
     parser.add_argument(
         "--output",

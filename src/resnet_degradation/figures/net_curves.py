@@ -42,7 +42,11 @@ def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> l
     nets = load_nets(folders, _read_rows)
     if not nets:
         raise UserError("there is nothing to draw yet: no run has recorded a row")
-    unfinished = {net_key(read_config(folder)) for folder in folders if not is_finished(folder)}
+    unfinished = {
+        net_key(read_config(folder))
+        for folder in folders
+        if not is_finished(folder) and read_metrics(folder)
+    }
     return [_average_seeds(net, x, smooth, net_key(net.config) in unfinished) for net in nets]
 
 

@@ -72,8 +72,7 @@ def start_from_shallow(
     """Set the weights of a run's net, `deep`, from the shallower run that its configuration names.
 
     num_batches: batches per epoch. Returns the errors of both nets on the same images. Raises
-    CheckpointError if the shallower run is not finished, or has no valid checkpoint, and
-    ConfigError if `deep` does not extend its net (see `extend`).
+    CheckpointError if the shallower run is not finished, or has no valid checkpoint.
     """
     num_batches = min(num_batches, MAX_BATCHES)
     shallower = shallow_config(config)
