@@ -108,9 +108,9 @@ def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **setting
     Raises UserError for what the user can fix, and KeyboardInterrupt after Ctrl-C, when the run is
     saved: the same call resumes it.
 
-    After the call, signal handlers, the number of threads, cuDNN's settings and torch's random state on the CPU
-    are the same as before; numpy's and Python's random states are not used. (With a custom block,
-    torch's generator on a GPU is seeded again.)
+    After the call, signal handlers, the number of threads, cuDNN's settings and torch's random
+    state on the CPU are the same as before; numpy's and Python's random states are not used. (With
+    a custom block, torch's generator on a GPU is seeded again.)
     """
     arguments = overrides_of(overrides, settings, Config)
     with own_hydra():
