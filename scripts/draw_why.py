@@ -94,6 +94,7 @@ def constructed() -> list[NetCurves]:
             folders.append(folder)
             OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
             shutil.copy(WHY / "metrics" / f"{name_of(config)}.csv", folder / "metrics.csv")
+            (folder / "summary.json").touch()  # the run is finished
             if config.extends is not None:
                 # It begins with the errors of the shallow net; those on training images were kept
                 # only for seed 0.
