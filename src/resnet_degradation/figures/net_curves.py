@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_degradation.config.identity import net_key
 from resnet_degradation.config.schema import Config
 from resnet_degradation.figures.seeds import Curve, NetRows, average, load_nets
 from resnet_degradation.records.metrics import Row, read_metrics
-from resnet_degradation.records.run_folder import read_config, read_extension
+from resnet_degradation.records.run_folder import read_extension
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import UserError
 
@@ -42,12 +41,7 @@ def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> l
     nets = load_nets(folders, _read_rows)
     if not nets:
         raise UserError("there is nothing to draw yet: no run has recorded a row")
-    unfinished = {
-        net_key(read_config(folder))
-        for folder in folders
-        if not is_finished(folder) and read_metrics(folder)
-    }
-    return [_average_seeds(net, x, smooth, net_key(net.config) in unfinished) for net in nets]
+    return [_average_seeds(net, x, smooth) for net in nets]
 
 
 def _read_rows(folder: Path) -> list[Row]:
@@ -69,7 +63,7 @@ def _read_rows(folder: Path) -> list[Row]:
     return [start, *rows]
 
 
-def _average_seeds(net: NetRows, x: str, smooth: int, unfinished: bool) -> NetCurves:
+def _average_seeds(net: NetRows, x: str, smooth: int) -> NetCurves:
     if not set.intersection(*({row.iteration for row in rows} for rows in net.seeds)):
         raise UserError(
             f"the {len(net.seeds)} runs of {net.name} have no recorded iteration in common, "
@@ -78,7 +72,7 @@ def _average_seeds(net: NetRows, x: str, smooth: int, unfinished: bool) -> NetCu
     validated = any(row.val_error is not None for rows in net.seeds for row in rows)
     held_out = attrgetter("val_error" if validated else "test_error")
     return NetCurves(
-        name=f"{net.name} (unfinished)" if unfinished else net.name,
+        name=net.name if all(map(is_finished, net.folders)) else f"{net.name} (unfinished)",
         config=net.config,
         num_seeds=len(net.seeds),
         train=_average_error(net.seeds, attrgetter("train_error"), x, smooth),

@@ -20,11 +20,12 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class NetRows:
-    """The records of the runs of one net: a list of rows for each seed."""
+    """The records of the runs of one net: a list of rows for each seed, and their run folders."""
 
     name: str
     config: Config
     seeds: list[Sequence[Any]]
+    folders: Sequence[Path] = ()  # if the rows were read from run folders
 
 
 def load_nets(folders: list[Path], read: Callable[[Path], Sequence[Any]]) -> list[NetRows]:
@@ -33,9 +34,12 @@ def load_nets(folders: list[Path], read: Callable[[Path], Sequence[Any]]) -> lis
     read: returns the rows of a run folder; runs without rows are left out.
     """
     distinct = dict.fromkeys(folder.resolve() for folder in folders)
-    runs = ((read_config(folder), read(folder)) for folder in distinct)
-    nets = group_by_net((config, rows) for config, rows in runs if rows)
-    return [NetRows(name, config, seeds) for name, config, seeds in nets]
+    runs = ((read_config(folder), folder, read(folder)) for folder in distinct)
+    nets = group_by_net((config, (folder, rows)) for config, folder, rows in runs if rows)
+    return [
+        NetRows(name, config, [rows for _, rows in seeds], [folder for folder, _ in seeds])
+        for name, config, seeds in nets
+    ]
 
 
 def finished_runs(folders: list[Path]) -> list[Path]:
