@@ -62,6 +62,12 @@ def interleaved(variants: dict[str, Iterator[None]], rounds: int) -> dict[str, l
     return {name: taken[1:] or taken for name, taken in times.items()}
 
 
+def paired_ratio(times: list[float], others: list[float]) -> float:
+    """The median over turns of the ratio of two variants' times."""
+    pairs = zip(times, others, strict=True)
+    return round(median(one / other for one, other in pairs), 3)
+
+
 def step_times(overrides: tuple[str, ...], rounds: int) -> dict[str, Any]:
     """Milliseconds of a step: textbook, trainer and convolutions alone; and paired ratios."""
     config = compose_config(*overrides)
@@ -77,8 +83,7 @@ def step_times(overrides: tuple[str, ...], rounds: int) -> dict[str, Any]:
     row["image_size"] = config.data.image_size
     row |= {f"{name}_ms": round(1000 * median(taken), 2) for name, taken in times.items()}
     for other in ("textbook", "convolutions"):
-        pairs = zip(times["trainer"], times[other], strict=True)
-        row[f"trainer_to_{other}"] = round(median(ours / theirs for ours, theirs in pairs), 3)
+        row[f"trainer_to_{other}"] = paired_ratio(times["trainer"], times[other])
     return row
 
 

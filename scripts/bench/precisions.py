@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from compare import interleaved
+from compare import interleaved, paired_ratio
 from results import conditions, write_results
 from steps import CIFAR, convolution_steps, separate_textbook_steps, trainer_steps
 
@@ -46,17 +46,13 @@ def _row(times: dict[str, list[float]], precision: str) -> dict[str, float]:
     def milliseconds(taken: list[float]) -> float:
         return round(1000 * median(taken), 1)
 
-    def ratio(others: list[float]) -> float:
-        pairs = zip(trainer, others, strict=True)
-        return round(median(ours / theirs for ours, theirs in pairs), 3)
-
     return {
         "textbook_ms": milliseconds(times["textbook"]),
         "trainer_ms": milliseconds(trainer),
         "convolutions_ms": milliseconds(convolutions),
-        "trainer_to_textbook": ratio(times["textbook"]),
-        "trainer_to_convolutions": ratio(convolutions),
-        "trainer_to_fp32": ratio(times["fp32 trainer"]),
+        "trainer_to_textbook": paired_ratio(trainer, times["textbook"]),
+        "trainer_to_convolutions": paired_ratio(trainer, convolutions),
+        "trainer_to_fp32": paired_ratio(trainer, times["fp32 trainer"]),
     }
 
 

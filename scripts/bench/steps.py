@@ -56,10 +56,8 @@ def textbook_steps(*overrides: str, device: str = "cpu") -> Iterator[None]:
     else:
         net = textbook.ResNet(config.depth, config.residual, config.width, len(source.classes))
     # An epoch is as long as CIFAR-10's: the workers of a DataLoader start again in each.
-    images, labels = (
-        tensor.repeat(-(-EPOCH // len(tensor)), *[1] * (tensor.dim() - 1))[:EPOCH]
-        for tensor in (source.train.images, source.train.labels)
-    )
+    repeated = torch.arange(EPOCH) % len(source.train.labels)
+    images, labels = source.train.images[repeated], source.train.labels[repeated]
     return textbook.steps(net, images, labels, config.recipe.batch_size, device)
 
 
