@@ -205,7 +205,7 @@ def test_the_net_of_a_run_makes_the_errors_of_its_record(run: rd.Run) -> None:
         ({"depth": "deep"}, "depth: Value 'deep' of type 'str' could not be converted to Integer:"),
         ({"data": "CIFAR10"}, "there is no data=CIFAR10, the nearest is data=cifar10; valid:"),
         ({"depth": 21}, "there is no net with depth=21"),
-        ({"data": b"digits"}, "b'digits' cannot be the value of a setting: use a string"),
+        ({"seed": b"1"}, "b'1' cannot be the value of a setting: use a string"),
         ({"recipe": {"lr": print}}, "<built-in function print> cannot be the value of a setting"),
         (
             {"data": {"name": "folder", "root": "/no where"}},
@@ -242,6 +242,18 @@ def test_other_mistakes(run: rd.Run, tmp_path: Path) -> None:
         rd.resnet(21)
     with pytest.raises(rd.UserError, match="protocol=none tests nothing"):
         rd.evaluate(run, protocol="none")
+    with pytest.raises(rd.UserError, match="14 is no setting: name it"):
+        rd.train(14)  # type: ignore[arg-type]
+    with pytest.raises(rd.UserError, match="recipe=60 is no setting: write recipe='quick' or"):
+        rd.train(recipe=60)
+    with pytest.raises(rd.UserError, match="study=3 is no setting: write the name of a study"):
+        rd.study(3)  # type: ignore[arg-type]
+    with pytest.raises(rd.UserError, match="3 is no run: name folders"):
+        rd.plot(3)  # type: ignore[arg-type]
+    with pytest.raises(rd.UserError, match=r"depth: Value .resnet50. .* must be a whole number"):
+        rd.resnet("resnet50")  # type: ignore[arg-type]
+    with pytest.raises(KeyError, match="there is no column 'error'; valid: iteration, "):
+        run.metrics["error"]
 
 
 def test_a_bug_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

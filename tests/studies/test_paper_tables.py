@@ -76,6 +76,7 @@ def test_runs_of_two_machines_are_one_table_and_one_figure(tmp_path: Path) -> No
     tex = (tmp_path / "both" / "results.tex").read_text()
     assert r"ResNet-20 & 1 & 31.50 $\pm$ 2.12 & 31.50 $\pm$ 2.12 & 8.75 (Table 6)" in tex
     assert "2 seeds (mean ± standard deviation)." in tex
+    assert "times 0.1 at 50% and 75%; 2 seeds" in tex.replace("\\%", "%")
     assert_compiles(tex)
     figure = (tmp_path / "both" / "figure.svg").read_text()
     assert "2 seeds" in figure

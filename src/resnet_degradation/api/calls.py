@@ -27,6 +27,14 @@ from resnet_degradation.training.advice import forget_advice
 # means data=folder data.root=...
 GROUPS = ("data", "recipe")
 
+# How the settings of a section are written.
+SECTIONS = {
+    "data": "data='cifar10' or data=dict(name='folder', root='images')",
+    "recipe": "recipe='quick' or recipe=dict(iterations=300)",
+    "runtime": "runtime=dict(num_threads=1)",
+    "study": "the name of a study, such as rd.study('quick')",
+}
+
 
 def interruption(message: str) -> KeyboardInterrupt:
     """The error for a signal, after the run is saved.
@@ -73,13 +81,21 @@ def as_command(schema: type[Any]) -> Iterator[None]:
 def overrides_of(
     overrides: str | Sequence[str], settings: Mapping[str, Any], schema: type[Any]
 ) -> list[str]:
-    """A call's settings as arguments of the command: keyword arguments first, then `overrides`."""
-    typed = [overrides] if isinstance(overrides, str) else list(overrides)
-    return [*_written(settings), *quote_paths(typed, schema)]
+    """A call's settings as arguments of the command: keyword arguments first, then `overrides`.
+
+    Raises ConfigError for a value that cannot be a setting.
+    """
+    typed = [overrides] if isinstance(overrides, str) else overrides
+    if not isinstance(typed, Sequence) or not all(isinstance(each, str) for each in typed):
+        raise ConfigError(f"{overrides!r} is no setting: name it, as in depth=20 or ['depth=20']")
+    return [*_written(settings), *quote_paths(list(typed), schema)]
 
 
 def _written(settings: Mapping[str, Any], section: str = "") -> Iterator[str]:
     for name, value in settings.items():
+        if name in SECTIONS and not section and not isinstance(value, str | Mapping):
+            expected = SECTIONS[name]
+            raise ConfigError(f"{name}={value!r} is no setting: write {expected}")
         if isinstance(value, Mapping):
             yield from _written(value, f"{section}{name}.")
         elif name == "name" and section.rstrip(".") in GROUPS:

@@ -1,10 +1,16 @@
 """An untrained net on its own."""
 
+from typing import cast
+
+from omegaconf import OmegaConf
+
+from resnet_degradation.api.calls import as_command
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig
 from resnet_degradation.nets.resnet import ResNet
 
 
+@as_command(Config)
 def resnet(
     depth: int = 20,
     residual: bool = True,
@@ -37,19 +43,18 @@ def resnet(
 
     from resnet_degradation.nets.build import make_net
 
-    config = resolve(
-        Config(
-            depth=depth,
-            residual=residual,
-            seed=seed,
-            family=family,
-            shortcut=shortcut,
-            shortcut_padding=shortcut_padding,
-            width=width,
-            block=block,
-            bottleneck_stride=bottleneck_stride,
-            data=DataConfig(name="digits"),
-        )
+    config = Config(
+        depth=depth,
+        residual=residual,
+        seed=seed,
+        family=family,
+        shortcut=shortcut,
+        shortcut_padding=shortcut_padding,
+        width=width,
+        block=block,
+        bottleneck_stride=bottleneck_stride,
+        data=DataConfig(name="digits"),
     )
+    config = resolve(cast(Config, OmegaConf.to_object(OmegaConf.structured(config))))
     with torch.random.fork_rng(devices=[]):
         return make_net(config, num_classes)

@@ -160,8 +160,12 @@ def plot(
 
 
 def folders_of(runs: "Run | str | Path | Sequence[Run | str | Path]") -> list[Path]:
-    """The folders of runs, and those below folders of studies."""
+    """The folders of runs, and those below folders of studies; raises UserError for others."""
     several = [runs] if isinstance(runs, Run | str | Path) else runs
+    if not isinstance(several, Sequence) or not all(
+        isinstance(run, Run | str | Path) for run in several
+    ):
+        raise UserError(f"{runs!r} is no run: name folders, or what rd.train and rd.load return")
     return [
         folder
         for run in several

@@ -12,7 +12,6 @@ from resnet_degradation.api.run import Run
 from resnet_degradation.api.table import Table, read_table
 from resnet_degradation.cli.app import shown_progress
 from resnet_degradation.cli.compose import own_hydra
-from resnet_degradation.config.arguments import to_override
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import StudyRunConfig
 from resnet_degradation.system.errors import ConfigError
@@ -55,7 +54,7 @@ def study(
     from resnet_degradation.studies.command import check_alone, run_study
     from resnet_degradation.studies.definition import resolve_study
 
-    original = f"study={to_override(name)}"
+    (original,) = overrides_of((), {"study": name}, StudyRunConfig)
     arguments = [original, *overrides_of(overrides, settings, StudyRunConfig)]
     with own_hydra():
         options = composed("study_config", StudyRunConfig, arguments)

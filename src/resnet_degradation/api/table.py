@@ -21,6 +21,8 @@ class Table(Mapping[str, Column]):
         }
 
     def __getitem__(self, name: str) -> Column:
+        if name not in self._columns:
+            raise KeyError(f"there is no column {name!r}; valid: {', '.join(self)}")
         return self._columns[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -53,8 +53,8 @@ def _train(composed: DictConfig) -> None:
         folder = train_on_devices(config, progress)
         if rank() == 0:
             progress.say(f"record: {folder / 'metrics.csv'}")
-            logs = shlex.quote(config.output_dir)
-            progress.say(f"curves, with those of other runs: tensorboard --logdir {logs}")
+            runs, logs = shlex.quote(str(folder.parent)), shlex.quote(config.output_dir)
+            progress.say(f"curves: resnet-plot {runs}, or tensorboard --logdir {logs}")
 
 
 def _study(composed: DictConfig) -> None:

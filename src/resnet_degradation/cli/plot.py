@@ -160,10 +160,15 @@ def refuse_unused(figure: str, settings: dict[str, Any]) -> None:
 
 
 def write_table(runs: list[Path], folder: Path) -> list[Path]:
-    """Write the final errors of the finished runs; raises UserError if there is none."""
+    """Write the final errors of the finished runs, and name the others on standard error.
+
+    Raises UserError if no run is finished.
+    """
     results = [read_result(read_config(run), run) for run in runs if is_finished(run)]
     if not results:
         raise UserError("there is no table yet: no run is finished")
+    if unfinished := [str(run) for run in runs if not is_finished(run)]:
+        print(f"not finished, so not in the table: {', '.join(unfinished)}", file=sys.stderr)
     return write_paper_tables(folder, results)
 
 

@@ -15,7 +15,7 @@ from matplotlib.textpath import TextPath
 
 from resnet_degradation.config.durations import is_fraction
 from resnet_degradation.config.identity import data_name
-from resnet_degradation.config.schema import Config
+from resnet_degradation.config.schema import Config, RecipeConfig
 from resnet_degradation.figures.style import legible, muted, name_size
 
 LINE_SPACING = 1.25
@@ -186,11 +186,22 @@ def write_caption(figure: Figure, dark: bool) -> float:
 
 
 def conditions(configs: list[Config]) -> str:
-    """The data and the schedule of some runs."""
+    """The data, the schedule and, unless it is fp32, the precision of some runs."""
     data, length, batch, schedule = (
         _listed(values) for values in zip(*map(_conditions, configs), strict=True)
     )
-    return f"{data}; {length} of {batch} images; {schedule}"
+    text = f"{data}; {length} of {batch} images; {schedule}"
+    warm_ups = [config.recipe for config in configs if _has_warm_up(config.recipe)]
+    if warm_ups:
+        rates = _listed(tuple(f"{recipe.warmup_lr:g}" for recipe in warm_ups))
+        some = "" if len(warm_ups) == len(configs) else " for some nets"
+        text += f", after a warm-up at {rates}{some}"
+    precision = _listed(tuple(config.runtime.precision for config in configs))
+    return text if precision == "fp32" else f"{text}; {precision}"
+
+
+def _has_warm_up(recipe: RecipeConfig) -> bool:
+    return recipe.warmup == "always" and recipe.warmup_lr < recipe.lr
 
 
 def _listed(values: tuple[str, ...]) -> str:

@@ -18,7 +18,10 @@ STEPS_AGREE = 1.2
 def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     """Print every run of a study, its progress and its remaining cost; train nothing."""
     busy = describe_cpu_load()  # before the measurement loads the machine
-    with console.status("timing a few training steps"):  # shown in a terminal only
+    timing = "timing a few training steps"
+    if not console.is_terminal:  # where the status is not shown
+        print_line(console, timing)
+    with console.status(timing):
         costs, notes = plan_costs(study, jobs)
     title = escape(study.drawing.title or study.name)
     table = Table(title=f"{title}: what would be run")

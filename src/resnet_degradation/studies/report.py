@@ -210,8 +210,10 @@ def _explanation(results: list[Result]) -> str:
     """An explanation of the errors in the tables."""
     numbers = sorted({result.errors.num_counted_images for result in results})
     images = " or ".join(f"{number:,}" for number in numbers)
+    several = len(results) > len(by_net(results))
+    spread = ": mean ± standard deviation over seeds" if several else ""
     text = (
-        "Errors are those of the last iterate: mean ± standard deviation over seeds. Training "
+        f"Errors are those of the last iterate{spread}. Training "
         f"error is counted in training mode on the last {images} augmented images of a run; "
         "parameters and multiply-adds (of one image) are counted from the net itself."
     )

@@ -29,7 +29,7 @@ def precision_note(precision: str, has_bf16: bool | None) -> str | None:
     if precision == "fp32" and has_bf16:
         return (
             "hint: runtime.precision=bf16 trained 1.6 times as fast as fp32 on processors "
-            "like this (docs/speed.md)"
+            "like this (docs/speed.md); a run in bf16 has its own folder"
         )
     if precision == "bf16" and has_bf16 is False:
         return (
