@@ -28,8 +28,8 @@ def precision_note(precision: str, has_bf16: bool | None) -> str | None:
         return "warning: runtime.precision=tf32 needs a GPU: on a CPU the run computes in fp32"
     if precision == "fp32" and has_bf16:
         return (
-            "hint: runtime.precision=bf16, a run of its own, trained 1.6 times as fast on processors "
-            "like this (docs/speed.md)"
+            "hint: runtime.precision=bf16, a run of its own, trained 1.6 times as fast on "
+            "processors like this (docs/speed.md)"
         )
     if precision == "bf16" and has_bf16 is False:
         return (
