@@ -250,7 +250,7 @@ def test_other_mistakes(run: rd.Run, tmp_path: Path) -> None:
         rd.study(3)  # type: ignore[arg-type]
     with pytest.raises(rd.UserError, match="3 is no run: name folders"):
         rd.plot(3)  # type: ignore[arg-type]
-    with pytest.raises(rd.UserError, match=r"depth: Value .resnet50. .* must be a whole number"):
+    with pytest.raises(rd.UserError, match=r"depth: Value 'resnet50' .* must be a whole number"):
         rd.resnet("resnet50")  # type: ignore[arg-type]
     with pytest.raises(KeyError, match="there is no column 'error'; valid: iteration, "):
         run.metrics["error"]

@@ -28,12 +28,18 @@ from torch.nn import functional as F
 
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.resolve import resolve
-from resnet_degradation.config.schema import Config, DataConfig, PanelConfig, RecipeConfig
+from resnet_degradation.config.schema import (
+    Config,
+    DataConfig,
+    PanelConfig,
+    RecipeConfig,
+    RuntimeConfig,
+)
 from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curves
 from resnet_degradation.figures.depths import load_depths, plot_depths
 from resnet_degradation.figures.drawing import Drawing, adjusted, read_drawing
 from resnet_degradation.figures.inspection import load_responses, responses_title
-from resnet_degradation.figures.labels import spread_out
+from resnet_degradation.figures.labels import conditions, spread_out
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.figures.seeds import Curve, Series
 from resnet_degradation.figures.style import colours, save_figure
@@ -533,6 +539,21 @@ def test_the_printed_caption_is_that_of_the_figure(tmp_path: Path) -> None:
     done = plot(tmp_path, "--figure", "depths", "--width", "column", "--formats", "svg")
     assert done.stdout.splitlines()[1:] == [f"caption: {drawn}"]
     assert "; 1 seed; recipe.warmup is never for 20 and always for 110 layers" in drawn
+
+
+def test_a_caption_names_the_warm_up_and_a_precision_other_than_fp32() -> None:
+    def conditions_of(*settings: tuple[str, str]) -> str:
+        recipes = [
+            (RecipeConfig(warmup=warmup), RuntimeConfig(precision=p)) for warmup, p in settings
+        ]
+        return conditions([Config(recipe=recipe, runtime=runtime) for recipe, runtime in recipes])
+
+    plain = conditions_of(("never", "fp32"))
+    assert "warm-up" not in plain
+    assert "fp32" not in plain
+    assert conditions_of(("always", "bf16")) == f"{plain}, after a warm-up at 0.01; bf16"
+    mixed = conditions_of(("never", "fp32"), ("always", "bf16"))
+    assert mixed == f"{plain}, after a warm-up at 0.01 for some nets; fp32 / bf16"
 
 
 # --- layer responses (figure 7) ---

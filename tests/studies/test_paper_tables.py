@@ -78,6 +78,10 @@ def test_runs_of_two_machines_are_one_table_and_one_figure(tmp_path: Path) -> No
     assert "2 seeds (mean ± standard deviation)." in tex
     assert "times 0.1 at 50% and 75%; 2 seeds" in tex.replace("\\%", "%")
     assert_compiles(tex)
+    (tmp_path / "machine1" / "56" / "summary.json").unlink()
+    done = plot(*machines, "--table", "--output", tmp_path / "both" / "unfinished.svg")
+    left_out = tmp_path / "machine1" / "56"
+    assert done.stderr == f"not finished, so not in the table: {left_out}\n"
     figure = (tmp_path / "both" / "figure.svg").read_text()
     assert "2 seeds" in figure
     assert "of both machines" in figure

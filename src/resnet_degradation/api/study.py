@@ -54,13 +54,13 @@ def study(
     from resnet_degradation.studies.command import check_alone, run_study
     from resnet_degradation.studies.definition import resolve_study
 
-    (original,) = overrides_of((), {"study": name}, StudyRunConfig)
-    arguments = [original, *overrides_of(overrides, settings, StudyRunConfig)]
+    original = overrides_of((), {"study": name}, StudyRunConfig)
+    arguments = [*original, *overrides_of(overrides, settings, StudyRunConfig)]
     with own_hydra():
         options = composed("study_config", StudyRunConfig, arguments)
         if options.plan or options.part is not None:
             raise ConfigError("plan and part are settings of the command resnet-study alone")
-        chosen = resolve_study(options, compose("study_config", [original]))
+        chosen = resolve_study(options, compose("study_config", original))
     check_alone()
     with shown_progress(quiet) as progress:
         report = run_study(chosen, progress.console, options.jobs, arguments)

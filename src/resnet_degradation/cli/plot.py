@@ -164,12 +164,12 @@ def write_table(runs: list[Path], folder: Path) -> list[Path]:
 
     Raises UserError if no run is finished.
     """
-    results = [read_result(read_config(run), run) for run in runs if is_finished(run)]
-    if not results:
+    finished = [run for run in runs if is_finished(run)]
+    if not finished:
         raise UserError("there is no table yet: no run is finished")
-    if unfinished := [str(run) for run in runs if not is_finished(run)]:
+    if unfinished := [str(run) for run in runs if run not in finished]:
         print(f"not finished, so not in the table: {', '.join(unfinished)}", file=sys.stderr)
-    return write_paper_tables(folder, results)
+    return write_paper_tables(folder, [read_result(read_config(run), run) for run in finished])
 
 
 def inches(text: str) -> float:

@@ -187,7 +187,7 @@ def write_caption(figure: Figure, dark: bool) -> float:
 
 def conditions(configs: list[Config]) -> str:
     """The data, the schedule and, unless it is fp32, the precision of some runs."""
-    data, length, batch, schedule = (
+    data, length, batch, schedule, precision = (
         _listed(values) for values in zip(*map(_conditions, configs), strict=True)
     )
     text = f"{data}; {length} of {batch} images; {schedule}"
@@ -196,7 +196,6 @@ def conditions(configs: list[Config]) -> str:
         rates = _listed(tuple(f"{recipe.warmup_lr:g}" for recipe in warm_ups))
         some = "" if len(warm_ups) == len(configs) else " for some nets"
         text += f", after a warm-up at {rates}{some}"
-    precision = _listed(tuple(config.runtime.precision for config in configs))
     return text if precision == "fp32" else f"{text}; {precision}"
 
 
@@ -210,7 +209,7 @@ def _listed(values: tuple[str, ...]) -> str:
     return " / ".join(different if len(different) < 4 else [different[0], "...", different[-1]])
 
 
-def _conditions(config: Config) -> tuple[str, str, str, str]:
+def _conditions(config: Config) -> tuple[str, str, str, str, str]:
     recipe, size = config.recipe, config.data.image_size
     length = recipe.iterations
     schedule = f"learning rate {recipe.lr:g}"
@@ -224,4 +223,5 @@ def _conditions(config: Config) -> tuple[str, str, str, str]:
         f"{length:,} iterations" if isinstance(length, int) else f"{length}, in batches",
         str(recipe.batch_size),
         schedule,
+        config.runtime.precision,
     )
