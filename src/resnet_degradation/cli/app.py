@@ -1,5 +1,6 @@
 """Common parts of all commands: Hydra reads arguments; errors become one line and an exit code."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -97,10 +98,19 @@ def _prepare_process(resumes: bool) -> None:
     limit_openmp_spinning()
     accept_any_locale()
     one_line_warnings()
+    argparse.ArgumentParser.error = _refuse_usage  # type: ignore[assignment,method-assign]
     # Make Hydra raise errors; by default it prints part of a traceback and exits.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     end_on_signals(resumes)
     register_schemas()
+
+
+def _refuse_usage(_parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """Raise an error of Hydra's parser of options, which would print its usage and exit."""
+    raise ConfigError(
+        f"{message}: settings are given as key=VALUE, options before or after all of them, see "
+        "--help"
+    )
 
 
 def runs_in_this_process() -> bool:
