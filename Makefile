@@ -13,7 +13,7 @@ OLDEST := .venv-oldest
 FAST := not slow and not long and not processes and not slurm and not hosts and not ray
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev reproduce-figure test test-fast test-oldest test-long test-cluster test-ray torture bench check-gpu lint format wheel clean
+.PHONY: help install install-dev reproduce-figure test test-fast test-oldest test-long test-cluster test-ray torture bench check-gpu find-gpu lint format wheel clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,8 +45,14 @@ torture: $(INSTALLED_DEV) ## Kill runs, damage files, mistype settings; count wh
 bench: $(INSTALLED_DEV) ## Compare the trainer's speed with its peers' (ARGS=--busy, --profile, --precisions, --growth)
 	@$(BIN)/python scripts/bench $(ARGS)
 
-check-gpu: $(INSTALLED_DEV) ## Test and time everything on a CUDA device (ARGS=--dry-run: on the CPU)
+check-gpu: find-gpu $(INSTALLED_DEV) ## Test and time everything on a CUDA device (ARGS=--dry-run: on the CPU)
 	@$(BIN)/python scripts/check_gpu.py $(ARGS)
+
+# Without a GPU, stop before the installation; later, torch looks for one itself.
+find-gpu:
+	@case "$(ARGS)" in *--dry-run*) exit ;; esac; [ -e $(INSTALLED_DEV) ] || nvidia-smi -L > /dev/null 2>&1 || \
+		{ echo "error: nvidia-smi finds no GPU, so nothing was installed: use a machine with one, or add" \
+		"ARGS=--dry-run; if torch may find one nevertheless, type make install-dev check-gpu" >&2; exit 3; }
 
 lint: $(INSTALLED_DEV) ## Check style, types, imports and links (ruff, mypy, import-linter)
 	@$(BIN)/ruff check .

@@ -303,6 +303,22 @@ def test_ctrl_c_saves_the_run_and_the_same_call_resumes_it(
     assert untimed_record(resumed.folder) == untimed_record(run.folder)
 
 
+def test_only_calls_that_save_runs_say_that_they_resume(
+    run: rd.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: Any, **_more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("resnet_degradation.training.launch.train_on_devices", interrupted)
+    monkeypatch.setattr("resnet_degradation.nets.build.make_net", interrupted)
+    monkeypatch.setattr("resnet_degradation.evaluation.command.evaluate", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"^stopped: the same call resumes what is saved$"):
+        rd.train(**SETTINGS)
+    for call in (rd.resnet, lambda: rd.evaluate(run, quiet=True)):
+        with pytest.raises(KeyboardInterrupt, match=r"^stopped$"):
+            call()
+
+
 def test_every_call_gives_its_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

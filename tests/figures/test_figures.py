@@ -300,6 +300,12 @@ def test_options_that_a_figure_does_not_use_are_refused(
     assert f"does not use {named}: " in line
 
 
+def test_an_option_that_does_not_exist_gets_one_line(tmp_path: Path) -> None:
+    done = plot(tmp_path, "--colour", "red")
+    assert done.returncode == 2
+    assert done.stderr == "error: unrecognized arguments: --colour red: see resnet-plot --help\n"
+
+
 @pytest.mark.parametrize("content", ["", "iteration,epoch\n1,2\n", "nonsense"])
 def test_what_is_no_record_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "metrics.csv").write_text(content)

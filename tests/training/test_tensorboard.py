@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
@@ -62,12 +63,7 @@ def test_plain_and_residual_runs_have_the_same_tags_and_say_their_final_errors(
         events = EventAccumulator(str(folder)).Reload()
         name = folder.name.split("-seed")[0]
         shown[name] = events.Tags()["scalars"]
-        (start,) = (
-            HParamsPluginData.FromString(meta.plugin_data.content).session_start_info
-            for tag, meta in events.summary_metadata.items()
-            if tag.endswith("session_start_info")
-        )
-        assert start.hparams["net"].string_value == name
+        assert shown_settings(folder)["net"].string_value == name
         final = events.Scalars("final/train_error")[-1].value
         assert final == pytest.approx(read_final_errors(folder).train_error)
         assert_shows_both_errors_in_one_chart(events)
@@ -75,6 +71,29 @@ def test_plain_and_residual_runs_have_the_same_tags_and_say_their_final_errors(
         assert sheet.width > 8 * 64  # enlarged, with names below
     assert [*shown] == ["ResNet-8-width0.5", "plain-8-width0.5"]
     assert len({tuple(tags) for tags in shown.values()}) == 1
+
+
+def shown_settings(folder: Path) -> dict[str, Any]:
+    """TensorBoard's hparams of a run."""
+    metadata = EventAccumulator(str(folder)).Reload().summary_metadata
+    # TensorBoard would show the columns of the first run that has this tag, and no others.
+    assert not any(tag.endswith("experiment") for tag in metadata)
+    (start,) = (
+        HParamsPluginData.FromString(meta.plugin_data.content).session_start_info
+        for tag, meta in metadata.items()
+        if tag.endswith("session_start_info")
+    )
+    return dict(start.hparams)
+
+
+def test_runs_of_one_net_differ_in_their_shown_settings_before_they_finish(
+    tiny: Tiny, train_run: TrainRun
+) -> None:
+    unfinished = tiny("recipe.momentum=0.95")
+    interrupt(unfinished, 2)
+    first, other = shown_settings(train_run(tiny())), shown_settings(run_folder(unfinished))
+    assert first.keys() == other.keys()
+    assert [key for key in first if first[key] != other[key]] == ["recipe.momentum"]
 
 
 def test_a_contact_sheet_shows_every_image_and_its_name() -> None:

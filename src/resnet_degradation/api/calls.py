@@ -48,12 +48,14 @@ def interruption(message: str) -> KeyboardInterrupt:
 
 
 @contextmanager
-def as_command(schema: type[Any]) -> Iterator[None]:
+def as_command(schema: type[Any], resumes: bool = False) -> Iterator[None]:
     """Raise the errors that a command would print, and leave the process as it was.
 
     An error that the user can fix becomes a UserError with the command's one line; a bug keeps its
     type. A signal raises KeyboardInterrupt after the run is saved. Signals other than Ctrl-C are
     first raised again, so that the handlers of the caller's program receive them.
+
+    resumes: whether the same call goes on after an interrupt, and does not start again.
     """
     formatwarning = warnings.formatwarning
     forget_advice()
@@ -67,7 +69,8 @@ def as_command(schema: type[Any]) -> Iterator[None]:
             signal.raise_signal(number)
         raise interruption(message) from None
     except KeyboardInterrupt:
-        raise interruption("stopped: the same call resumes what is saved") from None
+        resuming = ": the same call resumes what is saved" if resumes else ""
+        raise interruption(f"stopped{resuming}") from None
     except UserError:
         raise
     except Exception as error:

@@ -90,7 +90,7 @@ def load(folder: str | Path) -> Run:
     return Run(path)
 
 
-@as_command(Config)
+@as_command(Config, resumes=True)
 def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **settings: Any) -> Run:
     """Train a net to its end, as `resnet-train` does: the same settings, folder and record.
 

@@ -35,7 +35,7 @@ class StudyResult:
         return read_table(self.folder / "results.csv")
 
 
-@as_command(StudyRunConfig)
+@as_command(StudyRunConfig, resumes=True)
 def study(
     name: str = "quick",
     overrides: str | Sequence[str] = (),

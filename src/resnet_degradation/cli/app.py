@@ -1,5 +1,6 @@
 """Common parts of all commands: Hydra reads arguments; errors become one line and an exit code."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -32,14 +33,19 @@ if TYPE_CHECKING:
 
 
 def run_command(
-    command: Callable[[DictConfig], None], config_name: str, schema: type[Any]
+    command: Callable[[DictConfig], None],
+    config_name: str,
+    schema: type[Any],
+    resumes: bool = False,
 ) -> NoReturn:
     """Compose the configuration from the command line, run the command, and exit.
+
+    resumes: whether the same command, once stopped, goes on from what is saved.
 
     Exits with 0, or with the error's code after printing its message on standard error. Bugs keep
     their traceback. In a sweep, a failed job does not stop the others.
     """
-    _prepare_process()
+    _prepare_process(resumes)
     if "--version" in sys.argv[1:]:
         print(f"resnet-degradation {__version__}")
         sys.exit(0)
@@ -87,15 +93,24 @@ def run_command(
     sys.exit(failures[0][1] if failures else 0)
 
 
-def _prepare_process() -> None:
+def _prepare_process(resumes: bool) -> None:
     """Prepare the process for any command, before torch is loaded."""
     limit_openmp_spinning()
     accept_any_locale()
     one_line_warnings()
+    argparse.ArgumentParser.error = _refuse_usage  # type: ignore[assignment,method-assign]
     # Make Hydra raise errors; by default it prints part of a traceback and exits.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    end_on_signals()
+    end_on_signals(resumes)
     register_schemas()
+
+
+def _refuse_usage(_parser: argparse.ArgumentParser, message: str) -> NoReturn:
+    """Raise an error of Hydra's parser of options, which would print its usage and exit."""
+    raise ConfigError(
+        f"{message}: settings are given as key=VALUE, options before or after all of them, see "
+        "--help"
+    )
 
 
 def runs_in_this_process() -> bool:

@@ -27,12 +27,12 @@ from resnet_degradation.system.process import rank
 
 def train() -> NoReturn:
     """`resnet-train`: one run, or with -m one for every combination of settings."""
-    run_command(_train, "config", Config)
+    run_command(_train, "config", Config, resumes=True)
 
 
 def study() -> NoReturn:
     """`resnet-study`: every run of a figure, then the figure, the report and the verdict."""
-    run_command(_study, "study_config", StudyRunConfig)
+    run_command(_study, "study_config", StudyRunConfig, resumes=True)
 
 
 def evaluate() -> NoReturn:

@@ -6,24 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from resnet_degradation.cli.compose import config_folder
-from resnet_degradation.config.schema import StudyRunConfig, schema_fields
+from resnet_degradation.config.schema import schema_fields
 from resnet_degradation.system.errors import ConfigError
 
 # Our keys, each with names of the same setting in other tools.
 SYNONYMS = {
     "depth": "layers num_layers n_layers",
     "residual": "skip skips skip_connection skip_connections shortcuts residuals",
-    "seed": "random_seed manual_seed",
+    "seed": "random_seed manual_seed rng_seed",
     "output_dir": "output out out_dir outdir save_dir log_dir logdir results_dir",
     "recipe.lr": "learning_rate learningrate base_lr",
-    "recipe.batch_size": "batch batchsize bs b train_batch_size",
+    "recipe.batch_size": "batch batchsize bs b train_batch_size ims_per_batch",
     "recipe.momentum": "beta",
     "recipe.weight_decay": "wd decay l2 weightdecay",
-    "recipe.iterations": "iters steps max_iters max_steps num_steps num_iterations train_steps",
+    "recipe.iterations": "iters steps max_iter max_iters max_steps num_steps num_iterations "
+    "train_steps",
     "recipe.milestones": "lr_steps schedule lr_milestones",
     "recipe.gamma": "lr_decay lr_gamma",
     "data.root": "root data_dir datadir data_path dataset_path data_root",
     "data.image_size": "img_size imgsize size resolution input_size crop_size",
+    "runtime.device": "accelerator",
     "runtime.devices": "gpus num_gpus n_gpus ngpus gpu nproc nproc_per_node world_size",
     "runtime.num_workers": "workers n_workers j dataloader_workers",
     "runtime.num_threads": "threads n_threads cpu_threads",
@@ -35,12 +37,12 @@ SYNONYMS = {
 }
 KEYS = {name: key for key, names in SYNONYMS.items() for name in names.split()}
 
-EPOCHS = ["epochs", "epoch", "num_epochs", "max_epochs", "n_epochs", "nb_epochs", "train_epochs"]
+EPOCHS = re.compile("((num|max|n|nb|train)_)?epochs?")
 MODELS = ["model", "net", "arch", "architecture", "network", "backbone", "name"]
 DATASETS = ["dataset", "data_name", "data_set", "ds"]
 ANSWERS = {
     **dict.fromkeys(
-        ("optimizer", "optim", "opt", "scheduler", "lr_scheduler"),
+        ("optimizer", "optim", "opt", "sched", "scheduler", "lr_scheduler"),
         "every run uses the paper's SGD, with the settings recipe.lr, recipe.momentum, "
         "recipe.milestones and recipe.weight_decay",
     ),
@@ -54,6 +56,10 @@ ANSWERS = {
     "pretrained": "a run starts from another one's weights with extends=DEPTH; resnet-eval tests "
     "a file with weights=FILE",
     **dict.fromkeys(("plan", "jobs", "part"), "resnet-study has plan, jobs and part"),
+    **dict.fromkeys(
+        ("dry_run", "dryrun", "fast_dev_run"),
+        "resnet-study plan=true lists the runs of a study; recipe.iterations=10 trains briefly",
+    ),
     "tensorboard": "every run writes its files: tensorboard --logdir outputs shows them",
 }
 VALUES = {
@@ -70,10 +76,6 @@ STUDIES = {
     "table2": "type study=fig4",
     "table6": "type study=fig6",
 }
-# Hydra's options whose value is the next argument.
-WITH_VALUE = re.compile(
-    "--config-(dir|name|path)|--package|--cfg|--info|--experimental-rerun|-c[dnp]?|-p|-i"
-)
 
 
 def refuse_guesses(arguments: Sequence[str], schema: type[Any]) -> None:
@@ -81,22 +83,27 @@ def refuse_guesses(arguments: Sequence[str], schema: type[Any]) -> None:
     keys = list(schema_fields(schema))
     for number, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
-        if number > 0 and WITH_VALUE.fullmatch(arguments[number - 1]):
+        if key.startswith("~"):  # removes a setting
             continue
-        if key.startswith("--"):
-            name = key[2:].replace("-", "_")
-            value = value if equals else "".join(arguments[number + 1 : number + 2])
-            if answer := _answer_setting(name, value, keys):
-                raise ConfigError(f"{key} is not an option: {answer}")
-            if name in keys:
-                raise ConfigError(f"{key} is not an option: type {name}={value or 'VALUE'}")
+        name = key.lstrip("+-").replace("-", "_")
+        if not equals:  # as in --depth 56 or depth 56
+            following = "".join(arguments[number + 1 : number + 2])
+            value = "" if "=" in following else following
+        setting = f"type {name}={value or 'VALUE'}" if name in keys else None
+        if key.startswith("-"):
+            problem = f"{key} is not an option"
+            answer = _answer_setting(name, value, keys) or setting
         elif equals:
-            name = key.lstrip("+")
-            if answer := _answer_setting(name, value, keys):
-                problem = f"{name}={value}" if name in (*keys, *GROUPS) else f"key {name}"
-                raise ConfigError(f"there is no {problem}: {answer}")
-        elif not key.startswith("-") and (answer := _answer_word(key, keys, schema)):
-            raise ConfigError(f"{key!r} is not a setting: {answer}")
+            known = name in (*keys, *GROUPS)
+            problem = f"there is no {name}={value}" if known else f"there is no key {name}"
+            answer = _answer_setting(name, value, keys)
+        elif number > 0 and arguments[number - 1].startswith("-"):  # an option's value
+            continue
+        else:
+            problem = f"{key!r} is not a setting"
+            answer = setting or _answer_word(key, keys) or _answer_setting(name, value, keys)
+        if answer:
+            raise ConfigError(f"{problem}: {answer}")
 
 
 def _answer_setting(name: str, value: str, keys: list[str]) -> str | None:
@@ -121,32 +128,37 @@ def _answer_value(name: str, value: str, keys: list[str]) -> str | None:
 
 def _answer_key(name: str, value: str, keys: list[str]) -> str | None:
     """What to type instead of a key that is not ours; None if nothing fits."""
-    last = name.rpartition(".")[2]
+    first, last = name.partition(".")[0], name.rpartition(".")[2].lower()
     if last in MODELS:
         return _answer_net(value, keys) or "type depth=56 residual=false, for instance"
     if last in ANSWERS and "run" not in keys:
         return ANSWERS[last]
     if name == "seeds":
         return f"type -m seed={value.strip('[]').replace(' ', '') or '0,1,2'}"
-    if last in EPOCHS:
+    if EPOCHS.fullmatch(last):
         our_key, value = "recipe.iterations", f"{value or 10}ep"
     elif last in DATASETS:
         return f"type data={value.lower().replace('-', '') or 'NAME'}"
     else:
-        our_key = KEYS.get(last) or next((key for key in keys if key.endswith(f".{name}")), "")
+        our_key = KEYS.get(last, "")
+        if not our_key and first not in GROUPS:
+            our_key = next((key for key in keys if key.rpartition(".")[2] == last), "")
     value = VALUES.get((our_key, value), value) or "VALUE"
     return f"type {our_key}={value}" if our_key in keys else None
 
 
-def _answer_word(word: str, keys: list[str], schema: type[Any]) -> str | None:
-    """What to type for an argument without "="; None if nothing fits."""
-    if word in ("help", "usage", "list"):
+def _answer_word(word: str, keys: list[str]) -> str | None:
+    """What to type for an argument without "=" that is no setting's name; None if nothing fits."""
+    if word in ("help", "usage", "list", "train", "fit"):
         return "type --help"
-    if schema is StudyRunConfig and (config_folder() / "study" / f"{word}.yaml").exists():
-        return f"type study={word}"
+    for group in ("study", "data", "recipe"):
+        if group in keys and (config_folder() / group / f"{word}.yaml").exists():
+            return f"type {group}={word}"
+    if "study" in keys and word in STUDIES:
+        return STUDIES[word]
     if "run" in keys and (Path(word).exists() or "/" in word):
         return f"type run={word}"
-    return f"type {word}=VALUE" if word in keys else _answer_net(word, keys)
+    return _answer_value("data", word, keys) or _answer_net(word, keys)
 
 
 def _answer_net(text: str, keys: list[str]) -> str | None:

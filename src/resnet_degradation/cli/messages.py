@@ -116,8 +116,9 @@ def _explain_override(message: str) -> str:
         named = next((name for name in lists if f"'{name}=" in given), None)
         advice = f"use a list, such as {named}={lists[named]}" if named else "add -m to run each"
         return f"{given} names several values: {advice}"
-    if "Error parsing override" in first and "missing EQUAL" in message:
-        return f"{first.partition('override ')[2]} lacks a value: settings are given as key=VALUE"
+    if "Error parsing override" in first and "=" not in first:
+        given = first.partition("override ")[2]
+        return f"{given} lacks a value: settings are given as key=VALUE, see --help"
     if "no viable alternative" in first:
         return f"{first}: quote a setting that contains spaces, such as 'key=[a, b]'"
     return message.replace("\nSee https://", " See https://").split("\nTo append")[0]

@@ -12,7 +12,7 @@ import argparse
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from resnet_degradation import __version__
 from resnet_degradation.cli.app import flush_output
@@ -33,13 +33,19 @@ NOT_DRAWN = ("folders", "output", "formats", "figure", "table")
 WIDTHS = {"column": 3.3, "text": 6.8}
 
 
+class Parser(argparse.ArgumentParser):
+    """Raises UserError; the parser of the standard library would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}: see resnet-plot --help")
+
+
 def main() -> int:
     """`resnet-plot`; returns the exit code."""
     accept_any_locale()
-    arguments = parse()
     one_line_warnings()
     try:
-        draw(arguments)
+        draw(parse())
     except BrokenPipeError:
         flush_output()
         return 128 + BROKEN_PIPE
@@ -81,9 +87,7 @@ def draw(arguments: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"resnet-degradation {__version__}")
     parser.add_argument("folders", nargs="+", type=Path, help="folders of a study or of runs")
     parser.add_argument(

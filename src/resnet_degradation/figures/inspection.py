@@ -172,28 +172,19 @@ def plot_lesions(nets: list[NetRows], title: str = "") -> Figure:
             axes.tick_params(labelleft=column == 0)
         several = figure.add_subplot(grid[1, :], sharey=single[kinds[0]])
         for net, colour in lines:
-            dots: dict[str, Any] = {
-                "marker": "o",
-                "markersize": 3,
-                "color": colour,
-                "label": net.name,
-            }
+            dots: dict[str, Any] = {"label": net.name, "marker": "o", "markersize": 3}
+            one_block = single[net.config.residual]
             singles = [[row for row in rows if row.position > 0] for rows in net.seeds]
             depths = [100 * (row.position - 0.5) / row.of for row in singles[0]]
             errors = np.mean([[row.error for row in rows] for rows in singles], axis=0)
-            single[net.config.residual].plot(depths, errors, linewidth=1.3, **dots)
+            one_block.plot(depths, errors, color=colour, linewidth=1.3, **dots)
             by_count: dict[int, list[float]] = {}  # errors by number of removed random blocks
             for row in sorted((r for rows in net.seeds for r in rows), key=lambda row: row.count):
                 if row.position == 0:
                     by_count.setdefault(row.count, []).append(row.error)
-            level: dict[str, Any] = {"linewidth": 0.9, "linestyle": "--", "color": colour}
-            single[net.config.residual].axhline(float(np.mean(by_count[0])), **level)
-            curve = average(
-                np.array([*by_count]), [np.array(errors) for errors in by_count.values()]
-            )
-            several.plot(curve.x, curve.mean, **dots)
-            low, high = np.clip([curve.mean - curve.spread, curve.mean + curve.spread], 0, 100)
-            several.fill_between(curve.x, low, high, color=colour, alpha=0.15, linewidth=0)
+            curve = average(np.array([*by_count]), [np.array(each) for each in by_count.values()])
+            one_block.axhline(curve.mean[0], color=colour, linewidth=0.9, linestyle="--")
+            draw_curve(several, curve, colour, **dots)
         for axes in (several, single[kinds[0]]):
             axes.set(ylabel="held-out error (%)", ylim=(0, 100))
         several.set_xscale("symlog", base=2, linthresh=1)

@@ -42,7 +42,10 @@ def find_runs(folder: Path) -> list[Path]:
             found.append(Path(path))
         seen.add(real)
     if not found:
-        raise UserError(f"no run in {folder}: looked for metrics.csv in it and below it")
+        raise UserError(
+            f"no run in {folder}: looked for metrics.csv in it and below it; name a folder that "
+            "resnet-train or resnet-study wrote, such as outputs"
+        )
     return sorted(found)
 
 

@@ -36,11 +36,14 @@ class StopRequest:
     saved: bool = False  # the run has been saved since it was asked to stop
 
 
-def end_on_signals() -> None:
-    """From now on, SIGINT, SIGTERM and SIGHUP raise Stopped."""
+def end_on_signals(resumes: bool = True) -> None:
+    """From now on, SIGINT, SIGTERM and SIGHUP raise Stopped.
+
+    resumes: whether the same command goes on from what is saved.
+    """
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        raise Stopped(number, f"stopped: {RESUMABLE}")
+        raise Stopped(number, f"stopped: {RESUMABLE}" if resumes else "stopped")
 
     _handle({**dict.fromkeys(STOP_SIGNALS, stop), **_IGNORE_SAVE})
 

@@ -5,7 +5,6 @@ import os
 import threading
 import time
 from dataclasses import asdict
-from operator import attrgetter
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -15,8 +14,8 @@ from torch.utils.tensorboard.summary import hparams
 
 from resnet_degradation.config.identity import (
     data_name,
+    dotted,
     escape_interpolation,
-    identity_settings,
     net_name,
 )
 from resnet_degradation.config.schema import Config
@@ -52,6 +51,9 @@ CHARTS = {
     "errors (%)": {"training and held-out": ["Multiline", ["error/train", "error/(val|test)"]]}
 }
 
+# Settings that change no results. The name of the data set is shown as "data".
+NOT_SHOWN = ("output_dir", "data.name", "data.families", "data.download", "data.on_error")
+
 
 class Recorder:
     """Writes the files of one run. Only rank 0 has one.
@@ -62,8 +64,8 @@ class Recorder:
     """
 
     def __init__(self, run: Run) -> None:
-        self.config, folder, rows = run.config, run.folder, run.rows
-        self.folder = folder
+        self.folder = folder = run.folder
+        rows = run.rows
         folder.mkdir(parents=True, exist_ok=True)
         configuration = OmegaConf.to_yaml(
             OmegaConf.create(escape_interpolation(asdict(run.config)))
@@ -86,6 +88,9 @@ class Recorder:
         self._tensorboard = SummaryWriter(str(folder), purge_step=0)
         self._tensorboard.add_text("configuration", f"```yaml\n{configuration}```", 0)
         self._tensorboard.add_custom_scalars(CHARTS)
+        # Without torch's list of columns: TensorBoard would use the list of the first run for all.
+        _, hparams_start, self._hparams_end = hparams(_hparams(run.config), {})
+        self._add_summary(hparams_start)
         for row in rows:
             self._show(row)
 
@@ -135,14 +140,11 @@ class Recorder:
     def finish(
         self, final: FinalErrors, responses: list[Response], summary: dict[str, Any]
     ) -> None:
-        """Write responses, hparams and, last, summary.json, which marks the run as finished."""
+        """Write responses and, last, summary.json, which marks the run as finished."""
         write_responses(self.folder, responses)
         errors = {f"final/{n}": e for n, e in final.by_name().items() if e is not None}
         self.add_scalars(summary["iterations"], errors)
-        writer = self._tensorboard.file_writer
-        assert writer is not None
-        for part in hparams(_hparams(self.config), errors):
-            writer.add_summary(part)
+        self._add_summary(self._hparams_end)
         os.fsync(self._stream.fileno())
         self.close()
         write_json(self.folder / "summary.json", summary)
@@ -154,6 +156,11 @@ class Recorder:
             self._stream.close()
         finally:
             threading.excepthook = self._hook
+
+    def _add_summary(self, summary: Any) -> None:
+        writer = self._tensorboard.file_writer
+        assert writer is not None
+        writer.add_summary(summary)
 
     def _show(self, row: Row) -> None:
         walltime = self._start_time + row.seconds
@@ -169,11 +176,12 @@ def _ignore_event_writer(raised: threading.ExceptHookArgs) -> None:
 
 
 def _hparams(config: Config) -> dict[str, Any]:
-    """The main settings, and all that are not at their defaults, for TensorBoard's hparams."""
-    keys = ["depth", "residual", "shortcut", "seed", "recipe.lr", "recipe.iterations"]
-    keys += [key for key in identity_settings(config) if key != "data.name"]  # it is "data" below
-    values = {key: attrgetter(key)(config) for key in dict.fromkeys(keys)}
+    """The settings that can change results, for TensorBoard's hparams.
+
+    All of them, because TensorBoard compares a setting of two runs only if both have it.
+    """
     return {"net": net_name(config), "data": data_name(config)} | {
         key: value if isinstance(value, bool | int | float) else as_text(str(value))
-        for key, value in values.items()
+        for key, value in dotted(asdict(config)).items()
+        if key == "runtime.precision" or not key.startswith(("runtime.", *NOT_SHOWN))
     }
