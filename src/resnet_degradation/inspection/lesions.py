@@ -5,7 +5,7 @@ from statistics import mean, median
 
 import torch
 
-from resnet_degradation.data.dataset import evenly_spaced
+from resnet_degradation.data.dataset import evenly_spaced_indices
 from resnet_degradation.figures.inspection import plot_lesions
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
@@ -31,7 +31,9 @@ def measure(subject: Subject) -> list[LesionRow]:
 
     positions = {name: number for number, name in enumerate(net.blocks(), 1)}
     candidates = removable_blocks(net)
-    singles = [candidates[i] for i in evenly_spaced(len(candidates), options.max_blocks).tolist()]
+    singles = [
+        candidates[i] for i in evenly_spaced_indices(len(candidates), options.max_blocks).tolist()
+    ]
     num_random = len(shape_preserving_blocks(net))
     counts = [2**power for power in range(9) if 2**power <= num_random]
     num_steps = len(singles) + len(counts)

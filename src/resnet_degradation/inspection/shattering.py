@@ -4,7 +4,7 @@ from statistics import mean
 
 import torch
 
-from resnet_degradation.data.dataset import evenly_spaced
+from resnet_degradation.data.dataset import evenly_spaced_indices
 from resnet_degradation.figures.shattering import plot_shattering
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
@@ -29,7 +29,7 @@ def measure(subject: Subject) -> list[Correlation]:
     there are fewer than two held-out images.
     """
     images = torch.cat(subject.images)
-    chosen = images[evenly_spaced(len(images), 2 * NUM_LINES)]
+    chosen = images[evenly_spaced_indices(len(images), 2 * NUM_LINES)]
     half = len(chosen) // 2
     lines = list(zip(chosen[:half], chosen[half : 2 * half], strict=True))
     if half == 0:
