@@ -38,7 +38,7 @@ class Inspection:
 
         Raises UserError if there is none.
         """
-        from resnet_degradation.figures.style import for_notebook
+        from resnet_degradation.figures.style import prepare_for_notebook
 
         if not self.measured:
             raise UserError("nothing was measured: plain nets have no shortcuts")
@@ -46,7 +46,7 @@ class Inspection:
         if name not in self.measured:
             raise UserError(f"{name} was not measured: choose from {', '.join(self.measured)}")
         probe, nets = self.measured[name]
-        return for_notebook(probe.figure(nets, self.findings[name].title))
+        return prepare_for_notebook(probe.figure(nets, self.findings[name].title))
 
 
 @as_command(InspectionConfig)

@@ -148,15 +148,15 @@ def plot(
     Raises UserError if there is nothing to draw.
     """
     from resnet_degradation.figures.curves import load_curves, plot_curves
-    from resnet_degradation.figures.drawing import Drawing, adjusted
-    from resnet_degradation.figures.style import for_notebook
+    from resnet_degradation.figures.drawing import Drawing, adjust_drawing
+    from resnet_degradation.figures.style import prepare_for_notebook
 
-    drawing = adjusted(
+    drawing = adjust_drawing(
         Drawing(), title=title, x=x, errors=errors, together=together, smooth=smooth, log=log,
         dashed=dashed, y_max=y_max, width=width,
     )  # fmt: skip
     nets = load_curves(without_copies(folders_of(runs)), drawing.x, drawing.smooth)
-    return for_notebook(plot_curves(nets, drawing))
+    return prepare_for_notebook(plot_curves(nets, drawing))
 
 
 def folders_of(runs: "Run | str | Path | Sequence[Run | str | Path]") -> list[Path]:

@@ -17,8 +17,8 @@ from typing import Any
 from resnet_degradation import __version__
 from resnet_degradation.cli.app import flush_output
 from resnet_degradation.config.schema import ERROR_CHOICES
-from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, adjusted, read_drawing
-from resnet_degradation.figures.registry import FIGURES, USED
+from resnet_degradation.figures.drawing import X_COLUMNS, Drawing, adjust_drawing, read_drawing
+from resnet_degradation.figures.registry import FIGURES, USED_SETTINGS
 from resnet_degradation.figures.style import FORMATS, save_figure
 from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
 from resnet_degradation.records.summary import is_finished
@@ -67,7 +67,7 @@ def draw(arguments: argparse.Namespace) -> None:
     refuse_unused(arguments.figure, settings)
     first, *others = map(read_drawing, folders)  # of one study on several machines: all equal
     drawing = Drawing() if any(one != first for one in others) else first
-    drawing = adjusted(drawing, **settings)
+    drawing = adjust_drawing(drawing, **settings)
     figure = FIGURES[arguments.figure](runs, drawing)(drawing, False)
     output, formats = arguments.output or default, arguments.formats
     if (ending := output.suffix.removeprefix(".")) in FORMATS:
@@ -121,7 +121,7 @@ def parse() -> argparse.Namespace:
         help="what to write above the figure (default: the study's; none with --width)",
     )
     parser.add_argument(
-        "--x", choices=HORIZONTAL, help="the horizontal axis (default: the iteration)"
+        "--x", choices=X_COLUMNS, help="the horizontal axis (default: the iteration)"
     )
     parser.add_argument(
         "--errors",
@@ -153,7 +153,7 @@ def parse() -> argparse.Namespace:
 def refuse_unused(figure: str, settings: dict[str, Any]) -> None:
     """Raise UserError if settings are given that this figure does not use."""
     chosen = [key for key, value in settings.items() if value is not None and value is not False]
-    unused = [key for key in chosen if key not in USED.get(figure, chosen)]
+    unused = [key for key in chosen if key not in USED_SETTINGS.get(figure, chosen)]
     if unused:
         options = ", ".join(f"--{key.replace('_', '-')}" for key in unused)
         raise UserError(f"the figure {figure} does not use {options}: draw it without")
