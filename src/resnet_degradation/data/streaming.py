@@ -112,8 +112,8 @@ class StreamBatches(Batches):
         requests = [batch[self.world.share(len(batch))] or batch[:1] for batch in batches]
         views = self._decode(files, self._centre_view, requests, collate=stack_channels_last)
         for pixels, labels in zip(views, files.labels.split(size), strict=True):
-            own = labels[self.world.share(len(labels))].to(self.device)
-            yield self._scale_on_device(pixels[: len(own)]).sub_(self.mean).div_(self.std), own
+            share = labels[self.world.share(len(labels))].to(self.device)
+            yield self._scale_on_device(pixels[: len(share)]).sub_(self.mean).div_(self.std), share
 
     def multi_view(self, split: str, protocol: EvalProtocol) -> MultiViewBatches:
         files = self._held_out[split]
