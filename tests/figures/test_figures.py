@@ -528,7 +528,7 @@ def test_the_script_draws_a_column_with_embedded_fonts_and_prints_the_caption(
     assert b"/Type3" not in content
     mistake = plot(*machines, "--width", "wide")
     assert mistake.returncode == 2
-    assert "wide is no width: use inches, column or text" in mistake.stderr
+    assert "wide is not a width: use a number of inches, column or text" in mistake.stderr
 
 
 def test_the_printed_caption_is_that_of_the_figure(tmp_path: Path) -> None:

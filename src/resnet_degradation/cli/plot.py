@@ -1,11 +1,11 @@
-"""Draw the figures of a study again, or error curves of any runs, from their records alone.
+"""Draw the figures of a study again, or error curves of any runs, from their records.
 
 resnet-plot outputs/studies/quick
 resnet-plot outputs/digits --output curves.svg --x epoch --smooth 5 --log
 resnet-plot outputs/studies/quick --width column    (for a paper)
 
-Several folders, as of two machines, are drawn as one: runs that differ only in the seed are
-averaged, wherever they were trained.
+Several folders are drawn as one figure. Runs that differ only in the seed are averaged, even if
+they were trained on different machines.
 """
 
 import argparse
@@ -27,19 +27,19 @@ from resnet_degradation.studies.results import read_result
 from resnet_degradation.system.encoding import accept_any_locale
 from resnet_degradation.system.errors import BROKEN_PIPE, UserError, explain, one_line_warnings
 
-# Options that say what is read and written, not how it is drawn.
-NOT_DRAWN = ("folders", "output", "formats", "figure", "table")
+# Options that are not settings of a drawing.
+INPUT_OUTPUT_OPTIONS = ("folders", "output", "formats", "figure", "table")
 
 WIDTHS = {"column": 3.3, "text": 6.8}
 
 
 def main() -> int:
-    """`resnet-plot`; returns the exit code."""
+    """Run `resnet-plot`; return the exit code."""
     accept_any_locale()
-    arguments = parse()
+    arguments = parse_arguments()
     one_line_warnings()
     try:
-        draw(arguments)
+        draw_figure(arguments)
     except BrokenPipeError:
         flush_output()
         return 128 + BROKEN_PIPE
@@ -51,25 +51,26 @@ def main() -> int:
     return 0
 
 
-def draw(arguments: argparse.Namespace) -> None:
-    """Draw the figure, and print the names of the files written.
+def draw_figure(arguments: argparse.Namespace) -> None:
+    """Draw the figure, and print the names of its files.
 
-    Raises UserError if there is nothing to draw, or if settings are not valid.
+    Raises UserError if there is nothing to draw, or if a setting is not valid.
     """
-    # A wildcard for runs may also match figures.
+    # A wildcard for runs may also match files of figures.
     folders = [path for path in arguments.folders if not path.is_file()]
     if not folders:
-        raise UserError("these are files: name the folders of runs or of a study")
+        raise UserError("these are files: give the folders of runs or of a study")
     stem = arguments.figure if arguments.width is None else f"{arguments.figure}-paper"
-    default = folders[0] / stem if len(folders) == 1 else Path(stem)
+    default_output = folders[0] / stem if len(folders) == 1 else Path(stem)
     runs = without_copies([run for folder in folders for run in find_runs(folder)])
-    settings = {k: v for k, v in vars(arguments).items() if k not in NOT_DRAWN}
+    settings = {k: v for k, v in vars(arguments).items() if k not in INPUT_OUTPUT_OPTIONS}
     refuse_unused(arguments.figure, settings)
-    first, *others = map(read_drawing, folders)  # of one study on several machines: all equal
-    drawing = Drawing() if any(one != first for one in others) else first
+    # The drawings differ unless the folders belong to one study on several machines.
+    first, *others = map(read_drawing, folders)
+    drawing = first if all(other == first for other in others) else Drawing()
     drawing = adjust_drawing(drawing, **settings)
     figure = FIGURES[arguments.figure](runs, drawing)(drawing, False)
-    output, formats = arguments.output or default, arguments.formats
+    output, formats = arguments.output or default_output, arguments.formats
     if (ending := output.suffix.removeprefix(".")) in FORMATS:
         output, formats = output.with_suffix(""), formats or [ending]
     files = save_figure(figure, output, tuple(formats or FORMATS))
@@ -80,7 +81,7 @@ def draw(arguments: argparse.Namespace) -> None:
         print(f"caption: {figure.get_label()}")
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -89,36 +90,36 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--output",
         type=Path,
-        help="path of the figure; its ending, if it has one, chooses the format. The "
-        "default is named after the figure (with -paper if --width is given), in the given folder, "
-        "or in the current one if several are given",
+        help="path of the figure; its ending, if any, selects the format. By default, the file is "
+        "named after the figure (with -paper if --width is given), in the given folder, or in the "
+        "current folder if several are given",
     )
     parser.add_argument(
         "--formats",
         nargs="+",
         choices=FORMATS,
-        help="formats of the files (default: all, or the ending of --output)",
+        help="file formats (default: the ending of --output, or else all)",
     )
     parser.add_argument(
         "--figure", choices=FIGURES, default="curves", help="which figure (default: curves)"
     )
     parser.add_argument(
         "--width",
-        type=inches,
+        type=parse_width,
         metavar="INCHES",
-        help="draw for a paper: of this width, with text of 6.7 to 7.5 points and thinner lines, "
-        "without a title (unless --title gives one); the caption is printed. 'column' is 3.3, for "
-        "one of two columns (CVPR, ICML, IEEE), 'text' is 6.8, for both",
+        help="draw a figure of this width for a paper, with text of 6.7 to 7.5 points and thinner "
+        "lines, and without a title (unless --title gives one); print the caption. 'column' is "
+        "3.3, for one of two columns (CVPR, ICML, IEEE); 'text' is 6.8, for both",
     )
     parser.add_argument(
         "--table",
         action="store_true",
-        help="also write results.md and results.tex beside the figure: final errors of each net, "
-        "mean and standard deviation over seeds",
+        help="also write results.md and results.tex next to the figure, with the mean and standard "
+        "deviation over seeds of each net's final errors",
     )
     parser.add_argument(
         "--title",
-        help="what to write above the figure (default: the study's; none with --width)",
+        help="title of the figure (default: the study's; none with --width)",
     )
     parser.add_argument(
         "--x", choices=X_COLUMNS, help="the horizontal axis (default: the iteration)"
@@ -126,10 +127,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--errors",
         choices=ERROR_CHOICES,
-        help="which errors to draw (default: those of the study, else both)",
+        help="which errors to draw (default: those of the study, or else both)",
     )
     parser.add_argument(
-        "--together", action="store_true", help="plain and residual nets in one panel"
+        "--together", action="store_true", help="draw plain and residual nets in one panel"
     )
     parser.add_argument(
         "--smooth",
@@ -137,7 +138,9 @@ def parse() -> argparse.Namespace:
         metavar="N",
         help="average each point of a training curve with the N - 1 rows before it",
     )
-    parser.add_argument("--log", action="store_true", default=None, help="logarithmic error axis")
+    parser.add_argument(
+        "--log", action="store_true", default=None, help="use a logarithmic error axis"
+    )
     parser.add_argument(
         "--dashed",
         action="store_true",
@@ -151,7 +154,7 @@ def parse() -> argparse.Namespace:
 
 
 def refuse_unused(figure: str, settings: dict[str, Any]) -> None:
-    """Raise UserError if settings are given that this figure does not use."""
+    """Raise UserError if the figure does not use one of these settings."""
     chosen = [key for key, value in settings.items() if value is not None and value is not False]
     unused = [key for key in chosen if key not in USED_SETTINGS.get(figure, chosen)]
     if unused:
@@ -160,7 +163,7 @@ def refuse_unused(figure: str, settings: dict[str, Any]) -> None:
 
 
 def write_table(runs: list[Path], folder: Path) -> list[Path]:
-    """Write the final errors of the finished runs, and name the others on standard error.
+    """Write the final errors of the finished runs; list the others on standard error.
 
     Raises UserError if no run is finished.
     """
@@ -172,10 +175,10 @@ def write_table(runs: list[Path], folder: Path) -> list[Path]:
     return write_paper_tables(folder, [read_result(read_config(run), run) for run in finished])
 
 
-def inches(text: str) -> float:
-    """A width in inches, or its name."""
+def parse_width(text: str) -> float:
+    """Parse a width in inches, or its name."""
     try:
         return WIDTHS.get(text) or float(text)
     except ValueError:
-        expected = f"{text} is no width: use inches, column or text"
-        raise argparse.ArgumentTypeError(expected) from None
+        message = f"{text} is not a width: use a number of inches, column or text"
+        raise argparse.ArgumentTypeError(message) from None
