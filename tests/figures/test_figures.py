@@ -504,7 +504,7 @@ def test_depths_fit_a_column(tmp_path: Path) -> None:
 
 def test_a_width_without_room_for_the_names_is_refused() -> None:
     net = replace(net_ending_at(8), name="plain-20 (with a long setting)")
-    with pytest.raises(UserError, match="no room beside names as long as 'plain-20 "):
+    with pytest.raises(UserError, match="too narrow for names as long as 'plain-20 "):
         plot_curves([net], Drawing(width=2))
 
 
