@@ -13,7 +13,7 @@ from results import conditions, write_results
 from steps import CIFAR
 
 from resnet_degradation.figures.labels import label_lines, write_title
-from resnet_degradation.figures.style import SHADES, muted, rc, save_figure
+from resnet_degradation.figures.style import SHADES, muted_colour, rc, save_figure
 
 
 class Setting(NamedTuple):
@@ -41,7 +41,7 @@ DEEP = 1000  # one step of such a net says enough
 LINES = {
     "time": (SHADES[True][1], "-", "o"),
     "memory": (SHADES[True][2], "-", "s"),
-    "multiply-adds": (muted(dark=False), "--", ""),
+    "multiply-adds": (muted_colour(dark=False), "--", ""),
 }
 CROWDED = 1.4  # values with a smaller ratio have no room for two numbers on an axis
 

@@ -19,9 +19,9 @@ import torchvision.transforms.v2 as T
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from resnet_degradation.data.views import jittered_view, read_image
+from resnet_degradation.data.views import read_image, read_jittered_view
 
-training_view = partial(jittered_view, seed=0, image_size=224, scale=(256, 480), mirror=True)
+training_view = partial(read_jittered_view, seed=0, image_size=224, scale=(256, 480), mirror=True)
 
 
 def write_photographs(folder: Path) -> list[str]:

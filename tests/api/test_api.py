@@ -242,13 +242,13 @@ def test_other_mistakes(run: rd.Run, tmp_path: Path) -> None:
         rd.resnet(21)
     with pytest.raises(rd.UserError, match="protocol=none tests nothing"):
         rd.evaluate(run, protocol="none")
-    with pytest.raises(rd.UserError, match="14 is no setting: name it"):
+    with pytest.raises(rd.UserError, match="14 is not a setting: write key=value"):
         rd.train(14)  # type: ignore[arg-type]
-    with pytest.raises(rd.UserError, match="recipe=60 is no setting: write recipe='quick' or"):
+    with pytest.raises(rd.UserError, match="recipe=60 is not a setting: write recipe='quick' or"):
         rd.train(recipe=60)
-    with pytest.raises(rd.UserError, match="study=3 is no setting: write the name of a study"):
+    with pytest.raises(rd.UserError, match="study=3 is not a setting: write the name of a study"):
         rd.study(3)  # type: ignore[arg-type]
-    with pytest.raises(rd.UserError, match="3 is no run: name folders"):
+    with pytest.raises(rd.UserError, match="3 is not a run: use folders"):
         rd.plot(3)  # type: ignore[arg-type]
     with pytest.raises(rd.UserError, match=r"depth: Value 'resnet50' .* must be a whole number"):
         rd.resnet("resnet50")  # type: ignore[arg-type]

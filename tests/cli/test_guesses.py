@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from resnet_degradation.cli.compose import compose_config
-from resnet_degradation.cli.guesses import KEYS, refuse_guesses
+from resnet_degradation.cli.guesses import KEY_BY_SYNONYM, refuse_guesses
 from resnet_degradation.config.schema import (
     Config,
     EvaluationConfig,
@@ -122,8 +122,8 @@ def test_valid_settings_pass(arguments: list[str]) -> None:
 def test_no_synonym_hides_a_key() -> None:
     schemas = (Config, StudyRunConfig, EvaluationConfig, InspectionConfig)
     keys = {key for schema in schemas for key in schema_fields(schema)}
-    assert set(KEYS.values()) <= keys
-    assert not set(KEYS) & keys
+    assert set(KEY_BY_SYNONYM.values()) <= keys
+    assert not set(KEY_BY_SYNONYM) & keys
 
 
 def test_an_existing_folder_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,24 +14,24 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
 from support.training import Configure
+
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.schema import Config
 from resnet_degradation.data import cache
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images, make_batches
-from resnet_degradation.data.cache import cached
+from resnet_degradation.data.cache import load_or_compute
 from resnet_degradation.data.channel_statistics import channel_statistics
-from resnet_degradation.data.dataset import Arrays, evenly_spaced
+from resnet_degradation.data.dataset import Arrays, evenly_spaced_indices
 from resnet_degradation.data.decode import DecodeStats
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sampling import batch_indices, draw_crops
-from resnet_degradation.data.sources.digits import digits_table, load_digits
+from resnet_degradation.data.sources.digits import load_digits, read_digits_table
 from resnet_degradation.data.sources.folder import scan_folder
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.data.streaming import StreamBatches
-from resnet_degradation.data.views import jittered_view, read_image
+from resnet_degradation.data.views import read_image, read_jittered_view
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.training.meters import ThroughputMonitor
 
@@ -165,12 +165,14 @@ def test_digits_are_split_into_1437_and_360_without_overlap() -> None:
     original = sklearn_digits()
     labels = torch.cat([train.labels, val.labels])
     assert torch.equal(labels.bincount(), torch.tensor(original.target).bincount())
-    read = digits_table()
+    read = read_digits_table()
     assert np.array_equal(read, np.column_stack([original.data, original.target]))
     assert np.array_equal(read[:, :64].reshape(-1, 8, 8), original.images)
 
 
-def test_a_validation_split_takes_training_images_and_leaves_the_test_set(configure: Configure) -> None:
+def test_a_validation_split_takes_training_images_and_leaves_the_test_set(
+    configure: Configure,
+) -> None:
     config = configure("data.validation_fraction=0.1", "data.image_size=8")
     source = load_source(config.data)
     whole = load_digits(8)
@@ -296,7 +298,7 @@ def truncate(root: Path) -> None:
     [
         (remove("train"), "looked for the folder .*/images/train"),
         (remove("val"), "looked for the folder .*/images/val or .*/images/test"),
-        (remove("val/digit1"), "classes in .*/val are not those in .*/train.*digit1"),
+        (remove("val/digit1"), "classes in .*/val differ from those in .*/train.*digit1"),
         (empty_class, ".*/train/digit1 has no images"),
         (spoil, "cannot read the image .*/train/digit1/002.png"),
         (truncate, "cannot read the image .*/train/digit2/001.png"),
@@ -378,10 +380,12 @@ def test_a_validation_set_is_split_off_what_can_be_read(
     found = find_images(config)
     assert len(found.skipped) == 1
     (root / "train/digit1/002.png").unlink()
-    assert find_images(config).contents() == found.contents()
+    assert find_images(config).describe_contents() == found.describe_contents()
 
 
-def test_files_are_checked_once(configure: Configure, digits_folder: Folder, tmp_path: Path) -> None:
+def test_files_are_checked_once(
+    configure: Configure, digits_folder: Folder, tmp_path: Path
+) -> None:
     root = digits_folder()
     spoil_some(root)
     config = configure(
@@ -424,7 +428,7 @@ def test_decode_stats_count_images_and_the_time_they_take(
     assert stats is not None
     assert stats.num_images == 30
     # Without worker processes, the whole time of decoding is waiting time.
-    assert 0 < stats.decoding <= stats.waiting
+    assert 0 < stats.decode_seconds <= stats.wait_seconds
     list(batches.held_out("val"))
     assert stats.num_images == 30  # images of training, without those of evaluations
 
@@ -434,8 +438,8 @@ def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorde
     monitor = ThroughputMonitor("plain-18", stats, num_workers=2)
     for _ in range(4):
         stats.num_images += 100
-        stats.decoding += 0.5
-        stats.waiting += 6.0
+        stats.decode_seconds += 0.5
+        stats.wait_seconds += 6.0
         throughput = monitor.since_last(10.0)
         assert throughput is not None
         assert (throughput.decoded_per_second, throughput.waiting_percent) == (200.0, 60.0)
@@ -453,7 +457,7 @@ def test_data_that_keeps_up_and_data_in_memory_are_not_complained_of(
     stats = DecodeStats()
     monitor, none = ThroughputMonitor("plain-18", stats, 2), ThroughputMonitor("plain-18", None, 2)
     for _ in range(4):
-        stats.waiting += 0.1
+        stats.wait_seconds += 0.1
         monitor.since_last(10.0)
         assert none.since_last(10.0) is None
     assert none.summary() is None
@@ -491,7 +495,7 @@ def test_training_views_are_crops_of_resized_images_or_of_their_mirrors(tmp_path
     rows, columns = np.mgrid[0:200, 0:200]
     pixels = np.stack([rows, columns, 0 * rows], axis=2).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "places.png")
-    view = partial(jittered_view, seed=0, image_size=50, scale=(60, 100), mirror=True)
+    view = partial(read_jittered_view, seed=0, image_size=50, scale=(60, 100), mirror=True)
     shorter_sides, tops, mirrored = [], [], []
     for number in range(300):
         image = view(str(tmp_path / "places.png"), number, 0).float()
@@ -511,7 +515,7 @@ def test_training_views_are_crops_of_resized_images_or_of_their_mirrors(tmp_path
 
 def test_statistics_are_sampled_from_all_classes() -> None:
     for num_images in (5, 10_000, 15_000, 19_999, 1_281_167):
-        chosen = evenly_spaced(num_images, 10_000)
+        chosen = evenly_spaced_indices(num_images, 10_000)
         assert len(chosen) == min(num_images, 10_000)
         assert len(set(chosen.tolist())) == len(chosen)
         assert chosen[-1] >= num_images - num_images / 5_000 - 1
@@ -669,7 +673,11 @@ def test_an_incomplete_imagenette_is_refused(
 def test_a_damaged_cached_result_is_deleted_and_one_without_permission_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cached(tmp_path, "name", lambda: 1) == cached(tmp_path, "name", lambda: 2) == 1
+    assert (
+        load_or_compute(tmp_path, "name", lambda: 1)
+        == load_or_compute(tmp_path, "name", lambda: 2)
+        == 1
+    )
     (file,) = tmp_path.iterdir()
 
     def refuse(_: Path) -> None:
@@ -677,8 +685,8 @@ def test_a_damaged_cached_result_is_deleted_and_one_without_permission_is_not(
 
     with monkeypatch.context() as patch:
         patch.setattr(cache, "load_checksummed", refuse)
-        assert cached(tmp_path, "name", lambda: 1) == 1
+        assert load_or_compute(tmp_path, "name", lambda: 1) == 1
     assert list(tmp_path.iterdir()) == [file]
     file.write_bytes(b"damaged")
-    assert cached(tmp_path, "name", lambda: 3) == 3
+    assert load_or_compute(tmp_path, "name", lambda: 3) == 3
     assert file not in tmp_path.iterdir()

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 from scipy.io import savemat
-
 from support.training import Configure
+
 from resnet_degradation.config.schema import Config
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.dataset import Files, Source
@@ -52,7 +52,7 @@ def test_what_macs_nas_boxes_and_notebooks_leave_is_neither_image_nor_class(
             shutil.copy(folder / "digit0/000.png", folder / debris / "copy.png")
     found = scan_folder(root)
     assert found.classes == usual.classes
-    assert found.contents() == usual.contents()
+    assert found.describe_contents() == usual.describe_contents()
 
 
 # --- data sets as they are distributed ---
@@ -200,17 +200,17 @@ import sys
 from functools import partial
 from pathlib import Path
 import torch
-from resnet_degradation.data.decode import decode_views, request_all
+from resnet_degradation.data.decode import decode_views, request_all_images
 from resnet_degradation.data.sources.folder import scan_folder
-from resnet_degradation.data.views import centre_view
+from resnet_degradation.data.views import read_centre_view
 from resnet_degradation.system.errors import UserError, one_line_warnings
 
 one_line_warnings()
 files = scan_folder(Path(sys.argv[1])).train
-view = partial(centre_view, image_size=224, shorter_side=224)
+view = partial(read_centre_view, image_size=224, shorter_side=224)
 try:
     alone, helped = (
-        list(decode_views(files, view, request_all(len(files), 12), workers)) for workers in (0, 2)
+        list(decode_views(files, view, request_all_images(len(files), 12), workers)) for workers in (0, 2)
     )
     assert all(map(torch.equal, alone, helped)), "images differ"
 except UserError as error:
@@ -274,7 +274,7 @@ def test_images_in_formats_that_are_not_read_are_pointed_out(digits_folder: Fold
 def test_a_windows_zip_unpacked_without_folders_is_recognized(tmp_path: Path) -> None:
     for split in ("train", "val"):
         (tmp_path / f"{split}\\cat\\0.png").write_bytes(b"an image")
-    with pytest.raises(DataError, match=r"backslashes.*Unpack it again, with the command unzip"):
+    with pytest.raises(DataError, match=r"backslashes.*unpack it again, with the command unzip"):
         scan_folder(tmp_path)
 
 

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig, StudyConfig
-from resnet_degradation.figures.drawing import shows
-from resnet_degradation.figures.style import colours
+from resnet_degradation.figures.drawing import panel_shows
+from resnet_degradation.figures.style import choose_colours
 
 # Linear RGB as colour-blind viewers see it (Machado et al. 2009, severity 1).
 SIGHT = {
@@ -73,7 +73,7 @@ def panels() -> list[list[Config]]:
         study = OmegaConf.load(file)
         if "nets" in study.get("study", {}):
             nets = nets_of(study)
-            found += [[net for net in nets if shows(p, net)] for p in StudyConfig().panels]
+            found += [[net for net in nets if panel_shows(p, net)] for p in StudyConfig().panels]
             if len(nets) <= 4:
                 found.append(nets)
     assert len(found) > 20
@@ -86,7 +86,7 @@ def test_nets_in_one_panel_look_different_to_all(
     dark: bool, distance: float, lightness: float
 ) -> None:
     for nets in panels():
-        for first, second in combinations(colours(nets, dark), 2):
+        for first, second in combinations(choose_colours(nets, dark), 2):
             for sight in SIGHT:
                 apart = np.linalg.norm(lab(first, sight) - lab(second, sight))
                 assert apart > distance, (first, second, sight)
@@ -97,7 +97,7 @@ def test_nets_in_one_panel_look_different_to_all(
 def test_a_net_has_the_same_colour_in_every_panel(dark: bool) -> None:
     seen: dict[object, set[str]] = {}
     for nets in panels():
-        for net, colour in zip(nets, colours(nets, dark), strict=True):
+        for net, colour in zip(nets, choose_colours(nets, dark), strict=True):
             # A net of another width has a lighter or darker shade of the same colour.
             if net.width == 1:
                 key = (net.family, net.depth, net.residual, net.shortcut, net.extends)
@@ -110,5 +110,5 @@ def test_plain_nets_are_warm_and_residual_nets_cool() -> None:
     for depth in (8, 20, 26, 56, 110, 152):
         for residual in (False, True):
             net = resolve(Config(depth=depth, residual=residual, data=DataConfig("cifar10")))
-            (colour,) = colours([net])
+            (colour,) = choose_colours([net])
             assert (int(colour[1:3], 16) < int(colour[5:7], 16)) == residual

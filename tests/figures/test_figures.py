@@ -36,13 +36,13 @@ from resnet_degradation.config.schema import (
     RuntimeConfig,
 )
 from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curves
-from resnet_degradation.figures.depths import load_depths, plot_depths
-from resnet_degradation.figures.drawing import Drawing, adjusted, read_drawing
+from resnet_degradation.figures.depths import load_errors_by_depth, plot_depths
+from resnet_degradation.figures.drawing import Drawing, adjust_drawing, read_drawing
 from resnet_degradation.figures.inspection import load_responses, responses_title
-from resnet_degradation.figures.labels import conditions, spread_out
+from resnet_degradation.figures.labels import describe_conditions, separate_boxes
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.figures.seeds import Curve, Series
-from resnet_degradation.figures.style import colours, save_figure
+from resnet_degradation.figures.style import choose_colours, save_figure
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.responses import layer_responses
@@ -144,7 +144,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -
         "ResNet-8-width0.5 (lr 0.01)",
         "ResNet-8-width0.5 (lr 0.02)",
     }
-    assert len(set(colours([net.config for net in twins]))) == 2
+    assert len(set(choose_colours([net.config for net in twins]))) == 2
 
 
 @pytest.mark.long
@@ -152,7 +152,7 @@ def test_series_that_differ_in_more_than_depth_are_named_after_it(tmp_path: Path
     run_study(study_of(tmp_path), quiet())
     nets = "[{depth: 8, residual: true, shortcut: B}, {depth: 8, residual: false, width: 1}]"
     run_study(study_of(tmp_path, f"study.nets={nets}"), quiet())
-    series = load_depths(find_runs(tmp_path / "outputs"))
+    series = load_errors_by_depth(find_runs(tmp_path / "outputs"))
     assert {one.name: depths_of(one) for one in series} == {
         "plain nets (width 0.5)": [8, 14],
         "plain nets (width 1.0)": [8],
@@ -179,7 +179,7 @@ def test_a_warm_up_from_110_layers_on_splits_no_series_and_is_mentioned(tmp_path
         for depth in (110, 20, 56)
         for residual in (False, True)
     ]
-    series = load_depths(folders)
+    series = load_errors_by_depth(folders)
     assert {one.name: depths_of(one) for one in series} == {
         "plain nets": [20, 56, 110],
         "residual nets": [20, 56, 110],
@@ -197,7 +197,7 @@ def test_series_of_other_warm_ups_are_kept_apart_where_they_share_a_depth(tmp_pa
             finished_run(folder / str(i), 10 + i, depth=depth, recipe=warm_up(when))
             for i, (depth, when) in enumerate(runs)
         ]
-        return {one.name: depths_of(one) for one in load_depths(folders)}
+        return {one.name: depths_of(one) for one in load_errors_by_depth(folders)}
 
     assert series((20, "always"), (56, "always"), (110, "always")) == {
         "residual nets": [20, 56, 110]
@@ -215,14 +215,17 @@ def test_nets_of_the_imagenet_family_are_one_series_with_their_usual_shortcuts(
     usual = [
         finished_run(tmp_path / str(depth), 30, cifar=False, depth=depth) for depth in (18, 34, 50)
     ]
-    (one,) = load_depths(usual)
+    (one,) = load_errors_by_depth(usual)
     assert (one.name, depths_of(one)) == ("residual nets", [18, 34, 50])
     caption, *_ = (text.get_text() for text in plot_depths([one], Drawing()).texts)
     said = " ".join(caption.split())
     assert "shortcut is A for 18, 34 and B for 50 layers" in said
     assert "the block is basic for 18, 34 and bottleneck for 50 layers" in said
     other = finished_run(tmp_path / "B", 20, cifar=False, depth=34, shortcut="B")
-    assert {tuple(depths_of(one)) for one in load_depths([*usual, other])} == {(18, 34), (34, 50)}
+    assert {tuple(depths_of(one)) for one in load_errors_by_depth([*usual, other])} == {
+        (18, 34),
+        (34, 50),
+    }
 
 
 def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -> None:
@@ -231,7 +234,7 @@ def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -
         finished_run(tmp_path / stride, error, cifar=False, depth=50, bottleneck_stride=stride)
         for stride, error in nets.items()
     ]
-    series = load_depths(folders)
+    series = load_errors_by_depth(folders)
     assert {one.name: means_of(one) for one in series} == {
         f"residual nets (bottleneck_stride {stride})": [error] for stride, error in nets.items()
     }
@@ -269,7 +272,7 @@ def test_options_of_the_script_change_the_figure(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"smooth": 0}, "smooth=0 is not valid: it must be a whole number from 1 on"),
+        ({"smooth": 0}, "smooth=0 is not valid: it must be a whole number of at least 1"),
         ({"smooth": 2.5}, "smooth=2.5 is not valid"),
         ({"y_max": -1.0}, "y_max=-1.0 is not valid: it must be above 0"),
         ({"y_max": float("nan")}, "y_max=nan is not valid"),
@@ -278,8 +281,8 @@ def test_options_of_the_script_change_the_figure(tmp_path: Path) -> None:
 )
 def test_numbers_of_a_drawing_have_ranges(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):
-        adjusted(Drawing(), **settings)
-    assert adjusted(Drawing(), smooth=1, y_max=100, width=3.3).width == 3.3
+        adjust_drawing(Drawing(), **settings)
+    assert adjust_drawing(Drawing(), smooth=1, y_max=100, width=3.3).width == 3.3
 
 
 @pytest.mark.parametrize(
@@ -382,7 +385,7 @@ def test_spread_out_boxes_keep_their_order_and_do_not_overlap(
 ) -> None:
     places = sorted(place for place, _ in boxes)
     heights = [height for _, height in boxes]
-    centres = spread_out(places, heights)
+    centres = separate_boxes(places, heights)
     ends = [(c - h / 2, c + h / 2) for c, h in zip(centres, heights, strict=True)]
     assert all(below[1] <= above[0] + 1e-9 for below, above in pairwise(ends))
     assert all(low >= -1e-9 for low, _ in ends)
@@ -502,12 +505,12 @@ def test_depths_fit_a_column(tmp_path: Path) -> None:
         for depth in (20, 32, 44, 56)
         for residual in (False, True)
     ]
-    assert_fit_for_a_paper(plot_depths(load_depths(folders), Drawing(width=3.3)), 3.3)
+    assert_fit_for_a_paper(plot_depths(load_errors_by_depth(folders), Drawing(width=3.3)), 3.3)
 
 
 def test_a_width_without_room_for_the_names_is_refused() -> None:
     net = replace(net_ending_at(8), name="plain-20 (with a long setting)")
-    with pytest.raises(UserError, match="no room beside names as long as 'plain-20 "):
+    with pytest.raises(UserError, match="too narrow for names as long as 'plain-20 "):
         plot_curves([net], Drawing(width=2))
 
 
@@ -531,7 +534,7 @@ def test_the_script_draws_a_column_with_embedded_fonts_and_prints_the_caption(
     assert b"/Type3" not in content
     mistake = plot(*machines, "--width", "wide")
     assert mistake.returncode == 2
-    assert "wide is no width: use inches, column or text" in mistake.stderr
+    assert "wide is not a width: use a number of inches, column or text" in mistake.stderr
 
 
 def test_the_printed_caption_is_that_of_the_figure(tmp_path: Path) -> None:
@@ -540,7 +543,7 @@ def test_the_printed_caption_is_that_of_the_figure(tmp_path: Path) -> None:
     (running / "summary.json").unlink()
     for folder in (*finished, running):
         write_metrics(folder, [Row(1, 1, 0.1, 1.0, 50.0, 40.0, None, 100.0, 1.0)])
-    figure = plot_depths(load_depths(finished), Drawing())
+    figure = plot_depths(load_errors_by_depth(finished), Drawing())
     (drawn, *_) = (" ".join(text.get_text().split()) for text in figure.texts)
     done = plot(tmp_path, "--figure", "depths", "--width", "column", "--formats", "svg")
     assert done.stdout.splitlines()[1:] == [f"caption: {drawn}"]
@@ -552,7 +555,9 @@ def test_a_caption_names_the_warm_up_and_a_precision_other_than_fp32() -> None:
         recipes = [
             (RecipeConfig(warmup=warmup), RuntimeConfig(precision=p)) for warmup, p in settings
         ]
-        return conditions([Config(recipe=recipe, runtime=runtime) for recipe, runtime in recipes])
+        return describe_conditions(
+            [Config(recipe=recipe, runtime=runtime) for recipe, runtime in recipes]
+        )
 
     plain = conditions_of(("never", "fp32"))
     assert "warm-up" not in plain

@@ -54,7 +54,7 @@ from pathlib import Path
 locale._override_localeconv = {"decimal_point": ","}
 from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.registry import FIGURES
-from resnet_degradation.figures.inspection import load_inspected
+from resnet_degradation.figures.inspection import load_measurements
 from resnet_degradation.figures.style import save_figure
 from resnet_degradation.inspection.registry import PROBES
 runs, out = [Path(run) for run in json.loads(sys.argv[1])], Path(sys.argv[2])
@@ -66,7 +66,7 @@ drawn = {
 logarithmic = Drawing(log=True, x="epoch")
 drawn["log"] = FIGURES["curves"](runs, logarithmic)(logarithmic, True)
 for name in ("signals", "residuals", "lesions"):
-    drawn[name] = PROBES[name].figure(load_inspected(runs, name, PROBES[name].row), name)
+    drawn[name] = PROBES[name].figure(load_measurements(runs, name, PROBES[name].row), name)
 for name, figure in drawn.items():
     save_figure(figure, out / name, ("png",), dark=name == "log")
 """

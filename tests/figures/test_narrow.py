@@ -19,7 +19,7 @@ from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.grid import plot_grid
 from resnet_degradation.figures.inspection import plot_responses, responses_title
 from resnet_degradation.figures.seeds import Curve, NetRows, Series
-from resnet_degradation.figures.style import contrast
+from resnet_degradation.figures.style import contrast_ratio
 from resnet_degradation.records.layers import Response
 from resnet_degradation.system.errors import UserError
 
@@ -89,7 +89,7 @@ def test_text_fits_does_not_overlap_and_can_be_read(kind: str) -> None:
     for text in visible_texts(figure):
         # The size in pixels if the figure fills a page of 390 pixels with margins of 20.
         assert text.get_fontsize() / 72 / figure.get_figwidth() * 350 >= 12, text
-        assert contrast(to_hex(text.get_color()), paper) >= 4.5, text
+        assert contrast_ratio(to_hex(text.get_color()), paper) >= 4.5, text
         box = text.get_window_extent()
         assert box.x0 >= 0, text
         assert box.x1 <= page.x1, text
@@ -108,5 +108,5 @@ def test_text_fits_does_not_overlap_and_can_be_read(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["curves", "depths", "grid", "responses"])
 def test_a_paper_too_narrow_for_a_figure_is_refused(kind: str) -> None:
     for width in (1.0, 2.0):
-        with pytest.raises(UserError, match=f"{width:g} inches has no room beside names as long"):
+        with pytest.raises(UserError, match=f"{width:g} inches wide is too narrow for names"):
             drawn(kind, width=width)

@@ -17,9 +17,9 @@ from resnet_degradation.figures.curves import NetCurves, extension_title
 from resnet_degradation.figures.depths import depths_title, plot_depths
 from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.grid import grid_title
-from resnet_degradation.figures.labels import wrapped
+from resnet_degradation.figures.labels import wrap_text
 from resnet_degradation.figures.seeds import Curve, Series
-from resnet_degradation.figures.titles import Measured, is_clear, title_of
+from resnet_degradation.figures.titles import NetMeasurement, compose_title, differ_clearly
 from resnet_degradation.inspection.registry import PROBES
 
 ROOT = Path(__file__).parents[2]
@@ -30,9 +30,9 @@ def config(depth: int, residual: bool, **settings: Any) -> Config:
     return resolve(Config(depth=depth, residual=residual, data=DataConfig("digits"), **settings))
 
 
-def net(depth: int, residual: bool, *seeds: float) -> Measured:
+def net(depth: int, residual: bool, *seeds: float) -> NetMeasurement:
     name = f"{'ResNet' if residual else 'plain'}-{depth}"
-    return Measured(name, config(depth, residual), sum(seeds) / len(seeds), seeds)
+    return NetMeasurement(name, config(depth, residual), sum(seeds) / len(seeds), seeds)
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def net(depth: int, residual: bool, *seeds: float) -> Measured:
     ],
 )
 def test_a_title_orders_the_numbers_and_says_what_is_unclear(
-    nets: list[Measured], title: str
+    nets: list[NetMeasurement], title: str
 ) -> None:
-    assert title_of("A", nets, "{:.1f}".format, " m") == title
+    assert compose_title("A", nets, "{:.1f}".format, " m") == title
 
 
 def test_factors_are_compared_by_their_logarithms() -> None:
     nets = [net(56, False, 100.0, 1000.0, 4000.0), net(56, True, 3.0, 3.5, 4.0)]
-    assert "unclear" in title_of("A", nets, "{:.0f}".format)
-    assert "unclear" not in title_of("A", nets, "{:.0f}".format, factors=True)
+    assert "unclear" in compose_title("A", nets, "{:.0f}".format)
+    assert "unclear" not in compose_title("A", nets, "{:.0f}".format, factors=True)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_factors_are_compared_by_their_logarithms() -> None:
 def test_a_difference_is_clear_if_it_exceeds_the_noise(
     first: Sequence[float], second: Sequence[float], clear: bool
 ) -> None:
-    assert is_clear(first, second) is clear
+    assert differ_clearly(first, second) is clear
 
 
 def series(residual: bool, *errors: list[float]) -> Series:
@@ -140,7 +140,9 @@ def test_the_curves_of_an_extended_net_say_where_it_ends() -> None:
 
 
 def test_no_line_begins_with_a_number() -> None:
-    lines = wrapped("Error: " + ", ".join(f"ResNet-{depth} +{depth}.5 %" for depth in range(9)), 2)
+    lines = wrap_text(
+        "Error: " + ", ".join(f"ResNet-{depth} +{depth}.5 %" for depth in range(9)), 2
+    )
     assert len(lines) > 3
     assert all(line.startswith(("Error", "ResNet")) and not line.endswith("+") for line in lines)
 

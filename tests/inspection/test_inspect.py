@@ -17,7 +17,7 @@ from resnet_degradation.config.schema import INSPECTIONS, Config, InspectionConf
 from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.digits import load_digits
-from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
+from resnet_degradation.figures.inspection import load_measurements, plot_lesions, plot_signals
 from resnet_degradation.inspection.command import inspect
 from resnet_degradation.inspection.signals import gradient_outcome
 from resnet_degradation.inspection.signals import summarize as summarize_signals
@@ -443,7 +443,7 @@ def test_a_report_says_how_the_gradients_fare(
         for row in rows
     ]
     write_inspection(run, "signals", changed, LayerStats)
-    finding = summarize_signals(load_inspected([run], "signals", LayerStats))
+    finding = summarize_signals(load_measurements([run], "signals", LayerStats))
     others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
     assert [part for part in others if part in finding.sentence] == [
         part for part in others if said.startswith(part)
@@ -451,7 +451,7 @@ def test_a_report_says_how_the_gradients_fare(
     assert said in finding.sentence
     assert "at the beginning:" not in finding.sentence
     assert "nan" not in finding.sentence + " ".join(finding.rows[1])
-    plot_signals(load_inspected([run], "signals", LayerStats))
+    plot_signals(load_measurements([run], "signals", LayerStats))
 
 
 def test_a_dead_seed_among_others_is_named(
@@ -463,7 +463,7 @@ def test_a_dead_seed_among_others_is_named(
         replace(row, gradient_norm=0.0) for row in read_inspection(runs[1], "signals", LayerStats)
     ]
     write_inspection(runs[1], "signals", rows, LayerStats)
-    finding = summarize_signals(load_inspected(runs, "signals", LayerStats))
+    finding = summarize_signals(load_measurements(runs, "signals", LayerStats))
     assert "at the end (1 of 2 seeds): no gradient reaches" in finding.sentence
 
 
@@ -478,7 +478,7 @@ def test_a_layer_without_a_gradient_is_reported_as_vanished(
             for row in read_inspection(run, "signals", LayerStats)
         ]
         write_inspection(run, "signals", rows, LayerStats)
-        finding = summarize_signals(load_inspected([run], "signals", LayerStats))
+        finding = summarize_signals(load_measurements([run], "signals", LayerStats))
         assert ("vanishes" in finding.sentence) == (len(dead) < 8)
 
 
@@ -487,7 +487,7 @@ def test_part_of_the_blocks_is_drawn_where_it_is_in_the_net(
 ) -> None:
     run = train_run(tiny("depth=20", "recipe.iterations=2"))
     run_inspection(run, output_dir=tmp_path, images=20, max_blocks=3, draws=1, what=["lesions"])
-    figure = plot_lesions(load_inspected([run], "lesions", LesionRow))
+    figure = plot_lesions(load_measurements([run], "lesions", LesionRow))
     (line,) = [
         line for line in figure.axes[0].get_lines() if line.get_label() == "ResNet-20-width0.5"
     ]
@@ -506,7 +506,7 @@ def test_a_net_whose_beginning_is_unknown_is_drawn_as_it_is_now(
         warnings.simplefilter("error")
         run_inspection(warm, output_dir=tmp_path, what=["signals"])
         run_inspection(first, output_dir=tmp_path, what=["signals"])
-        figure = plot_signals(load_inspected([warm], "signals", LayerStats))
-        both = plot_signals(load_inspected([warm, first], "signals", LayerStats))
+        figure = plot_signals(load_measurements([warm], "signals", LayerStats))
+        both = plot_signals(load_measurements([warm, first], "signals", LayerStats))
     assert [axes.get_title() for axes in figure.axes] == ["after 2 iterations", ""]
     assert len(both.axes) == 4

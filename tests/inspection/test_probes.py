@@ -12,10 +12,10 @@ import torch
 from support.inspection import run_inspection
 
 from resnet_degradation.config.schema import MORE_INSPECTIONS, Config, InspectionConfig
-from resnet_degradation.figures.inspection import load_inspected
+from resnet_degradation.figures.inspection import load_measurements
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.sharpness import plot_sharpness
-from resnet_degradation.figures.surface import plane, plot_surface
+from resnet_degradation.figures.surface import arrange_on_grid, plot_surface
 from resnet_degradation.inspection import command, sharpness, surface
 from resnet_degradation.inspection.probe import Subject
 from resnet_degradation.inspection.registry import PROBES, chosen_probes
@@ -67,7 +67,7 @@ def test_the_centre_of_the_surface_is_the_trained_net(runs: list[Path], tmp_path
             int((trained.net(images).argmax(dim=1) != labels).sum()) for images, labels in batches
         )
     assert surface.centre_of(points).error == pytest.approx(100 * wrong / (count * batch_size))
-    axis, losses = plane(points, "loss")
+    axis, losses = arrange_on_grid(points, "loss")
     assert axis.tolist() == [-0.5, 0, 0.5]
     assert losses[0, 2] == next(p.loss for p in points if (p.first, p.second) == (-0.5, 0.5))
 
@@ -171,7 +171,7 @@ def test_a_custom_probe_is_measured_drawn_and_reported(
     monkeypatch.setattr(sys, "path", list(sys.path))
     where = run_inspection(*runs, output_dir=tmp_path, what="custom_probes:sizes")
     probe = chosen_probes(["custom_probes:sizes"])["sizes"]
-    (plain, residual) = load_inspected(runs, "sizes", probe.row)
+    (plain, residual) = load_measurements(runs, "sizes", probe.row)
     assert [row.layer for row in plain.seeds[0]] == list(range(1, len(residual.seeds[0]) + 1))
     assert "layer and weights, mean over rows: plain-8" in (where / "report.md").read_text()
     assert (where / "sizes.png").is_file()
@@ -231,9 +231,9 @@ def test_sharpness_is_measured_at_kept_checkpoints_beside_the_limit_of_their_rat
     assert sharpness.sharpness(kept[8], [tuple(part[:8] for part in batch)]) == pytest.approx(
         at_8, rel=1e-4
     )
-    finding = sharpness.summarize(load_inspected([run], "sharpness", Sharpness))
+    finding = sharpness.summarize(load_measurements([run], "sharpness", Sharpness))
     assert finding.rows[0][4] == "20 - 200"
-    (axes,) = plot_sharpness(load_inspected([run], "sharpness", Sharpness)).axes
+    (axes,) = plot_sharpness(load_measurements([run], "sharpness", Sharpness)).axes
     drawn = [list(line.get_xdata()) for line in axes.lines]
     assert drawn == [[0, 8, 12], [0], [0, 6, 8, 12]]
 

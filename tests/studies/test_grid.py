@@ -11,7 +11,7 @@ from support.studies import composed_study, quiet, study_of
 
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.figures.drawing import Drawing
-from resnet_degradation.figures.grid import grid_curve, load_grid, plot_grid
+from resnet_degradation.figures.grid import grid_curve, load_errors_by_setting, plot_grid
 from resnet_degradation.figures.seeds import Series
 from resnet_degradation.records.summary import FinalErrors
 from resnet_degradation.studies.command import run_study
@@ -75,7 +75,7 @@ def test_a_grid_study_draws_the_error_against_the_setting(tmp_path: Path) -> Non
     nets = "study.nets=[{depth: 8, residual: false}, {depth: 8, residual: true}]"
     study = study_of(tmp_path, nets, RATES, "study.figures=[grid]", "recipe.iterations=4")
     run_study(study, quiet())
-    key, drawn = load_grid([run_folder(run) for run in study.runs])
+    key, drawn = load_errors_by_setting([run_folder(run) for run in study.runs])
     assert key == "recipe.lr"
     assert [net.name for net in drawn] == ["plain-8-width0.5", "ResNet-8-width0.5"]
     for net in drawn:
@@ -88,7 +88,7 @@ def test_a_grid_study_draws_the_error_against_the_setting(tmp_path: Path) -> Non
     assert "need not come from their architecture" not in report
     assert (study.folder / "grid.png").is_file()
     with pytest.raises(UserError, match="these differ in none"):
-        load_grid([run_folder(study.runs[0])])
+        load_errors_by_setting([run_folder(study.runs[0])])
 
 
 def result(depth: int, iterations: int, error: float, seed: int = 0) -> Result:

@@ -25,7 +25,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import NullProgress, ReportProgress
 from resnet_degradation.distributed.world import World
 from resnet_degradation.figures.curves import load_curves
-from resnet_degradation.figures.depths import load_depths, plot_depths
+from resnet_degradation.figures.depths import load_errors_by_depth, plot_depths
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.studies import execute
@@ -427,7 +427,7 @@ def test_final_errors_are_drawn_against_depth(tmp_path: Path) -> None:
     )  # fmt: skip
     run_study(study, quiet())
     assert (study.folder / "depths.png").is_file()
-    plain, residual = load_depths([run_folder(run) for run in study.runs])
+    plain, residual = load_errors_by_depth([run_folder(run) for run in study.runs])
     assert (plain.name, residual.name) == ("plain nets", "residual nets")
     assert [config.depth for config in plain.configs] == [8, 14]
     assert [config.depth for config in residual.configs] == [8]
@@ -493,7 +493,7 @@ def test_nets_are_grouped_by_what_identifies_them_and_not_by_name(
         assert f"{name} {mean(means):.2f} ± {stdev(means):.2f}" in verdict
     folders = [run_folder(run) for run in study.runs]
     assert [(net.name, net.num_seeds) for net in load_curves(folders)] == [(n, 2) for n in names]
-    assert [len(one.errors[0]) for one in load_depths(folders)] == [2, 2]
+    assert [len(one.errors[0]) for one in load_errors_by_depth(folders)] == [2, 2]
 
 
 def test_an_extension_across_110_layers_names_the_command_for_its_shallow_run(

@@ -1,3 +1,3 @@
-"""The Python interface, `import resnet_degradation as rd`: the commands as functions.
+"""The Python API: the commands as functions, after `import resnet_degradation as rd`.
 
-May import every other room but the examples."""
+May import every other room except examples."""

@@ -1,4 +1,4 @@
-"""Common parts of the calls in Python: they translate settings, errors and signals."""
+"""Translates the settings, errors and signals of commands for the Python API."""
 
 import signal
 import sys
@@ -23,12 +23,12 @@ from resnet_degradation.system.errors import (
 )
 from resnet_degradation.training.advice import forget_advice
 
-# Groups of Hydra. In a dictionary, `name` chooses the option: data={"name": "folder", "root": ...}
-# means data=folder data.root=...
+# Hydra's config groups. In a dictionary, `name` selects the option: data={"name": "folder",
+# "root": ...} means data=folder data.root=...
 GROUPS = ("data", "recipe")
 
-# How the settings of a section are written.
-SECTIONS = {
+# Examples of the settings of sections, for error messages.
+SECTION_EXAMPLES = {
     "data": "data='cifar10' or data=dict(name='folder', root='images')",
     "recipe": "recipe='quick' or recipe=dict(iterations=300)",
     "runtime": "runtime=dict(num_threads=1)",
@@ -36,19 +36,19 @@ SECTIONS = {
 }
 
 
-def interruption(message: str) -> KeyboardInterrupt:
-    """The error for a signal, after the run is saved.
+def make_interrupt(message: str) -> KeyboardInterrupt:
+    """Make the exception that reports a signal after the run was saved.
 
-    Not a subclass, for which Python would not end a script with the exit code of an interrupt.
+    With a subclass of KeyboardInterrupt, Python would end a script with another exit code.
     """
     error = KeyboardInterrupt(message)
-    # What IPython shows in place of a traceback.
+    # IPython shows this instead of a traceback.
     error._render_traceback_ = partial(list, [f"KeyboardInterrupt: {message}"])  # type: ignore[attr-defined]
     return error
 
 
 @contextmanager
-def as_command(schema: type[Any], resumes: bool = False) -> Iterator[None]:
+def translate_errors(schema: type[Any], resumes: bool = False) -> Iterator[None]:
     """Raise the errors that a command would print, and leave the process as it was.
 
     An error that the user can fix becomes a UserError with the command's one line; a bug keeps its
@@ -67,10 +67,10 @@ def as_command(schema: type[Any], resumes: bool = False) -> Iterator[None]:
         if number not in (signal.SIGINT, BROKEN_PIPE):
             print(message, file=sys.stderr, flush=True)
             signal.raise_signal(number)
-        raise interruption(message) from None
+        raise make_interrupt(message) from None
     except KeyboardInterrupt:
         resuming = ": the same call resumes what is saved" if resumes else ""
-        raise interruption(f"stopped{resuming}") from None
+        raise make_interrupt(f"stopped{resuming}") from None
     except UserError:
         raise
     except Exception as error:
@@ -81,40 +81,42 @@ def as_command(schema: type[Any], resumes: bool = False) -> Iterator[None]:
         warnings.formatwarning = formatwarning
 
 
-def overrides_of(
+def build_overrides(
     overrides: str | Sequence[str], settings: Mapping[str, Any], schema: type[Any]
 ) -> list[str]:
-    """A call's settings as arguments of the command: keyword arguments first, then `overrides`.
+    """Return the command's arguments: keyword arguments first, then `overrides`.
 
-    Raises ConfigError for a value that cannot be a setting.
+    Raises ConfigError if a value cannot be a setting.
     """
-    typed = [overrides] if isinstance(overrides, str) else overrides
-    if not isinstance(typed, Sequence) or not all(isinstance(each, str) for each in typed):
-        raise ConfigError(f"{overrides!r} is no setting: name it, as in depth=20 or ['depth=20']")
-    return [*_written(settings), *quote_paths(list(typed), schema)]
+    texts = [overrides] if isinstance(overrides, str) else overrides
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(
+            f"{overrides!r} is not a setting: write key=value, such as 'depth=20' or ['depth=20']"
+        )
+    return [*_write_overrides(settings), *quote_paths(list(texts), schema)]
 
 
-def _written(settings: Mapping[str, Any], section: str = "") -> Iterator[str]:
+def _write_overrides(settings: Mapping[str, Any], section: str = "") -> Iterator[str]:
     for name, value in settings.items():
-        if name in SECTIONS and not section and not isinstance(value, str | Mapping):
-            expected = SECTIONS[name]
-            raise ConfigError(f"{name}={value!r} is no setting: write {expected}")
+        if name in SECTION_EXAMPLES and not section and not isinstance(value, str | Mapping):
+            expected = SECTION_EXAMPLES[name]
+            raise ConfigError(f"{name}={value!r} is not a setting: write {expected}")
         if isinstance(value, Mapping):
-            yield from _written(value, f"{section}{name}.")
+            yield from _write_overrides(value, f"{section}{name}.")
         elif name == "name" and section.rstrip(".") in GROUPS:
             yield f"{section.rstrip('.')}={to_override(value)}"
         else:
             yield f"{section}{name}={to_override(value)}"
 
 
-def composed(command: str, schema: type[Any], arguments: Sequence[str]) -> DictConfig:
-    """The configuration that Hydra composes from a command's arguments; call it in `own_hydra`.
+def compose_command(config_name: str, schema: type[Any], arguments: Sequence[str]) -> DictConfig:
+    """Compose a command's configuration from its arguments, inside `isolated_hydra`.
 
-    command: the name of its configuration. Raises ConfigError or an error of Hydra.
+    config_name: the command's file in conf/. Raises ConfigError or one of Hydra's exceptions.
     """
     refuse_guesses(arguments, schema)
     try:
-        config = compose(command, overrides=list(arguments))
+        config = compose(config_name, overrides=list(arguments))
     except Exception as error:
         if explain(error, schema) is None and (message := explain_parser_error(error)):
             raise ConfigError(message) from error

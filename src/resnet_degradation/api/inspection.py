@@ -1,4 +1,4 @@
-"""Inspections: measurements that explain the errors of trained nets."""
+"""Measures trained nets to explain their errors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import OmegaConf
 
-from resnet_degradation.api.calls import as_command, composed, overrides_of
-from resnet_degradation.api.run import Run, folders_of
-from resnet_degradation.cli.app import shown_progress
-from resnet_degradation.cli.compose import own_hydra
+from resnet_degradation.api.calls import build_overrides, compose_command, translate_errors
+from resnet_degradation.api.run import Run, find_run_folders
+from resnet_degradation.cli.app import show_progress
+from resnet_degradation.cli.compose import isolated_hydra
 from resnet_degradation.config.schema import InspectionConfig
 from resnet_degradation.system.errors import UserError
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspection:
-    """The results of an inspection. The report is in `folder`, the tables in the run folders."""
+    """Results of an inspection. The report is in `folder`, the tables are in the run folders."""
 
     folder: Path
-    findings: "dict[str, Finding]"  # a title, a sentence and a table, by the measurement's name
+    findings: "dict[str, Finding]"  # title, sentence and table of each measurement
     measured: "dict[str, tuple[Probe, list[NetRows]]]"
 
     def __repr__(self) -> str:
@@ -34,11 +34,11 @@ class Inspection:
         return "\n".join([f"<report in {self.folder}>", *sentences])
 
     def plot(self, name: str | None = None) -> "Figure":
-        """The figure of a measurement, by default of the first.
+        """Draw the figure of a measurement, by default of the first.
 
-        Raises UserError if there is none.
+        Raises UserError if the measurement does not exist.
         """
-        from resnet_degradation.figures.style import for_notebook
+        from resnet_degradation.figures.style import prepare_for_notebook
 
         if not self.measured:
             raise UserError("nothing was measured: plain nets have no shortcuts")
@@ -46,10 +46,10 @@ class Inspection:
         if name not in self.measured:
             raise UserError(f"{name} was not measured: choose from {', '.join(self.measured)}")
         probe, nets = self.measured[name]
-        return for_notebook(probe.figure(nets, self.findings[name].title))
+        return prepare_for_notebook(probe.figure(nets, self.findings[name].title))
 
 
-@as_command(InspectionConfig)
+@translate_errors(InspectionConfig)
 def inspect(
     runs: "Run | str | Path | Sequence[Run | str | Path]",
     what: str | Sequence[str] | None = None,
@@ -58,20 +58,22 @@ def inspect(
     quiet: bool = False,
     **settings: Any,
 ) -> Inspection:
-    """Measure the nets of runs, or of all runs in folders, as `resnet-inspect` does.
+    """Measure the nets of runs, or of all runs in folders, like `resnet-inspect`.
 
         rd.inspect([plain, residual], what=["signals", "lesions"]).plot("lesions")
 
     what: responses, signals, residuals, lesions (these four by default), surface, shattering,
-    sharpness; all; or a custom probe, such as my_probes:small_weights. The other
-    arguments and the errors are those of `rd.train`; `resnet-inspect --help` lists the settings.
+    sharpness; all; or a custom probe, such as my_probes:small_weights. The other arguments and the
+    exceptions are the same as for `rd.train`. `resnet-inspect --help` lists the settings.
     """
     from resnet_degradation.inspection.command import inspect as run_inspection
 
-    asked: dict[str, Any] = {"run": folders_of(runs)} | ({} if what is None else {"what": what})
-    arguments = overrides_of(overrides, asked | settings, InspectionConfig)
-    with own_hydra():
-        options = composed("inspect_config", InspectionConfig, arguments)
-    wanted = cast(InspectionConfig, OmegaConf.to_object(options))
-    with shown_progress(quiet) as progress:
-        return Inspection(*run_inspection(wanted, progress.console, progress))
+    targets: dict[str, Any] = {"run": find_run_folders(runs)} | (
+        {} if what is None else {"what": what}
+    )
+    arguments = build_overrides(overrides, targets | settings, InspectionConfig)
+    with isolated_hydra():
+        composed = compose_command("inspect_config", InspectionConfig, arguments)
+    options = cast(InspectionConfig, OmegaConf.to_object(composed))
+    with show_progress(quiet) as progress:
+        return Inspection(*run_inspection(options, progress.console, progress))

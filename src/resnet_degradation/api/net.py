@@ -1,16 +1,16 @@
-"""An untrained net on its own."""
+"""Makes an untrained net."""
 
 from typing import cast
 
 from omegaconf import OmegaConf
 
-from resnet_degradation.api.calls import as_command
+from resnet_degradation.api.calls import translate_errors
 from resnet_degradation.config.resolve import resolve
 from resnet_degradation.config.schema import Config, DataConfig
 from resnet_degradation.nets.resnet import ResNet
 
 
-@as_command(Config)
+@translate_errors(Config)
 def resnet(
     depth: int = 20,
     residual: bool = True,
@@ -24,20 +24,21 @@ def resnet(
     block: str | None = None,
     bottleneck_stride: str = "1x1",
 ) -> ResNet:
-    """A net of the paper with its initial weights (He initialization), as a torch module.
+    """Make a net of the paper with its initial weights (He initialization).
 
-    It takes images (N, 3, H, W) and returns logits (N, num_classes). A plain net
-    (`residual=False`) and its residual twin with the same seed have the same weights.
+    The net takes images of shape (N, 3, H, W) and returns logits of shape (N, num_classes). A plain
+    net (`residual=False`) and the residual net of the same depth and seed have the same weights.
 
-    depth: layers with weights, 6n+2 (CIFAR, section 4.2) or 18, 34, 50, 101, 152 (Table 1).
+    depth: number of layers with weights: 6n+2 (CIFAR, section 4.2) or 18, 34, 50, 101, 152
+    (Table 1).
     family: "cifar" or "imagenet"; by default the first that has this depth (both have 50 and 152).
-    shortcut: option A, B or C of Table 3; by default A, and B for bottlenecks.
+    shortcut: option A, B or C of Table 3; by default A, or B for bottlenecks.
 
-    Parameters and buffers of both families are named as in torchvision (conv1, layer1.0.bn1,
-    layer2.0.downsample.0, fc). Two defaults are the paper's: torchvision's nets have shortcut="B"
-    and bottleneck_stride="3x3".
+    Parameters and buffers of both families have the same names as in torchvision (conv1,
+    layer1.0.bn1, layer2.0.downsample.0, fc). Two defaults follow the paper: torchvision's nets have
+    shortcut="B" and bottleneck_stride="3x3".
 
-    Raises UserError for a net that does not exist. torch's random state does not change.
+    Raises UserError if there is no such net. torch's random state does not change.
     """
     import torch
 

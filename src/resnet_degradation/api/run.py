@@ -1,14 +1,14 @@
-"""One run: train it, load it, test it, look at its record."""
+"""Trains, loads, tests and plots single runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resnet_degradation.api.calls import as_command, composed, overrides_of
+from resnet_degradation.api.calls import build_overrides, compose_command, translate_errors
 from resnet_degradation.api.table import Table
-from resnet_degradation.cli.app import shown_progress
-from resnet_degradation.cli.compose import own_hydra, resolve_composed
+from resnet_degradation.cli.app import show_progress
+from resnet_degradation.cli.compose import isolated_hydra, resolve_composed
 from resnet_degradation.config.identity import run_name
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import Config, EvaluationConfig
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run, represented by its folder. Attributes are read from the folder at every access.
+    """A run, represented by its folder. Attributes are read from its files at every access.
 
-    Raises UserError for a file that is missing or damaged.
+    Raises UserError if a file is missing or damaged.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def metrics(self) -> Table:
-        """The columns of metrics.csv as arrays, one entry per row; errors in percent."""
+        """The columns of metrics.csv as arrays; errors are in percent."""
         rows = read_metrics(self.folder)
         return Table({name: [getattr(row, name) for row in rows] for name in COLUMNS})
 
@@ -66,7 +66,7 @@ class Run:
         return read_summary(self.folder)
 
     def net(self) -> "ResNet":
-        """The net with the weights of the last checkpoint, in evaluation mode, on the CPU."""
+        """Load the net with the weights of the last checkpoint, in evaluation mode, on the CPU."""
         import torch
 
         from resnet_degradation.training.load_run import load_net
@@ -75,12 +75,12 @@ class Run:
             return load_net(self.folder)
 
     def plot(self, **drawing: Any) -> "Figure":
-        """Training and held-out error against iterations; for `drawing` see `rd.plot`."""
+        """Plot training and held-out error against iterations; for `drawing`, see `rd.plot`."""
         return plot([self], **drawing)
 
 
 def load(folder: str | Path) -> Run:
-    """The run in a folder, finished or not; raises UserError if it is not a run's folder."""
+    """Load a run, finished or not, from its folder; raises UserError for other folders."""
     path = Path(expand_home(str(folder)))
     if (path / "study.json").is_file():
         runs = find_runs(path)
@@ -90,35 +90,35 @@ def load(folder: str | Path) -> Run:
     return Run(path)
 
 
-@as_command(Config, resumes=True)
+@translate_errors(Config, resumes=True)
 def train(overrides: str | Sequence[str] = (), *, quiet: bool = False, **settings: Any) -> Run:
-    """Train a net to its end, as `resnet-train` does: the same settings, folder and record.
+    """Train a net like `resnet-train`, with the same settings, folder and record.
 
-    An interrupted run resumes from its last checkpoint, a finished one is only read. Settings are
-    keyword arguments, with a dictionary for each section; settings that are not given have the
-    command's defaults (`resnet-train --help`):
+    An interrupted run resumes from its last checkpoint; a finished run is only read. Settings are
+    keyword arguments, with a dictionary for each section. Other settings have the defaults of the
+    command (`resnet-train --help`):
 
         rd.train(depth=56, residual=False, seed=1, data="cifar10", recipe=dict(iterations=4000))
         rd.train(depth=20, data=dict(name="folder", root="~/images"))
         rd.train(["recipe.lr=0.03", "runtime.num_threads=1"], depth=20)
 
-    overrides: more settings, written as for the command; they come last.
+    overrides: more settings, as on the command line; they take precedence.
     quiet: print nothing.
 
-    Raises UserError for what the user can fix, and KeyboardInterrupt after Ctrl-C, when the run is
-    saved: the same call resumes it.
+    Raises UserError for errors that the user can fix. After Ctrl-C, saves the run and raises
+    KeyboardInterrupt; the same call then resumes it.
 
-    After the call, signal handlers, the number of threads, cuDNN's settings and torch's random
-    state on the CPU are the same as before; numpy's and Python's random states are not used. (With
-    a custom block, torch's generator on a GPU is seeded again.)
+    The call leaves signal handlers, the number of threads, cuDNN's settings and torch's random
+    state on the CPU unchanged, and does not use the random states of numpy and Python. (With a
+    custom block, it seeds torch's generator on the GPU again.)
     """
-    arguments = overrides_of(overrides, settings, Config)
-    with own_hydra():
-        config = resolve_composed(composed("config", Config, arguments))
+    arguments = build_overrides(overrides, settings, Config)
+    with isolated_hydra():
+        config = resolve_composed(compose_command("config", Config, arguments))
     from resnet_degradation.console.progress import NullProgress
     from resnet_degradation.training.launch import train_on_devices
 
-    with shown_progress(quiet) as progress:
+    with show_progress(quiet) as progress:
         return Run(train_on_devices(config, NullProgress() if quiet else progress))
 
 
@@ -135,37 +135,40 @@ def plot(
     y_max: float | None = None,
     width: float | None = None,
 ) -> "Figure":
-    """Training (thin) and held-out error (bold) of runs, or of all runs in folders.
+    """Plot training (thin) and held-out errors (bold) of runs, or of all runs in folders.
 
-    Runs that differ in the seed alone are averaged. A notebook shows the figure.
+    Runs that differ only in the seed are averaged. Notebooks display the figure.
 
     x: iteration, epoch or seconds. errors: both, training or held-out.
-    together: plain and residual nets in one panel. smooth: how many rows a point of a training
-    curve averages. log: logarithmic error axis. dashed: training error dashed. y_max: upper end of
-    the error axis.
-    width: in inches, for a paper: smaller text, and neither title nor caption.
+    together: draw plain and residual nets in one panel. smooth: how many rows each point of a
+    training curve averages. log: use a logarithmic error axis. dashed: draw training errors dashed.
+    y_max: upper end of the error axis.
+    width: in inches, for a paper: with smaller text, and without title and caption.
 
     Raises UserError if there is nothing to draw.
     """
     from resnet_degradation.figures.curves import load_curves, plot_curves
-    from resnet_degradation.figures.drawing import Drawing, adjusted
-    from resnet_degradation.figures.style import for_notebook
+    from resnet_degradation.figures.drawing import Drawing, adjust_drawing
+    from resnet_degradation.figures.style import prepare_for_notebook
 
-    drawing = adjusted(
+    drawing = adjust_drawing(
         Drawing(), title=title, x=x, errors=errors, together=together, smooth=smooth, log=log,
         dashed=dashed, y_max=y_max, width=width,
     )  # fmt: skip
-    nets = load_curves(without_copies(folders_of(runs)), drawing.x, drawing.smooth)
-    return for_notebook(plot_curves(nets, drawing))
+    nets = load_curves(without_copies(find_run_folders(runs)), drawing.x, drawing.smooth)
+    return prepare_for_notebook(plot_curves(nets, drawing))
 
 
-def folders_of(runs: "Run | str | Path | Sequence[Run | str | Path]") -> list[Path]:
-    """The folders of runs, and those below folders of studies; raises UserError for others."""
+def find_run_folders(runs: "Run | str | Path | Sequence[Run | str | Path]") -> list[Path]:
+    """Return the folders of runs, and of all runs below other folders.
+
+    Raises UserError if an argument is neither a run nor a path, or if a folder has no runs.
+    """
     several = [runs] if isinstance(runs, Run | str | Path) else runs
     if not isinstance(several, Sequence) or not all(
         isinstance(run, Run | str | Path) for run in several
     ):
-        raise UserError(f"{runs!r} is no run: name folders, or what rd.train and rd.load return")
+        raise UserError(f"{runs!r} is not a run: use folders, or results of rd.train or rd.load")
     return [
         folder
         for run in several
@@ -175,7 +178,7 @@ def folders_of(runs: "Run | str | Path | Sequence[Run | str | Path]") -> list[Pa
     ]
 
 
-@as_command(EvaluationConfig)
+@translate_errors(EvaluationConfig)
 def evaluate(
     run: Run | str | Path,
     overrides: str | Sequence[str] = (),
@@ -183,22 +186,22 @@ def evaluate(
     quiet: bool = False,
     **settings: Any,
 ) -> dict[str, dict[int, float]]:
-    """Test a run's net, as `resnet-eval` does; top-k errors in percent, by split and by k.
+    """Test a run's net like `resnet-eval`; return top-k errors in percent, by split and k.
 
         rd.evaluate(run, protocol="ten-crop")["val"][1]
         rd.evaluate(run, protocol="none", export="net.safetensors")
 
-    The other arguments and the errors are those of `rd.train`; `resnet-eval --help` lists the
-    settings.
+    The other arguments and the exceptions are the same as for `rd.train`. `resnet-eval --help`
+    lists the settings.
     """
     folder = run.folder if isinstance(run, Run) else run
-    arguments = overrides_of(overrides, {"run": folder, **settings}, EvaluationConfig)
+    arguments = build_overrides(overrides, {"run": folder, **settings}, EvaluationConfig)
     from resnet_degradation.evaluation import command
     from resnet_degradation.evaluation.options import resolve_evaluation
 
-    with own_hydra():
-        options = composed("eval_config", EvaluationConfig, arguments)
-        evaluation = resolve_evaluation(options, arguments)
-    with shown_progress(quiet) as progress:
-        tested = command.evaluate(evaluation, progress.console, progress)
-    return {result.split: result.errors for result in tested}
+    with isolated_hydra():
+        composed = compose_command("eval_config", EvaluationConfig, arguments)
+        evaluation = resolve_evaluation(composed, arguments)
+    with show_progress(quiet) as progress:
+        results = command.evaluate(evaluation, progress.console, progress)
+    return {result.split: result.errors for result in results}

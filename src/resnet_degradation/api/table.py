@@ -1,4 +1,4 @@
-"""Recorded tables as columns."""
+"""Tables of records, by column."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ Column = npt.NDArray[Any]
 
 
 class Table(Mapping[str, Column]):
-    """The columns of a table by their names; missing numbers are NaN."""
+    """The columns of a table, keyed by their names; missing numbers are NaN."""
 
     def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
         self._columns = {
@@ -36,7 +36,7 @@ class Table(Mapping[str, Column]):
         return f"<{num_rows} rows of {', '.join(self)}>"
 
     def to_pandas(self) -> Any:
-        """The table as a pandas.DataFrame; raises ImportError if pandas is not installed."""
+        """Convert to a pandas.DataFrame; raises ImportError if pandas is not installed."""
         try:
             import pandas as pd
         except ImportError as error:
@@ -45,13 +45,13 @@ class Table(Mapping[str, Column]):
 
 
 def read_table(file: Path) -> Table:
-    """A CSV file whose columns hold numbers, booleans or text."""
+    """Read a CSV file whose columns contain numbers, booleans or text."""
     with file.open(newline="", encoding="utf-8") as stream:
         names, *rows = csv.reader(stream)
-    return Table({name: _parsed([row[i] for row in rows]) for i, name in enumerate(names)})
+    return Table({name: _parse_cells([row[i] for row in rows]) for i, name in enumerate(names)})
 
 
-def _parsed(cells: list[str]) -> list[Any]:
+def _parse_cells(cells: list[str]) -> list[Any]:
     if set(cells) <= {"True", "False"}:
         return [cell == "True" for cell in cells]
     for number in (int, float):

@@ -1,3 +1,3 @@
-"""The entry points of the commands, and the messages and exit codes of errors.
+"""Entry points of the commands, and the messages and exit codes of errors.
 
 May import every other room."""

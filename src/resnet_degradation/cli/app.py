@@ -1,4 +1,4 @@
-"""Common parts of all commands: Hydra reads arguments; errors become one line and an exit code."""
+"""Common parts of all commands: parse arguments with Hydra, and report errors in one line."""
 
 import argparse
 import os
@@ -49,7 +49,7 @@ def run_command(
     if "--version" in sys.argv[1:]:
         print(f"resnet-degradation {__version__}")
         sys.exit(0)
-    failures: list[tuple[str, int]] = []  # each job's overrides and its exit code
+    failures: list[tuple[str, int]] = []  # (overrides, exit code) of each failed job
     composed_any = False
 
     def job(composed: DictConfig) -> None:
@@ -64,7 +64,7 @@ def run_command(
             if message is None:
                 raise
             if is_sweeping() and not runs_in_this_process():
-                raise  # the launcher must see that the job failed
+                raise  # let the launcher see that the job failed
             name = " ".join(job_overrides())
             _print_error(f"{name}: {message}" if is_sweeping() else message, error)
             failures.append((name, error.exit_code if isinstance(error, UserError) else 2))
@@ -74,7 +74,7 @@ def run_command(
         sys.argv[1:] = quote_paths(sys.argv[1:], schema)
         hydra.main(str(config_folder()), config_name, version_base="1.3")(job)()
     except BrokenPipeError:
-        _exit_after_flush(128 + BROKEN_PIPE)  # as in `resnet-train --help | head -1`
+        _exit_after_flush(128 + BROKEN_PIPE)  # for example, in `resnet-train --help | head -1`
     except Stopped as stop:
         with suppress(OSError):  # the terminal may be gone
             if rank() == 0:
@@ -114,23 +114,23 @@ def _refuse_usage(_parser: argparse.ArgumentParser, message: str) -> NoReturn:
 
 
 def runs_in_this_process() -> bool:
-    """Whether Hydra's basic launcher is used, which runs jobs one after another in this process."""
+    """Return whether Hydra uses its basic launcher, which runs all jobs in this process."""
     return str(HydraConfig.get().launcher._target_).endswith("BasicLauncher")
 
 
 def is_sweeping() -> bool:
-    """Whether the command was started with -m."""
+    """Return whether the command was started with -m."""
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def job_overrides() -> list[str]:
-    """The overrides of this job."""
-    given = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return cast(list[str], given)
+    """Return the overrides of this job."""
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return cast(list[str], overrides)
 
 
 @contextmanager
-def shown_progress(quiet: bool = False) -> Iterator["RunProgress"]:
+def show_progress(quiet: bool = False) -> Iterator["RunProgress"]:
     """Show progress on standard output unless `quiet`; remove the bars at the end."""
     from resnet_degradation.console.progress import RunProgress  # slow to import
     from resnet_degradation.console.terminal import Terminal
@@ -143,18 +143,18 @@ def shown_progress(quiet: bool = False) -> Iterator["RunProgress"]:
 
 
 def _return_to_starting_folder() -> None:
-    """In a launcher's job, change to the folder from which the command was started.
+    """Change a launcher's job to the folder where the command was started.
 
-    Relative paths then mean the same in the job.
+    Relative paths in the job then mean the same as on the command line.
     """
-    # Without resolve=True, so that no interpolation is resolved.
+    # By default, to_container leaves interpolations unresolved.
     runtime: Any = OmegaConf.to_container(HydraConfig.get().runtime)
-    with suppress(OSError):  # the job's machine may not have the folder
+    with suppress(OSError):  # the folder may not exist on the job's machine
         os.chdir(runtime["cwd"])
 
 
 def _print_error(message: str, error: Exception | None = None) -> None:
-    """Print one line. Of several processes with the same error, only one prints it."""
+    """Print one line. If several processes have the same error, only one prints it."""
     if getattr(error, "rank", 0) != rank() and not rendezvous_problem():
         return
     prefix = f"error: rank {rank()}: " if rank() > 0 else "error: "
@@ -168,7 +168,7 @@ def _exit_after_flush(code: int) -> NoReturn:
 
 
 def flush_output() -> None:
-    """Flush standard output, also if its reader is gone: Python would print an error at exit."""
+    """Flush standard output; if its reader is gone, prevent Python's error message at exit."""
     try:
         sys.stdout.flush()
     except OSError:

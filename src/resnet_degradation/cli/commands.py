@@ -1,4 +1,4 @@
-"""The commands that Hydra configures. Torch is loaded when one runs, so that --help is fast."""
+"""The commands that Hydra configures. They import torch only when they run: --help is fast."""
 
 import shlex
 import sys
@@ -13,7 +13,7 @@ from resnet_degradation.cli.app import (
     job_overrides,
     run_command,
     runs_in_this_process,
-    shown_progress,
+    show_progress,
 )
 from resnet_degradation.cli.compose import resolve_composed
 from resnet_degradation.config.schema import (
@@ -36,12 +36,12 @@ def study() -> NoReturn:
 
 
 def evaluate() -> NoReturn:
-    """`resnet-eval`: the error of a trained net by a testing protocol of the paper."""
+    """`resnet-eval`: test a trained net with a testing protocol of the paper."""
     run_command(_evaluate, "eval_config", EvaluationConfig)
 
 
 def inspect() -> NoReturn:
-    """`resnet-inspect`: measurements that explain the errors of trained nets."""
+    """`resnet-inspect`: measure trained nets to explain their errors."""
     run_command(_inspect, "inspect_config", InspectionConfig)
 
 
@@ -49,7 +49,7 @@ def _train(composed: DictConfig) -> None:
     config = resolve_composed(composed)
     from resnet_degradation.training.launch import train_on_devices
 
-    with shown_progress() as progress:
+    with show_progress() as progress:
         folder = train_on_devices(config, progress)
         if rank() == 0:
             progress.say(f"record: {folder / 'metrics.csv'}")
@@ -63,13 +63,13 @@ def _study(composed: DictConfig) -> None:
     if composed.part is not None and is_sweeping():
         study = resolve_study(composed)
     else:
-        chosen = HydraConfig.get().runtime.choices["study"]
-        study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
+        study_name = HydraConfig.get().runtime.choices["study"]
+        study = resolve_study(composed, compose("study_config", [f"study={study_name}"]))
     if composed.part is None:
         from resnet_degradation.studies.command import check_alone
 
         check_alone()
-    with shown_progress() as progress:
+    with show_progress() as progress:
         if composed.plan:
             from resnet_degradation.studies.plan import print_plan
 
@@ -81,8 +81,8 @@ def _study(composed: DictConfig) -> None:
         else:
             from resnet_degradation.studies.command import run_study
 
-            launched = not runs_in_this_process() and not is_sweeping()
-            run_study(study, progress.console, composed.jobs, list(sys.argv[1:]), launched)
+            use_launcher = not runs_in_this_process() and not is_sweeping()
+            run_study(study, progress.console, composed.jobs, list(sys.argv[1:]), use_launcher)
 
 
 def _evaluate(composed: DictConfig) -> None:
@@ -91,7 +91,7 @@ def _evaluate(composed: DictConfig) -> None:
     evaluation = resolve_evaluation(composed, job_overrides())
     from resnet_degradation.evaluation import command
 
-    with shown_progress() as progress:
+    with show_progress() as progress:
         command.evaluate(evaluation, progress.console, progress)
 
 
@@ -99,5 +99,5 @@ def _inspect(composed: DictConfig) -> None:
     options = cast(InspectionConfig, OmegaConf.to_object(composed))
     from resnet_degradation.inspection import command
 
-    with shown_progress() as progress:
+    with show_progress() as progress:
         command.inspect(options, progress.console, progress)

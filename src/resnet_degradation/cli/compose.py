@@ -1,4 +1,4 @@
-"""Composes configurations with Hydra, from conf/ and overrides."""
+"""Composes configurations from conf/ and overrides with Hydra."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from resnet_degradation.config.validate import check_padding
 
 
 def config_folder() -> Path:
-    """The folder of the YAML files: in the installed package, or at the top of a checkout."""
+    """Return the folder of YAML files: in the installed package, or at the top of a checkout."""
     installed = Path(__file__).parents[1] / "conf"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "conf"
 
@@ -37,10 +37,12 @@ def register_schemas() -> None:
 
 
 @contextmanager
-def own_hydra() -> Iterator[None]:
-    """Let Hydra compose from conf/ inside the block, even if the caller's program uses Hydra."""
+def isolated_hydra() -> Iterator[None]:
+    """Let Hydra compose from conf/ inside the block, even if the calling program uses Hydra too."""
     hydra, version, store = GlobalHydra.instance(), VersionBase.instance(), ConfigStore.instance()
-    before, base, registered = hydra.hydra, version.version_base, store.repo.copy()
+    old_hydra = hydra.hydra
+    old_version_base = version.version_base
+    old_schemas = store.repo.copy()
     hydra.clear()
     register_schemas()
     try:
@@ -48,21 +50,21 @@ def own_hydra() -> Iterator[None]:
             yield
     finally:
         GlobalHydra.set_instance(hydra)
-        hydra.hydra, version.version_base = before, base
-        store.repo.update(registered)  # the caller may have schemas with the names of ours
+        hydra.hydra, version.version_base = old_hydra, old_version_base
+        store.repo.update(old_schemas)  # may have the same names as ours
 
 
 def compose_config(*overrides: str) -> Config:
-    """The resolved configuration that `resnet-train` runs with these overrides.
+    """Return the resolved configuration of `resnet-train` with these overrides.
 
-    Raises ConfigError or one of Hydra's exceptions for settings that cannot be used.
+    Raises ConfigError or one of Hydra's exceptions for invalid settings.
     """
-    with own_hydra():
+    with isolated_hydra():
         return resolve_composed(compose("config", overrides=list(overrides)))
 
 
 def resolve_composed(composed: DictConfig) -> Config:
-    """A resolved configuration. Raises ConfigError for what cannot be run."""
+    """Resolve a composed configuration; raises ConfigError if it cannot be run."""
     config = cast(Config, OmegaConf.to_object(composed))
     if config.weights:
         from resnet_degradation.nets.build import with_shortcuts_of_weights  # loads torch

@@ -1,4 +1,4 @@
-"""Recognizes settings that users guess from other tools, and says what to type instead."""
+"""Recognizes settings that users know from other tools, and suggests what to type instead."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from resnet_degradation.cli.compose import config_folder
 from resnet_degradation.config.schema import schema_fields
 from resnet_degradation.system.errors import ConfigError
 
-# Our keys, each with names of the same setting in other tools.
+# Names that other tools have for our settings.
 SYNONYMS = {
     "depth": "layers num_layers n_layers",
     "residual": "skip skips skip_connection skip_connections shortcuts residuals",
@@ -35,11 +35,11 @@ SYNONYMS = {
     "runtime.eval_every": "eval_interval val_every test_every eval_freq",
     "runtime.checkpoint_every": "save_every ckpt_every save_interval checkpoint_interval save_freq",
 }
-KEYS = {name: key for key, names in SYNONYMS.items() for name in names.split()}
+KEY_BY_SYNONYM = {name: key for key, names in SYNONYMS.items() for name in names.split()}
 
-EPOCHS = re.compile("((num|max|n|nb|train)_)?epochs?")
-MODELS = ["model", "net", "arch", "architecture", "network", "backbone", "name"]
-DATASETS = ["dataset", "data_name", "data_set", "ds"]
+EPOCH_NAMES = re.compile("((num|max|n|nb|train)_)?epochs?")
+MODEL_NAMES = ["model", "net", "arch", "architecture", "network", "backbone", "name"]
+DATASET_NAMES = ["dataset", "data_name", "data_set", "ds"]
 ANSWERS = {
     **dict.fromkeys(
         ("optimizer", "optim", "opt", "sched", "scheduler", "lr_scheduler"),
@@ -62,14 +62,14 @@ ANSWERS = {
     ),
     "tensorboard": "every run writes its files: tensorboard --logdir outputs shows them",
 }
-VALUES = {
+VALUE_SYNONYMS = {
     ("runtime.device", "gpu"): "cuda",
     ("runtime.devices", "all"): "auto",
     ("runtime.precision", "bfloat16"): "bf16",
     ("runtime.precision", "float32"): "fp32",
 }
 GROUPS = ("data", "recipe", "runtime", "study")
-STUDIES = {
+STUDY_ANSWERS = {
     "fig2": "study=quick trains the block that this figure shows",
     "fig3": "study=fig4 trains the nets that this figure shows",
     "fig5": "study=bottleneck compares the two blocks that this figure shows",
@@ -79,7 +79,7 @@ STUDIES = {
 
 
 def refuse_guesses(arguments: Sequence[str], schema: type[Any]) -> None:
-    """Raise ConfigError for an argument of other tools; the message says what to type instead."""
+    """Raise ConfigError, with a suggestion, if an argument belongs to another tool."""
     keys = list(schema_fields(schema))
     for number, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
@@ -92,81 +92,83 @@ def refuse_guesses(arguments: Sequence[str], schema: type[Any]) -> None:
         setting = f"type {name}={value or 'VALUE'}" if name in keys else None
         if key.startswith("-"):
             problem = f"{key} is not an option"
-            answer = _answer_setting(name, value, keys) or setting
+            answer = _suggest_for_setting(name, value, keys) or setting
         elif equals:
             known = name in (*keys, *GROUPS)
             problem = f"there is no {name}={value}" if known else f"there is no key {name}"
-            answer = _answer_setting(name, value, keys)
+            answer = _suggest_for_setting(name, value, keys)
         elif number > 0 and arguments[number - 1].startswith("-"):  # an option's value
             continue
         else:
             problem = f"{key!r} is not a setting"
-            answer = setting or _answer_word(key, keys) or _answer_setting(name, value, keys)
+            answer = (
+                setting or _suggest_for_word(key, keys) or _suggest_for_setting(name, value, keys)
+            )
         if answer:
             raise ConfigError(f"{problem}: {answer}")
 
 
-def _answer_setting(name: str, value: str, keys: list[str]) -> str | None:
+def _suggest_for_setting(name: str, value: str, keys: list[str]) -> str | None:
     if name.startswith("hydra"):
         return None
-    answer = _answer_value if name in (*keys, *GROUPS) else _answer_key
+    answer = _suggest_for_value if name in (*keys, *GROUPS) else _suggest_for_key
     return answer(name, value, keys)
 
 
-def _answer_value(name: str, value: str, keys: list[str]) -> str | None:
-    """What to type instead of this value of one of our settings; None if nothing fits."""
+def _suggest_for_value(name: str, value: str, keys: list[str]) -> str | None:
+    """Suggest another value for one of our settings; None if nothing fits."""
     if name == "data" and "/" in value:
         return f"type data=folder data.root={value}"
     if name == "study":
-        return STUDIES.get(value)
+        return STUDY_ANSWERS.get(value)
     if name == "seeds" and value.isdecimal() and 0 < int(value) < 100:
         return f"type seeds=[{','.join(map(str, range(int(value))))}]"
     if name == "depth" and not value.isdecimal():
-        return _answer_net(value, keys)
+        return _suggest_net(value, keys)
     return None
 
 
-def _answer_key(name: str, value: str, keys: list[str]) -> str | None:
+def _suggest_for_key(name: str, value: str, keys: list[str]) -> str | None:
     """What to type instead of a key that is not ours; None if nothing fits."""
     first, last = name.partition(".")[0], name.rpartition(".")[2].lower()
-    if last in MODELS:
-        return _answer_net(value, keys) or "type depth=56 residual=false, for instance"
+    if last in MODEL_NAMES:
+        return _suggest_net(value, keys) or "type depth=56 residual=false, for instance"
     if last in ANSWERS and "run" not in keys:
         return ANSWERS[last]
     if name == "seeds":
         return f"type -m seed={value.strip('[]').replace(' ', '') or '0,1,2'}"
-    if EPOCHS.fullmatch(last):
+    if EPOCH_NAMES.fullmatch(last):
         our_key, value = "recipe.iterations", f"{value or 10}ep"
-    elif last in DATASETS:
+    elif last in DATASET_NAMES:
         return f"type data={value.lower().replace('-', '') or 'NAME'}"
     else:
-        our_key = KEYS.get(last, "")
+        our_key = KEY_BY_SYNONYM.get(last, "")
         if not our_key and first not in GROUPS:
             our_key = next((key for key in keys if key.rpartition(".")[2] == last), "")
-    value = VALUES.get((our_key, value), value) or "VALUE"
+    value = VALUE_SYNONYMS.get((our_key, value), value) or "VALUE"
     return f"type {our_key}={value}" if our_key in keys else None
 
 
-def _answer_word(word: str, keys: list[str]) -> str | None:
+def _suggest_for_word(word: str, keys: list[str]) -> str | None:
     """What to type for an argument without "=" that is no setting's name; None if nothing fits."""
     if word in ("help", "usage", "list", "train", "fit"):
         return "type --help"
     for group in ("study", "data", "recipe"):
         if group in keys and (config_folder() / group / f"{word}.yaml").exists():
             return f"type {group}={word}"
-    if "study" in keys and word in STUDIES:
-        return STUDIES[word]
+    if "study" in keys and word in STUDY_ANSWERS:
+        return STUDY_ANSWERS[word]
     if "run" in keys and (Path(word).exists() or "/" in word):
         return f"type run={word}"
-    return _answer_value("data", word, keys) or _answer_net(word, keys)
+    return _suggest_for_value("data", word, keys) or _suggest_net(word, keys)
 
 
-def _answer_net(text: str, keys: list[str]) -> str | None:
-    """What to type for the name of a net, such as resnet20 or plain-56, or for a depth."""
-    found = re.fullmatch(r"(plain|vgg|residual|resnet)?[-_]?(\d*)", text.lower())
-    if not found or not any(found.groups()):
+def _suggest_net(text: str, keys: list[str]) -> str | None:
+    """Suggest settings for a depth or the name of a net, such as resnet20 or plain-56."""
+    match = re.fullmatch(r"(plain|vgg|residual|resnet)?[-_]?(\d*)", text.lower())
+    if not match or not any(match.groups()):
         return None
-    kind, depth = found.groups()
+    kind, depth = match.groups()
     residual = str(kind not in ("plain", "vgg")).lower()
     if "study.nets" in keys:
         return f"type 'study.nets=[{{depth: {depth or 20}, residual: {residual}}}]'"

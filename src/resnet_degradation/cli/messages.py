@@ -1,4 +1,4 @@
-"""Configuration errors, explained in one line each."""
+"""Explains configuration errors in one line."""
 
 import difflib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from resnet_degradation.system import errors
 from resnet_degradation.system.errors import ConfigError
 
 # Hints for OmegaConf's messages about types, keyed by a part of the message.
-EXPECTED = {
+TYPE_HINTS = {
     "could not be converted to Integer": ": it must be a whole number",
     "could not be converted to Float": ": it must be a number",
     "is not a valid bool": ": use true or false",
@@ -22,11 +22,11 @@ EXPECTED = {
 }
 
 NET_KEYS = [field.name for field in fields(NetConfig)]
-NETS = "set 'study.nets=[{depth: 20, residual: false}, ...]'"
+NETS_ADVICE = "set 'study.nets=[{depth: 20, residual: false}, ...]'"
 
 
 def refuse_unknown_keys(composed: DictConfig, schema: type[Any]) -> None:
-    """Raise ConfigError for a key that was added with +key=value or removed with ~key."""
+    """Raise ConfigError if a key was added with +key=value or removed with ~key."""
     keys, known = (
         _keys(cast(dict[str, Any], OmegaConf.to_container(config)))
         for config in (composed, OmegaConf.structured(schema))
@@ -36,11 +36,11 @@ def refuse_unknown_keys(composed: DictConfig, schema: type[Any]) -> None:
             raise ConfigError(_unknown_key(key, schema))
     for key in known:
         if key not in keys:
-            raise ConfigError(f"{key} cannot be removed with ~: omit ~{key} to get its default")
+            raise ConfigError(f"{key} cannot be removed with ~: omit ~{key} to use its default")
 
 
 def _keys(values: dict[str, Any], prefix: str = "") -> list[str]:
-    """The dotted keys of all sections and settings."""
+    """Return the dotted keys of all sections and settings."""
     keys = []
     for key, value in values.items():
         keys.append(prefix + key)
@@ -52,9 +52,9 @@ def _keys(values: dict[str, Any], prefix: str = "") -> list[str]:
 def _unknown_key(key: str, schema: type[Any]) -> str:
     net_keys = NET_KEYS if schema is StudyRunConfig else []
     if key in net_keys:
-        return f"there is no key {key}: {NETS}"
+        return f"there is no key {key}: {NETS_ADVICE}"
     keys = list(schema_fields(schema))
-    # The last parts are compared too, because "lr" is not close to "recipe.lr" as a whole.
+    # Also compare the last parts of keys: as a whole, "lr" is not close to "recipe.lr".
     by_last_part = {known.rpartition(".")[2]: known for known in reversed(keys)}
     nearest = difflib.get_close_matches(key, keys, 1, 0.7) or [
         by_last_part[match]
@@ -62,12 +62,12 @@ def _unknown_key(key: str, schema: type[Any]) -> str:
     ]
     hint = f"the nearest is {nearest[0]}" if nearest else "see --help for the valid keys"
     if not nearest and difflib.get_close_matches(key, net_keys, 1, 0.7):
-        hint = NETS
+        hint = NETS_ADVICE
     return f"there is no key {key}: {hint}"
 
 
 def explain(error: Exception, schema: type[Any]) -> str | None:
-    """What is wrong and what to do, if the user can fix it; None for a bug."""
+    """Return what is wrong and what to do, if the user can fix it; None for a bug."""
     cause = error.__cause__ or error
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _explain_option(str(error.missing_cfg_file), error.options)
@@ -95,16 +95,16 @@ def _explain_value(cause: OmegaConfBaseException, schema: type[Any]) -> str:
     if key and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         if cause.object_type is NetConfig:
             return (
-                f"a net in study.nets has no key {key}, only {', '.join(NET_KEYS)}: study.grid "
-                "varies settings of recipe and data"
+                f"a net in study.nets has no key {key}, only {', '.join(NET_KEYS)}: use study.grid "
+                "to vary settings of recipe and data"
             )
         return _unknown_key(key, schema)
     message = str(cause).splitlines()[0]
     if "missing mandatory value" in message:
-        return f"a net of study.nets lacks {message.rpartition(' ')[2]}: {NETS}"
+        return f"a net of study.nets lacks {message.rpartition(' ')[2]}: {NETS_ADVICE}"
     if "NetConfig" in message:
-        return f"study.nets contains something that is not a net: {NETS}"
-    expected = next((hint for kind, hint in EXPECTED.items() if kind in message), "")
+        return f"study.nets has an entry that is not a net: {NETS_ADVICE}"
+    expected = next((hint for part, hint in TYPE_HINTS.items() if part in message), "")
     return f"{key}: {message}{expected}" if key else message + expected
 
 
@@ -125,7 +125,7 @@ def _explain_override(message: str) -> str:
 
 
 def explain_parser_error(error: Exception) -> str | None:
-    """What is wrong with the arguments, if Hydra's parser raises a plain Python error."""
+    """Explain an error that Hydra's parser raises as a plain Python exception."""
     if not __debug__:  # Hydra's parser relies on assertions
         return "these settings cannot be read under python -O: unset PYTHONOPTIMIZE"
     return f"these settings cannot be read: {error}" if isinstance(error, ValueError) else None

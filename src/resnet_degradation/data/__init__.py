@@ -1,3 +1,3 @@
-"""Images: their sources, order, augmentation and batches.
+"""Image data sets: readers, sampling order, augmentation and batches.
 
 May import console and the rooms below it."""

@@ -1,4 +1,4 @@
-"""Batches of images ready for a net: shuffled, augmented, with the mean subtracted."""
+"""Batches of images ready for a net: shuffled, augmented and normalized."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
@@ -13,16 +13,16 @@ from resnet_degradation.data.sampling import batch_indices
 from resnet_degradation.data.views import EvalProtocol, MultiViewBatches
 from resnet_degradation.distributed.world import World
 
-Batch = tuple[Tensor, Tensor]  # (B, C, H, W) float32, (B,) int64, both on the device
+Batch = tuple[Tensor, Tensor]  # images (B, C, H, W) float32, labels (B,) int64, on the device
 
-# Close it unless it is exhausted: it may own worker processes.
+# Call close() after stopping early: the generator may own worker processes.
 BatchGenerator = Generator[Batch, None, None]
 
 
 class Batches(ABC):
-    """This process's share of every batch of a run, on its device."""
+    """Yields this process's share of every batch of a run, on its device."""
 
-    decode_stats: DecodeStats | None = None  # for training images; None if they are in memory
+    decode_stats: DecodeStats | None = None  # of training images; None if they are held in memory
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Batches(ABC):
         device: torch.device,
         world: World,
     ) -> None:
-        """mean_image: (C, H, W) in [0, 1], of training images; unused if data.mean is a list."""
+        """mean_image: mean training image (C, H, W) in [0, 1]; unused if data.mean is a list."""
         data = config.data
         self.config, self.device, self.world = config, device, world
         self.num_train = len(source.train)
@@ -45,41 +45,42 @@ class Batches(ABC):
             )
         else:
             mean = torch.tensor(data.mean)[:, None, None]
-        # Subtracted from images in [0, 1]: (C, H, W) or (C, 1, 1).
+        # Mean of images in [0, 1], of shape (C, H, W) or (C, 1, 1).
         self.mean = mean.float().to(device)
-        # Divides the mean-subtracted images: (C, 1, 1).
+        # Standard deviation, of shape (C, 1, 1).
         self.std = torch.tensor(data.std or [1.0], device=device)[:, None, None]
 
     @abstractmethod
     def training(self, start: int, stop: int) -> BatchGenerator:
-        """The batches of iterations start .. stop - 1, each a function of (seed, iteration).
+        """Yield the batches of iterations start .. stop - 1.
 
-        Processes that train together get consecutive parts of the same batch.
+        A batch depends only on (seed, iteration). The processes of a run get consecutive parts of
+        it.
         """
 
     @abstractmethod
     def held_out(self, split: str) -> BatchGenerator:
-        """Every image of a held-out split once, as its single centre view.
+        """Yield the centre view of every image of a held-out split.
 
-        All processes get the same number of batches, some of which may be empty.
+        All processes get the same number of batches; some batches may be empty.
         """
 
     @abstractmethod
     def multi_view(self, split: str, protocol: EvalProtocol) -> MultiViewBatches:
-        """Every image of a held-out split once, in all views that `protocol` defines.
+        """Yield all views that `protocol` defines of every image of a held-out split.
 
-        `protocol` must not be "center" (use `held_out`).
+        For the protocol "center", use `held_out` instead.
         """
 
-    def _move(self, tensor: Tensor) -> Tensor:
-        """Move a tensor to the device, in the background with CUDA, where that is safe.
+    def _move_to_device(self, tensor: Tensor) -> Tensor:
+        """Move a tensor to the device; on CUDA without waiting for the copy.
 
-        On an Apple GPU, such copies have read memory that was already in use for something else.
+        On Apple GPUs, asynchronous copies sometimes read memory that had already been reused.
         """
         return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 
-    def _indices(self, iteration: int) -> Tensor:
-        """The image indices of this process's share of a training batch."""
+    def _select_indices(self, iteration: int) -> Tensor:
+        """Return the image indices of this process's share of a training batch."""
         size = self.config.recipe.batch_size
         indices = batch_indices(self.config.seed, iteration, size, self.num_train)
         return indices[self.world.share(size)]

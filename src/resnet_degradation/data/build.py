@@ -1,4 +1,4 @@
-"""Finds the images of a configuration, and makes batches of them."""
+"""Loads the images that a configuration names, and makes batches from them."""
 
 from functools import partial
 
@@ -16,9 +16,9 @@ from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 
 
 def find_images(config: Config, progress: ReportProgress = ignore_progress) -> Source:
-    """The images of a resolved configuration, without unreadable files if data.on_error=skip.
+    """Load the data set of a resolved configuration; leave out unreadable files if on_error=skip.
 
-    Raises DataError, naming what was looked for and where, if they are missing or unreadable.
+    Raises DataError if images are missing or unreadable.
     """
     prepare = partial(skip_unreadable, config=config, progress=progress)
     source = load_source(config.data, prepare if config.data.on_error == "skip" else None)
@@ -33,9 +33,9 @@ def make_batches(
     world: World = SINGLE_PROCESS,
     progress: ReportProgress = ignore_progress,
 ) -> Batches:
-    """This process's share of a resolved configuration's batches, on `device`.
+    """Make the batches that a resolved configuration describes, on `device`.
 
-    Raises DataError if an image is unreadable, ConfigError if the images do not suit the recipe.
+    Raises DataError if an image is unreadable, ConfigError if the recipe cannot use the images.
     """
     if config.recipe.augmentation == "scale-jitter":
         return StreamBatches(source, config, device, world, progress)

@@ -1,4 +1,4 @@
-"""Results computed from images, cached in the output folder for later runs."""
+"""A cache in the output folder for results computed from images."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ from resnet_degradation.system.errors import describe_os_error
 
 
 def cache_folder(config: Config) -> Path:
-    """Where results about images are cached."""
+    """Return the folder that caches results computed from images."""
     return Path(config.output_dir) / ".cache"
 
 
 def cache_key(paths: list[str], *options: int) -> str:
-    """A digest of the options and of the files' paths, sizes and modification times."""
+    """Return a digest of the options and the files' paths, sizes and modification times."""
 
     def describe(path: str) -> tuple[str, int, int]:
         try:
@@ -33,11 +33,11 @@ def cache_key(paths: list[str], *options: int) -> str:
     return hashlib.blake2b(facts.encode(), digest_size=8).hexdigest()
 
 
-def cached(folder: Path, name: str, compute: Callable[[], Any]) -> Any:
-    """The result of `compute`, read from `folder` if it was cached there under this name.
+def load_or_compute(folder: Path, name: str, compute: Callable[[], Any]) -> Any:
+    """Return the result load_or_compute as `name` in `folder`, or else compute and cache it.
 
-    Results consist of tensors, numbers, strings, lists and dictionaries. Warns if the result
-    cannot be written.
+    A result may consist of tensors, numbers, strings, lists and dictionaries. Warns if it cannot
+    be written.
     """
     for file in folder.glob(f"{name}-*.pt"):
         try:
@@ -46,15 +46,15 @@ def cached(folder: Path, name: str, compute: Callable[[], Any]) -> Any:
             with suppress(OSError):
                 file.unlink()
         except PermissionError:
-            continue  # the file of another user, who can still read it
+            continue  # another user's file: keep it
     result = compute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_checksummed(folder, name, result)
     except OSError as error:
         warnings.warn(
-            f"cannot cache results about the images ({describe_os_error(error)}): the next run "
-            "computes them again",
+            f"cannot cache results computed from the images ({describe_os_error(error)}): the next "
+            "run will compute them again",
             stacklevel=3,
         )
     return result

@@ -1,4 +1,4 @@
-"""The mean and the principal components of the training images' colours (section 3.4)."""
+"""The mean image and the principal components of RGB colours (section 3.4 of the paper)."""
 
 from functools import partial
 from pathlib import Path
@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
-from resnet_degradation.data.cache import cache_key, cached
-from resnet_degradation.data.dataset import Files, evenly_spaced
+from resnet_degradation.data.cache import cache_key, load_or_compute
+from resnet_degradation.data.dataset import Files, evenly_spaced_indices
 from resnet_degradation.data.decode import decode_all
-from resnet_degradation.data.views import centre_view
+from resnet_degradation.data.views import read_centre_view
 
-# Enough for the mean and the three principal components to be stable to well under 1 %.
+# With this many images, the mean and the principal components vary by well under 1 %.
 MAX_STATISTICS_IMAGES = 10_000
 
 
@@ -24,13 +24,13 @@ def channel_statistics(
     cache: Path,
     progress: ReportProgress = ignore_progress,
 ) -> tuple[Tensor, Tensor]:
-    """The mean (3, H, W) of the training images' pixels in [0, 1], and their colour axes (3, 3).
+    """Return the mean image, of shape (3, H, W) in [0, 1], and the colour axes, of shape (3, 3).
 
-    An axis is a column: an eigenvector of the covariance of RGB values, times its eigenvalue.
-    Computed from centre views of at most 10,000 images, and cached.
+    Each column of the axes is an eigenvector of the covariance of RGB values, times its eigenvalue.
+    The statistics are computed from centre views of at most 10,000 images, and load_or_compute.
     """
-    sampled = files.subset(evenly_spaced(len(files), MAX_STATISTICS_IMAGES))
-    view = partial(centre_view, image_size=image_size, shorter_side=shorter_side)
+    sampled = files.subset(evenly_spaced_indices(len(files), MAX_STATISTICS_IMAGES))
+    view = partial(read_centre_view, image_size=image_size, shorter_side=shorter_side)
 
     def compute() -> dict[str, Tensor]:
         total = torch.zeros(3, image_size, image_size, dtype=torch.int64)
@@ -51,5 +51,5 @@ def channel_statistics(
         }
 
     name = f"colours-{cache_key(sampled.paths, image_size, shorter_side)}"
-    found = cached(cache, name, compute)
-    return found["mean"], found["eigenvectors"] * found["eigenvalues"]
+    statistics = load_or_compute(cache, name, compute)
+    return statistics["mean"], statistics["eigenvectors"] * statistics["eigenvalues"]

@@ -1,4 +1,4 @@
-"""A data set: images in memory or paths of image files, split for training and testing."""
+"""Data sets: images in memory or paths of image files, with training and held-out splits."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from resnet_degradation.system.rng import generator
 
 @dataclass(frozen=True)
 class Arrays:
-    """Images of one size in memory."""
+    """Images in memory, all of the same size."""
 
     images: Tensor  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64
@@ -23,7 +23,7 @@ class Arrays:
         return len(self.labels)
 
     def subset(self, indices: Tensor) -> "Arrays":
-        """The images at these indices, in the order given."""
+        """Return the images at these indices, in this order."""
         return Arrays(self.images[indices], self.labels[indices])
 
 
@@ -31,7 +31,7 @@ class Arrays:
 class Files:
     """Image files of any size."""
 
-    root: str  # the folder that holds them, at any depth
+    root: str  # folder above all files
     paths: list[str]  # strings, not Paths: there may be millions
     labels: Tensor  # (N,) int64
 
@@ -39,7 +39,7 @@ class Files:
         return len(self.paths)
 
     def subset(self, indices: Tensor) -> "Files":
-        """The files at these indices, in the order given."""
+        """Return the files at these indices, in this order."""
         return Files(self.root, [self.paths[i] for i in indices.tolist()], self.labels[indices])
 
 
@@ -48,20 +48,20 @@ Images = Arrays | Files
 
 @dataclass(frozen=True)
 class Source:
-    """The images of a data set. `held_out` has "val", "test" or both; training never sees them."""
+    """The images of a data set; `held_out` has the key "val", "test" or both."""
 
     train: Images
     held_out: dict[str, Images]
     classes: list[str]
-    # Unreadable files that were left out: (split, reason) of each.
+    # (split, reason) for each unreadable file that was left out.
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def splits(self) -> dict[str, Images]:
-        """The images of every split, by its name."""
+        """Return the images of each split, keyed by its name."""
         return {"train": self.train, **self.held_out}
 
-    def contents(self) -> dict[str, Any]:
-        """Facts about the images; a resumed run checks that they are unchanged."""
+    def describe_contents(self) -> dict[str, Any]:
+        """Describe the images, so that a resumed run can check that they are unchanged."""
         splits = {"training": self.train, **self.held_out}
         facts: dict[str, Any] = {"the number of classes": len(self.classes)}
         facts |= {f"the number of {name} images": len(images) for name, images in splits.items()}
@@ -75,24 +75,24 @@ class Source:
 
 
 def split_validation(source: Source, fraction: float) -> Source:
-    """Hold out `fraction` of the training images as "val", as section 4.2's 45k/5k split does.
+    """Hold out `fraction` of the training images as "val", like the 45k/5k split of section 4.2.
 
-    The data set's own held-out images become the test set. The split does not depend on the run's
-    seed, so runs with different seeds are compared on the same images.
+    The data set's own held-out images become "test". The split does not depend on the run's seed,
+    so runs with different seeds are compared on the same images.
     """
     if fraction == 0:
         return source
     if len(source.held_out) > 1:
         raise DataError(
-            "data.validation_fraction is set, but this data has its own validation set: "
-            "leave data.validation_fraction at 0"
+            "data.validation_fraction is set, but this data set has its own validation images: "
+            "set data.validation_fraction=0"
         )
     (held_out,) = source.held_out.values()
     num_val = round(fraction * len(source.train))
     if not 0 < num_val < len(source.train):
         raise DataError(
-            f"data.validation_fraction={fraction} of {len(source.train)} images leaves none to "
-            "train on, or none to validate with"
+            f"data.validation_fraction={fraction} of {len(source.train)} images leaves the "
+            "training or the validation set empty: choose another fraction"
         )
     order = torch.randperm(len(source.train), generator=generator("validation split"))
     return replace(
@@ -102,7 +102,7 @@ def split_validation(source: Source, fraction: float) -> Source:
     )
 
 
-def evenly_spaced(num_images: int, at_most: int) -> Tensor:
-    """At most `at_most` indices, evenly spaced because files are sorted by class."""
-    count = min(num_images, at_most)
+def evenly_spaced_indices(num_images: int, max_indices: int) -> Tensor:
+    """Return up to `max_indices` evenly spaced indices, which cover all classes of sorted files."""
+    count = min(num_images, max_indices)
     return torch.arange(count) * num_images // count

@@ -1,4 +1,4 @@
-"""Worker processes that decode views of image files, in batches."""
+"""Worker processes that decode batches of views from image files."""
 
 import os
 import time
@@ -16,27 +16,27 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.dataset import Arrays, Files
-from resnet_degradation.data.views import centre_view
+from resnet_degradation.data.views import read_centre_view
 from resnet_degradation.system.errors import DataError, describe_os_error
 from resnet_degradation.system.os_signals import block_signals, ignore_signals, unblock_signals
 
-ViewRequest = tuple[int, int, int]  # index of the file, iteration, position in the batch
-ViewFunction = Callable[[str, int, int], Any]  # takes a path, an iteration and a position
+ViewRequest = tuple[int, int, int]  # (file index, iteration, position in the batch)
+ViewFunction = Callable[[str, int, int], Any]  # (path, iteration, position in the batch) -> view
 
 CPU = torch.device("cpu")
 
-# The niceness of worker processes that share their cores with the training.
+# Niceness of worker processes that share CPU cores with the training.
 NICENESS = 10
 
-# Images per batch in `decode_all`.
+# Batch size of `decode_all`.
 BATCH_SIZE = 64
 
-# For fewer images, worker processes are not worth starting.
+# With fewer images, starting worker processes does not pay off.
 MIN_IMAGES_FOR_WORKERS = 2001
 
-# Kept alive on purpose: each error references DataLoader's half-built iterator, whose destructor
-# would print a traceback.
-_failed_starts: list[OSError] = []
+# Keeps the errors alive: each references a half-built DataLoader iterator, whose destructor would
+# print a traceback.
+_start_errors: list[OSError] = []
 
 
 @dataclass
@@ -44,26 +44,26 @@ class DecodeStats:
     """How fast images are decoded, and how long the training waits for them."""
 
     num_images: int = 0
-    decoding: float = 0.0  # seconds of CPU time, summed over processes
-    waiting: float = 0.0  # seconds
+    decode_seconds: float = 0.0  # CPU time, summed over processes
+    wait_seconds: float = 0.0
 
-    def since(self, before: "DecodeStats") -> "DecodeStats":
-        """The increase since an earlier state."""
+    def since(self, earlier: "DecodeStats") -> "DecodeStats":
+        """Return the increase since `earlier`."""
         return DecodeStats(
-            self.num_images - before.num_images,
-            self.decoding - before.decoding,
-            self.waiting - before.waiting,
+            self.num_images - earlier.num_images,
+            self.decode_seconds - earlier.decode_seconds,
+            self.wait_seconds - earlier.wait_seconds,
         )
 
     def images_per_second(self) -> float:
-        """The decoding speed of one process that has a core to itself."""
-        return self.num_images / self.decoding if self.decoding > 0 else float("inf")
+        """Return the decoding speed of a process that has a core to itself."""
+        return self.num_images / self.decode_seconds if self.decode_seconds > 0 else float("inf")
 
 
 class _Decoded(NamedTuple):
     batch: Any
     num_images: int
-    seconds: float  # of CPU time
+    cpu_seconds: float
 
 
 class _DecodedBatches(Dataset[_Decoded | DataError]):
@@ -77,23 +77,23 @@ class _DecodedBatches(Dataset[_Decoded | DataError]):
         try:
             views = [self.view(self.files.paths[i], *request) for i, *request in requests]
         except DataError as error:
-            return error  # raised in a worker, it would arrive wrapped in the worker's traceback
+            return error  # raising it would wrap it in the worker's traceback
         seconds = time.thread_time() - start
         batch = self.collate(views)
         if get_worker_info() is not None and isinstance(batch, Tensor):
             try:
                 batch.share_memory_()
             except RuntimeError:  # /dev/shm is full: 64 MB is Docker's default
-                batch = batch.numpy()  # sent through a pipe
+                batch = batch.numpy()  # arrays are sent through a pipe instead
         return _Decoded(batch, len(views), seconds)
 
 
-def _identity(batch: Any) -> Any:
+def _return_unchanged(batch: Any) -> Any:
     return batch
 
 
 def _init_worker(niceness: int, _number: int) -> None:
-    # Training still needs its workers after a signal, which may reach all processes at once.
+    # A signal may reach all processes at once, but the training needs its workers until it stops.
     ignore_signals()
     unblock_signals()
     with suppress(AttributeError, OSError):  # some systems have no niceness
@@ -109,10 +109,10 @@ def decode_views(
     stats: DecodeStats | None = None,
     collate: Callable[[list[Any]], Any] = torch.stack,
 ) -> Generator[Any, None, None]:
-    """Decode the views in `requests`; for each list of requests, yield one batch made by `collate`.
+    """Decode the requested views; for each list of requests, yield one batch made by `collate`.
 
-    device: where the views are used. For a GPU, they are in pinned memory; for a CPU, workers run
-    at a lower priority than the training. `stats` is updated.
+    device: where the views will be used. For a GPU, batches are in pinned memory; for a CPU,
+    workers run at a lower priority than the training. stats: updated with every batch.
 
     Raises DataError if an image cannot be read, or if the system kills a worker process.
     """
@@ -121,60 +121,55 @@ def decode_views(
         batch_size=None,
         sampler=requests,
         num_workers=num_workers,
-        collate_fn=_identity,
+        collate_fn=_return_unchanged,
         pin_memory=device.type == "cuda",
         worker_init_fn=partial(_init_worker, NICENESS if device.type == "cpu" else 0),
     )
     stats = DecodeStats() if stats is None else stats
     try:
-        with block_signals():  # until the workers have started
+        with block_signals():  # while the workers start
             batches = iter(loader)
     except OSError as error:
-        _failed_starts.append(error)
+        _start_errors.append(error)
         raise DataError(
-            f"cannot start the processes that decode images ({describe_os_error(error)}): decode "
-            "without them (runtime.num_workers=0), or enlarge /dev/shm if it is full "
-            "(docker run --shm-size=2g)"
+            f"cannot start the processes that decode images ({describe_os_error(error)}): set "
+            "runtime.num_workers=0, or enlarge /dev/shm if it is full (docker run --shm-size=2g)"
         ) from error
     try:
         while True:
             start = time.perf_counter()
             decoded = next(batches, None)
-            stats.waiting += time.perf_counter() - start
+            stats.wait_seconds += time.perf_counter() - start
             if decoded is None:
                 return
             if isinstance(decoded, DataError):
                 raise decoded
             stats.num_images += decoded.num_images
-            stats.decoding += decoded.seconds
-            yield (
-                _from_pipe(decoded.batch)
-                if isinstance(decoded.batch, np.ndarray)
-                else (decoded.batch)
-            )
+            stats.decode_seconds += decoded.cpu_seconds
+            batch = decoded.batch
+            yield _tensor_from_pipe(batch) if isinstance(batch, np.ndarray) else batch
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise DataError(
-            f"the system ended a process that decodes images ({str(error).splitlines()[0]}). "
-            "If memory ran out, set runtime.num_workers lower; repeat the command"
+            f"the system killed a process that decodes images ({str(error).splitlines()[0]}): if "
+            "memory ran out, lower runtime.num_workers; then repeat the command"
         ) from error
     finally:
         del batches  # ends the workers
 
 
-def _from_pipe(pixels: "np.ndarray[Any, Any]") -> Tensor:
+def _tensor_from_pipe(pixels: "np.ndarray[Any, Any]") -> Tensor:
     warnings.warn(
-        "/dev/shm is too small for the images that worker processes decode: they come through "
-        "pipes, which is slower. Enlarge it (docker run --shm-size=2g), or decode without such "
-        "processes (runtime.num_workers=0)",
+        "/dev/shm is too small for the images that worker processes decode, so they are sent "
+        "through slower pipes: enlarge it (docker run --shm-size=2g), or set runtime.num_workers=0",
         stacklevel=1,
     )
     return torch.from_numpy(pixels)
 
 
-def request_all(num_images: int, batch_size: int) -> list[list[ViewRequest]]:
-    """Requests for every image once, in order, in batches."""
+def request_all_images(num_images: int, batch_size: int) -> list[list[ViewRequest]]:
+    """Return batches of requests that cover every image once, in order."""
     batches = torch.arange(num_images).split(batch_size)
     return [[(index, 0, 0) for index in batch.tolist()] for batch in batches]
 
@@ -183,27 +178,30 @@ def decode_all(
     files: Files,
     view: ViewFunction,
     num_workers: int,
-    what: str,
+    task: str,
     progress: ReportProgress = ignore_progress,
 ) -> Generator[Tensor, None, None]:
-    """One view of every file, in order, stacked in batches; reports progress on `what`."""
+    """Yield batches with one view of every file, in order.
+
+    task: the name of this work in progress reports.
+    """
     num_workers = num_workers if len(files) >= MIN_IMAGES_FOR_WORKERS else 0
     num_decoded = 0
-    for views in decode_views(files, view, request_all(len(files), BATCH_SIZE), num_workers):
+    for views in decode_views(files, view, request_all_images(len(files), BATCH_SIZE), num_workers):
         yield views
         num_decoded += len(views)
-        progress(what, num_decoded, len(files))
+        progress(task, num_decoded, len(files))
 
 
 def load_arrays(
     files: Files, image_size: int, num_workers: int, progress: ReportProgress = ignore_progress
 ) -> Arrays:
-    """Decode all files into memory, each as a centre crop of `image_size` x `image_size` pixels.
+    """Decode all files into memory.
 
-    The shorter side is resized to `image_size` first.
+    Each image is resized to a shorter side of `image_size`, then centre-cropped to a square.
     """
     images = torch.empty(len(files), 3, image_size, image_size, dtype=torch.uint8)
-    view = partial(centre_view, image_size=image_size, shorter_side=image_size)
+    view = partial(read_centre_view, image_size=image_size, shorter_side=image_size)
     views = decode_all(files, view, num_workers, "decoding images", progress)
     for target, batch in zip(images.split(BATCH_SIZE), views, strict=True):
         target.copy_(batch)

@@ -1,4 +1,4 @@
-"""Checks of image files before training: which are unreadable, and which are stored rotated."""
+"""Finds unreadable and rotated image files before training."""
 
 import warnings
 from dataclasses import replace
@@ -9,28 +9,28 @@ from torch import Tensor
 
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
-from resnet_degradation.data.cache import cache_folder, cache_key, cached
-from resnet_degradation.data.dataset import Files, Images, Source, evenly_spaced
+from resnet_degradation.data.cache import cache_folder, cache_key, load_or_compute
+from resnet_degradation.data.dataset import Files, Images, Source, evenly_spaced_indices
 from resnet_degradation.data.decode import decode_all
 from resnet_degradation.data.views import read_image
 from resnet_degradation.system.errors import DataError
 
 NUM_SAMPLED = 100
 
-# Warn from this percentage on. ImageNet itself has a few rotated images, and nets are commonly
-# trained on them as they are stored.
+# Warn at this percentage or more. ImageNet itself has a few rotated images, which are commonly used
+# as they are stored.
 ROTATED_PERCENT = 5
 
 
 def skip_unreadable(
     source: Source, config: Config, progress: ReportProgress = ignore_progress
 ) -> Source:
-    """The source without its unreadable files, which are listed in `skipped`.
+    """Return the source without its unreadable files, which are listed in `skipped`.
 
-    All files are decoded once, and the result is cached. So the images of a run are known before
-    it starts, and their order stays a pure function of (seed, iteration).
+    Decodes all files once and caches the result. A run thus knows its images before it starts, and
+    their order remains a pure function of (seed, iteration).
 
-    Raises DataError if a class has no training image left, or a split no image.
+    Raises DataError if no image is left in a split, or in a class of the training split.
     """
     splits = source.splits()
     skipped: list[tuple[str, str]] = []
@@ -46,14 +46,15 @@ def skip_unreadable(
             class_text = f" of class {empty[0]}" if name == "train" else ""
             first = f", the first: {skipped[0][1]}" if skipped else ""
             raise DataError(
-                f"no {name} image{class_text} can be read ({len(skipped)} were skipped{first})"
+                f"no {name} image{class_text} can be read ({len(skipped)} were skipped{first}): "
+                "fix or replace the files"
             )
     train = splits.pop("train")
     return replace(source, train=train, held_out=splits, skipped=skipped)
 
 
 def _find_unreadable(files: Files, config: Config, progress: ReportProgress) -> dict[int, str]:
-    """The indices of the unreadable files, with the reasons."""
+    """Return why files are unreadable, keyed by their indices."""
 
     def compute() -> dict[int, str]:
         workers = config.runtime.num_workers
@@ -64,8 +65,8 @@ def _find_unreadable(files: Files, config: Config, progress: ReportProgress) -> 
         return {index: reason for index, reason in reasons.items() if reason is not None}
 
     name = f"unreadable-{cache_key(files.paths)}"
-    found: dict[int, str] = cached(cache_folder(config), name, compute)
-    return found
+    reasons: dict[int, str] = load_or_compute(cache_folder(config), name, compute)
+    return reasons
 
 
 def _is_readable(path: str, _iteration: int, _position: int) -> Tensor:
@@ -73,7 +74,7 @@ def _is_readable(path: str, _iteration: int, _position: int) -> Tensor:
 
 
 def _find_defect(path: str) -> str | None:
-    """The path and why the image cannot be read; None if it can."""
+    """Return the path and why the image cannot be read; None if it can be read."""
     try:
         read_image(path)
     except DataError as error:
@@ -85,13 +86,13 @@ def warn_if_rotated(images: Images) -> None:
     """Warn if many image files in a sample are stored rotated or mirrored."""
     if not isinstance(images, Files):
         return
-    sampled = evenly_spaced(len(images), NUM_SAMPLED).tolist()
+    sampled = evenly_spaced_indices(len(images), NUM_SAMPLED).tolist()
     num_rotated = sum(_is_rotated(images.paths[i]) for i in sampled)
     if 100 * num_rotated >= ROTATED_PERCENT * len(sampled):
         warnings.warn(
             f"{num_rotated} of {len(sampled)} images in {images.root} are stored rotated or "
-            "mirrored (EXIF orientation), which is ignored. To train on upright images, rotate "
-            "their pixels, for example with ImageMagick: mogrify -auto-orient FILES",
+            "mirrored, and their EXIF orientation is ignored: to train on upright images, rotate "
+            "the files, for example with ImageMagick: mogrify -auto-orient FILES",
             stacklevel=2,
         )
 
@@ -104,5 +105,5 @@ def _is_rotated(path: str) -> bool:
                 # Without EXIF data in the header, getexif() may decode the whole image.
                 exif = image.getexif() if "exif" in image.info else {}
                 return bool(exif.get(ExifTags.Base.Orientation, 1) != 1)
-    except Exception:  # training reports unreadable images
+    except Exception:  # unreadable images are reported during training
         return False

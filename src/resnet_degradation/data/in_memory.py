@@ -1,4 +1,4 @@
-"""Batches of small images of one size, which stay in the training device's memory."""
+"""Batches of small images that stay in the training device's memory."""
 
 import torch
 from torch import Tensor
@@ -14,15 +14,15 @@ from resnet_degradation.data.views import (
     EvalProtocol,
     MultiViewBatch,
     MultiViewBatches,
-    ViewsOfSize,
-    add_mirrors,
+    SameSizeViews,
+    add_mirror_images,
     resize_images,
 )
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 
 
 def compute_mean_image(images: Tensor) -> Tensor:
-    """The mean, (C, H, W) float64 in [0, 1], of uint8 images (N, C, H, W).
+    """Return the mean of uint8 images (N, C, H, W), float64 of shape (C, H, W) in [0, 1].
 
     The sums are integers, so the mean does not depend on the order of the images.
     """
@@ -33,7 +33,7 @@ def compute_mean_image(images: Tensor) -> Tensor:
 
 
 class MemoryBatches(Batches):
-    """Batches of uint8 images on the device, padded and cropped as in section 4.2."""
+    """Batches of uint8 images on the device, padded and cropped as in section 4.2 of the paper."""
 
     def __init__(
         self,
@@ -69,21 +69,22 @@ class MemoryBatches(Batches):
 
     def training(self, start: int, stop: int) -> BatchGenerator:
         for iteration in range(start, stop):
-            yield self.assemble(self._move(self.draw(iteration)))
+            yield self.assemble_batch(self._move_to_device(self.draw_choices(iteration)))
 
-    def draw(self, iteration: int) -> Tensor:
-        """The random choices for this process's share of a batch, (4, B) int64 on the CPU.
+    def draw_choices(self, iteration: int) -> Tensor:
+        """Draw the random choices for this process's share of a batch, on the CPU.
 
-        The rows are the index of each image, its crop's top and left, and whether it is mirrored.
+        Returns an int64 tensor of shape (4, B). The rows are the image's index, its crop's top and
+        left, and whether it is mirrored.
         """
         size = self.config.recipe.batch_size
         crops = draw_crops(self.config.seed, iteration, size, self._pad, self._mirror)
         share = self.world.share(size)
-        return torch.stack([self._indices(iteration), *(part[share] for part in crops)])
+        return torch.stack([self._select_indices(iteration), *(part[share] for part in crops)])
 
-    def assemble(self, draw: Tensor) -> Batch:
-        """Make the batch of a draw (4, B) that is on the device, without waiting for the device."""
-        indices, top, left, mirrored = draw.unbind()
+    def assemble_batch(self, choices: Tensor) -> Batch:
+        """Make a batch from `choices` on the device, without waiting for the device."""
+        indices, top, left, mirrored = choices.unbind()
         crops = Crops(top, left, mirrored.bool())
         pixels = crop_images(self._padded, indices, crops, self._image_size)
         zeros = torch.zeros_like(indices)
@@ -114,5 +115,5 @@ class MemoryBatches(Batches):
                 views = [view[:, None] / self.std for view in centred]
             rows = torch.arange(len(labels), device=self.device)
             # As in training, the mean image is mirrored with the image.
-            views = [add_mirrors(group) for group in views] if protocol.mirror else views
-            yield MultiViewBatch([ViewsOfSize(rows, group) for group in views], labels)
+            views = [add_mirror_images(group) for group in views] if protocol.mirror else views
+            yield MultiViewBatch([SameSizeViews(rows, group) for group in views], labels)

@@ -1,4 +1,4 @@
-"""Crops of resized images, computed without the pixels outside the crop."""
+"""Crops of resized images, computed without resizing the pixels outside the crop."""
 
 import math
 
@@ -10,23 +10,23 @@ from torch import Tensor
 BILINEAR = Image.Resampling.BILINEAR
 
 
-def resized_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
-    """Width and height after resizing the shorter side, rounded in the way of torchvision."""
+def compute_resized_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
+    """Return (width, height) once the shorter side is resized, rounded as in torchvision."""
     if width <= height:
         return shorter_side, int(shorter_side * height / width)
     return int(shorter_side * width / height), shorter_side
 
 
-def crop_of_resized(
+def resize_and_crop(
     image: Image.Image, width: int, height: int, left: int, top: int, size: int
 ) -> Image.Image:
-    """The square of `size` pixels at (left, top) of the image resized to width x height.
+    """Resize to width x height, and crop a square of `size` pixels at (left, top).
 
-    Gives the same bytes as resizing the whole image with Pillow's antialiased bilinear filter and
-    cropping the result. Pillow filters rows, then columns. Here it filters only the rows that the
-    crop depends on, and then only the columns of the crop.
+    The result has the same bytes as resizing the whole image with Pillow's antialiased bilinear
+    filter and then cropping it. Pillow filters rows, then columns. This function filters only the
+    rows that the crop depends on, then only the columns of the crop.
     """
-    if image.height > 2 * image.width:  # Pillow 13 filters columns first here
+    if image.height > 2 * image.width:  # Pillow 13 filters columns of tall images first
         resized = image.resize((width, height), BILINEAR)
         return resized.crop((left, top, left + size, top + size))
     scale = image.height / height
@@ -34,18 +34,18 @@ def crop_of_resized(
     first = max(0, math.floor(top * scale - support))
     last = min(image.height, math.ceil((top + size) * scale + support))
     rows = image.crop((0, first, image.width, last)).resize((width, last - first), BILINEAR)
-    # Pad the rows with black to the image's full height, which determines the filter's weights.
+    # Negative bounds pad with black to the full height, on which the filter's weights depend.
     columns = rows.crop((left, -first, left + size, image.height - first))
     return columns.resize((size, height), BILINEAR).crop((0, top, size, top + size))
 
 
-def fast_crop_of_resized(
+def resize_and_crop_fast(
     image: Image.Image, width: int, height: int, left: int, top: int, size: int
 ) -> Image.Image:
-    """Like crop_of_resized, but in half the time; rounding changes one byte in several hundred.
+    """Like resize_and_crop, but twice as fast and slightly less exact.
 
-    Pillow computes only the crop, but rounds its corners to single precision. Most of the bytes
-    that differ, differ by 1.
+    Pillow computes only the crop, but rounds the crop's coordinates to single precision. One byte
+    in several hundred differs, mostly by 1.
     """
     scale_x, scale_y = image.width / width, image.height / height
     box = (left * scale_x, top * scale_y, (left + size) * scale_x, (top + size) * scale_y)
@@ -53,10 +53,10 @@ def fast_crop_of_resized(
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """The pixels (3, H, W) uint8 of an RGB image, in channels-last memory."""
+    """Convert an RGB image to a uint8 tensor of shape (3, H, W) in channels-last memory."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def stack_channels_last(views: list[Tensor]) -> Tensor:
-    """Stack views of `to_tensor` to (B, 3, H, W) in channels-last memory, unlike torch.stack."""
+    """Stack tensors to (B, 3, H, W) like torch.stack, but keep their channels-last memory."""
     return torch.stack([view.permute(1, 2, 0) for view in views]).permute(0, 3, 1, 2)

@@ -1,6 +1,6 @@
-"""Chooses the images of an iteration and their crops, as pure functions of the seed.
+"""Chooses the images of an iteration and their crops, which depend only on the seed.
 
-Everything is drawn on the CPU, so that every device sees the same batches.
+Random numbers are generated on the CPU, so that every device sees the same batches.
 """
 
 from functools import lru_cache
@@ -14,7 +14,7 @@ from resnet_degradation.system.rng import generator
 
 
 class Crops(NamedTuple):
-    """Where each image of a batch is cropped from its padded original, and if it is mirrored."""
+    """The positions of the crops of a batch in the padded images, and which crops are mirrored."""
 
     top: Tensor  # (B,) int64, rows of the padded image
     left: Tensor  # (B,) int64
@@ -27,9 +27,9 @@ def _epoch_order(seed: int, epoch: int, num_images: int) -> Tensor:
 
 
 def batch_indices(seed: int, iteration: int, batch_size: int, num_images: int) -> Tensor:
-    """The indices (batch_size,) int64 of the images of `iteration`, counted from 0.
+    """Return the image indices of an iteration (the first is 0), int64 of shape (batch_size,).
 
-    Epochs follow each other without a gap: every batch is full and may span two epochs.
+    Every batch is full: a batch may span two epochs.
     """
     first, end = iteration * batch_size, (iteration + 1) * batch_size
     parts = []
@@ -42,7 +42,7 @@ def batch_indices(seed: int, iteration: int, batch_size: int, num_images: int) -
 
 
 def draw_crops(seed: int, iteration: int, batch_size: int, pad: int, mirror: bool) -> Crops:
-    """Uniform offsets in [0, 2 * pad] and mirroring with probability one half (section 4.2)."""
+    """Draw uniform offsets in [0, 2 * pad], and mirror with probability 0.5 (section 4.2)."""
     rng = generator("crops", seed, iteration)
     top, left = torch.randint(0, 2 * pad + 1, (2, batch_size), generator=rng)
     mirrored = torch.randint(0, 2, (batch_size,), generator=rng) == 1
@@ -50,20 +50,21 @@ def draw_crops(seed: int, iteration: int, batch_size: int, pad: int, mirror: boo
 
 
 def pad_images(images: Tensor, pad: int) -> Tensor:
-    """(N, C, H, W) -> (N, H + 2 pad, W + 2 pad, C), zero-padded, channels last."""
+    """Pad images (N, C, H, W) with zeros; return them as (N, H + 2 pad, W + 2 pad, C)."""
     return F.pad(images, (pad, pad, pad, pad)).permute(0, 2, 3, 1).contiguous()
 
 
 def crop_images(padded: Tensor, indices: Tensor, crops: Crops, size: int) -> Tensor:
-    """Crop one square of `size` from each of `padded[indices]`.
+    """Crop a square of `size` pixels from each of `padded[indices]`.
 
-    padded: (N, H, W, C). Returns (B, C, size, size) in channels-last memory, of padded's dtype.
+    padded: images of shape (N, H, W, C). Returns images of shape (B, C, size, size) with the same
+    dtype, in channels-last memory.
     """
     _, height, width, channels = padded.shape
     window = torch.arange(size, device=padded.device)
     rows = indices[:, None] * height + crops.top[:, None] + window  # (B, size)
     columns = crops.left[:, None] + torch.where(crops.mirrored[:, None], window.flip(0), window)
-    # One flat index per pixel is three times as fast as an index for each of three dimensions.
+    # One flat index per pixel is three times as fast as separate indices for three dimensions.
     pixels = (rows[:, :, None] * width + columns[:, None, :]).flatten()
     crop = padded.view(-1, channels).index_select(0, pixels)
     return crop.view(len(indices), size, size, channels).permute(0, 3, 1, 2)

@@ -151,7 +151,7 @@ def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint
             f"the classes in {evaluation.config.data.root} are not those that the net was trained "
             f"on: class {number} is {found} instead of {expected}"
         )
-    contents = source.contents()
+    contents = source.describe_contents()
     recorded = {key: value for key, value in checkpoint.fingerprint.items() if key in contents}
     if difference := first_difference(recorded, contents):
         warnings.warn(f"these are not the images of the run: {difference}", stacklevel=2)

@@ -1,4 +1,4 @@
-"""Figures, drawn from the files of run folders alone.
+"""Figures, drawn from the files in run folders.
 
 May import nets, records and the rooms below them."""
 
@@ -13,11 +13,10 @@ from resnet_degradation.system.errors import UserError
 
 
 def _import_matplotlib() -> None:
-    """Import matplotlib without warnings, whatever backend MPLBACKEND names.
+    """Import matplotlib without warnings, even if MPLBACKEND names a backend that is missing.
 
-    An MPLBACKEND that is not installed would make the import fail: a notebook's backend, for
-    example, in a command that the notebook runs. A read-only home folder would print several lines.
-    Raises UserError for a matplotlibrc that cannot be read.
+    Such a backend, set by a notebook for example, would make the import fail. A read-only home
+    folder would cause several lines of warnings. Raises UserError if matplotlibrc cannot be read.
     """
     if "matplotlib" in sys.modules:
         return
@@ -28,7 +27,7 @@ def _import_matplotlib() -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import matplotlib.figure  # which also looks for fonts
+            import matplotlib.figure  # also searches for fonts
     except (UnicodeError, locale.Error) as error:
         raise UserError(
             f"matplotlib cannot read its settings ({error}): fix or remove the matplotlibrc in "
@@ -42,5 +41,5 @@ def _import_matplotlib() -> None:
             os.environ["MPLBACKEND"] = backend
 
 
-# At import, so that it precedes other imports of matplotlib, and an error precedes the training.
+# Called here so that it comes before other imports of matplotlib, and fails before any training.
 _import_matplotlib()

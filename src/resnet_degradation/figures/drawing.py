@@ -1,4 +1,4 @@
-"""Settings of a curve figure, from a study's configuration, or from its study.json."""
+"""Settings of figures of curves, which study.json also records."""
 
 import dataclasses
 import json
@@ -9,21 +9,21 @@ from typing import Any
 from resnet_degradation.config.schema import ERROR_CHOICES, Config, PanelConfig, StudyConfig
 from resnet_degradation.system.errors import ConfigError, UserError
 
-# Columns of metrics.csv that the horizontal axis can show.
-HORIZONTAL = ("iteration", "epoch", "seconds")
+# Columns of metrics.csv that can be on the x axis.
+X_COLUMNS = ("iteration", "epoch", "seconds")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Titles, panels and axes of a curve figure.
+    """Titles, panels and axes of a figure of curves.
 
-    y_max: upper end of the error axis in percent, used if most curves end below it, or always if
-    `y_forced`.
-    dashed: training error dashed (figure 6) instead of thin (figure 4).
-    smooth: number of rows of metrics.csv that a point of a training curve averages.
-    width: the width of the whole figure in inches, for a paper. The figure then has smaller text
-    and no caption, because the paper has its own. None: as wide as needed, with a caption.
-    narrow: for a phone: panels are stacked, and the names of the nets are below the panels.
+    y_max: upper end of the error axis in percent, used only if most curves end below it, unless
+    `y_forced` is set.
+    dashed: draw training errors dashed (as in figure 6), not thin (as in figure 4).
+    smooth: how many rows of metrics.csv each point of a training curve averages.
+    width: of the whole figure in inches, for a paper: the text is smaller, and there is no caption.
+    None: as wide as needed, with a caption.
+    narrow: for a phone: stack the panels, and write the names of nets below them.
     """
 
     title: str = ""
@@ -38,29 +38,29 @@ class Drawing:
     narrow: bool = False
 
     def study_settings(self) -> dict[str, Any]:
-        """The settings that a study can set, which are part of the study's identity."""
+        """Return the settings that a study can set; they are part of the study's identity."""
         settings = dataclasses.asdict(self)
         return {key: settings[key] for key in settings if key not in ("width", "narrow")}
 
 
-def adjusted(
+def adjust_drawing(
     drawing: Drawing, *, errors: str | None = None, together: bool = False, **settings: Any
 ) -> Drawing:
-    """A copy of the drawing with the given settings; settings that are None stay as they are.
+    """Return a copy of the drawing with the given settings; None leaves a setting unchanged.
 
-    errors: both, training or held-out. together: whether plain and residual nets share a panel.
+    errors: both, training or held-out. together: show plain and residual nets in one panel.
     settings: fields of Drawing; with a width, the figure has no title unless one is given.
-    Raises ConfigError for another value of x or errors, and for numbers out of range.
+    Raises ConfigError if a value is not valid.
     """
     given = {key: value for key, value in settings.items() if value is not None}
     for key, value, choices in (
-        ("x", given.get("x"), HORIZONTAL),
+        ("x", given.get("x"), X_COLUMNS),
         ("errors", errors, ERROR_CHOICES),
     ):
         if value is not None and value not in choices:
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
     for name, allowed, expected in (
-        ("smooth", lambda n: isinstance(n, int) and n > 0, "a whole number from 1 on"),
+        ("smooth", lambda n: isinstance(n, int) and n > 0, "a whole number of at least 1"),
         ("y_max", lambda n: 0 < n <= 100, "above 0 and at most 100 (percent)"),
         ("width", lambda n: 1 <= n <= 40, "1 to 40 (inches)"),
     ):
@@ -76,14 +76,14 @@ def adjusted(
     return replace(drawing, panels=panels, **given)
 
 
-def shows(panel: PanelConfig, config: Config) -> bool:
-    """Whether a net belongs to a panel."""
+def panel_shows(panel: PanelConfig, config: Config) -> bool:
+    """Return whether a panel shows a net."""
     kind_matches = panel.residual is None or panel.residual == config.residual
     return kind_matches and panel.min_depth <= config.depth <= panel.max_depth
 
 
 def read_drawing(folder: Path) -> Drawing:
-    """The drawing of the study in this folder; the default if the folder holds no study.json.
+    """Read the drawing from the study.json in a folder; return the default if there is none.
 
     Raises UserError if study.json is damaged.
     """

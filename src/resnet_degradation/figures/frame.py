@@ -1,4 +1,4 @@
-"""The common frame of figures: width, colours, title, names of lines, caption."""
+"""Common parts of figures: width, colours, title, names of lines, caption."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from resnet_degradation.figures import narrow as phone
 from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.labels import (
-    caption,
+    compose_caption,
     is_named,
     label_lines,
     text_width,
@@ -18,63 +18,64 @@ from resnet_degradation.figures.labels import (
     write_title,
 )
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import colours, rc, thin_lines
+from resnet_degradation.figures.style import choose_colours, make_lines_thinner, rc
 from resnet_degradation.system.errors import UserError
 
-# In inches. WIDTH: of a figure without long names; text is legible at a width of 600 pixels.
-# MIN_PANEL: the least width of a panel.
-WIDTH, MIN_PANEL = 6.0, 1.4
-
-# The least width of a panel in a paper, in inches.
-PAPER_PANEL = 1.2
+# Sizes in inches.
+WIDTH = 6.0  # of a figure without long names; its text is legible at 600 pixels
+MIN_PANEL_WIDTH = 1.4
+MIN_PANEL_WIDTH_IN_PAPER = 1.2
 
 
 @contextmanager
-def framed(
+def framed_figure(
     nets: list[NetRows],
     title: str,
     height: float,
-    drawn_as: str = "their mean",
+    seeds_note: str = "their mean",
     notes: list[str] | None = None,
     left: float = 0.62,
     right: float = 0.12,
     drawing: Drawing | None = None,
     dark: bool = False,
 ) -> Iterator[tuple[Figure, list[tuple[NetRows, str]]]]:
-    """A new figure, and the nets with their colours.
+    """Yield a new figure, and the nets with their colours; lay out the figure afterwards.
 
-    After the caller has drawn the panels, they are arranged between margins of `left` and `right`
-    inches, and every named line gets its name at its end. A title goes above the panels, a caption
-    below them. If the drawing has a width, for a paper, the caption is only the figure's label.
-    height: of the panels and the text between them, in inches. drawn_as: how several seeds are
-    drawn, for the caption. drawing: its title goes above `title`, or, with a width, replaces it.
-    Raises UserError if that width has no room for the panels beside the names.
+    Inside the block, the caller draws the panels. They are then arranged between margins of `left`
+    and `right` inches. Each line gets its name at its end, and the figure gets a title and a
+    caption. If the drawing has a width, for a paper, the caption is only the figure's label.
+
+    height: of the panels and the text between them, in inches. seeds_note: tells in the caption how
+    several seeds are drawn. drawing: its title goes above `title`, or replaces it if there is a
+    width.
+
+    Raises UserError if a figure of that width is too narrow for the panels and names.
     """
     drawing = drawing or Drawing()
     topic, width, narrow = drawing.title, drawing.width, drawing.narrow
     configs, num_seeds = [net.config for net in nets], [len(net.seeds) for net in nets]
     with rc_context(rc(dark, small=width is not None)):
         figure = Figure(figsize=(phone.WIDTH if narrow else width or WIDTH, height))
-        yield figure, [*zip(nets, colours(configs, dark), strict=True)]
-        names = _named_lines(figure)
-        beside, between, columns = (right, 0.0, 1) if narrow else _gaps(figure, right)
-        margins = left + beside + (columns - 1) * between
-        figure.set_label(caption(configs, num_seeds, drawn_as, notes))
+        yield figure, [*zip(nets, choose_colours(configs, dark), strict=True)]
+        names = _find_named_lines(figure)
+        right, gap, columns = (right, 0.0, 1) if narrow else _choose_gaps(figure, right)
+        margins = left + right + (columns - 1) * gap
+        figure.set_label(compose_caption(configs, num_seeds, seeds_note, notes))
         if width is None:
-            width = phone.WIDTH if narrow else max(WIDTH, margins + MIN_PANEL * columns)
+            width = phone.WIDTH if narrow else max(WIDTH, margins + MIN_PANEL_WIDTH * columns)
             figure.set_figwidth(width)
-            below = 0.52 + write_caption(figure, dark)
-            below += phone.names_height(names) if narrow else 0
+            bottom = 0.52 + write_caption(figure, dark)
+            bottom += phone.names_height(names) if narrow else 0
         else:
             check_room(width, (width - margins) / columns, [name for name, _ in names])
-            below, title, topic = 0.42, topic, ""
+            bottom, title, topic = 0.42, topic, ""
             height *= min(1.0, (width / WIDTH) ** 0.6)
-            thin_lines(figure)
-        total_height = height + below
+            make_lines_thinner(figure)
+        total_height = height + bottom
         figure.set_figheight(total_height)
         figure.subplots_adjust(
-            left=left / width, right=1 - beside / width, bottom=below / total_height, top=1,
-            wspace=between * columns / (width - margins),
+            left=left / width, right=1 - right / width, bottom=bottom / total_height, top=1,
+            wspace=gap * columns / (width - margins),
         )  # fmt: skip
         write_title(figure, title, topic)
         if narrow:
@@ -83,34 +84,37 @@ def framed(
             label_lines(figure)
 
 
-def check_room(width: float, panel: float, names: list[str]) -> None:
-    """Raise UserError if a panel of this width is too narrow in a figure for a paper (inches)."""
-    if panel < PAPER_PANEL:
+def check_room(width: float, panel_width: float, names: list[str]) -> None:
+    """Raise UserError if the panels of a figure for a paper are too narrow.
+
+    width: of the figure, in inches. panel_width: in inches.
+    """
+    if panel_width < MIN_PANEL_WIDTH_IN_PAPER:
         raise UserError(
-            f"a figure of {width:g} inches has no room beside names as long as "
+            f"a figure {width:g} inches wide is too narrow for names as long as "
             f"{max(names, key=len)!r}: draw fewer nets, or use a larger width"
         )
 
 
-def _named_lines(figure: Figure) -> list[tuple[str, Line2D]]:
-    """The named lines of all panels, one for each name."""
+def _find_named_lines(figure: Figure) -> list[tuple[str, Line2D]]:
+    """Return one line of all panels for each name."""
     lines = (line for axes in figure.axes for line in axes.get_lines())
     return [*{str(line.get_label()): line for line in lines if is_named(line)}.items()]
 
 
-def _gaps(figure: Figure, right: float) -> tuple[float, float, int]:
-    """The inches right of the panels and between them, and the number of columns of panels.
+def _choose_gaps(figure: Figure, right: float) -> tuple[float, float, int]:
+    """Return the right margin and the gap between panels in inches, and the number of columns.
 
     Both spaces have room for the names of lines.
     """
-    beside, between, columns = right, 0.2, 1
+    gap, columns = 0.2, 1
     for axes in figure.axes:
         width = text_width([str(line.get_label()) for line in axes.get_lines() if is_named(line)])
-        place = axes.get_subplotspec()
-        if place is not None:
-            columns = max(columns, place.get_gridspec().ncols)
-            if width and place.is_last_col():
-                beside = max(beside, 0.12 + width)
+        subplot = axes.get_subplotspec()
+        if subplot is not None:
+            columns = max(columns, subplot.get_gridspec().ncols)
+            if width and subplot.is_last_col():
+                right = max(right, 0.12 + width)
             elif width:
-                between = max(between, 0.2 + width)
-    return beside, between, columns
+                gap = max(gap, 0.2 + width)
+    return right, gap, columns

@@ -16,10 +16,10 @@ from resnet_degradation.config.identity import (
     setting_value,
 )
 from resnet_degradation.figures.drawing import Drawing
-from resnet_degradation.figures.frame import framed
+from resnet_degradation.figures.frame import framed_figure
 from resnet_degradation.figures.seeds import Curve, Series, average, draw_curve, finished_runs
-from resnet_degradation.figures.style import colours
-from resnet_degradation.figures.titles import Measured, title_of, uncertainty_note
+from resnet_degradation.figures.style import choose_colours
+from resnet_degradation.figures.titles import NetMeasurement, compose_title, uncertainty_note
 from resnet_degradation.records.run_folder import read_config
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.system.errors import UserError
@@ -27,8 +27,8 @@ from resnet_degradation.system.errors import UserError
 NAMES = {"recipe.lr": "learning rate", "recipe.iterations": "iterations"}
 
 
-def load_grid(folders: list[Path]) -> tuple[str, list[Series]]:
-    """The setting that varies among the finished runs in these folders, and the nets of the runs.
+def load_errors_by_setting(folders: list[Path]) -> tuple[str, list[Series]]:
+    """Return the setting that varies among the finished runs, and a series of errors for each net.
 
     Raises UserError if no run is finished, or if not exactly one training setting varies.
     """
@@ -38,8 +38,8 @@ def load_grid(folders: list[Path]) -> tuple[str, list[Series]]:
     ]
     if len(keys) != 1:
         raise UserError(
-            "the figure grid shows runs that differ in one setting besides the net and the seed; "
-            f"these differ in {', '.join(keys) or 'none'}"
+            "the figure 'grid' needs runs that differ in one setting besides the net and the seed, "
+            f"but these differ in {', '.join(keys) or 'none'}: draw other runs"
         )
     (key,) = keys
     nets: dict[str, dict[Any, list[Path]]] = defaultdict(lambda: defaultdict(list))
@@ -47,14 +47,16 @@ def load_grid(folders: list[Path]) -> tuple[str, list[Series]]:
         nets[architecture_key(config)][setting_value(config, key)].append(folder)
     ordered = [sorted(net.items(), key=lambda item: _sort_key(item[0])) for net in nets.values()]
     configs_by_net = [[configs[runs[0]] for _, runs in net] for net in ordered]
-    names = distinct_names([points[0] for points in configs_by_net], ignored=("seed", key))
+    names = distinct_names(
+        [net_configs[0] for net_configs in configs_by_net], ignored=("seed", key)
+    )
     return key, [
         Series(
             name,
-            points,
+            net_configs,
             [np.array([read_final_errors(run).train_error for run in runs]) for _, runs in net],
         )
-        for name, points, net in zip(names, configs_by_net, ordered, strict=True)
+        for name, net_configs, net in zip(names, configs_by_net, ordered, strict=True)
     ]
 
 
@@ -63,49 +65,52 @@ def _sort_key(value: Any) -> tuple[float, str]:
 
 
 def grid_curve(net: Series, key: str, values: list[Any]) -> Curve:
-    """The mean error against the values; against their positions if one is not a number."""
-    own = [setting_value(config, key) for config in net.configs]
+    """Return the mean error against the values; if one is not a number, against their indices."""
+    net_values = [setting_value(config, key) for config in net.configs]
     numeric = all(isinstance(value, int | float) for value in values)
-    x = own if numeric else [values.index(value) for value in own]
+    x = net_values if numeric else [values.index(value) for value in net_values]
     return average(np.array(x, dtype=float), net.errors)
 
 
 def grid_title(key: str, nets: list[Series]) -> str:
-    """The lowest mean error of every net over the values of `key`.
+    """State the lowest mean error of each net over the values of `key`.
 
-    For iterations, the mean errors with the fewest and with the most iterations.
+    For iterations, state the mean errors with the fewest and with the most iterations.
     """
     if key == "recipe.iterations":
         lengths = [setting_value(config, key) for config in nets[0].configs]
-        ends = [
+        changes = [
             f"{net.name} {net.errors[0].mean():.1f} → {net.errors[-1].mean():.1f} %" for net in nets
         ]
-        doubt = (
+        uncertainty = (
             uncertainty_note(*(net.errors[-1].tolist() for net in nets)) if len(nets) == 2 else ""
         )
         first, last = (f"{n:,}" if isinstance(n, int) else n for n in (lengths[0], lengths[-1]))
         subject = f"Training error from {first} to {last} iterations"
-        return f"{subject}: {', '.join(ends)}{doubt}"
+        return f"{subject}: {', '.join(changes)}{uncertainty}"
     best = []
     for net in nets:
         errors = min(net.errors, key=np.mean)
-        best.append(Measured(net.name, net.configs[0], float(errors.mean()), errors.tolist()))
+        best.append(NetMeasurement(net.name, net.configs[0], float(errors.mean()), errors.tolist()))
     subject = f"Training error of each net at its best {NAMES.get(key, key)}"
-    return title_of(subject, best, "{:.1f} %".format)
+    return compose_title(subject, best, "{:.1f} %".format)
 
 
 def plot_grid(key: str, nets: list[Series], drawing: Drawing, dark: bool = False) -> Figure:
-    """Mean final training error of every net against the setting `key`.
+    """Plot the mean final training error of each net against the setting `key`.
 
-    A dot is one run, a band one standard deviation over seeds. Errors of zero are drawn at the
-    lower end of a logarithmic axis.
+    Dots are runs, bands one standard deviation over seeds. On a logarithmic axis, errors of zero
+    are drawn at its lower end.
     """
     values = sorted({setting_value(c, key) for net in nets for c in net.configs}, key=_sort_key)
-    points = [point for net in nets for point in net.points()]
+    nets_by_value = [net_at_value for net in nets for net_at_value in net.to_nets()]
     heading, band = grid_title(key, nets), "band: one standard deviation"
-    with framed(points, heading, 2.8, band, drawing=drawing, dark=dark) as (figure, _):
+    with framed_figure(nets_by_value, heading, 2.8, band, drawing=drawing, dark=dark) as (
+        figure,
+        _,
+    ):
         axes = figure.subplots()
-        shades = colours([net.configs[0] for net in nets], dark)
+        shades = choose_colours([net.configs[0] for net in nets], dark)
         curves = [grid_curve(net, key, values) for net in nets]
         for net, curve, shade in zip(nets, curves, shades, strict=True):
             draw_curve(axes, curve, shade, label=net.name, linewidth=2)

@@ -1,4 +1,4 @@
-"""Figures of measurements on nets: responses (figure 7), signals, norms of F(x), and lesions."""
+"""Figures of layer responses (figure 7), signals, norms of F(x), and lesions."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,39 +11,39 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from resnet_degradation.figures.drawing import Drawing
-from resnet_degradation.figures.frame import framed
+from resnet_degradation.figures.frame import framed_figure
 from resnet_degradation.figures.seeds import NetRows, average, draw_curve, load_nets
-from resnet_degradation.figures.style import muted, name_size
-from resnet_degradation.figures.titles import Measured, title_of
+from resnet_degradation.figures.style import muted_colour, name_size
+from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.records.layers import LayerStats, read_inspection, read_responses
 from resnet_degradation.system.errors import UserError
 
-PLACE = "block (0: images, 100: logits)"
+BLOCK_AXIS_LABEL = "block (0: images, 100: logits)"
 
 
 def load_responses(folders: list[Path]) -> list[NetRows]:
-    """The responses of the finished runs in these folders, by net, in the order of the folders.
+    """Load the layer responses of the finished runs in these folders, grouped by net.
 
     Raises UserError if there are none, or if a file is damaged.
     """
     nets = load_nets(folders, read_responses)
     if not nets:
-        raise UserError("there is nothing to draw yet: no run has recorded its layer responses")
+        raise UserError("nothing to draw yet: no run has recorded its layer responses")
     return nets
 
 
-def load_inspected(folders: list[Path], name: str, row: type[Any]) -> list[NetRows]:
-    """One measurement of the runs in these folders, by net; runs with an empty table are left out.
+def load_measurements(folders: list[Path], name: str, row: type[Any]) -> list[NetRows]:
+    """Load one measurement of the runs in these folders, grouped by net.
 
-    row: the dataclass of the table's rows.
+    Runs with an empty table are left out. row: the dataclass of the table's rows.
 
     Raises UserError if a table is missing or damaged.
     """
     return load_nets(folders, lambda folder: read_inspection(folder, name, row))
 
 
-def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[LayerStats]]:
-    """The rows of each seed at its first (pick=min) or last (pick=max) recorded iteration."""
+def select_rows(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[LayerStats]]:
+    """Return each seed's rows at its first (pick=min) or last (pick=max) recorded iteration."""
     seeds = []
     for rows in net.seeds:
         iteration = pick(row.iteration for row in rows)
@@ -54,17 +54,17 @@ def rows_at(net: NetRows, pick: Callable[[Iterable[int]], int]) -> list[list[Lay
 def plot_responses(
     nets: list[NetRows], title: str = "", drawing: Drawing | None = None, dark: bool = False
 ) -> Figure:
-    """Responses in layer order (above) and in descending order (below).
+    """Plot responses in layer order (top) and in descending order (bottom).
 
-    A band is one standard deviation over seeds.
+    Bands are one standard deviation over seeds.
     """
     deviation = "band: one standard deviation"
-    with framed(nets, title, 4.2, deviation, left=0.75, drawing=drawing, dark=dark) as (
+    with framed_figure(nets, title, 4.2, deviation, left=0.75, drawing=drawing, dark=dark) as (
         figure,
         lines,
     ):
         in_order, descending = figure.subplots(2, 1, gridspec_kw={"hspace": 0.4})
-        # Residual nets are drawn over plain ones.
+        # Draw residual nets on top of plain ones.
         for net, colour in sorted(lines, key=lambda pair: pair[0].config.residual):
             stds = np.array([[row.std for row in rows] for rows in net.seeds])  # (seeds, layers)
             for axes, values in ((in_order, stds), (descending, -np.sort(-stds, axis=1))):
@@ -80,38 +80,39 @@ def plot_responses(
 
 
 def responses_title(nets: list[NetRows]) -> str:
-    """The title of the figure of responses: the mean response of each net, over its layers."""
+    """State the mean response of each net, averaged over its layers."""
     measured = []
     for net in nets:
         means = [float(np.mean([row.std for row in rows])) for rows in net.seeds]
-        measured.append(Measured(net.name, net.config, float(np.mean(means)), means))
+        measured.append(NetMeasurement(net.name, net.config, float(np.mean(means)), means))
     subject = "Strength of layer responses (standard deviation, mean over layers)"
-    return title_of(subject, measured, "{:.2f}".format)
+    return compose_title(subject, measured, "{:.2f}".format)
 
 
 def plot_signals(nets: list[NetRows], title: str = "") -> Figure:
-    """Gradient norms (above) and the spread of outputs (below) of all layers.
+    """Plot gradient norms (top) and standard deviations of outputs (bottom) of all layers.
 
-    The right panels show the last weights, the left panels the initial weights of the nets that
+    The right panels show the last weights. The left panels show the initial weights, for nets that
     recorded them.
     """
-    ends = sorted({rows[0].iteration for net in nets for rows in rows_at(net, max)})
+    ends = sorted({rows[0].iteration for net in nets for rows in select_rows(net, max)})
     count = " to ".join(f"{end:,}" for end in sorted({ends[0], ends[-1]}))
-    known = [net for net in nets if all(rows[0].iteration == 0 for rows in rows_at(net, min))]
-    columns = [("before", "before training", min)] if known else []
+    untrained = [n for n in nets if all(rows[0].iteration == 0 for rows in select_rows(n, min))]
+    columns = [("before", "before training", min)] if untrained else []
     columns.append(("after", f"after {count} iterations", max))
     notes = ["zigzag: every second layer of a residual net reads a sum F(x) + x"]
     notes = notes if any(net.config.residual for net in nets) else []
-    with framed(nets, title, 4.0, notes=notes, left=0.8) as (figure, lines):
+    with framed_figure(nets, title, 4.0, notes=notes, left=0.8) as (figure, lines):
         grid = {"hspace": 0.14}
         panels = figure.subplots(2, len(columns), sharey="row", squeeze=False, gridspec_kw=grid)
         for (gradients, stds), (time, heading, pick) in zip(panels.T, columns, strict=True):
             for net, colour in lines:
-                if time == "before" and net not in known:
+                if time == "before" and net not in untrained:
                     continue
-                seeds = rows_at(net, pick)
+                seeds = select_rows(net, pick)
                 layers = [row.layer for row in seeds[0]]
-                name = net.name if time == "after" else f"_{net.name}"  # named on the right only
+                # Only the right panels show names.
+                name = net.name if time == "after" else f"_{net.name}"
                 for axes, quantity in ((gradients, "gradient_norm"), (stds, "signal_std")):
                     values = [[getattr(row, quantity) for row in rows] for rows in seeds]
                     mean = np.mean(values, axis=0)
@@ -136,9 +137,12 @@ def plot_signals(nets: list[NetRows], title: str = "") -> Figure:
 
 
 def plot_residual_norms(nets: list[NetRows], title: str = "") -> Figure:
-    """||F(x)|| / ||shortcut(x)|| of every block; hollow if the shortcut is not the identity."""
+    """Plot ||F(x)|| / ||shortcut(x)|| of every block.
+
+    Markers are hollow if the shortcut is not the identity.
+    """
     notes = ["hollow: blocks whose shortcut changes x"]
-    with framed(nets, title, 2.6, notes=notes) as (figure, lines):
+    with framed_figure(nets, title, 2.6, notes=notes) as (figure, lines):
         axes = figure.subplots()
         for net, colour in lines:
             ratios = np.mean([[row.ratio for row in rows] for rows in net.seeds], axis=0)
@@ -147,27 +151,32 @@ def plot_residual_norms(nets: list[NetRows], title: str = "") -> Figure:
             for depth, ratio, row in zip(depths, ratios, net.seeds[0], strict=True):
                 face = colour if row.is_identity else rcParams["axes.facecolor"]
                 axes.plot(depth, ratio, "o", color=colour, markerfacecolor=face, markersize=4)
-        axes.axhline(1, color=muted(), linewidth=0.8, linestyle=":")
-        place: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": name_size()}
-        axes.text(100, 1, "F(x) as large as x", color=muted(), **place)
-        axes.set(xlabel=PLACE, ylabel="size of F(x) / size of x", xlim=(0, 100), ylim=(0, None))
+        axes.axhline(1, color=muted_colour(), linewidth=0.8, linestyle=":")
+        style: dict[str, Any] = {"ha": "right", "va": "bottom", "fontsize": name_size()}
+        axes.text(100, 1, "F(x) as large as x", color=muted_colour(), **style)
+        axes.set(
+            xlabel=BLOCK_AXIS_LABEL,
+            ylabel="size of F(x) / size of x",
+            xlim=(0, 100),
+            ylim=(0, None),
+        )
     return figure
 
 
 def plot_lesions(nets: list[NetRows], title: str = "") -> Figure:
-    """The error without one block, for plain and residual nets; below, without several blocks."""
+    """Plot errors without one block (top: plain and residual nets) and without several (bottom)."""
     kinds = [kind for kind in (False, True) if any(net.config.residual == kind for net in nets)]
     notes = [
         "dashed: the whole net",
         "a removed residual block keeps its shortcut, a removed plain block becomes the identity",
         "band: one deviation over draws and seeds",
     ]
-    with framed(nets, title, 4.6, notes=notes) as (figure, lines):
+    with framed_figure(nets, title, 4.6, notes=notes) as (figure, lines):
         grid = figure.add_gridspec(2, len(kinds), hspace=0.42)
         single: dict[bool, Axes] = {}
         for column, kind in enumerate(kinds):
             single[kind] = axes = figure.add_subplot(grid[0, column], sharey=single.get(kinds[0]))
-            axes.set(xlabel=PLACE, xlim=(0, 100))
+            axes.set(xlabel=BLOCK_AXIS_LABEL, xlim=(0, 100))
             axes.set_title(f"one block removed, {'residual' if kind else 'plain'} nets")
             axes.tick_params(labelleft=column == 0)
         several = figure.add_subplot(grid[1, :], sharey=single[kinds[0]])

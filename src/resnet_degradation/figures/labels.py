@@ -1,4 +1,4 @@
-"""The text of figures: names of curves, headers and captions."""
+"""The text in figures: names of curves, titles and captions."""
 
 import math
 import re
@@ -16,65 +16,64 @@ from matplotlib.textpath import TextPath
 from resnet_degradation.config.durations import is_fraction
 from resnet_degradation.config.identity import data_name
 from resnet_degradation.config.schema import Config, RecipeConfig
-from resnet_degradation.figures.style import legible, muted, name_size
+from resnet_degradation.figures.style import ensure_contrast, muted_colour, name_size
 
 LINE_SPACING = 1.25
 TITLE_SIZE = 10.0  # points
 
-# In inches. ROW, TITLE_ROW: the height of the topic, and of a line of the title. MARGIN: the space
-# above and below them.
-ROW, TITLE_ROW, MARGIN = 0.18, 0.19, 0.06
+# In inches: the heights of the topic and of a line of the title, and the space above and below.
+TOPIC_HEIGHT, TITLE_LINE_HEIGHT, MARGIN = 0.18, 0.19, 0.06
 
 
 @dataclass(frozen=True)
 class Label:
-    """A name, its colour, and the value of the curve at its end."""
+    """A curve's name, its colour, and the curve's last value."""
 
     name: str
     colour: str
     end: float
 
-    def text(self, top: float) -> str:
-        """The name, with the end value if the curve ends above the top of the axes."""
+    def format(self, top: float) -> str:
+        """Return the name, followed by the last value if it is above the top of the axes."""
         return f"{self.name}\n(ends at {self.end:.0f} %)" if self.end > top else self.name
 
 
 def text_width(texts: list[str], size: float | None = None) -> float:
-    """The width in inches of the longest line of these texts; 0 if there is none.
+    """Return the width in inches of the longest line in these texts; 0 without texts.
 
-    size: in points; the size of names if it is not given.
+    size: font size in points; by default that of names.
     """
     size = size or name_size()
     lines = [line for text in texts for line in text.splitlines()]
     return max((_line_width(line, size) for line in lines), default=0.0) / 72
 
 
-@cache  # the layouts of a figure measure the same lines again
+@cache  # every layout of a figure measures the same lines
 def _line_width(line: str, size: float) -> float:
     return float(TextPath((0, 0), line, size=size).get_extents().width)
 
 
 def label_ends(axes: Axes, labels: list[Label]) -> None:
-    """Write each name beside the axes, near the end of its curve, without overlap.
+    """Write names right of the axes, near the ends of their curves, without overlap.
 
-    A curve that ends above the axes is named at their top.
+    If a curve ends above the axes, its name is at the top.
     """
     top = axes.get_ylim()[1]
     height = axes.get_window_extent().height * 72 / axes.figure.dpi  # points
     labels = sorted(labels, key=lambda label: label.end)
-    texts = [label.text(top) for label in labels]
+    texts = [label.format(top) for label in labels]
     ends = []
     for label in labels:
         pixel = axes.transData.transform((0, max(label.end, 1e-9)))
         ends.append(min(float(axes.transAxes.inverted().transform(pixel)[1]), 1.0))
-    line = LINE_SPACING * name_size() / height
-    heights = [line * (1 + text.count("\n")) for text in texts]
-    for y, text, label in zip(spread_out(ends, heights), texts, labels, strict=True):
+    line_height = LINE_SPACING * name_size() / height
+    heights = [line_height * (1 + text.count("\n")) for text in texts]
+    for y, text, label in zip(separate_boxes(ends, heights), texts, labels, strict=True):
         axes.annotate(
             text,
             (1.012, y),
             xycoords="axes fraction",
-            color=legible(label.colour),
+            color=ensure_contrast(label.colour),
             fontsize=name_size(),
             va="center",
             annotation_clip=False,
@@ -82,7 +81,7 @@ def label_ends(axes: Axes, labels: list[Label]) -> None:
 
 
 def label_lines(figure: Figure) -> None:
-    """Write the name of every named line beside its panel, at the height at which it ends."""
+    """Write the name of each line right of its panel, at the height where the line ends."""
     for axes in figure.axes:
         labels = []
         for line in axes.get_lines():
@@ -95,15 +94,15 @@ def label_lines(figure: Figure) -> None:
 
 
 def is_named(line: Line2D) -> bool:
-    """Whether a line has a name to be shown."""
+    """Return whether a line has a name to show."""
     return not str(line.get_label()).startswith("_")
 
 
-def spread_out(centres: list[float], heights: list[float]) -> list[float]:
-    """The centres of boxes, moved until no two boxes overlap.
+def separate_boxes(centres: list[float], heights: list[float]) -> list[float]:
+    """Move the centres of boxes until no two boxes overlap.
 
-    centres: the preferred ones, ascending, as fractions of the axes' height (0 is the bottom).
-    heights: in the same unit. The boxes stay inside the axes as far as they fit.
+    centres: preferred centres, in ascending order, as fractions of the axes' height (0 is the
+    bottom). heights: in the same unit. The boxes stay inside the axes if they fit.
     """
     moved: list[float] = []
     floor = 0.0
@@ -118,37 +117,39 @@ def spread_out(centres: list[float], heights: list[float]) -> list[float]:
 
 
 def write_title(figure: Figure, title: str, topic: str = "") -> None:
-    """Write the title above the panels, and the topic in smaller letters above the title.
+    """Write the title above the panels, and the topic above it in a smaller font.
 
-    If a title needs several lines, it is broken after its colons. The figure becomes taller, and
-    the panels keep their size.
+    A title of several lines is broken after its colons. The figure becomes taller; the panels keep
+    their size.
     """
     width, height = figure.get_size_inches()
-    lines = wrapped(title, width - 0.2, TITLE_SIZE)
+    lines = wrap_text(title, width - 0.2, TITLE_SIZE)
     if len(lines) > 1:
         parts = re.split("(?<=:) ", title)
-        lines = [line for part in parts for line in wrapped(part, width - 0.2, TITLE_SIZE)]
-    above = MARGIN + (ROW if topic else 0)
-    needed = above + (TITLE_ROW * len(lines) + 2 * MARGIN if title or topic else 0)
+        lines = [line for part in parts for line in wrap_text(part, width - 0.2, TITLE_SIZE)]
+    title_offset = MARGIN + (TOPIC_HEIGHT if topic else 0)
+    needed = title_offset
+    if title or topic:
+        needed += TITLE_LINE_HEIGHT * len(lines) + 2 * MARGIN
     if any(axes.get_title() for axes in figure.axes):
         needed += 0.2
-    place = figure.subplotpars
-    new_height = height * place.top + needed
+    margins = figure.subplotpars
+    new_height = height * margins.top + needed
     figure.set_size_inches(width, new_height)
-    figure.subplots_adjust(top=1 - needed / new_height, bottom=place.bottom * height / new_height)
+    figure.subplots_adjust(top=1 - needed / new_height, bottom=margins.bottom * height / new_height)
     if topic:
         figure.text(
             0.5, 1 - MARGIN / new_height, topic, ha="center", va="top", fontsize=name_size()
         )
     if title:
-        y = 1 - above / new_height
+        y = 1 - title_offset / new_height
         figure.suptitle("\n".join(lines), y=y, size=TITLE_SIZE, weight="bold", linespacing=1.15)
 
 
-def wrapped(text: str, inches: float, size: float | None = None) -> list[str]:
-    """The text in lines of at most this width and about equal lengths.
+def wrap_text(text: str, inches: float, size: float | None = None) -> list[str]:
+    """Break the text into lines of about equal length, at most `inches` wide.
 
-    No line begins with a number. size: in points.
+    No line begins with a number. size: font size in points.
     """
     total_width = 1.15 * text_width([text], size)  # bold letters are wider
     text = re.sub(r" (?=[+-]?\d|%|→)", "\u00a0", text)
@@ -161,39 +162,39 @@ def wrapped(text: str, inches: float, size: float | None = None) -> list[str]:
     return [line.replace("\u00a0", " ") for line in lines] if text else []
 
 
-def caption(
+def compose_caption(
     configs: list[Config],
     num_seeds: list[int],
-    drawn_as: str = "band: one standard deviation",
+    seeds_note: str = "band: one standard deviation",
     notes: list[str] | None = None,
 ) -> str:
-    """The conditions of these nets, their numbers of seeds and notes.
+    """Describe the conditions of these nets and their numbers of seeds; append the notes.
 
-    drawn_as: how several seeds are drawn.
+    seeds_note: how several seeds are drawn.
     """
     seeds = " / ".join(map(str, sorted(set(num_seeds))))
-    seeds += " seed" if set(num_seeds) == {1} else f" seeds ({drawn_as})"
-    return "; ".join([conditions(configs), seeds, *(notes or [])])
+    seeds += " seed" if set(num_seeds) == {1} else f" seeds ({seeds_note})"
+    return "; ".join([describe_conditions(configs), seeds, *(notes or [])])
 
 
 def write_caption(figure: Figure, dark: bool) -> float:
-    """Write a figure's caption (its label) below the panels; return its height in inches."""
+    """Write a figure's label below the panels as a caption; return its height in inches."""
     text = re.sub(r"(\d) (seeds?\b)", "\\1\u00a0\\2", str(figure.get_label()))
-    lines = wrapped(text, figure.get_figwidth() - 0.2)
-    place: dict[str, Any] = {"ha": "center", "fontsize": name_size(), "color": muted(dark)}
-    figure.text(0.5, 0.01, "\n".join(lines), **place)
+    lines = wrap_text(text, figure.get_figwidth() - 0.2)
+    style: dict[str, Any] = {"ha": "center", "fontsize": name_size(), "color": muted_colour(dark)}
+    figure.text(0.5, 0.01, "\n".join(lines), **style)
     return len(lines) * LINE_SPACING * name_size() / 72
 
 
-def conditions(configs: list[Config]) -> str:
-    """The data, the schedule and, unless it is fp32, the precision of some runs."""
+def describe_conditions(configs: list[Config]) -> str:
+    """Describe the data, the schedule and (unless it is fp32) the precision of runs."""
     data, length, batch, schedule, precision = (
-        _listed(values) for values in zip(*map(_conditions, configs), strict=True)
+        _join_distinct(values) for values in zip(*map(_describe_run, configs), strict=True)
     )
     text = f"{data}; {length} of {batch} images; {schedule}"
     warm_ups = [config.recipe for config in configs if _has_warm_up(config.recipe)]
     if warm_ups:
-        rates = _listed(tuple(f"{recipe.warmup_lr:g}" for recipe in warm_ups))
+        rates = _join_distinct(tuple(f"{recipe.warmup_lr:g}" for recipe in warm_ups))
         some = "" if len(warm_ups) == len(configs) else " for some nets"
         text += f", after a warm-up at {rates}{some}"
     return text if precision == "fp32" else f"{text}; {precision}"
@@ -203,13 +204,14 @@ def _has_warm_up(recipe: RecipeConfig) -> bool:
     return recipe.warmup == "always" and recipe.warmup_lr < recipe.lr
 
 
-def _listed(values: tuple[str, ...]) -> str:
-    """The distinct values; if there are more than three, only the first and the last."""
-    different = list(dict.fromkeys(values))
-    return " / ".join(different if len(different) < 4 else [different[0], "...", different[-1]])
+def _join_distinct(values: tuple[str, ...]) -> str:
+    """Join the distinct values; of more than three, only the first and the last."""
+    distinct = list(dict.fromkeys(values))
+    return " / ".join(distinct if len(distinct) < 4 else [distinct[0], "...", distinct[-1]])
 
 
-def _conditions(config: Config) -> tuple[str, str, str, str, str]:
+def _describe_run(config: Config) -> tuple[str, str, str, str, str]:
+    """Return the data, length, batch size, schedule and precision of a run."""
     recipe, size = config.recipe, config.data.image_size
     length = recipe.iterations
     schedule = f"learning rate {recipe.lr:g}"

@@ -1,44 +1,46 @@
-"""Figures for a phone: panels are stacked, and names of lines are in rows below the panels."""
+"""Figures for a phone: stacked panels, with rows of names below each panel."""
 
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from resnet_degradation.figures.labels import text_width, wrapped
-from resnet_degradation.figures.style import legible, name_size
+from resnet_degradation.figures.labels import text_width, wrap_text
+from resnet_degradation.figures.style import ensure_contrast, name_size
 
-# In inches. WIDTH: of a figure; its smallest text has 12 pixels on a page 360 pixels wide.
-# MARGIN: beside names. TICKS: the height of a panel's ticks. ROW: the height of a row of names.
-# HANDLE: the width of the line sample before a name.
-WIDTH, MARGIN, TICKS, ROW, HANDLE = 3.0, 0.1, 0.48, 0.17, 0.4
+# Sizes in inches.
+WIDTH = 3.0  # of a figure; its smallest text is 12 pixels high on a page 360 pixels wide
+MARGIN = 0.1  # left and right of names
+TICKS = 0.48  # height of the ticks and the label below a panel
+ROW = 0.17  # height of a row of names
+HANDLE = 0.4  # width of the line sample before a name
 
-Names = Sequence[tuple[str, Line2D]]  # names of lines, each with a line that looks the same
+Names = Sequence[tuple[str, Line2D]]  # (name, line that it belongs to)
 
 
 def names_height(names: Names) -> float:
-    """The inches that `write_names` needs below the ticks of a panel."""
-    texts, columns = _arranged(names)
+    """Return the height in inches that `write_names` needs below the ticks of a panel."""
+    texts, columns = _arrange_names(names)
     return ROW * (sum(map(len, texts)) if columns == 1 else -(-len(texts) // columns))
 
 
 def write_names(axes: Axes, names: Names) -> None:
     """Write names below the ticks of a panel, each after a sample of its line.
 
-    The panel must be at its final position.
+    The panel must already have its final position.
     """
     if not names:
         return
-    texts, columns = _arranged(names)
-    place, figure = axes.get_position(), axes.get_figure(root=True)
+    texts, columns = _arrange_names(names)
+    panel, figure = axes.get_position(), axes.get_figure(root=True)
     assert figure is not None
     width, height = figure.get_size_inches()
     axes.legend(
-        handles=[_sample(line) for _, line in names],
+        handles=[_copy_line_style(line) for _, line in names],
         labels=["\n".join(text) for text in texts],
-        labelcolor=[legible(str(line.get_color())) for _, line in names],
+        labelcolor=[ensure_contrast(str(line.get_color())) for _, line in names],
         loc="upper left",
-        bbox_to_anchor=((MARGIN / width - place.x0) / place.width, -TICKS / height / place.height),
+        bbox_to_anchor=((MARGIN / width - panel.x0) / panel.width, -TICKS / height / panel.height),
         ncols=columns,
         fontsize=name_size(),
         handlelength=2.0,
@@ -50,16 +52,16 @@ def write_names(axes: Axes, names: Names) -> None:
     )
 
 
-def _arranged(names: Names) -> tuple[list[list[str]], int]:
-    """The text of each name, in lines, and the number of columns."""
-    room = WIDTH - 2 * MARGIN
-    texts = [wrapped(text, room - HANDLE) for text, _ in names]
+def _arrange_names(names: Names) -> tuple[list[list[str]], int]:
+    """Return each name as a list of lines, and the number of columns."""
+    available = WIDTH - 2 * MARGIN
+    texts = [wrap_text(text, available - HANDLE) for text, _ in names]
     if not texts or max(map(len, texts)) > 1:
         return texts, 1
-    return texts, max(1, int(room / (HANDLE + text_width([text for text, _ in names]))))
+    return texts, max(1, int(available / (HANDLE + text_width([text for text, _ in names]))))
 
 
-def _sample(line: Line2D) -> Line2D:
+def _copy_line_style(line: Line2D) -> Line2D:
     sample = Line2D([], [])
     sample.update_from(line)
     sample.set(linewidth=2, markersize=4)

@@ -1,4 +1,4 @@
-"""The errors of nets over a run, averaged over their seeds."""
+"""The errors of nets during training, averaged over seeds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,40 +25,40 @@ class NetCurves:
     train: Curve
     held_out: Curve
     held_out_name: str  # "validation" or "test"
-    ends: Sequence[float] = ()  # the last held-out error of every seed
+    final_errors: Sequence[float] = ()  # the last held-out error of each seed
 
 
 def load_curves(folders: list[Path], x: str = "iteration", smooth: int = 1) -> list[NetCurves]:
-    """The curves of the runs in these folders, averaged over seeds, in the order of the folders.
+    """Load the curves of the runs in these folders, averaged over seeds, in order of the folders.
 
-    x: the column of metrics.csv on the horizontal axis. smooth: how many rows a point of a training
-    curve averages (its own and those before it).
+    x: the column of metrics.csv on the x axis. smooth: how many rows each point of a training curve
+    averages (its own row and those before it).
 
-    Runs that differ in more than the seed are different nets; if these have the same name, the
-    settings that differ are added to it. So is "unfinished", if a run of the net is. Raises
-    UserError if no run has recorded a row, or if the seeds of a net have no iteration in common.
+    Runs that differ in more than the seed are different nets. Equal names are extended by the
+    settings in which the nets differ, and by "unfinished" if a run is unfinished. Raises UserError
+    if no run has recorded a row, or if the seeds of a net have no iteration in common.
     """
     nets = load_nets(folders, _read_rows)
     if not nets:
-        raise UserError("there is nothing to draw yet: no run has recorded a row")
+        raise UserError("nothing to draw yet: no run has recorded a row")
     return [_average_seeds(net, x, smooth) for net in nets]
 
 
 def _read_rows(folder: Path) -> list[Row]:
-    """A run's rows. An extended net gets a first row with its errors before training."""
+    """Read a run's rows; for an extended net, prepend its errors before training."""
     rows = read_metrics(folder)
     extension = read_extension(folder)
     if extension is None or not rows:
         return rows
-    deep = extension["deep"]
+    extended_net = extension["deep"]
     start = replace(
         rows[0],
         iteration=0,
         epoch=0.0,
         seconds=0.0,
-        train_error=deep["train_error"],
-        val_error=deep["held_out_errors"].get("val"),
-        test_error=deep["held_out_errors"].get("test"),
+        train_error=extended_net["train_error"],
+        val_error=extended_net["held_out_errors"].get("val"),
+        test_error=extended_net["held_out_errors"].get("test"),
     )
     return [start, *rows]
 
@@ -78,18 +78,20 @@ def _average_seeds(net: NetRows, x: str, smooth: int) -> NetCurves:
         train=_average_error(net.seeds, attrgetter("train_error"), x, smooth),
         held_out=_average_error(net.seeds, held_out, x, 1),
         held_out_name="validation" if validated else "test",
-        ends=[errors[-1] for rows in net.seeds if (errors := _known(rows, held_out))],
+        final_errors=[
+            errors[-1] for rows in net.seeds if (errors := _measured_errors(rows, held_out))
+        ],
     )
 
 
-def _known(rows: Sequence[Row], error: Callable[[Row], float | None]) -> list[float]:
+def _measured_errors(rows: Sequence[Row], error: Callable[[Row], float | None]) -> list[float]:
     return [value for row in rows if (value := error(row)) is not None]
 
 
 def _average_error(
     seeds: list[Sequence[Row]], error: Callable[[Row], float | None], x: str, smooth: int
 ) -> Curve:
-    """The mean over seeds at the iterations at which all of them measured this error."""
+    """Average an error over seeds, at the iterations where all seeds measured it."""
     measured = [{row.iteration: row for row in rows if error(row) is not None} for rows in seeds]
     common = sorted(set.intersection(*(set(rows) for rows in measured)))
     x_values = np.array([[getattr(rows[i], x) for i in common] for rows in measured], dtype=float)

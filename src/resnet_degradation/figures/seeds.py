@@ -1,4 +1,4 @@
-"""Runs grouped into nets, and curves averaged over the seeds of a net."""
+"""Groups runs into nets, and averages curves over seeds."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class NetRows:
-    """The records of the runs of one net: a list of rows for each seed, and their run folders."""
+    """The records of the runs of one net: the rows and the run folder of each seed."""
 
     name: str
     config: Config
-    seeds: list[Sequence[Any]]
-    folders: Sequence[Path] = ()  # if the rows were read from run folders
+    seeds: list[Sequence[Any]]  # the rows of each seed
+    folders: Sequence[Path] = ()  # empty if the rows were not read from run folders
 
 
 def load_nets(folders: list[Path], read: Callable[[Path], Sequence[Any]]) -> list[NetRows]:
-    """The nets of these run folders, in the order of the folders.
+    """Load the nets in these run folders, in the order of the folders.
 
-    read: returns the rows of a run folder; runs without rows are left out.
+    read: returns the rows of a run; runs without rows are left out.
     """
     distinct = dict.fromkeys(folder.resolve() for folder in folders)
     runs = ((read_config(folder), folder, read(folder)) for folder in distinct)
@@ -43,24 +43,24 @@ def load_nets(folders: list[Path], read: Callable[[Path], Sequence[Any]]) -> lis
 
 
 def finished_runs(folders: list[Path]) -> list[Path]:
-    """The finished runs in these folders, without copies; raises UserError if there are none."""
+    """Return the folders of finished runs, without copies; raises UserError if there are none."""
     finished = without_copies([folder.resolve() for folder in folders if is_finished(folder)])
     if not finished:
-        raise UserError("there is nothing to draw yet: no run is finished")
+        raise UserError("nothing to draw yet: no run is finished")
     return finished
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The mean and the standard deviation over seeds at each `x`."""
+    """Mean and standard deviation over seeds at each x."""
 
     x: Values
     mean: Values
-    spread: Values  # zero if there is one seed
+    spread: Values  # standard deviation; zero for a single seed
 
 
 def average(x: Values, values: Sequence[Values]) -> Curve:
-    """The curve through the means of `values`, which holds the values of all seeds at each x."""
+    """Average `values`, which has an array with the values of all seeds for each x."""
     mean = np.array([seed_values.mean() for seed_values in values])
     spread = [seed_values.std(ddof=1) if len(seed_values) > 1 else 0.0 for seed_values in values]
     return Curve(x, mean, np.array(spread))
@@ -68,14 +68,14 @@ def average(x: Values, values: Sequence[Values]) -> Curve:
 
 @dataclass(frozen=True)
 class Series:
-    """Nets that differ in one setting, with the final training errors of their seeds."""
+    """Nets that differ in one setting, with the final training error of each seed."""
 
     name: str
     configs: list[Config]  # one for each value of the setting
-    errors: list[Values]  # for each value, in percent
+    errors: list[Values]  # errors of all seeds in percent, for each value of the setting
 
-    def points(self) -> list[NetRows]:
-        """The errors at each value of the setting."""
+    def to_nets(self) -> list[NetRows]:
+        """Return a net with its errors for each value of the setting."""
         return [
             NetRows(self.name, config, errors.tolist())
             for config, errors in zip(self.configs, self.errors, strict=True)
@@ -83,7 +83,7 @@ class Series:
 
 
 def draw_curve(axes: Axes, curve: Curve, color: str, **line: Any) -> None:
-    """Draw the mean as a line, and around it a band of one standard deviation."""
+    """Draw the mean as a line, with a band of one standard deviation around it."""
     axes.plot(curve.x, curve.mean, color=color, **line)
     if curve.spread.any():
         low, high = curve.mean - curve.spread, curve.mean + curve.spread

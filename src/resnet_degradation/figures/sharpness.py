@@ -1,20 +1,20 @@
-"""The largest eigenvalue of the Hessian during training, with the limit of stability."""
+"""The largest eigenvalue of the Hessian (sharpness) during training, and the stability limit."""
 
 from matplotlib.figure import Figure
 
-from resnet_degradation.figures.frame import framed
+from resnet_degradation.figures.frame import framed_figure
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import muted, name_size
+from resnet_degradation.figures.style import muted_colour, name_size
 
 
 def plot_sharpness(nets: list[NetRows], title: str = "") -> Figure:
-    """Sharpness against iterations, with a line for each seed.
+    """Plot sharpness against iterations, with a line for each seed.
 
-    Hollow markers are the sharpness at the initial weights, dotted steps the limit at the learning
-    rate of each iteration.
+    Hollow markers show the sharpness at the initial weights. Dotted steps show the stability limit
+    for the learning rate at each iteration.
     """
     notes = ["hollow: initial weights", "dotted: 2 (1 + momentum) / learning rate"]
-    with framed(nets, title, 2.8, "a line each", notes, left=1.1) as (figure, lines):
+    with framed_figure(nets, title, 2.8, "a line each", notes, left=1.1) as (figure, lines):
         axes = figure.subplots()
         for net, colour in lines:
             seeds = [[r for r in rows if r.value is not None and r.value > 0] for rows in net.seeds]
@@ -27,15 +27,15 @@ def plot_sharpness(nets: list[NetRows], title: str = "") -> Figure:
                     start.set(markerfacecolor=axes.get_facecolor(), zorder=3)
         runs = [[(row.iteration, row.limit) for row in seed] for net in nets for seed in net.seeds]
         for run in {tuple(run): None for run in runs}:
-            # The limit of a row holds for the iterations before it.
-            axes.step(*zip(*run, strict=True), color=muted(), linewidth=0.9, linestyle=":")
+            # A row's limit applies to the iterations before it.
+            axes.step(*zip(*run, strict=True), color=muted_colour(), linewidth=0.9, linestyle=":")
         axes.annotate(
             "limit of stability",
             runs[0][-1],
             xytext=(0, 3),
             textcoords="offset points",
             ha="right",
-            color=muted(),
+            color=muted_colour(),
             fontsize=name_size(),
         )
         axes.set(yscale="log", xlabel="iterations", ylabel="largest eigenvalue of the Hessian")

@@ -1,36 +1,36 @@
-"""How similar a net's gradients are at nearby inputs (Balduzzi et al. 2017)."""
+"""Shattered gradients: how similar gradients are at nearby inputs (Balduzzi et al. 2017)."""
 
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from resnet_degradation.figures.frame import framed
+from resnet_degradation.figures.frame import framed_figure
 from resnet_degradation.figures.seeds import NetRows
-from resnet_degradation.figures.style import muted, name_size
+from resnet_degradation.figures.style import muted_colour, name_size
 
 
 def plot_shattering(nets: list[NetRows], title: str = "") -> Figure:
-    """Correlation against distance, with the initial (left) and the last weights (right).
+    """Plot correlation against distance, for the initial (left) and the last weights (right).
 
-    White noise is a completely shattered net; brown noise is a random walk.
+    For comparison, white noise (fully shattered gradients) and brown noise (a random walk).
     """
     headings = {"initial": "before training", "trained": "after training"}
-    known = [w for w in headings if any(row.of == w for net in nets for row in net.seeds[0])]
-    grey: dict[str, Any] = {"color": muted()}
+    recorded = [w for w in headings if any(row.of == w for net in nets for row in net.seeds[0])]
+    grey: dict[str, Any] = {"color": muted_colour()}
     notes = ["inputs on lines between two images"]
-    with framed(nets, title, 2.6, notes=notes) as (figure, lines):
-        panels = figure.subplots(1, len(known), sharey=True, squeeze=False)[0]
-        for axes, weights in zip(panels, known, strict=True):
+    with framed_figure(nets, title, 2.6, notes=notes) as (figure, lines):
+        panels = figure.subplots(1, len(recorded), sharey=True, squeeze=False)[0]
+        for axes, weights in zip(panels, recorded, strict=True):
             for net, colour in lines:
                 seeds = [[row for row in seed if row.of == weights] for seed in net.seeds]
                 if all(seeds):
                     distances = [row.distance for row in seeds[0]]
                     values = [[row.correlation for row in seed] for seed in seeds]
-                    name = net.name if weights == known[-1] else f"_{net.name}"
+                    name = net.name if weights == recorded[-1] else f"_{net.name}"
                     mean = np.mean(values, axis=0)
                     axes.plot(distances, mean, label=name, linewidth=1.6, color=colour)
-            for noise, above in (("white noise", -10), ("brown noise", 5)):
+            for noise, offset in (("white noise", -10), ("brown noise", 5)):
                 rows = [row for row in nets[0].seeds[0] if row.of == noise]
                 values = [row.correlation for row in rows]
                 axes.plot([row.distance for row in rows], values, ":", linewidth=0.9, **grey)
@@ -38,7 +38,7 @@ def plot_shattering(nets: list[NetRows], title: str = "") -> Figure:
                 axes.annotate(
                     noise,
                     (last.distance, last.correlation),
-                    xytext=(0, above),
+                    xytext=(0, offset),
                     textcoords="offset points",
                     fontsize=name_size(),
                     ha="center",

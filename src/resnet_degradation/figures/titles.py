@@ -1,4 +1,4 @@
-"""Titles of figures: the main numbers of the data, and whether differences exceed the noise."""
+"""Titles of figures: their main numbers, and whether differences exceed the noise."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,12 +7,12 @@ from statistics import mean, stdev
 
 from resnet_degradation.config.schema import Config
 
-MAX_NETS = 4  # if there are more nets, a title names only the two that it compares
+MAX_NETS = 4  # with more nets, a title names only the two that it compares
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A net, the number that a title gives of it, and that number for every seed."""
+class NetMeasurement:
+    """A measured value of a net, and its value for each seed."""
 
     name: str
     config: Config
@@ -20,10 +20,12 @@ class Measured:
     seeds: Sequence[float]
 
 
-def compared(nets: list[Measured]) -> tuple[Measured, Measured] | None:
-    """The two nets that a title compares; None if there is only one net.
+def choose_compared_nets(
+    nets: list[NetMeasurement],
+) -> tuple[NetMeasurement, NetMeasurement] | None:
+    """Choose the two nets that a title compares; None if there is only one net.
 
-    They are the plain and the residual net of the largest depth that both kinds have, or else the
+    These are the plain and the residual net of the largest depth that both kinds have, or else the
     deepest net of each kind. If all nets are of one kind, they are the shallowest and the deepest.
     """
     by_depth = sorted(nets, key=lambda net: net.config.depth)
@@ -39,10 +41,10 @@ def compared(nets: list[Measured]) -> tuple[Measured, Measured] | None:
     return first, second
 
 
-def is_clear(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Whether the means over seeds differ by more than the noise: Welch's test at 5 %.
+def differ_clearly(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Return whether means over seeds differ significantly (Welch's t-test at 5 %).
 
-    It needs two seeds of each net, and is False for numbers that are not finite.
+    Returns False if a net has fewer than two seeds, or if a value is not finite.
     """
     if min(len(first), len(second)) < 2 or not all(map(math.isfinite, [*first, *second])):
         return False
@@ -55,44 +57,46 @@ def is_clear(first: Sequence[float], second: Sequence[float]) -> bool:
 
 
 def uncertainty_note(first: Sequence[float], second: Sequence[float], names: str = "") -> str:
-    """Text to add to a title that compares two nets; empty if their difference is clear.
+    """Return text for a title that compares two nets; empty if they clearly differ.
 
-    first, second: the values of their seeds. names: precedes the text, to name the nets.
+    first, second: the values of their seeds. names: names of the nets, put before the text.
     """
     seeds = min(len(first), len(second))
     if seeds == 1:
         return " (one seed)"
     return (
-        "" if is_clear(first, second) else f" ({names}unclear: within the noise of {seeds} seeds)"
+        ""
+        if differ_clearly(first, second)
+        else f" ({names}unclear: within the noise of {seeds} seeds)"
     )
 
 
-def title_of(
+def compose_title(
     subject: str,
-    nets: list[Measured],
+    nets: list[NetMeasurement],
     show: Callable[[float], str],
     unit: str = "",
     factors: bool = False,
 ) -> str:
-    """The subject, the numbers of the nets (smallest first), and whether a difference is unclear.
+    """Compose a title of the subject, the nets' values (smallest first) and their uncertainty.
 
-    Numbers that are not finite are left out; without any number, the title says "no value".
-    show: the text of a number; `unit` follows the first one. factors: compare the logarithms of
-    the numbers, which must be positive; for quantities that spread over orders of magnitude.
+    Values that are not finite are left out; without any value, the title says "no value".
+    show: formats a value; `unit` follows the first one. factors: compare logarithms, for positive
+    quantities that span orders of magnitude.
     """
     nets = [net for net in nets if math.isfinite(net.value) and (net.value > 0 or not factors)]
     if not nets:
         return f"{subject}: no value"
-    pair = compared(nets)
+    pair = choose_compared_nets(nets)
     shown = [*pair] if pair is not None and len(nets) > MAX_NETS else nets
-    numbers = [f"{net.name} {show(net.value)}" for net in sorted(shown, key=lambda net: net.value)]
-    numbers[0] += unit
-    doubt = " (one seed)" if len(nets[0].seeds) == 1 else ""
+    values = [f"{net.name} {show(net.value)}" for net in sorted(shown, key=lambda net: net.value)]
+    values[0] += unit
+    uncertainty = " (one seed)" if len(nets[0].seeds) == 1 else ""
     if pair is not None:
         first, second = ([_log(v) for v in net.seeds] if factors else net.seeds for net in pair)
         names = f"{pair[0].name} and {pair[1].name} " if len(nets) > 2 else ""
-        doubt = uncertainty_note(first, second, names)
-    return f"{subject}: {', '.join(numbers)}{doubt}"
+        uncertainty = uncertainty_note(first, second, names)
+    return f"{subject}: {', '.join(values)}{uncertainty}"
 
 
 def _log(value: float) -> float:

@@ -12,7 +12,7 @@ from resnet_degradation.config.schema import INSPECTIONS, MORE_INSPECTIONS, Insp
 from resnet_degradation.config.validate import check_evaluation_runtime
 from resnet_degradation.console.lines import print_path, print_table
 from resnet_degradation.console.progress import Progress
-from resnet_degradation.figures.inspection import load_inspected
+from resnet_degradation.figures.inspection import load_measurements
 from resnet_degradation.figures.style import save_figure
 from resnet_degradation.inspection.probe import Finding, Nets, Probe
 from resnet_degradation.inspection.report import write_report
@@ -41,7 +41,7 @@ def inspect(
     found: dict[str, Finding] = {}
     measured: dict[str, tuple[Probe, Nets]] = {}
     for name, probe in probes.items():
-        nets = load_inspected(folders, name, probe.row)
+        nets = load_measurements(folders, name, probe.row)
         if not nets:
             progress.say(f"{name}: nothing to show (plain nets have no shortcuts)")
             continue

@@ -5,9 +5,9 @@ from statistics import mean, median
 
 import torch
 
-from resnet_degradation.data.dataset import evenly_spaced
+from resnet_degradation.data.dataset import evenly_spaced_indices
 from resnet_degradation.figures.inspection import plot_lesions
-from resnet_degradation.figures.titles import Measured, title_of
+from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.lesions import (
     error_without,
@@ -31,7 +31,9 @@ def measure(subject: Subject) -> list[LesionRow]:
 
     positions = {name: number for number, name in enumerate(net.blocks(), 1)}
     candidates = removable_blocks(net)
-    singles = [candidates[i] for i in evenly_spaced(len(candidates), options.max_blocks).tolist()]
+    singles = [
+        candidates[i] for i in evenly_spaced_indices(len(candidates), options.max_blocks).tolist()
+    ]
     num_random = len(shape_preserving_blocks(net))
     counts = [2**power for power in range(9) if 2**power <= num_random]
     num_steps = len(singles) + len(counts)
@@ -57,13 +59,13 @@ def summarize(nets: Nets) -> Finding:
         singles = [row for row in lesions if row.position > 0]
         change = median(row.error - error for row in singles)
         seeds = [_median_change(rows) for rows in net.seeds]
-        measured.append(Measured(net.name, net.config, change, seeds))
+        measured.append(NetMeasurement(net.name, net.config, change, seeds))
         worst = max(singles, key=lambda row: row.error)
         cells = [net.name, f"{error:.2f}", f"{change:+.2f}"]
         table.append([*cells, f"{worst.error - error:+.2f} ({worst.blocks})"])
         medians.append(f"{change:+.1f} points in {net.name}")
     return Finding(
-        title_of(QUANTITY, measured, _points, " points"),
+        compose_title(QUANTITY, measured, _points, " points"),
         f"Held-out error without one block, median over blocks: {', '.join(medians)}.",
         ["net", "error (%)", "median change", "largest change"],
         table,

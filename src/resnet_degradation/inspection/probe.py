@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from resnet_degradation.config.schema import InspectionConfig
 from resnet_degradation.console.progress import ReportProgress
-from resnet_degradation.figures.frame import framed
+from resnet_degradation.figures.frame import framed_figure
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.records.csv_tables import column_types
 
@@ -123,7 +123,7 @@ class Probe:
         if self.draw is not None:
             return self.draw(nets, title)
         columns = numeric_columns(self.row)
-        with framed(nets, title, 1.8 * len(columns)) as (figure, lines):
+        with framed_figure(nets, title, 1.8 * len(columns)) as (figure, lines):
             panels = figure.subplots(len(columns), 1, squeeze=False)[:, 0]
             for axes, column in zip(panels, columns, strict=True):
                 for net, colour in lines:

@@ -3,7 +3,7 @@
 from statistics import median
 
 from resnet_degradation.figures.inspection import plot_residual_norms
-from resnet_degradation.figures.titles import Measured, title_of
+from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.residual_norms import residual_norms
 from resnet_degradation.records.layers import ResidualNorms
@@ -33,10 +33,10 @@ def summarize(nets: Nets) -> Finding:
             median(row.ratio for row in rows if row.is_identity or not ratios) for rows in net.seeds
         ]
         value = median(ratios or others)
-        measured.append(Measured(net.name, net.config, value, per_seed))
+        measured.append(NetMeasurement(net.name, net.config, value, per_seed))
         medians.append(f"{value:.2f} in {net.name}{hint}")
     return Finding(
-        title_of("Size of F(x) relative to x (median block)", measured, "{:.2f}".format),
+        compose_title("Size of F(x) relative to x (median block)", measured, "{:.2f}".format),
         "||F(x)|| / ||shortcut(x)||, median over blocks with an identity shortcut: "
         f"{', '.join(medians)}.",
         ["net", "median", "smallest", "largest", "F < x", "median, other shortcuts"],

@@ -6,7 +6,7 @@ from itertools import chain, pairwise
 from statistics import mean
 
 from resnet_degradation.figures.sharpness import plot_sharpness
-from resnet_degradation.figures.titles import Measured, title_of
+from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.sharpness import Sharpness, sharpness, stability_limit
 from resnet_degradation.records.metrics import read_whole_rows
@@ -54,15 +54,15 @@ def measure(subject: Subject) -> list[Sharpness]:
 def summarize(nets: Nets) -> Finding:
     """Title, sentence and table: the sharpness of these nets, compared with the stability limit."""
     table, texts = [], []
-    initial: list[Measured] = []
-    trained: list[Measured] = []
+    initial: list[NetMeasurement] = []
+    trained: list[NetMeasurement] = []
     for net in nets:
         measured = [[row for row in rows if row.images > 0] for rows in net.seeds]
         first = [row.value for rows in measured for row in rows if row.iteration == 0]
         last = [rows[-1].value for rows in measured]
         for values, found in ((first, initial), (last, trained)):
             if known := [value for value in values if value is not None]:
-                found.append(Measured(net.name, net.config, mean(known), known))
+                found.append(NetMeasurement(net.name, net.config, mean(known), known))
         cells = [_format(first), _format(last)]
         texts.append(f"{net.name} from {cells[0]} to {cells[1]}")
         known_rows = [row for rows in measured for row in rows if row.value is not None]
@@ -76,7 +76,7 @@ def summarize(nets: Nets) -> Finding:
     time, shown = ("before", initial) if all_initial else ("after", trained)
     quantity = f"Sharpness of the loss {time} training (unstable above {_format(ends)})"
     return Finding(
-        title_of(quantity, shown, _number, factors=True),
+        compose_title(quantity, shown, _number, factors=True),
         f"Largest eigenvalue of the Hessian of the loss on {num_images} training images, "
         f"from the initial to the last weights: {', '.join(texts)}. A learning rate is unstable if "
         "this eigenvalue exceeds 2 (1 + momentum) / rate.",

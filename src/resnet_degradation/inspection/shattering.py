@@ -4,9 +4,9 @@ from statistics import mean
 
 import torch
 
-from resnet_degradation.data.dataset import evenly_spaced
+from resnet_degradation.data.dataset import evenly_spaced_indices
 from resnet_degradation.figures.shattering import plot_shattering
-from resnet_degradation.figures.titles import Measured, title_of
+from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.shattering import (
     NUM_POINTS,
@@ -29,7 +29,7 @@ def measure(subject: Subject) -> list[Correlation]:
     there are fewer than two held-out images.
     """
     images = torch.cat(subject.images)
-    chosen = images[evenly_spaced(len(images), 2 * NUM_LINES)]
+    chosen = images[evenly_spaced_indices(len(images), 2 * NUM_LINES)]
     half = len(chosen) // 2
     lines = list(zip(chosen[:half], chosen[half : 2 * half], strict=True))
     if half == 0:
@@ -68,7 +68,7 @@ def _rows(source: str, line_correlations: torch.Tensor) -> list[Correlation]:
 def summarize(nets: Nets) -> Finding:
     """Title, sentence and table: the correlation at neighbouring points of the lines."""
     table, texts = [], []
-    measured: dict[str, list[Measured]] = {"initial": [], "trained": []}
+    measured: dict[str, list[NetMeasurement]] = {"initial": [], "trained": []}
     for net in nets:
         values = {}
         for weights in ("initial", "trained"):
@@ -78,7 +78,7 @@ def summarize(nets: Nets) -> Finding:
             ]
             if all(neighbours):
                 per_seed = [rows[0].correlation for rows in neighbours]
-                result = Measured(net.name, net.config, mean(per_seed), per_seed)
+                result = NetMeasurement(net.name, net.config, mean(per_seed), per_seed)
                 measured[weights].append(result)
                 values[weights] = (result.value, mean(rows[0].spread for rows in neighbours))
         cells = [f"{m:.2f} ± {s:.2f}" for m, s in values.values()]
@@ -91,7 +91,7 @@ def summarize(nets: Nets) -> Finding:
         f"Correlation of gradients at neighbouring inputs, {BEFORE_OR_AFTER[weights]} training"
     )
     return Finding(
-        title_of(quantity, measured[weights], "{:.2f}".format),
+        compose_title(quantity, measured[weights], "{:.2f}".format),
         "Correlation of the gradients at neighbouring points of a line between two images, "
         f"{NUM_POINTS} points each (mean ± standard deviation over lines; white noise 0): "
         f"{', '.join(texts)}.",

@@ -5,8 +5,8 @@ from statistics import mean
 
 import numpy as np
 
-from resnet_degradation.figures.inspection import plot_signals, rows_at
-from resnet_degradation.figures.titles import Measured, title_of
+from resnet_degradation.figures.inspection import plot_signals, select_rows
+from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.layer_stats import layer_stats
 from resnet_degradation.records.layers import LayerStats, read_layer_stats
@@ -46,11 +46,11 @@ def summarize(nets: Nets) -> Finding:
     If some net's initial weights are unknown, the title gives the ratios after training.
     """
     table, problems = [], []
-    measured: dict[str, list[Measured]] = {"before": [], "after": []}
+    measured: dict[str, list[NetMeasurement]] = {"before": [], "after": []}
     first_over_last: dict[str, float] = {}  # ratio of gradient norms, by net and time
     for net in nets:
         for time, pick in (("before", min), ("after", max)):
-            seeds = rows_at(net, pick)
+            seeds = select_rows(net, pick)
             recorded = {rows[0].iteration for rows in seeds}
             if time == "before" and recorded != {0}:
                 continue
@@ -60,7 +60,7 @@ def summarize(nets: Nets) -> Finding:
             with np.errstate(all="ignore"):
                 ratios = np.divide(gradients, gradients[LAST_CONVOLUTION]).tolist()
             per_seed = [_first_over_last(rows) for rows in seeds]
-            measured[time].append(Measured(net.name, net.config, ratios[0], per_seed))
+            measured[time].append(NetMeasurement(net.name, net.config, ratios[0], per_seed))
             if 0 < ratios[0] < math.inf:
                 first_over_last[f"{net.name} {when}"] = ratios[0]
             iterations = [f"{iteration:,}" for iteration in sorted({min(recorded), max(recorded)})]
@@ -85,7 +85,7 @@ def summarize(nets: Nets) -> Finding:
     time = "before" if len(measured["before"]) == len(nets) else "after"
     quantity = f"Gradient of the first convolution / the last one, {time} training"
     return Finding(
-        title_of(quantity, measured[time], _format, factors=True),
+        compose_title(quantity, measured[time], _format, factors=True),
         f"Gradients of all layers, for one batch of training images: {sentence}.",
         ["net", "iterations", "first / last", "all / last", "std of outputs"],
         table,

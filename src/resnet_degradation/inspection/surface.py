@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from itertools import product
 from statistics import mean
 
-from resnet_degradation.figures.surface import NEAR, plot_surface
-from resnet_degradation.figures.titles import Measured, title_of
+from resnet_degradation.figures.surface import ERROR_MARGIN, plot_surface
+from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.inspection.surface_workers import surface_batches, surface_in_parallel
 from resnet_degradation.probes.surface import SurfacePoint, surface
@@ -44,7 +44,7 @@ def summarize(nets: Nets) -> Finding:
     table, texts, measured = [], [], []
     for net in nets:
         shares = [share_near(rows) for rows in net.seeds]
-        measured.append(Measured(net.name, net.config, mean(shares), shares))
+        measured.append(NetMeasurement(net.name, net.config, mean(shares), shares))
         centre = mean(centre_of(rows).error for rows in net.seeds)
         losses = [max(row.loss for row in rows) for rows in net.seeds]
         over = f" ({min(shares):.0f} - {max(shares):.0f} % over seeds)" if len(shares) > 1 else ""
@@ -53,13 +53,13 @@ def summarize(nets: Nets) -> Finding:
         table.append([net.name, *cells])
     note = "" if any(len(net.seeds) > 1 for net in nets) else " One seed of each net."
     return Finding(
-        title_of(
-            f"Share of a random plane with at most {NEAR:g} points more training error",
+        compose_title(
+            f"Share of a random plane with at most {ERROR_MARGIN:g} points more training error",
             measured,
             "{:.0f} %".format,
         ),
         "Share of a random plane through the trained net (filter-normalized directions) on which "
-        f"its training error rises by at most {NEAR:g} points: {', '.join(texts)}.{note}",
+        f"its training error rises by at most {ERROR_MARGIN:g} points: {', '.join(texts)}.{note}",
         ["net", "error at centre (%)", "share (%)", "highest loss"],
         table,
     )
@@ -71,8 +71,8 @@ def centre_of(points: Sequence[SurfacePoint]) -> SurfacePoint:
 
 
 def share_near(points: Sequence[SurfacePoint]) -> float:
-    """The percentage of points with an error at most NEAR above the centre's."""
-    limit = centre_of(points).error + NEAR
+    """The percentage of points with an error at most ERROR_MARGIN above the centre's."""
+    limit = centre_of(points).error + ERROR_MARGIN
     return 100 * sum(point.error <= limit for point in points) / len(points)
 
 

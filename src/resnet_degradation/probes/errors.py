@@ -14,7 +14,7 @@ from resnet_degradation.data.views import (
     EvalProtocol,
     MultiViewBatch,
     MultiViewBatches,
-    ViewsOfSize,
+    SameSizeViews,
 )
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.hooks import mode
@@ -92,7 +92,7 @@ def _batches_of_views(batches: Batches, split: str, protocol: EvalProtocol) -> M
     with closing(batches.held_out(split)) as held_out:
         for images, labels in held_out:
             rows = torch.arange(len(labels), device=labels.device)
-            yield MultiViewBatch([ViewsOfSize(rows, images[:, None])], labels)
+            yield MultiViewBatch([SameSizeViews(rows, images[:, None])], labels)
 
 
 def average_over_views(

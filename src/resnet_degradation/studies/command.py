@@ -77,13 +77,13 @@ def _train(
     if not runs:
         return {}
     # Imported here, because they load slowly and are not needed to draw finished runs.
-    from resnet_degradation.data.sources.folder import split_folders
+    from resnet_degradation.data.sources.folder import find_split_folders
     from resnet_degradation.studies.cost import run_cost
     from resnet_degradation.studies.progress import StudyProgress
     from resnet_degradation.training.session import require_folder
 
     if runs[0].data.name in USER_DATA:
-        split_folders(Path(str(runs[0].data.root)))  # warns once, not in every run
+        find_split_folders(Path(str(runs[0].data.root)))  # warns once, not in every run
     require_folder(runs[0].output_dir)
     costs = {study.name_of(run): run_cost(run) for run in runs}
     progress = StudyProgress(console, costs, len(study.runs) - len(runs), study.name_of)

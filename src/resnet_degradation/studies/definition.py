@@ -33,7 +33,7 @@ from resnet_degradation.config.schema import (
     StudyRunConfig,
     schema_fields,
 )
-from resnet_degradation.figures.drawing import Drawing, shows
+from resnet_degradation.figures.drawing import Drawing, panel_shows
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.atomic_files import write_json
@@ -187,7 +187,7 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
                 f"{', '.join(ERROR_CHOICES)}"
             )
     for run in runs:
-        if not any(shows(panel, run) for panel in study.panels):
+        if not any(panel_shows(panel, run) for panel in study.panels):
             raise ConfigError(
                 f"no panel in study.panels shows {net_name(run)}: relax residual, min_depth or "
                 "max_depth of a panel, or leave that net out of study.nets"

@@ -12,7 +12,7 @@ import numpy as np
 from resnet_degradation.config.custom_code import attribute_of, is_custom, load_custom
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.figures.drawing import Drawing
-from resnet_degradation.figures.registry import FIGURES, Draw, Maker
+from resnet_degradation.figures.registry import FIGURES, Draw, DrawFolders
 from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.system.errors import ConfigError
@@ -79,7 +79,7 @@ def _drawer(name: str, study: Study) -> Draw:
     folders = [run_folder(run) for run in study.runs]
     if not is_custom(name):
         return FIGURES[name](folders, study.drawing)
-    make: Maker = load_custom(name, "study.figures")
+    make: DrawFolders = load_custom(name, "study.figures")
 
     def draw(drawing: Drawing, dark: bool) -> "Figure":
         with mpl.rc_context(rc(dark)):

@@ -23,7 +23,7 @@ from resnet_degradation.config.identity import (
 )
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.lines import print_line, print_path, print_table
-from resnet_degradation.figures.labels import caption, conditions
+from resnet_degradation.figures.labels import compose_caption, describe_conditions
 from resnet_degradation.records.run_folder import read_config
 from resnet_degradation.reference import paper
 from resnet_degradation.studies.definition import Study, write_index
@@ -70,7 +70,7 @@ def write_report(study: Study, arguments: list[str], missing: list[str]) -> dict
             for result in results
         },
         "title": study.drawing.title or study.name,
-        "conditions": conditions(study.runs),
+        "conditions": describe_conditions(study.runs),
         "figures": draw_figures(study),
         "missing": missing,
         "verdicts": [
@@ -94,7 +94,7 @@ def write_paper_tables(folder: Path, results: list[Result]) -> list[Path]:
     """Write the table of final errors of these runs in Markdown and LaTeX; return the files."""
     nets = by_net(results)
     table, notes = net_table(nets, _held_out_heading(results))
-    conditions_and_seeds = caption(
+    conditions_and_seeds = compose_caption(
         [config for _, config, _ in nets],
         [len(results) for *_, results in nets],
         "mean ± standard deviation",

@@ -92,7 +92,7 @@ def prepare(
         throughput=ThroughputMonitor(
             run_name(config), batches.decode_stats, config.runtime.num_workers
         ),
-        identity=identity_settings(config) | source.contents(),
+        identity=identity_settings(config) | source.describe_contents(),
         environment={
             "the version of torch": str(torch.__version__),
             "the device": device.type,

@@ -12,7 +12,7 @@ from resnet_degradation.config.schema import Config, RuntimeConfig
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images, make_batches
-from resnet_degradation.data.dataset import Source, evenly_spaced
+from resnet_degradation.data.dataset import Source, evenly_spaced_indices
 from resnet_degradation.nets.build import make_net, on_device
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import assign
@@ -87,7 +87,7 @@ def load_trained(
     config, checkpoint = config_of_run(folder, runtime), require_checkpoint(folder)
     source = find_images(config, report)
     held_out = {
-        name: images.subset(evenly_spaced(len(images), num_held_out))
+        name: images.subset(evenly_spaced_indices(len(images), num_held_out))
         for name, images in source.held_out.items()
     }
     net = _restore_net(checkpoint, config, folder, len(source.classes), device)

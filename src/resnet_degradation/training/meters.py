@@ -157,7 +157,7 @@ class Throughput(NamedTuple):
 
 def throughput_of(stats: DecodeStats, seconds: float) -> Throughput:
     """The throughput over `seconds` of training."""
-    waiting = 100 * stats.waiting / seconds if seconds > 0 else 0.0
+    waiting = 100 * stats.wait_seconds / seconds if seconds > 0 else 0.0
     return Throughput(stats.images_per_second(), min(waiting, 100.0))
 
 

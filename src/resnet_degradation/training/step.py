@@ -80,13 +80,13 @@ class StaticStep:
         """execute: returns a function equivalent to its argument, such as `Replayed`."""
         assert isinstance(run.batches, MemoryBatches)
         self.run, self.batches = run, run.batches
-        self.draw = run.batches.draw(0).to(run.device)
+        self.draw = run.batches.draw_choices(0).to(run.device)
         self.lr = torch.zeros((), device=run.device)  # float32: fused SGD requires it on a GPU
         self.execute = execute(self.compute)
 
     def __call__(self, iteration: int, lr: float) -> None:
         """Train one iteration, counted from 0."""
-        self.draw.copy_(self.batches.draw(iteration), non_blocking=True)
+        self.draw.copy_(self.batches.draw_choices(iteration), non_blocking=True)
         self.lr.fill_(lr)
         self.execute()
         for group in self.run.optimizer.param_groups:
@@ -94,7 +94,7 @@ class StaticStep:
 
     def compute(self) -> None:
         """Train on the batch of `draw`. Nothing here may depend on the iteration."""
-        images, labels = self.batches.assemble(self.draw)
+        images, labels = self.batches.assemble_batch(self.draw)
         update(self.run, self.run.net, images, labels, self.lr)
 
 

@@ -1,6 +1,6 @@
-"""Readers of data sets, one per module; each returns a `Source`."""
+"""Readers of data sets; each returns a `Source`."""
 
-# Where version 0.1.0 had the types that a custom loader returns.
+# Custom loaders written for version 0.1.0 import these types from here.
 from resnet_degradation.data.dataset import Arrays, Files, Source
 
 __all__ = ["Arrays", "Files", "Source"]

@@ -1,4 +1,4 @@
-"""Chooses the reader of a data set, which may be a custom function."""
+"""Loads a data set with a built-in or a custom reader."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +15,11 @@ from resnet_degradation.system.errors import DataError
 
 
 def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = None) -> Source:
-    """The images that a resolved configuration names.
+    """Load the data set that a resolved configuration names.
 
-    prepare: changes the source before a validation set is split off.
+    prepare: applied to the source before a validation set is split off.
 
-    Raises DataError, naming what was looked for and where, if they are missing or unreadable.
+    Raises DataError if images are missing or unreadable.
     """
     if data.loader is not None:
         source = _load_custom_source(data)
@@ -37,7 +37,7 @@ def load_source(data: DataConfig, prepare: Callable[[Source], Source] | None = N
 
 
 def _load_custom_source(data: DataConfig) -> Source:
-    """Call data.loader; raise DataError unless it returns a Source of the configured size."""
+    """Call data.loader; raise DataError unless it returns a valid Source."""
     source = load_custom(str(data.loader), "data.loader")(data)
     problem = f"a {type(source).__name__}, not a Source"
     if isinstance(source, Source):
@@ -60,7 +60,7 @@ def _find_problem(source: Source, data: DataConfig) -> str:
         ):
             return (
                 f"images of {images.images.dtype} and shape {tuple(images.images.shape)}: expected "
-                f"torch.uint8 and shape {size} (number of labels, 3, data.image_size twice)"
+                f"torch.uint8 and shape {size} (N, 3, data.image_size, data.image_size)"
             )
         if isinstance(images, Arrays) and images.labels.dtype != torch.int64:
             return f"labels of {images.labels.dtype}: expected torch.int64"
@@ -68,6 +68,6 @@ def _find_problem(source: Source, data: DataConfig) -> str:
         if lowest < 0 or highest >= len(source.classes):
             return (
                 f"labels from {lowest} to {highest} for {name}: expected 0 to "
-                f"{len(source.classes) - 1}, as there are {len(source.classes)} classes"
+                f"{len(source.classes) - 1}, because there are {len(source.classes)} classes"
             )
     return ""

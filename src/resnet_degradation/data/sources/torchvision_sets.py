@@ -1,4 +1,4 @@
-"""Data sets that torchvision downloads and checksums: CIFAR and Imagenette."""
+"""Data sets that torchvision downloads and verifies: CIFAR and Imagenette."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,12 +14,12 @@ from resnet_degradation.data.dataset import Arrays, Source
 from resnet_degradation.data.sources.folder import scan_folder
 from resnet_degradation.system.errors import DataError
 
-# Numbers of training and validation images in Imagenette 2.
+# Numbers of training and validation images of Imagenette 2.
 IMAGENETTE_IMAGES = (9_469, 3_925)
 
 
 def load_cifar(data: DataConfig) -> Source:
-    """CIFAR-10 or CIFAR-100 as torchvision reads it, resized to data.image_size."""
+    """Load CIFAR-10 or CIFAR-100 with torchvision, resized to data.image_size."""
     from torchvision import datasets
 
     dataset_class = datasets.CIFAR10 if data.name == "cifar10" else datasets.CIFAR100
@@ -27,12 +27,12 @@ def load_cifar(data: DataConfig) -> Source:
     def open_sets(download: bool) -> list[Any]:
         return [dataset_class(data.root, train, download=download) for train in (True, False)]
 
-    sets = _fetch(open_sets, data, f"{dataset_class.base_folder}/", dataset_class.url)
-    train, test = (_to_arrays(split, data.image_size) for split in sets)
+    sets = _open_or_download(open_sets, data, f"{dataset_class.base_folder}/", dataset_class.url)
+    train, test = (_convert_to_arrays(split, data.image_size) for split in sets)
     return Source(train, {"test": test}, list(sets[0].classes))
 
 
-def _to_arrays(dataset: Any, image_size: int) -> Arrays:
+def _convert_to_arrays(dataset: Any, image_size: int) -> Arrays:
     images = torch.from_numpy(np.asarray(dataset.data)).permute(0, 3, 1, 2)
     if images.shape[-1] != image_size:
         resized = F.interpolate(
@@ -43,25 +43,27 @@ def _to_arrays(dataset: Any, image_size: int) -> Arrays:
 
 
 def load_imagenette(data: DataConfig) -> Source:
-    """The files of Imagenette (shorter side 320), downloaded if missing."""
+    """Find the files of Imagenette (shorter side 320); download them if they are missing."""
     from torchvision.datasets import Imagenette
 
     folder = Path(str(data.root)) / "imagenette2-320"
     if not folder.is_dir():
         open_set = partial(Imagenette, data.root, "train", "320px")
-        _fetch(open_set, data, f"{folder.name}/", Imagenette._ARCHIVES["320px"][0])
+        _open_or_download(open_set, data, f"{folder.name}/", Imagenette._ARCHIVES["320px"][0])
     source = scan_folder(folder)
     num_train, num_val = len(source.train), len(source.held_out["val"])
     if (num_train, num_val) != IMAGENETTE_IMAGES:
         raise DataError(
             f"{folder} is incomplete: it has {num_train:,} training and {num_val:,} validation "
-            f"images instead of {IMAGENETTE_IMAGES[0]:,} and {IMAGENETTE_IMAGES[1]:,}. Remove the "
-            "folder, and the next run downloads it again"
+            f"images instead of {IMAGENETTE_IMAGES[0]:,} and {IMAGENETTE_IMAGES[1]:,}: remove the "
+            "folder, and the next run will download it again"
         )
     return source
 
 
-def _fetch(open_sets: Callable[..., Any], data: DataConfig, looked_for: str, url: str) -> Any:
+def _open_or_download(
+    open_sets: Callable[..., Any], data: DataConfig, expected: str, url: str
+) -> Any:
     """Open torchvision data sets; download them only if they are missing or damaged."""
     root = Path(str(data.root))
     try:
@@ -76,8 +78,8 @@ def _fetch(open_sets: Callable[..., Any], data: DataConfig, looked_for: str, url
             message = (str(error).strip() or repr(error)).splitlines()[0]
             reason = f"it could not be downloaded ({message})"
     raise DataError(
-        f"{data.name} was not found: looked for {root / looked_for} (complete, with the right "
-        f"checksums), and {reason}. To fix it, download {url} and unpack it in "
-        f"{root}, or name another folder with data.root=, or train on the bundled images with "
+        f"{data.name} was not found: looked for {root / expected} (complete, with the right "
+        f"checksums), and {reason}. To fix this, download {url} and unpack it in "
+        f"{root}, or set data.root= to another folder, or train on the bundled images with "
         "data=digits"
     )
