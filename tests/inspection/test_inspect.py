@@ -13,7 +13,7 @@ from support.inspection import run_inspection
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.config.schema import INSPECTIONS, Config, InspectionConfig
+from resnet_degradation.config.schema import DEFAULT_INSPECTIONS, Config, InspectionConfig
 from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.digits import load_digits
@@ -275,7 +275,7 @@ def test_several_runs_are_inspected_and_left_as_they_were(
         after = {name: data for name, data in content(run).items() if "inspection/" not in name}
         assert after == files
     assert {file.name for file in where.iterdir()} == {
-        *(f"{what}.{end}" for what in INSPECTIONS for end in ("png", "svg", "pdf")),
+        *(f"{what}.{end}" for what in DEFAULT_INSPECTIONS for end in ("png", "svg", "pdf")),
         "report.md", "index.html",
     }  # fmt: skip
     report = (where / "report.md").read_text()

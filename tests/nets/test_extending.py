@@ -150,8 +150,8 @@ def test_what_cannot_be_is_refused_before_anything_is_built(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("no_such_code:Block", "there is no module no_such_code"),
-        ("my_blocks.inner:Block", "there is no module my_blocks.inner"),
+        ("no_such_code:Block", "no module no_such_code is installed"),
+        ("my_blocks.inner:Block", "no module my_blocks.inner is installed"),
         ("my_blocks:Missing", "has no Missing"),
         ("my_code:load", "is not a subclass"),
         ("resnet_degradation.nets.blocks:Block", "no integer `expansion`"),

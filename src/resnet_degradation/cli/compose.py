@@ -18,7 +18,7 @@ from resnet_degradation.config.schema import (
     InspectionConfig,
     StudyRunConfig,
 )
-from resnet_degradation.config.validate import check_padding
+from resnet_degradation.config.validate import check_shortcut_padding
 
 
 def config_folder() -> Path:
@@ -69,5 +69,5 @@ def resolve_composed(composed: DictConfig) -> Config:
 
         config = with_shortcuts_of_weights(config)
     resolved = resolve(config)
-    check_padding(config, resolved)
+    check_shortcut_padding(config, resolved)
     return resolved

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resnet_degradation.config.identity import key_without
+from resnet_degradation.config.identity import settings_key
 from resnet_degradation.config.schema import PanelConfig
 from resnet_degradation.figures import narrow as phone
 from resnet_degradation.figures.drawing import Drawing, shows
@@ -166,7 +166,7 @@ def _named(labels: list[Label], top: float) -> list[tuple[str, Line2D]]:
 def extension_title(nets: list[NetCurves]) -> str:
     """The final errors of a net that starts as a shallower one, and of its twin from scratch."""
     for net, twin in product(nets, nets):
-        keys = {key_without(n.config, {"seed", "extends"}) for n in (net, twin)}
+        keys = {settings_key(n.config, exclude={"seed", "extends"}) for n in (net, twin)}
         if net.config.extends and twin is not net and len(keys) == 1 and net.ends and twin.ends:
             own, other = (sum(n.ends) / len(n.ends) for n in (net, twin))
             return (

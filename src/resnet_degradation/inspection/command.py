@@ -8,7 +8,11 @@ from rich.table import Table
 from resnet_degradation.config.custom_code import check_custom_name, is_custom
 from resnet_degradation.config.identity import net_name, short_hash
 from resnet_degradation.config.resolve import expand_home
-from resnet_degradation.config.schema import INSPECTIONS, MORE_INSPECTIONS, InspectionConfig
+from resnet_degradation.config.schema import (
+    DEFAULT_INSPECTIONS,
+    OPTIONAL_INSPECTIONS,
+    InspectionConfig,
+)
 from resnet_degradation.config.validate import check_evaluation_runtime
 from resnet_degradation.console.lines import print_path, print_table
 from resnet_degradation.console.progress import Progress
@@ -73,7 +77,7 @@ def runs_to_inspect(options: InspectionConfig) -> list[Path]:
 
 def named_measurements(what: object) -> list[str]:
     """The measurements that `what` names, each once; ConfigError for other values."""
-    every = [*INSPECTIONS, *MORE_INSPECTIONS]
+    every = [*DEFAULT_INSPECTIONS, *OPTIONAL_INSPECTIONS]
     names = what if isinstance(what, list) else [what]
     if "all" in names:
         names = [*every, *(name for name in names if name != "all")]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from resnet_degradation.config.custom_code import attribute_of, is_custom, load_custom
+from resnet_degradation.config.custom_code import attribute_name, is_custom, load_custom
 from resnet_degradation.inspection import (
     lesions,
     residuals,
@@ -42,7 +42,7 @@ def chosen_probes(what: Sequence[str]) -> dict[str, Probe]:
             column_types(probe.row)
         except TypeError as error:
             raise ConfigError(f"what={name} cannot write its table: {error}") from error
-        if attribute_of(name) in probes or (is_custom(name) and attribute_of(name) in PROBES):
-            raise ConfigError(f"what={name}: another probe is named {attribute_of(name)} too")
-        probes[attribute_of(name)] = probe
+        if attribute_name(name) in probes or (is_custom(name) and attribute_name(name) in PROBES):
+            raise ConfigError(f"what={name}: another probe is named {attribute_name(name)} too")
+        probes[attribute_name(name)] = probe
     return probes

@@ -5,7 +5,7 @@ from functools import partial
 from torch import Tensor, contiguous_format, nn
 from torch.nn import functional as F
 
-from resnet_degradation.config.architectures import Family, architecture
+from resnet_degradation.config.architectures import Family, find_architecture
 from resnet_degradation.nets.activation_checkpointing import run_blocks, run_checkpointed
 from resnet_degradation.nets.blocks import (
     BasicBlock,
@@ -49,7 +49,7 @@ class ResNet(nn.Module):
         shortcut_padding: where option A puts its zero channels, see ZeroPaddedIdentity.
         """
         super().__init__()
-        self.arch = arch = architecture(depth, family)
+        self.arch = arch = find_architecture(depth, family)
         self.has_custom_blocks = custom_block is not None
         self.run_checkpointed = run_checkpointed
         # Number of blocks per segment, for each stage; None: no activation checkpointing.

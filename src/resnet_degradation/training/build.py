@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from resnet_degradation.config.identity import identity_settings, run_folder, run_name
+from resnet_degradation.config.identity import flat_identity, run_folder, run_name
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.build import find_images, make_batches
@@ -92,7 +92,7 @@ def prepare(
         throughput=ThroughputMonitor(
             run_name(config), batches.decode_stats, config.runtime.num_workers
         ),
-        identity=identity_settings(config) | source.contents(),
+        identity=flat_identity(config) | source.contents(),
         environment={
             "the version of torch": str(torch.__version__),
             "the device": device.type,

@@ -16,7 +16,7 @@ from torch.utils.tensorboard.summary import hparams
 from resnet_degradation.config.identity import (
     data_name,
     escape_interpolation,
-    identity_settings,
+    flat_identity,
     net_name,
 )
 from resnet_degradation.config.schema import Config
@@ -171,7 +171,7 @@ def _ignore_event_writer(raised: threading.ExceptHookArgs) -> None:
 def _hparams(config: Config) -> dict[str, Any]:
     """The main settings, and all that are not at their defaults, for TensorBoard's hparams."""
     keys = ["depth", "residual", "shortcut", "seed", "recipe.lr", "recipe.iterations"]
-    keys += [key for key in identity_settings(config) if key != "data.name"]  # it is "data" below
+    keys += [key for key in flat_identity(config) if key != "data.name"]  # it is "data" below
     values = {key: attrgetter(key)(config) for key in dict.fromkeys(keys)}
     return {"net": net_name(config), "data": data_name(config)} | {
         key: value if isinstance(value, bool | int | float) else as_text(str(value))
