@@ -65,9 +65,9 @@ def resolve_composed(composed: DictConfig) -> Config:
     """A resolved configuration. Raises ConfigError for what cannot be run."""
     config = cast(Config, OmegaConf.to_object(composed))
     if config.weights:
-        from resnet_degradation.nets.build import with_shortcuts_of_weights  # loads torch
+        from resnet_degradation.nets.build import use_shortcut_of_weights  # loads torch
 
-        config = with_shortcuts_of_weights(config)
+        config = use_shortcut_of_weights(config)
     resolved = resolve(config)
     check_shortcut_padding(config, resolved)
     return resolved

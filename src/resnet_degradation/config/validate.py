@@ -188,11 +188,8 @@ def check_extends(config: Config, family: Family) -> None:
         return
     if config.weights:
         raise ConfigError("weights and extends both set the initial weights: set only one of them")
-    deep, shallow = (
-        find_architecture(config.depth, family),
-        find_architecture(config.extends, family),
-    )
-    if config.residual or deep.block != "basic" or shallow.block != "basic":
+    blocks = [find_architecture(depth, family).block for depth in (config.depth, config.extends)]
+    if config.residual or blocks != ["basic", "basic"]:
         raise ConfigError("extends is for plain nets (residual=false; no bottlenecks)")
     if config.extends >= config.depth:
         raise ConfigError(

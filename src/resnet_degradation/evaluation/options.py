@@ -17,7 +17,7 @@ from resnet_degradation.config.validate import (
     check_evaluation_runtime,
     check_shortcut_padding,
 )
-from resnet_degradation.nets.build import with_shortcuts_of_weights
+from resnet_degradation.nets.build import use_shortcut_of_weights
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import process_info, process_variables
@@ -93,7 +93,7 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
         config = _config_of_run(options, Path(options.run), given)
     else:
         settings = {field.name: getattr(options, field.name) for field in fields(Config)}
-        unresolved = with_shortcuts_of_weights(Config(**settings))
+        unresolved = use_shortcut_of_weights(Config(**settings))
         config = resolve(unresolved)
         check_shortcut_padding(unresolved, config)
     evaluation = Evaluation(

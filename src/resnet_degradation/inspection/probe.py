@@ -70,11 +70,11 @@ class Subject:
         if config.weights is not None or config.extends is not None:
             return None
         # This loads torch, which is slow, and settings are checked without it.
-        from resnet_degradation.nets.build import make_net, on_device
+        from resnet_degradation.nets.build import make_net, move_to_device
 
         net = make_net(config, self.trained.batches.num_classes)
         device = next(self.net.parameters()).device
-        return on_device(net, device).eval()
+        return move_to_device(net, device).eval()
 
     def training_batches(self, count: int) -> "list[Batch]":
         """The first `count` batches of augmented training images (N, 3, H, W) with labels (N,)."""

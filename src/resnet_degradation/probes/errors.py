@@ -17,7 +17,7 @@ from resnet_degradation.data.views import (
     ViewsOfSize,
 )
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
-from resnet_degradation.nets.hooks import mode
+from resnet_degradation.nets.hooks import set_mode
 from resnet_degradation.nets.resnet import ResNet
 
 
@@ -36,7 +36,7 @@ def top1_error(
     evaluates its share of the images; all return the error on all of them.
     """
     num_wrong = torch.zeros((), dtype=torch.int64, device=next(net.parameters()).device)
-    with mode(net, training=False), closing(batches.held_out(split)) as held_out:
+    with set_mode(net, training=False), closing(batches.held_out(split)) as held_out:
         for images, labels in held_out:
             if len(labels) > 0:
                 num_wrong += (net(images).argmax(dim=1) != labels).sum()

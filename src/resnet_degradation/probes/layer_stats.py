@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.nets.activation_checkpointing import preserve_running_statistics
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import observe_modules
 from resnet_degradation.records.layers import LayerStats
 
 
@@ -37,7 +37,7 @@ def layer_stats(net: nn.Module, images: Tensor, labels: Tensor, iteration: int) 
         stds[name] = output.detach().float().std(correction=0)
 
     with (
-        observed(net, layers, observe, training=True),
+        observe_modules(net, layers, observe, training=True),
         preserve_running_statistics([net]),
         torch.enable_grad(),
     ):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from resnet_degradation.nets.blocks import Block
-from resnet_degradation.nets.hooks import observed
-from resnet_degradation.nets.overrides import replaced_methods
+from resnet_degradation.nets.hooks import observe_modules
+from resnet_degradation.nets.overrides import replace_methods
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.system.rng import generator
 
@@ -37,7 +37,7 @@ def shape_preserving_blocks(net: ResNet) -> list[str]:
         if before.shape == after.shape:
             same.append(name)
 
-    with observed(net, net.blocks(), observe, training=False):
+    with observe_modules(net, net.blocks(), observe, training=False):
         net(torch.zeros(1, 3, SIZE, SIZE, device=net.conv1.weight.device))
     return same
 
@@ -47,7 +47,7 @@ def bypassed(blocks: Iterable[Block]) -> Iterator[None]:
     """Temporarily set F(x) = 0 in residual blocks, and make plain blocks the identity."""
     with ExitStack() as stack:
         for block in blocks:
-            stack.enter_context(replaced_methods(block, _bypass(block)))
+            stack.enter_context(replace_methods(block, _bypass(block)))
         yield
 
 

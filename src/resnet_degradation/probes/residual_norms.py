@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import observe_modules
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.records.layers import ResidualNorms
 from resnet_degradation.system.apple_gpu import to_float64
@@ -33,7 +33,7 @@ def residual_norms(net: ResNet, batches: Iterable[Tensor]) -> list[ResidualNorms
         totals[name] += torch.stack(sums).cpu()
 
     if blocks:
-        with observed(net, blocks, observe, training=False):
+        with observe_modules(net, blocks, observe, training=False):
             for images in batches:
                 net(images)
     norms = []

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import observe_modules
 from resnet_degradation.records.layers import Response
 from resnet_degradation.system.apple_gpu import to_float64
 
@@ -46,7 +46,7 @@ def layer_responses(
                 totals[layer] += torch.stack([count, values.sum(), values.square().sum()]).cpu()
                 return
 
-    with observed(net, {**layers, **norms}, observe, training=False):
+    with observe_modules(net, {**layers, **norms}, observe, training=False):
         for images in batches:
             if len(images) > 0:
                 net(images)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from resnet_degradation.data.batches import Batch
 from resnet_degradation.nets.activation_checkpointing import preserve_running_statistics
-from resnet_degradation.nets.hooks import mode
+from resnet_degradation.nets.hooks import set_mode
 from resnet_degradation.system.rng import generator
 
 TOLERANCE = 2e-2  # relative accuracy of the eigenvalue
@@ -89,7 +89,7 @@ def sharpness(
 
     start = torch.randn(size, generator=generator("sharpness")).numpy()
     hessian = LinearOperator((size, size), matvec=matvec, dtype=np.float32)
-    with mode(net, training=True), preserve_running_statistics([net]):
+    with set_mode(net, training=True), preserve_running_statistics([net]):
         try:
             (value,) = eigsh(
                 hessian,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from resnet_degradation.nets.hooks import mode
+from resnet_degradation.nets.hooks import set_mode
 from resnet_degradation.system.apple_gpu import to_float64
 from resnet_degradation.system.rng import generator
 
@@ -42,7 +42,7 @@ def input_gradients(net: nn.Module, first: Tensor, last: Tensor) -> Tensor:
     """
     shares = torch.linspace(0, 1, NUM_POINTS, device=first.device).view(-1, 1, 1, 1)
     points = (first + shares * (last - first)).requires_grad_()
-    with mode(net, training=False), torch.enable_grad():
+    with set_mode(net, training=False), torch.enable_grad():
         logits = net(points)
         weights = torch.randn(logits.shape[1], generator=generator("shattering")).to(logits)
         (gradients,) = torch.autograd.grad((logits @ weights).sum(), points)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.data.batches import Batch
-from resnet_degradation.nets.hooks import mode
+from resnet_degradation.nets.hooks import set_mode
 from resnet_degradation.system.rng import generator
 
 Direction = dict[str, Tensor]  # keyed by parameter name
@@ -70,7 +70,7 @@ def loss_and_error(net: nn.Module, batches: list[Batch]) -> tuple[float, float]:
     """
     total = torch.zeros(2, dtype=torch.float64)
     num_images = 0
-    with mode(net, training=False):
+    with set_mode(net, training=False):
         for images, labels in batches:
             logits = net(images).float()
             wrong = (logits.argmax(dim=1) != labels).sum()
