@@ -80,7 +80,7 @@ def test_an_interrupted_surface_resumes(
     table = runs[0] / "inspection/surface.csv"
     whole = table.read_bytes()
     table.unlink()
-    measured = surface.surface
+    measured = surface.measure_surface
     asked: list[int] = []
 
     def interrupted(net: Any, batches: Any, points: Any) -> Any:
@@ -90,7 +90,7 @@ def test_an_interrupted_surface_resumes(
                 raise KeyboardInterrupt
             yield point
 
-    monkeypatch.setattr(surface, "surface", interrupted)
+    monkeypatch.setattr(surface, "measure_surface", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_inspection(runs[0], output_dir=tmp_path, **options)
     part = runs[0] / "inspection/surface.part.csv"
@@ -228,9 +228,9 @@ def test_sharpness_is_measured_at_kept_checkpoints_beside_the_limit_of_their_rat
     assert list(kept) == [8]
     batch = next(trained.batches.training(0, 1))
     (at_8,) = (row.value for row in rows if row.iteration == 8)
-    assert sharpness.sharpness(kept[8], [tuple(part[:8] for part in batch)]) == pytest.approx(
-        at_8, rel=1e-4
-    )
+    assert sharpness.measure_sharpness(
+        kept[8], [tuple(part[:8] for part in batch)]
+    ) == pytest.approx(at_8, rel=1e-4)
     finding = sharpness.summarize(load_inspected([run], "sharpness", Sharpness))
     assert finding.rows[0][4] == "20 - 200"
     (axes,) = plot_sharpness(load_inspected([run], "sharpness", Sharpness)).axes

@@ -10,8 +10,8 @@ from resnet_degradation.figures.inspection import plot_lesions
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.lesions import (
-    error_without,
-    random_blocks,
+    draw_random_blocks,
+    measure_without_blocks,
     removable_blocks,
     shape_preserving_blocks,
 )
@@ -38,12 +38,12 @@ def measure(subject: Subject) -> list[LesionRow]:
     rows = [LesionRow(0, 0, len(positions), "", error())]
     for step, name in enumerate(singles, 1):
         row = (1, positions[name], len(positions), name)
-        rows.append(LesionRow(*row, error_without(net, [name], error)))
+        rows.append(LesionRow(*row, measure_without_blocks(net, [name], error)))
         subject.report("lesions", step, num_steps)
     for step, count in enumerate(counts, len(singles) + 1):
-        for names in random_blocks(net, count, options.draws, subject.trained.config.seed):
+        for names in draw_random_blocks(net, count, options.draws, subject.trained.config.seed):
             row = (count, 0, len(positions), " ".join(names))
-            rows.append(LesionRow(*row, error_without(net, names, error)))
+            rows.append(LesionRow(*row, measure_without_blocks(net, names, error)))
         subject.report("lesions", step, num_steps)
     return rows
 

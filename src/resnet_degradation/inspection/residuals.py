@@ -5,13 +5,13 @@ from statistics import median
 from resnet_degradation.figures.inspection import plot_residual_norms
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
-from resnet_degradation.probes.residual_norms import residual_norms
+from resnet_degradation.probes.residual_norms import measure_residual_norms
 from resnet_degradation.records.layers import ResidualNorms
 
 
 def measure(subject: Subject) -> list[ResidualNorms]:
     """The norms of F(x) and shortcut(x) of every block; none for a plain net."""
-    return residual_norms(subject.net, subject.images)
+    return measure_residual_norms(subject.net, subject.images)
 
 
 def summarize(nets: Nets) -> Finding:

@@ -4,13 +4,13 @@ from statistics import mean
 
 from resnet_degradation.figures.inspection import plot_responses, responses_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
-from resnet_degradation.probes.responses import layer_responses
+from resnet_degradation.probes.responses import measure_responses
 from resnet_degradation.records.layers import Response
 
 
 def measure(subject: Subject) -> list[Response]:
     """The standard deviation of every 3x3 layer's output over the held-out images."""
-    return layer_responses(subject.net, subject.images)
+    return measure_responses(subject.net, subject.images)
 
 
 def summarize(nets: Nets) -> Finding:

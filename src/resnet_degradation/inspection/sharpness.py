@@ -8,7 +8,7 @@ from statistics import mean
 from resnet_degradation.figures.sharpness import plot_sharpness
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
-from resnet_degradation.probes.sharpness import Sharpness, sharpness, stability_limit
+from resnet_degradation.probes.sharpness import Sharpness, measure_sharpness, stability_limit
 from resnet_degradation.records.metrics import read_whole_rows
 from resnet_degradation.training.load_run import kept_nets
 
@@ -46,7 +46,7 @@ def measure(subject: Subject) -> list[Sharpness]:
         def report_product(products: int, total: int, iteration: int = iteration) -> None:
             subject.report(f"sharpness at iteration {iteration:,}", products, total)
 
-        value = sharpness(net, batches, report_product)
+        value = measure_sharpness(net, batches, report_product)
         rows.append(Sharpness(iteration, images, value, limit(iteration)))
     return sorted(rows, key=lambda row: (row.iteration, row.images))
 

@@ -12,8 +12,8 @@ from resnet_degradation.probes.shattering import (
     NUM_POINTS,
     Correlation,
     brown_noise,
-    correlations,
     input_gradients,
+    mean_cosines,
     white_noise,
 )
 from resnet_degradation.system.errors import ConfigError
@@ -44,13 +44,13 @@ def measure(subject: Subject) -> list[Correlation]:
             continue
         line_correlations = []
         for first, last in lines:
-            line_correlations.append(correlations(input_gradients(net, first, last)))
+            line_correlations.append(mean_cosines(input_gradients(net, first, last)))
             done += 1
             subject.report("shattering", done, half * sum(net is not None for net in nets.values()))
         rows += _rows(weights, torch.stack(line_correlations))
     dimensions = chosen[0].numel()
     for name, noise in (("white noise", white_noise), ("brown noise", brown_noise)):
-        rows += _rows(name, correlations(noise(dimensions))[None])
+        rows += _rows(name, mean_cosines(noise(dimensions))[None])
     return rows
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from resnet_degradation.figures.inspection import plot_signals, rows_at
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
-from resnet_degradation.probes.layer_stats import layer_stats
+from resnet_degradation.probes.layer_stats import measure_layer_stats
 from resnet_degradation.records.layers import LayerStats, read_layer_stats
 
 # A gradient vanishes, or explodes, if it is this many times smaller, or larger, than that of the
@@ -35,8 +35,8 @@ def measure(subject: Subject) -> list[LayerStats]:
     recorded = read_layer_stats(trained.folder).items()
     signals = {iteration: at for iteration, at in recorded if iteration < trained.iteration}
     if 0 not in signals and subject.initial_net is not None:
-        signals[0] = layer_stats(subject.initial_net, images, labels, 0)
-    signals[trained.iteration] = layer_stats(trained.net, images, labels, trained.iteration)
+        signals[0] = measure_layer_stats(subject.initial_net, images, labels, 0)
+    signals[trained.iteration] = measure_layer_stats(trained.net, images, labels, trained.iteration)
     return [row for _, rows in sorted(signals.items()) for row in rows]
 
 

@@ -9,7 +9,7 @@ from resnet_degradation.figures.surface import NEAR, plot_surface
 from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.inspection.surface_workers import surface_batches, surface_in_parallel
-from resnet_degradation.probes.surface import SurfacePoint, surface
+from resnet_degradation.probes.surface import SurfacePoint, measure_surface
 from resnet_degradation.records.layers import unfinished_inspection
 
 # How far the plane extends from the net along each direction. At 1, the added random weights have
@@ -32,7 +32,7 @@ def measure(subject: Subject) -> list[SurfacePoint]:
     if options.jobs > 1:
         measured = surface_in_parallel(subject, left)
     else:
-        measured = surface(subject.net, surface_batches(subject), left)
+        measured = measure_surface(subject.net, surface_batches(subject), left)
     for point in measured:
         part.add(point)
         subject.report("loss surface", len(part.rows), len(points))

@@ -12,7 +12,7 @@ from pathlib import Path
 from resnet_degradation.config.schema import InspectionConfig
 from resnet_degradation.data.batches import Batch
 from resnet_degradation.inspection.probe import Subject
-from resnet_degradation.probes.surface import SurfacePoint, surface
+from resnet_degradation.probes.surface import SurfacePoint, measure_surface
 from resnet_degradation.system.errors import RecordError
 from resnet_degradation.system.process import num_cpus
 from resnet_degradation.system.worker import init_pool_worker
@@ -68,5 +68,5 @@ def _point(
         subject = Subject(trained, options, lambda *_: None)
         _LOADED.append((subject, surface_batches(subject)))
     subject, batches = _LOADED[0]
-    (found,) = surface(subject.net, batches, [point])
+    (found,) = measure_surface(subject.net, batches, [point])
     return found
