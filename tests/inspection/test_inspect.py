@@ -20,7 +20,7 @@ from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.figures.inspection import load_inspected, plot_lesions, plot_signals
 from resnet_degradation.inspection.command import inspect
 from resnet_degradation.inspection.signals import gradient_outcome
-from resnet_degradation.inspection.signals import summarize as summarize_signals
+from resnet_degradation.inspection.signals import make_finding as make_signals_finding
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
@@ -443,7 +443,7 @@ def test_a_report_says_how_the_gradients_fare(
         for row in rows
     ]
     write_inspection(run, "signals", changed, LayerStats)
-    finding = summarize_signals(load_inspected([run], "signals", LayerStats))
+    finding = make_signals_finding(load_inspected([run], "signals", LayerStats))
     others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
     assert [part for part in others if part in finding.sentence] == [
         part for part in others if said.startswith(part)
@@ -463,7 +463,7 @@ def test_a_dead_seed_among_others_is_named(
         replace(row, gradient_norm=0.0) for row in read_inspection(runs[1], "signals", LayerStats)
     ]
     write_inspection(runs[1], "signals", rows, LayerStats)
-    finding = summarize_signals(load_inspected(runs, "signals", LayerStats))
+    finding = make_signals_finding(load_inspected(runs, "signals", LayerStats))
     assert "at the end (1 of 2 seeds): no gradient reaches" in finding.sentence
 
 
@@ -478,7 +478,7 @@ def test_a_layer_without_a_gradient_is_reported_as_vanished(
             for row in read_inspection(run, "signals", LayerStats)
         ]
         write_inspection(run, "signals", rows, LayerStats)
-        finding = summarize_signals(load_inspected([run], "signals", LayerStats))
+        finding = make_signals_finding(load_inspected([run], "signals", LayerStats))
         assert ("vanishes" in finding.sentence) == (len(dead) < 8)
 
 
