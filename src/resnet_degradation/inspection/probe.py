@@ -112,13 +112,13 @@ class Probe:
         if self.find is not None:
             return self.find(nets)
         columns = numeric_columns(self.row)
-        table, texts = [], []
+        table, phrases = [], []
         for net in nets:
             means = [[mean(getattr(r, c) for r in rows) for rows in net.seeds] for c in columns]
             cells = [f"{mean(per_seed):.4g}" + _format_deviation(per_seed) for per_seed in means]
             table.append([net.name, *cells])
-            texts.append(f"{net.name} {', '.join(cells)}")
-        sentence = f"{' and '.join(columns)}, mean over rows: {'; '.join(texts)}."
+            phrases.append(f"{net.name} {', '.join(cells)}")
+        sentence = f"{' and '.join(columns)}, mean over rows: {'; '.join(phrases)}."
         return Finding(name, sentence, ["net", *columns], table)
 
     def make_figure(self, nets: Nets, title: str) -> Figure:

@@ -45,9 +45,9 @@ def make_finding(nets: Nets) -> Finding:
 
 
 DEFINITION = (
-    "||F(x)|| / ||shortcut(x)|| (Euclidean norms), computed per image, then averaged over images; "
-    "shortcut(x) is x except for hollow dots, where the shortcut changes x (projection or "
-    "downsampling). Plain nets have no shortcut."
+    "||F(x)|| / ||shortcut(x)|| (Euclidean norms), computed per image, then averaged over images. "
+    "In blocks with hollow dots, the shortcut changes x (projection or downsampling); in all "
+    "others, shortcut(x) is x. Plain nets have no shortcuts."
 )
 
 PROBE = Probe(

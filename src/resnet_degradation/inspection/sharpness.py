@@ -30,13 +30,13 @@ def measure(subject: Subject) -> list[Sharpness]:
     images = sum(len(labels) for _, labels in batches)
     record = [row for row in read_whole_rows(trained.folder) if row.iteration <= trained.iteration]
 
-    def limit(iteration: int) -> float:
+    def limit_at(iteration: int) -> float:
         # Not every iteration has a row in the record, so take the next row.
         rates = [row.lr for row in record if row.iteration >= iteration] or [recipe.lr]
         return stability_limit(rates[0], recipe.momentum)
 
     rows = [
-        Sharpness(row.iteration, 0, None, limit(row.iteration))
+        Sharpness(row.iteration, 0, None, limit_at(row.iteration))
         for row, next_row in pairwise(record)
         if row.lr != next_row.lr
     ]
@@ -47,13 +47,13 @@ def measure(subject: Subject) -> list[Sharpness]:
             subject.report(f"sharpness at iteration {iteration:,}", products, total)
 
         value = measure_sharpness(net, batches, report_product)
-        rows.append(Sharpness(iteration, images, value, limit(iteration)))
+        rows.append(Sharpness(iteration, images, value, limit_at(iteration)))
     return sorted(rows, key=lambda row: (row.iteration, row.images))
 
 
 def make_finding(nets: Nets) -> Finding:
     """Summarize the sharpness of these nets, compared with the stability limit."""
-    table, texts = [], []
+    table, phrases = [], []
     initial: list[Measured] = []
     trained: list[Measured] = []
     for net in nets:
@@ -64,7 +64,7 @@ def make_finding(nets: Nets) -> Finding:
             if known := [value for value in values if value is not None]:
                 summaries.append(Measured(net.name, net.config, mean(known), known))
         cells = [_format_range(first), _format_range(last)]
-        texts.append(f"{net.name} from {cells[0]} to {cells[1]}")
+        phrases.append(f"{net.name} from {cells[0]} to {cells[1]}")
         known_rows = [row for rows in measured for row in rows if row.value is not None]
         num_above = sum(row.value > row.limit for row in known_rows)
         cells.append(_format_range([max(rows, key=_sort_key).value for rows in measured]))
@@ -83,8 +83,8 @@ def make_finding(nets: Nets) -> Finding:
             factors=True,
         ),
         f"Largest eigenvalue of the Hessian of the loss on {num_images} training images, "
-        f"from the initial to the last weights: {', '.join(texts)}. A learning rate is unstable if "
-        "this eigenvalue exceeds 2 (1 + momentum) / rate.",
+        f"from the initial to the last weights: {', '.join(phrases)}. A learning rate is unstable "
+        "if this eigenvalue exceeds 2 (1 + momentum) / rate.",
         ["net", "initial", "trained", "largest", "stability limit", "above it"],
         table,
     )
@@ -98,8 +98,9 @@ def _sort_key(row: Sharpness) -> float:
 def _format_range(values: Sequence[float | None]) -> str:
     """Format the range of the values that are not None; "not found" if there are none."""
     known = sorted(value for value in values if value is not None)
-    texts = [_format_number(value) for value in known]
-    return " - ".join(dict.fromkeys([texts[0], texts[-1]])) if texts else "not found"
+    if not known:
+        return "not found"
+    return " - ".join(dict.fromkeys([_format_number(known[0]), _format_number(known[-1])]))
 
 
 def _format_number(value: float) -> str:
@@ -107,12 +108,12 @@ def _format_number(value: float) -> str:
 
 
 DEFINITION = (
-    "The largest eigenvalue of the Hessian of the mean cross-entropy on one batch of "
-    "training images in training mode, without weight decay, by Lanczos iteration to two "
-    "percent: with the initial weights, with those that the run kept (runtime.keep_every), and "
-    "with the last ones. Gradient descent on a quadratic loss diverges above the stability limit "
-    "of its learning rate. Training a net on full batches raises its sharpness to about that limit "
-    "(Cohen et al. 2021)."
+    "The largest eigenvalue of the Hessian of the mean cross-entropy on one batch of training "
+    "images, in training mode and without weight decay. Lanczos iteration finds it to two percent. "
+    "It is measured with the initial weights, with the weights that the run kept "
+    "(runtime.keep_every), and with the last weights. Gradient descent on a quadratic loss "
+    "diverges above the stability limit of its learning rate. Training a net on full batches "
+    "raises its sharpness to about that limit (Cohen et al. 2021)."
 )
 
 PROBE = Probe(Sharpness, measure, make_finding, plot_sharpness, about=DEFINITION)

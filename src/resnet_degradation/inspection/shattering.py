@@ -70,7 +70,7 @@ def _make_rows(source: str, line_correlations: torch.Tensor) -> list[Correlation
 
 def make_finding(nets: Nets) -> Finding:
     """Summarize the correlation at neighbouring points of the lines."""
-    table, texts = [], []
+    table, phrases = [], []
     measured: dict[str, list[Measured]] = {"initial": [], "trained": []}
     for net in nets:
         values = {}
@@ -85,7 +85,7 @@ def make_finding(nets: Nets) -> Finding:
                 measured[weights].append(result)
                 values[weights] = (result.value, mean(rows[0].spread for rows in neighbours))
         cells = [f"{correlation:.2f} ± {spread:.2f}" for correlation, spread in values.values()]
-        texts += [
+        phrases += [
             f"{net.name} {weights} {cell}" for weights, cell in zip(values, cells, strict=True)
         ]
         table.append([net.name, *(cells if len(cells) == 2 else ["-", *cells])])
@@ -96,7 +96,7 @@ def make_finding(nets: Nets) -> Finding:
         title_of(quantity, measured[weights], "{:.2f}".format),
         "Correlation of the gradients at neighbouring points of a line between two images, "
         f"{NUM_POINTS} points each (mean ± standard deviation over lines; white noise 0): "
-        f"{', '.join(texts)}.",
+        f"{', '.join(phrases)}.",
         ["net", "initial", "trained"],
         table,
     )

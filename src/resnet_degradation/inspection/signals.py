@@ -25,9 +25,10 @@ OUTCOME_TEXTS = {
 
 
 def measure(subject: Subject) -> list[LayerStats]:
-    """Measure layer statistics with the initial and the last weights; add recorded ones.
+    """Measure layer statistics with the initial and the last weights.
 
-    The initial weights are left out if they are unknown and their statistics were not recorded.
+    Adds the statistics that were recorded during training. The initial weights are left out if they
+    are unknown and their statistics were not recorded.
     """
     trained = subject.trained
     ((images, labels),) = subject.training_batches(1)

@@ -40,15 +40,15 @@ def measure(subject: Subject) -> list[SurfacePoint]:
 
 
 def make_finding(nets: Nets) -> Finding:
-    """Summarize on how much of the plane the error is almost as low as at each net."""
-    table, texts, measured = [], [], []
+    """Summarize how much of the plane has almost the same error as each net."""
+    table, phrases, measured = [], [], []
     for net in nets:
         shares = [share_near_centre(rows) for rows in net.seeds]
         measured.append(Measured(net.name, net.config, mean(shares), shares))
         centre_error = mean(find_centre(rows).error for rows in net.seeds)
         max_losses = [max(row.loss for row in rows) for rows in net.seeds]
         span = f" ({min(shares):.0f} - {max(shares):.0f} % over seeds)" if len(shares) > 1 else ""
-        texts.append(f"{net.name} {mean(shares):.0f} %{span}")
+        phrases.append(f"{net.name} {mean(shares):.0f} %{span}")
         cells = [f"{centre_error:.2f}", f"{mean(shares):.1f}", f"{mean(max_losses):.3g}"]
         table.append([net.name, *cells])
     note = "" if any(len(net.seeds) > 1 for net in nets) else " One seed of each net."
@@ -59,7 +59,7 @@ def make_finding(nets: Nets) -> Finding:
             "{:.0f} %".format,
         ),
         "Share of a random plane through the trained net (filter-normalized directions) on which "
-        f"its training error rises by at most {NEAR:g} points: {', '.join(texts)}.{note}",
+        f"its training error rises by at most {NEAR:g} points: {', '.join(phrases)}.{note}",
         ["net", "error at centre (%)", "share (%)", "highest loss"],
         table,
     )
@@ -78,8 +78,8 @@ def share_near_centre(points: Sequence[SurfacePoint]) -> float:
 
 DEFINITION = (
     "The training loss at the trained weights plus multiples of two random directions. "
-    "Each filter of a direction has the norm of the net's filter; biases and batch "
-    "normalization are not changed; the net is in evaluation mode (Li et al. 2018)."
+    "Each filter of a direction has the same norm as the net's filter. Biases and batch "
+    "normalization do not change, and the net is in evaluation mode (Li et al. 2018)."
 )
 
 PROBE = Probe(SurfacePoint, measure, make_finding, plot_surface, about=DEFINITION)

@@ -93,7 +93,7 @@ class _Segment(torch.autograd.Function):
 
 @contextmanager
 def preserve_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
-    """Restore the running statistics of blocks in training mode at the end."""
+    """Let blocks in training mode update temporary copies of their running statistics."""
     modules = [m for block in blocks for m in block.modules() if m._buffers]
     originals = [dict(module._buffers) for module in modules]
     for module, buffers in zip(modules, originals, strict=True):
