@@ -32,7 +32,7 @@ WHY = Path(__file__).parents[1] / "outputs/reference/why"
 def main() -> None:
     for name, probe in PROBES.items():
         nets = inspected(name)
-        figure = probe.figure(nets, probe.finding(nets, name).title)
+        figure = probe.make_figure(nets, probe.make_finding(nets, name).title)
         save_figure(figure, WHY / name, ("png",))
     figure = plot_depths(depths(), study_named("depths").drawing)
     save_figure(figure, WHY / "depths", ("png",))

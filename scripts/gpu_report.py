@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from resnet_degradation.config.identity import dotted
+from resnet_degradation.config.identity import flatten_dict
 from resnet_degradation.figures.style import rc, save_figure
 
 
@@ -17,7 +17,7 @@ def write_report(folder: Path, results: dict[str, Any], curves: dict[str, list[f
     curves: training errors in percent, every 10 iterations, by device.
     """
     lines = ["# GPU check", "", f"Failures: {'; '.join(results['failures']) or 'none'}", ""]
-    lines += [f"- {key}: {value}" for key, value in dotted(results["environment"]).items()]
+    lines += [f"- {key}: {value}" for key, value in flatten_dict(results["environment"]).items()]
     if skipped := results.get("skipped"):
         lines += ["", f"There was no time left for: {', '.join(skipped)}."]
     lines += ["", "## Tests", "", results.get("tests", "Not run.")]

@@ -1,7 +1,7 @@
 """The degradation experiment of "Deep Residual Learning for Image Recognition".
 
-The commands as functions: `import resnet_degradation as rd` (docs/python.md). A name is loaded when
-it is first used, so that the import itself takes no time.
+`import resnet_degradation as rd` makes the commands available as functions (docs/python.md). Each
+name is loaded at its first use, so that the import itself is fast.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -37,12 +37,12 @@ _MODULES = {
     "system.errors": ("UserError",),
 }
 
-if not TYPE_CHECKING:  # with __getattr__, a type checker would accept any name
+if not TYPE_CHECKING:  # because of __getattr__, a type checker would accept any name
     import sys
     from types import ModuleType
 
     class _Package(ModuleType):
-        """Keeps the functions train and study when modules of the same names are imported."""
+        """Keeps the functions train and study if the modules with these names are imported."""
 
         def __setattr__(self, name: str, value: Any) -> None:
             if name not in __all__ or not isinstance(value, ModuleType):

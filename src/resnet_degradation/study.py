@@ -1,4 +1,4 @@
-"""`python -m resnet_degradation.study`: the same as `resnet-study`, for launchers."""
+"""`python -m resnet_degradation.study` is the same as `resnet-study`, for Hydra's launchers."""
 
 from resnet_degradation.system.import_path import ignore_current_folder
 

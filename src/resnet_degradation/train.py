@@ -1,4 +1,4 @@
-"""`python -m resnet_degradation.train`: the same as `resnet-train`, for torchrun."""
+"""`python -m resnet_degradation.train` is the same as `resnet-train`, but works with torchrun."""
 
 from resnet_degradation.system.import_path import ignore_current_folder
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from support.studies import untimed_record
 
-from resnet_degradation.config.arguments import quote_paths, quoted, to_override
+from resnet_degradation.config.arguments import quote, quote_paths, to_override
 from resnet_degradation.config.schema import Config, InspectionConfig, StudyRunConfig
 from resnet_degradation.system.errors import ConfigError
 
@@ -66,7 +66,7 @@ def test_a_list_of_runs_may_hold_names_with_commas(
     monkeypatch.chdir(tmp_path)
     for name in ("a,b", "c"):
         (tmp_path / name).mkdir()
-    assert quote_paths(["run=[a,b,c]"], InspectionConfig) == [f"run=[{quoted('a,b')},c]"]
+    assert quote_paths(["run=[a,b,c]"], InspectionConfig) == [f"run=[{quote('a,b')},c]"]
 
 
 def test_the_time_in_a_path_is_taken_once() -> None:

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from support.training import Configure
 
 from resnet_degradation.config.durations import (
-    LONGEST,
+    MAX_DURATION,
     Duration,
-    normal_duration,
+    normalize_duration,
     parse_duration,
     to_iterations,
 )
-from resnet_degradation.config.identity import digest, identity, net_name, run_folder
+from resnet_degradation.config.identity import digest, identity_settings, net_name, run_folder
 from resnet_degradation.system.errors import ConfigError
 
 
@@ -188,7 +188,7 @@ def test_how_images_are_resized_is_part_of_the_identity_only_where_they_are(
 
 def test_settings_at_their_default_are_not_part_of_the_identity(configure: Configure) -> None:
     # Thus a later version can add a setting, and runs of earlier versions keep their names.
-    assert "momentum" not in identity(configure())["recipe"]
+    assert "momentum" not in identity_settings(configure())["recipe"]
 
 
 def test_run_folders_have_names_that_people_can_read(configure: Configure) -> None:
@@ -224,13 +224,13 @@ def test_epochs_are_images_over_batch_size_iterations(epochs: int, images: int, 
     assert abs(iterations - epochs * images / batch) <= 0.5 or iterations == 1
 
 
-epochs = st.floats(0, LONGEST, exclude_min=True)
+epochs = st.floats(0, MAX_DURATION, exclude_min=True)
 written_epochs = st.one_of(
     st.builds("{!r}ep".format, epochs),
     st.builds("{:g} epochs".format, epochs.map(lambda number: float(f"{number:g}"))),
     st.builds("{}.{}e{}ep".format, st.integers(0, 99), st.integers(0, 99), st.integers(-9, 6)),
 )
-iterations = st.integers(1, int(LONGEST))
+iterations = st.integers(1, int(MAX_DURATION))
 
 
 @given(written_epochs | iterations | iterations.map(float) | iterations.map(str))
@@ -243,9 +243,9 @@ def test_a_duration_written_and_read_again_is_the_same(duration: Duration) -> No
         meant = parse_duration(duration, "key")
     except ConfigError:
         reject()  # only valid configurations must give the same
-    written = normal_duration(duration, "key")
+    written = normalize_duration(duration, "key")
     assert parse_duration(written, "key") == meant
-    assert normal_duration(written, "key") == written
+    assert normalize_duration(written, "key") == written
     assert "e+" not in str(written)
 
 
@@ -255,7 +255,7 @@ def test_durations_of_up_to_six_digits_are_written_as_in_earlier_versions(
 ) -> None:
     """Durations are part of the identity of runs."""
     epochs = float(Decimal(digits).scaleb(-places))
-    assert normal_duration(f"{epochs}ep", "key") == f"{epochs:g}ep"
+    assert normalize_duration(f"{epochs}ep", "key") == f"{epochs:g}ep"
 
 
 def test_a_length_in_epochs_is_not_rounded(configure: Configure) -> None:

@@ -95,7 +95,7 @@ def all_logits(net: ResNet, config: Config, viewing: EvalProtocol) -> tuple[Tens
     batches = make_batches(find_images(config), config, CPU)
     scores, labels = [], []
     for batch in batches.multi_view("val", viewing):
-        scores.append(average_over_views(net, batch, viewing, views_at_once=13))
+        scores.append(average_over_views(net, batch, viewing, views_per_pass=13))
         labels.append(batch.labels)
     return torch.cat(scores).detach(), torch.cat(labels)
 

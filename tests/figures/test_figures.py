@@ -45,7 +45,7 @@ from resnet_degradation.figures.seeds import Curve, Series
 from resnet_degradation.figures.style import choose_colours, save_figure
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.probes.responses import layer_responses
+from resnet_degradation.probes.responses import measure_responses
 from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.metrics import Row, read_metrics, write_metrics
 from resnet_degradation.records.run_folder import find_runs
@@ -601,7 +601,7 @@ def test_layer_responses_are_what_a_hand_written_forward_gives(residual: bool) -
             nn.init.normal_(module.weight, 1, 0.3)
             nn.init.normal_(module.bias, 0, 0.3)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    responses = layer_responses(net, images.split(7))
+    responses = measure_responses(net, images.split(7))
     assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert [response.layer for response in responses] == list(range(1, 14))
@@ -613,7 +613,7 @@ def test_layer_responses_are_what_a_hand_written_forward_gives(residual: bool) -
 
 def test_a_bottleneck_has_one_3x3_layer_a_block() -> None:
     net = ResNet(50, True, family="imagenet", shortcut="B", width=0.0625)
-    responses = layer_responses(net, [torch.rand(2, 3, 32, 32)])
+    responses = measure_responses(net, [torch.rand(2, 3, 32, 32)])
     assert len(responses) == 16  # the first layer is 7x7
     assert all(response.name.endswith("conv2") for response in responses)
 

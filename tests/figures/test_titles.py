@@ -152,7 +152,7 @@ def test_no_line_begins_with_a_number() -> None:
 def test_all_text_lies_in_the_figure_whatever_the_names_are(name: str, suffix: str) -> None:
     nets = runpy.run_path(str(SCRIPT))["inspected"](name)
     nets = [replace(one, name=one.name + suffix) for one in nets]
-    figure = PROBES[name].figure(nets, PROBES[name].finding(nets, name).title)
+    figure = PROBES[name].make_figure(nets, PROBES[name].make_finding(nets, name).title)
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
     boxes = {text.get_text(): text.get_window_extent(renderer) for text in texts}
@@ -168,7 +168,7 @@ def test_the_documented_findings_are_those_of_the_committed_tables() -> None:
     script = runpy.run_path(str(SCRIPT))
     page = (ROOT / "docs" / "why.md").read_text(encoding="utf-8")
     titles = [
-        probe.finding(script["inspected"](name), name).title for name, probe in PROBES.items()
+        probe.make_finding(script["inspected"](name), name).title for name, probe in PROBES.items()
     ]
     titles += [depths_title(script["depths"]()), extension_title(script["constructed"]())]
     assert [title for title in titles if f"![{title}]" not in page] == []

@@ -13,25 +13,25 @@ from support.inspection import run_inspection
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.config.schema import INSPECTIONS, Config, InspectionConfig
+from resnet_degradation.config.schema import DEFAULT_INSPECTIONS, Config, InspectionConfig
 from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.figures.inspection import load_measurements, plot_lesions, plot_signals
 from resnet_degradation.inspection.command import inspect
 from resnet_degradation.inspection.signals import gradient_outcome
-from resnet_degradation.inspection.signals import summarize as summarize_signals
+from resnet_degradation.inspection.signals import make_finding as make_signals_finding
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.identity_extension import extend, stage_statistics
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.probes.layer_stats import layer_stats, layers_with_weights
+from resnet_degradation.probes.layer_stats import layers_with_weights, measure_layer_stats
 from resnet_degradation.probes.lesions import (
-    bypassed,
-    error_without,
-    random_blocks,
+    bypass_blocks,
+    draw_random_blocks,
+    measure_without_blocks,
     removable_blocks,
 )
-from resnet_degradation.probes.residual_norms import residual_norms
+from resnet_degradation.probes.residual_norms import measure_residual_norms
 from resnet_degradation.records.layers import (
     LayerStats,
     LesionRow,
@@ -90,7 +90,7 @@ def test_signals_match_a_forward_pass_written_by_hand(residual: bool, training: 
     net = trained_net(14, residual).train(training)
     images, labels = digits(40, 700)
     before = state(net)
-    signals = layer_stats(net, images, labels, 0)
+    signals = measure_layer_stats(net, images, labels, 0)
     assert_untouched(net, before, training)
 
     outputs: dict[str, Tensor] = {}
@@ -131,10 +131,10 @@ def test_signals_match_a_forward_pass_written_by_hand(residual: bool, training: 
 def test_signals_do_not_depend_on_how_a_net_is_computed() -> None:
     net = trained_net(14, True)
     images, labels = digits(40)
-    usual = layer_stats(net, images, labels, 0)
+    usual = measure_layer_stats(net, images, labels, 0)
     net.segment_lengths = [1, 2, 1]
     before = state(net)
-    assert layer_stats(net, images, labels, 0) == usual
+    assert measure_layer_stats(net, images, labels, 0) == usual
     assert_untouched(net, before, training=True)
 
 
@@ -145,7 +145,7 @@ def test_sizes_are_those_of_both_summands() -> None:
     net = trained_net(14, True, shortcut="B").train()
     images, _ = digits(30)
     before = state(net)
-    sizes = residual_norms(net, [images[:20], images[20:]])
+    sizes = measure_residual_norms(net, [images[:20], images[20:]])
     assert_untouched(net, before, training=True)
     net.eval()
     with torch.no_grad():
@@ -165,7 +165,7 @@ def test_sizes_are_those_of_both_summands() -> None:
 
 
 def test_plain_nets_have_no_two_summands() -> None:
-    assert residual_norms(trained_net(8, False), [digits(4)[0]]) == []
+    assert measure_residual_norms(trained_net(8, False), [digits(4)[0]]) == []
 
 
 # --- lesions ---
@@ -185,7 +185,7 @@ def test_without_a_block_its_shortcut_remains(residual: bool) -> None:
             elif residual:
                 maps = F.relu(block.shortcut(maps))  # without F(x)
         literal = net.fc(maps.mean(dim=(2, 3)))
-        with bypassed([net.blocks()[name]]):
+        with bypass_blocks([net.blocks()[name]]):
             assert torch.equal(net(images), literal)
         assert not torch.equal(literal, whole)
     assert torch.equal(net(images), whole)
@@ -205,22 +205,22 @@ def test_lesions_measure_the_net_that_is_left() -> None:
     def error() -> float:
         return 100 * float((net(images).argmax(dim=1) != labels).float().mean())
 
-    with bypassed([net.blocks()["layer2.0"]]):
+    with bypass_blocks([net.blocks()["layer2.0"]]):
         literal = error()
-    assert error_without(net, ["layer2.0"], error) == literal != error()
-    assert random_blocks(net, 2, 5, seed=1) != random_blocks(net, 2, 5, seed=0)
-    several = random_blocks(net, count=2, draws=5, seed=0)
-    assert several == random_blocks(net, count=2, draws=5, seed=0)
+    assert measure_without_blocks(net, ["layer2.0"], error) == literal != error()
+    assert draw_random_blocks(net, 2, 5, seed=1) != draw_random_blocks(net, 2, 5, seed=0)
+    several = draw_random_blocks(net, count=2, draws=5, seed=0)
+    assert several == draw_random_blocks(net, count=2, draws=5, seed=0)
     assert len(set(map(tuple, several))) > 1
     for names in several:
         assert len(set(names)) == 2
-        with bypassed(net.blocks()[name] for name in names):
+        with bypass_blocks(net.blocks()[name] for name in names):
             literal = error()
-        assert error_without(net, names, error) == literal
+        assert measure_without_blocks(net, names, error) == literal
 
 
 def test_plain_and_residual_nets_lose_the_same_blocks_at_random() -> None:
-    plain, residual = (random_blocks(trained_net(14, r), 2, 6, 0) for r in (False, True))
+    plain, residual = (draw_random_blocks(trained_net(14, r), 2, 6, 0) for r in (False, True))
     assert plain == residual
 
 
@@ -275,7 +275,7 @@ def test_several_runs_are_inspected_and_left_as_they_were(
         after = {name: data for name, data in content(run).items() if "inspection/" not in name}
         assert after == files
     assert {file.name for file in where.iterdir()} == {
-        *(f"{what}.{end}" for what in INSPECTIONS for end in ("png", "svg", "pdf")),
+        *(f"{what}.{end}" for what in DEFAULT_INSPECTIONS for end in ("png", "svg", "pdf")),
         "report.md", "index.html",
     }  # fmt: skip
     report = (where / "report.md").read_text()
@@ -408,7 +408,7 @@ def untrained_net(depth: int) -> ResNet:
 def test_gradients_are_dead_vanished_exploding_or_healthy(
     made: Callable[[], ResNet], outcome: str
 ) -> None:
-    norms = [signal.gradient_norm for signal in layer_stats(made(), *digits(40, 300), 0)]
+    norms = [signal.gradient_norm for signal in measure_layer_stats(made(), *digits(40, 300), 0)]
     assert gradient_outcome(norms) == outcome
 
 
@@ -443,7 +443,7 @@ def test_a_report_says_how_the_gradients_fare(
         for row in rows
     ]
     write_inspection(run, "signals", changed, LayerStats)
-    finding = summarize_signals(load_measurements([run], "signals", LayerStats))
+    finding = make_signals_finding(load_measurements([run], "signals", LayerStats))
     others = ("no gradient reaches", "a gradient vanishes", "a gradient explodes", "no layer's")
     assert [part for part in others if part in finding.sentence] == [
         part for part in others if said.startswith(part)
@@ -463,7 +463,7 @@ def test_a_dead_seed_among_others_is_named(
         replace(row, gradient_norm=0.0) for row in read_inspection(runs[1], "signals", LayerStats)
     ]
     write_inspection(runs[1], "signals", rows, LayerStats)
-    finding = summarize_signals(load_measurements(runs, "signals", LayerStats))
+    finding = make_signals_finding(load_measurements(runs, "signals", LayerStats))
     assert "at the end (1 of 2 seeds): no gradient reaches" in finding.sentence
 
 
@@ -478,7 +478,7 @@ def test_a_layer_without_a_gradient_is_reported_as_vanished(
             for row in read_inspection(run, "signals", LayerStats)
         ]
         write_inspection(run, "signals", rows, LayerStats)
-        finding = summarize_signals(load_measurements([run], "signals", LayerStats))
+        finding = make_signals_finding(load_measurements([run], "signals", LayerStats))
         assert ("vanishes" in finding.sentence) == (len(dead) < 8)
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from support.inspection import run_inspection
 
-from resnet_degradation.config.schema import MORE_INSPECTIONS, Config, InspectionConfig
+from resnet_degradation.config.schema import OPTIONAL_INSPECTIONS, Config, InspectionConfig
 from resnet_degradation.figures.inspection import load_measurements
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.sharpness import plot_sharpness
 from resnet_degradation.figures.surface import arrange_on_grid, plot_surface
 from resnet_degradation.inspection import command, sharpness, surface
 from resnet_degradation.inspection.probe import Subject
-from resnet_degradation.inspection.registry import PROBES, chosen_probes
-from resnet_degradation.inspection.surface_workers import surface_in_parallel
+from resnet_degradation.inspection.registry import PROBES, load_probes
+from resnet_degradation.inspection.surface_workers import measure_in_parallel
 from resnet_degradation.probes.sharpness import Sharpness
 from resnet_degradation.probes.shattering import NUM_POINTS, Correlation
 from resnet_degradation.probes.surface import SurfacePoint
@@ -37,10 +37,10 @@ def test_every_further_probe_leaves_a_table_a_figure_and_a_sentence(
     runs: list[Path], tmp_path: Path
 ) -> None:
     where = run_inspection(
-        *runs, output_dir=tmp_path, what=list(MORE_INSPECTIONS), images=32, points=3
+        *runs, output_dir=tmp_path, what=list(OPTIONAL_INSPECTIONS), images=32, points=3
     )
     report = (where / "report.md").read_text()
-    for name in MORE_INSPECTIONS:
+    for name in OPTIONAL_INSPECTIONS:
         assert (where / f"{name}.png").is_file()
         assert f"({name}.png)" in report
     points = read_inspection(runs[0], "surface", SurfacePoint)
@@ -66,7 +66,7 @@ def test_the_centre_of_the_surface_is_the_trained_net(runs: list[Path], tmp_path
         wrong = sum(
             int((trained.net(images).argmax(dim=1) != labels).sum()) for images, labels in batches
         )
-    assert surface.centre_of(points).error == pytest.approx(100 * wrong / (count * batch_size))
+    assert surface.find_centre(points).error == pytest.approx(100 * wrong / (count * batch_size))
     axis, losses = arrange_on_grid(points, "loss")
     assert axis.tolist() == [-0.5, 0, 0.5]
     assert losses[0, 2] == next(p.loss for p in points if (p.first, p.second) == (-0.5, 0.5))
@@ -80,7 +80,7 @@ def test_an_interrupted_surface_resumes(
     table = runs[0] / "inspection/surface.csv"
     whole = table.read_bytes()
     table.unlink()
-    measured = surface.surface
+    measured = surface.measure_surface
     asked: list[int] = []
 
     def interrupted(net: Any, batches: Any, points: Any) -> Any:
@@ -90,7 +90,7 @@ def test_an_interrupted_surface_resumes(
                 raise KeyboardInterrupt
             yield point
 
-    monkeypatch.setattr(surface, "surface", interrupted)
+    monkeypatch.setattr(surface, "measure_surface", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_inspection(runs[0], output_dir=tmp_path, **options)
     part = runs[0] / "inspection/surface.part.csv"
@@ -124,14 +124,14 @@ def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: 
                       replace(InspectionConfig(), jobs=2), lambda *_: None)  # fmt: skip
     newer = replace(subject, trained=replace(subject.trained, iteration=13))
     with pytest.raises(RecordError, match="was trained further in the meantime"):
-        list(surface_in_parallel(newer, [(0.0, 0.0)]))
+        list(measure_in_parallel(newer, [(0.0, 0.0)]))
 
 
 def test_the_share_of_the_plane_counts_points_near_the_centre() -> None:
     points = [SurfacePoint(a, b, 1.0, 5 + 20 * abs(a) + 20 * abs(b))
               for a in (-0.5, 0.0, 0.5) for b in (-0.5, 0.0, 0.5)]  # fmt: skip
-    assert surface.centre_of(points).error == 5
-    assert surface.share_near(points) == pytest.approx(100 * 5 / 9)
+    assert surface.find_centre(points).error == 5
+    assert surface.share_near_centre(points) == pytest.approx(100 * 5 / 9)
 
 
 CUSTOM = """
@@ -170,29 +170,29 @@ def test_a_custom_probe_is_measured_drawn_and_reported(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     where = run_inspection(*runs, output_dir=tmp_path, what="custom_probes:sizes")
-    probe = chosen_probes(["custom_probes:sizes"])["sizes"]
+    probe = load_probes(["custom_probes:sizes"])["sizes"]
     (plain, residual) = load_measurements(runs, "sizes", probe.row)
     assert [row.layer for row in plain.seeds[0]] == list(range(1, len(residual.seeds[0]) + 1))
     assert "layer and weights, mean over rows: plain-8" in (where / "report.md").read_text()
     assert (where / "sizes.png").is_file()
     run_inspection(*runs, output_dir=tmp_path, what="custom_probes:strings")
-    strings = chosen_probes(["custom_probes:strings"])["strings"].row
+    strings = load_probes(["custom_probes:strings"])["strings"].row
     assert read_inspection(runs[0], "strings", strings) == [strings(1, 2.5), strings(2, None)]
     with pytest.raises(ConfigError, match=r"Lists\.weights is a list: use int, float, str, bool"):
-        chosen_probes(["custom_probes:lists"])
-    with pytest.raises(ConfigError, match="another probe is named signals too"):
-        chosen_probes(["custom_probes:signals"])
+        load_probes(["custom_probes:lists"])
+    with pytest.raises(ConfigError, match="another probe is named signals, too"):
+        load_probes(["custom_probes:signals"])
     with pytest.raises(ConfigError, match="what=custom_probes:no_probe is a int, not a Probe"):
-        chosen_probes(["custom_probes:no_probe"])
+        load_probes(["custom_probes:no_probe"])
 
 
 def test_all_names_every_probe() -> None:
-    assert command.named_measurements("all") == list(PROBES)
-    assert command.named_measurements("signals") == ["signals"]
+    assert command.parse_measurements("all") == list(PROBES)
+    assert command.parse_measurements("signals") == ["signals"]
     with pytest.raises(ConfigError, match=r"what=\[\] is not valid"):
-        command.named_measurements([])
+        command.parse_measurements([])
     with pytest.raises(ConfigError, match="what=3 is not valid"):
-        command.named_measurements([3])
+        command.parse_measurements([3])
 
 
 def test_surfaces_without_finite_or_different_losses_are_drawn() -> None:
@@ -206,7 +206,7 @@ def test_surfaces_without_finite_or_different_losses_are_drawn() -> None:
 
 def test_a_net_without_known_initial_weights_has_no_initial_sharpness() -> None:
     config = Config(family="cifar", shortcut="A")
-    finding = sharpness.summarize([NetRows("net", config, [[Sharpness(300, 64, 52.0, 380.0)]])])
+    finding = sharpness.make_finding([NetRows("net", config, [[Sharpness(300, 64, 52.0, 380.0)]])])
     assert finding.rows == [["net", "not found", "52", "52", "380", "0/1"]]
 
 
@@ -228,10 +228,10 @@ def test_sharpness_is_measured_at_kept_checkpoints_beside_the_limit_of_their_rat
     assert list(kept) == [8]
     batch = next(trained.batches.training(0, 1))
     (at_8,) = (row.value for row in rows if row.iteration == 8)
-    assert sharpness.sharpness(kept[8], [tuple(part[:8] for part in batch)]) == pytest.approx(
-        at_8, rel=1e-4
-    )
-    finding = sharpness.summarize(load_measurements([run], "sharpness", Sharpness))
+    assert sharpness.measure_sharpness(
+        kept[8], [tuple(part[:8] for part in batch)]
+    ) == pytest.approx(at_8, rel=1e-4)
+    finding = sharpness.make_finding(load_measurements([run], "sharpness", Sharpness))
     assert finding.rows[0][4] == "20 - 200"
     (axes,) = plot_sharpness(load_measurements([run], "sharpness", Sharpness)).axes
     drawn = [list(line.get_xdata()) for line in axes.lines]

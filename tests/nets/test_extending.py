@@ -24,10 +24,10 @@ from resnet_degradation.nets.blocks import BasicBlock
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.errors import top1_error
-from resnet_degradation.probes.layer_stats import layer_stats
-from resnet_degradation.probes.lesions import bypassed, shape_preserving_blocks
-from resnet_degradation.probes.residual_norms import residual_norms
-from resnet_degradation.probes.responses import layer_responses
+from resnet_degradation.probes.layer_stats import measure_layer_stats
+from resnet_degradation.probes.lesions import bypass_blocks, shape_preserving_blocks
+from resnet_degradation.probes.residual_norms import measure_residual_norms
+from resnet_degradation.probes.responses import measure_responses
 from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.run_folder import checkpoint_files, last_checkpoint
@@ -150,8 +150,8 @@ def test_what_cannot_be_is_refused_before_anything_is_built(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("no_such_code:Block", "there is no module no_such_code"),
-        ("my_blocks.inner:Block", "there is no module my_blocks.inner"),
+        ("no_such_code:Block", "no module no_such_code is installed"),
+        ("my_blocks.inner:Block", "no module my_blocks.inner is installed"),
         ("my_blocks:Missing", "has no Missing"),
         ("my_code:load", "is not a subclass"),
         ("resnet_degradation.nets.blocks:Block", "no integer `expansion`"),
@@ -360,7 +360,7 @@ def test_a_custom_block_is_inspected_by_what_it_computes(here: Path, train_run: 
     # Without F(x), the block of the page is the identity, unlike other blocks, which have a ReLU.
     net = make_net(compose_config(*common, "block=my_blocks:NoLastReLU"), 10).eval()
     block, x = net.get_submodule("layer1.0"), torch.randn(2, 16, 8, 8)
-    with bypassed([block]):  # type: ignore[list-item]
+    with bypass_blocks([block]):  # type: ignore[list-item]
         assert torch.equal(block(x), x)
     assert not torch.equal(block(x), x)
 
@@ -434,17 +434,19 @@ def test_what_a_block_overrides_is_inspected(here: Path) -> None:
     sizes = {}
     for kind in ("Weak", "HalfShortcut"):
         own, usual = nets_of(here, kind)
-        sizes[kind] = residual_norms(own, [images])[0]
-        sizes["basic"] = residual_norms(usual, [images])[0]
+        sizes[kind] = measure_residual_norms(own, [images])[0]
+        sizes["basic"] = measure_residual_norms(usual, [images])[0]
     assert sizes["Weak"].branch == pytest.approx(0.1 * sizes["basic"].branch, rel=1e-5)
     assert sizes["HalfShortcut"].shortcut == pytest.approx(0.5 * sizes["basic"].shortcut, rel=1e-5)
     identities = [sizes[kind].is_identity for kind in ("basic", "Weak", "HalfShortcut")]
     assert identities == [True, True, False]
     # A layer without a normalization directly after it has no response.
     own, usual = nets_of(here, "WeakInside")
-    one, other = ({r.name for r in layer_responses(net, [images])} for net in (own, usual))
+    one, other = ({r.name for r in measure_responses(net, [images])} for net in (own, usual))
     assert other - one == {f"layer{stage}.0.conv2" for stage in (1, 2, 3)}
-    signals = [layer_stats(net, images, torch.arange(32) % 10, 0) for net in nets_of(here, "Weak")]
+    signals = [
+        measure_layer_stats(net, images, torch.arange(32) % 10, 0) for net in nets_of(here, "Weak")
+    ]
     assert signals[0][1].gradient_norm < 0.5 * signals[1][1].gradient_norm
 
 
@@ -456,7 +458,7 @@ def test_a_block_without_its_branch_gives_what_it_makes_of_the_shortcut(
     x = torch.randn(2, 16, 8, 8)
     before = block(x)
     expected = {"HalfShortcut": F.relu(0.5 * x), "OwnForward": F.relu(x) + 1}.get(kind, F.relu(x))
-    with bypassed([block]):  # type: ignore[list-item]
+    with bypass_blocks([block]):  # type: ignore[list-item]
         assert torch.equal(block(x), expected)
     assert torch.equal(block(x), before)
 
@@ -508,7 +510,9 @@ def test_layers_that_are_not_trained_have_no_signal(here: Path) -> None:
     net = make_net(
         compose_config("depth=8", "block=own_blocks:HalfTrained", f"output_dir={here}"), 10
     )
-    signals = layer_stats(net, torch.rand(4, 3, 16, 16), torch.zeros(4, dtype=torch.int64), 0)
+    signals = measure_layer_stats(
+        net, torch.rand(4, 3, 16, 16), torch.zeros(4, dtype=torch.int64), 0
+    )
     layers = [f"layer{stage}.0.conv1" for stage in (1, 2, 3)]
     assert [signal.name for signal in signals] == ["conv1", *layers, "fc"]
 

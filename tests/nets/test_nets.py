@@ -12,7 +12,7 @@ from support.images import photographs
 from torch import nn
 from torch.nn import functional as F
 
-from resnet_degradation.config.architectures import IMAGENET_DEPTHS, fits
+from resnet_degradation.config.architectures import IMAGENET_DEPTHS, is_valid_depth
 from resnet_degradation.nets.blocks import BasicBlock, Bottleneck, ZeroPaddedIdentity
 from resnet_degradation.nets.build import initialize, num_parameters
 from resnet_degradation.nets.cost import layer_costs, multiply_adds
@@ -207,7 +207,7 @@ def test_depth_1202_runs_forward_and_backward() -> None:
 @given(depth=st.integers(-5, 1300))
 def test_impossible_depths_are_refused_with_the_valid_ones(depth: int) -> None:
     for family, example in (("cifar", "20, 32, 44, 56"), ("imagenet", "18, 34, 50, 101, 152")):
-        if not fits(depth, family):  # type: ignore[arg-type]
+        if not is_valid_depth(depth, family):  # type: ignore[arg-type]
             with pytest.raises(ConfigError, match=example):
                 ResNet(depth, True, family=family)  # type: ignore[arg-type]
 

@@ -24,7 +24,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.nets.build import initialize, make_net
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import (
-    assign,
+    assign_weights,
     load_weights,
     num_classes,
     read_weights,
@@ -83,7 +83,7 @@ def test_safetensors_say_what_net_they_are_of(tmp_path: Path) -> None:
 def test_bottlenecks_that_do_not_say_where_they_halve_are_warned_of(tmp_path: Path) -> None:
     net = ResNet(50, True, family="imagenet", shortcut="B", width=0.05)
     torch.save(net.state_dict(), tmp_path / "net.pt")
-    with pytest.warns(UserWarning, match="in torchvision's nets it is 3x3"):
+    with pytest.warns(UserWarning, match="torchvision's nets have 3x3"):
         load_weights(net, tmp_path / "net.pt")
 
 
@@ -205,7 +205,7 @@ def test_the_public_layout_with_a_linear_layer_has_zeros_around_the_channels(
         "shortcut=A with shortcut_padding=around"
     )
     # The given setting is used, with a warning.
-    with pytest.warns(UserWarning, match="the given shortcut_padding=behind is used"):
+    with pytest.warns(UserWarning, match="the configured shortcut_padding=behind is used"):
         other, config, _ = loaded(f"weights={file}", f"depth={depth}", "shortcut_padding=behind")
     assert config.shortcut_padding == "behind"
     with torch.no_grad():
@@ -410,7 +410,7 @@ def drop(name: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         ),
         (
             lambda w: w | {"fc.weight": torch.zeros(100, 32), "fc.bias": torch.zeros(100)},
-            "first that differs is fc.weight: expected 10x32, found 100x32",
+            "first tensor that differs is fc.weight: expected 10x32, found 100x32",
         ),
         (
             lambda w: {f"a.{i}.weight": v for i, v in enumerate(w.values())},
@@ -447,14 +447,14 @@ def test_what_is_no_array_of_real_numbers_is_refused(
     net = small_net(1)
     before, weights = weights_of(net), weights_of(small_net(0))
     torch.save(weights | {"fc.weight": spoil(weights["fc.weight"])}, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"fc.weight in it is not an array of real numbers"):
+    with pytest.raises(WeightsError, match=r"fc.weight is not an array of real numbers"):
         load_weights(net, tmp_path / "w.pt")
     assert_same(net, before)
 
 
 def test_safetensors_keep_no_order_to_go_by(tmp_path: Path) -> None:
     save_file(numbered(weights_of(small_net(0))), tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match="matched by the order of tensors, which safetensors"):
+    with pytest.raises(WeightsError, match="matched by their order, which safetensors"):
         load_weights(small_net(1), tmp_path / "w.safetensors")
 
 
@@ -487,7 +487,7 @@ def test_means_and_variances_are_not_mistaken_for_each_other() -> None:
     with pytest.raises(
         WeightsError, match=r"norm1.running_var, where the net has bn1.running_mean"
     ):
-        assign(net, {name: given[name] for name in names}, "there")
+        assign_weights(net, {name: given[name] for name in names}, "there")
 
 
 class Bomb:

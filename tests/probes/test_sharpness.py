@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.probes.sharpness import sharpness, stability_limit
+from resnet_degradation.probes.sharpness import measure_sharpness, stability_limit
 
 
 def test_a_linear_net_has_the_eigenvalue_of_its_exact_hessian() -> None:
@@ -22,9 +22,9 @@ def test_a_linear_net_has_the_eigenvalue_of_its_exact_hessian() -> None:
         return F.cross_entropy(logits, labels)
 
     exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, vector)).max()
-    assert sharpness(net, [(images, labels)]) == pytest.approx(float(exact), rel=0.03)
+    assert measure_sharpness(net, [(images, labels)]) == pytest.approx(float(exact), rel=0.03)
     halves = [(images[:10], labels[:10]), (images[10:], labels[10:])]
-    assert sharpness(net, halves) == pytest.approx(float(exact), rel=0.03)
+    assert measure_sharpness(net, halves) == pytest.approx(float(exact), rel=0.03)
 
 
 def test_a_residual_net_has_the_eigenvalue_of_its_exact_hessian_and_is_left_as_it_was() -> None:
@@ -46,7 +46,7 @@ def test_a_residual_net_has_the_eigenvalue_of_its_exact_hessian_and_is_left_as_i
     exact = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, flat)).max()
     net.load_state_dict(before)
     net.eval()
-    assert sharpness(net, [(images, labels)]) == pytest.approx(float(exact), rel=0.03)
+    assert measure_sharpness(net, [(images, labels)]) == pytest.approx(float(exact), rel=0.03)
     assert not net.training
     for name, value in net.state_dict().items():
         assert torch.equal(value, before[name]), name
@@ -55,7 +55,7 @@ def test_a_residual_net_has_the_eigenvalue_of_its_exact_hessian_and_is_left_as_i
 def test_a_net_that_is_not_finite_has_no_sharpness() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
     nn.init.constant_(net[1].weight, torch.nan)
-    assert sharpness(net, [(torch.ones(2, 3, 1, 1), torch.tensor([0, 1]))]) is None
+    assert measure_sharpness(net, [(torch.ones(2, 3, 1, 1), torch.tensor([0, 1]))]) is None
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
@@ -79,9 +79,9 @@ def test_a_flat_loss_and_unused_parameters_are_no_error() -> None:
     nn.init.zeros_(net[1].weight)
     net[1].bias.data = torch.tensor([1e4, -1e4])  # saturated: the loss is 0 everywhere nearby
     images, labels = torch.rand(4, 3, 1, 1), torch.zeros(4, dtype=torch.int64)
-    value = sharpness(net, [(images, labels)])
+    value = measure_sharpness(net, [(images, labels)])
     assert value is None or value == pytest.approx(0, abs=1e-6)
     net = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
-    exact = sharpness(net, [(images, labels)])
+    exact = measure_sharpness(net, [(images, labels)])
     net.unused = nn.Parameter(torch.ones(2))
-    assert sharpness(net, [(images, labels)]) == pytest.approx(exact, rel=0.05)
+    assert measure_sharpness(net, [(images, labels)]) == pytest.approx(exact, rel=0.05)

@@ -9,8 +9,8 @@ from torch import nn
 from resnet_degradation.probes.shattering import (
     NUM_POINTS,
     brown_noise,
-    correlations,
     input_gradients,
+    mean_cosines,
     white_noise,
 )
 from resnet_degradation.system.rng import generator
@@ -21,7 +21,7 @@ def test_a_linear_net_has_the_same_gradient_everywhere() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).train()
     gradients = input_gradients(net, torch.randn(3, 2, 2), torch.randn(3, 2, 2))
     assert gradients.shape == (NUM_POINTS, 12)
-    assert torch.allclose(correlations(gradients), torch.ones(NUM_POINTS // 2 + 1).double())
+    assert torch.allclose(mean_cosines(gradients), torch.ones(NUM_POINTS // 2 + 1).double())
     assert net.training
     assert net[1].weight.grad is None
 
@@ -43,14 +43,14 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 def test_white_noise_is_not_correlated() -> None:
-    white = correlations(white_noise(2000))
+    white = mean_cosines(white_noise(2000))
     assert white[0] == pytest.approx(1)
     # The standard error of a mean of about NUM_POINTS / 2 cosines of random directions.
     assert white[1:].abs().max() < 5 / math.sqrt(2000 * NUM_POINTS / 2)
 
 
 def test_brown_noise_has_the_correlation_of_a_random_walk() -> None:
-    brown = correlations(brown_noise(20_000))
+    brown = mean_cosines(brown_noise(20_000))
     for distance in (1, 8, 32):
         steps = torch.arange(1, NUM_POINTS - distance + 1).double()
         expected = (steps / (steps + distance)).sqrt().mean()
@@ -58,4 +58,4 @@ def test_brown_noise_has_the_correlation_of_a_random_walk() -> None:
 
 
 def test_dead_nets_have_no_correlation() -> None:
-    assert correlations(torch.zeros(8, 5)).tolist() == [0.0] * 5
+    assert mean_cosines(torch.zeros(8, 5)).tolist() == [0.0] * 5

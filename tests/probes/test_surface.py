@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.probes.surface import random_direction, surface
+from resnet_degradation.probes.surface import measure_surface, random_direction
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_surface_of_a_linear_net_is_that_of_its_logits() -> None:
     weight, bias = net[1].weight.detach().clone(), net[1].bias.detach()
     coordinates = [(0.0, 0.0), (-1.0, 0.5), (2.0, 1.0)]
     batches = [(images[:5], labels[:5]), (images[5:], labels[5:])]
-    for point in surface(net, batches, coordinates):
+    for point in measure_surface(net, batches, coordinates):
         moved = weight + point.first * one + point.second * two
         logits = F.linear(images.flatten(1), moved, bias)
         assert point.loss == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-5)
@@ -47,7 +47,9 @@ def test_the_surface_of_a_linear_net_is_that_of_its_logits() -> None:
 def test_the_net_is_left_as_it_was_even_in_the_middle(net: ResNet) -> None:
     net.train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    points = surface(net, [(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))], [(1.0, 1.0)] * 3)
+    points = measure_surface(
+        net, [(torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))], [(1.0, 1.0)] * 3
+    )
     next(points)
     points.close()
     assert net.training

@@ -16,7 +16,10 @@ from support.training import Tiny, TrainRun, assert_equal_states, final_state, w
 from torch.nn import functional as F
 
 from resnet_degradation.console.progress import RunProgress
-from resnet_degradation.nets.activation_checkpointing import activation_bytes, segment_lengths
+from resnet_degradation.nets.activation_checkpointing import (
+    activation_bytes,
+    choose_segment_lengths,
+)
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.cost import layer_costs
 from resnet_degradation.nets.resnet import ResNet
@@ -59,7 +62,7 @@ def test_a_bottleneck_net_is_recomputed_to_the_bit() -> None:
     net = ResNet(50, True, family="imagenet", shortcut="B", width=0.125)
     initialize(net, 0)
     other = copy.deepcopy(net)
-    other.segment_lengths = segment_lengths(activation_bytes(layer_costs(net, 32)))
+    other.segment_lengths = choose_segment_lengths(activation_bytes(layer_costs(net, 32)))
     images = torch.randn(2, 3, 32, 32)
     grads = []
     for each in (net, other):
@@ -148,7 +151,7 @@ def test_segments_are_nearly_the_best_there_are(depth: int, residual: bool) -> N
         )
 
     possible = itertools.product(*(range(1, len(blocks) + 1) for blocks in stages))
-    assert peak(tuple(segment_lengths(stages))) <= 1.25 * min(peak(p) for p in possible)
+    assert peak(tuple(choose_segment_lengths(stages))) <= 1.25 * min(peak(p) for p in possible)
 
 
 def test_activations_are_counted_as_they_are_kept() -> None:

@@ -46,7 +46,7 @@ class Inspection:
         if name not in self.measured:
             raise UserError(f"{name} was not measured: choose from {', '.join(self.measured)}")
         probe, nets = self.measured[name]
-        return prepare_for_notebook(probe.figure(nets, self.findings[name].title))
+        return prepare_for_notebook(probe.make_figure(nets, self.findings[name].title))
 
 
 @translate_errors(InspectionConfig)

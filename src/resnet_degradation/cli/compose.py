@@ -18,7 +18,7 @@ from resnet_degradation.config.schema import (
     InspectionConfig,
     StudyRunConfig,
 )
-from resnet_degradation.config.validate import check_padding
+from resnet_degradation.config.validate import check_shortcut_padding
 
 
 def config_folder() -> Path:
@@ -67,9 +67,9 @@ def resolve_composed(composed: DictConfig) -> Config:
     """Resolve a composed configuration; raises ConfigError if it cannot be run."""
     config = cast(Config, OmegaConf.to_object(composed))
     if config.weights:
-        from resnet_degradation.nets.build import with_shortcuts_of_weights  # loads torch
+        from resnet_degradation.nets.build import use_shortcut_of_weights  # loads torch
 
-        config = with_shortcuts_of_weights(config)
+        config = use_shortcut_of_weights(config)
     resolved = resolve(config)
-    check_padding(config, resolved)
+    check_shortcut_padding(config, resolved)
     return resolved

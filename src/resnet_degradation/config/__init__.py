@@ -1,9 +1,9 @@
-"""Configurations: schema, rules between fields, resolved values, identity and names of runs.
+"""Configurations: the schema, validation, default values, and the identity and name of a run.
 
 May import system.
 """
 
-# Exported for custom loaders, which annotate their argument with it.
+# Exported as the type of a custom loader's argument.
 from resnet_degradation.config.schema import DataConfig
 
 __all__ = ["DataConfig"]

@@ -1,6 +1,6 @@
 """The two families of nets in the paper: their depths, and how many blocks each depth has.
 
-This module does not import torch, so that a configuration is checked before torch is loaded.
+This module does not import torch, so that a configuration can be checked before torch is loaded.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ Family = Literal["cifar", "imagenet"]
 BlockKind = Literal["basic", "bottleneck"]
 FAMILIES: tuple[Family, ...] = ("cifar", "imagenet")
 
-# A deeper net of the CIFAR family takes minutes to build, and is probably a typo.
-DEEPEST = 9998
+# A deeper CIFAR net would take minutes to build. Such a depth is probably a typo.
+MAX_CIFAR_DEPTH = 9998
 
-# Table 1: depth -> kind of block and number of blocks in conv2_x .. conv5_x.
+# Table 1: maps the depth to the kind of block and the number of blocks in conv2_x to conv5_x.
 IMAGENET_DEPTHS: dict[int, tuple[BlockKind, tuple[int, ...]]] = {
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
@@ -29,7 +29,7 @@ IMAGENET_DEPTHS: dict[int, tuple[BlockKind, tuple[int, ...]]] = {
 class Architecture:
     """The stages of a net.
 
-    `channels` is the width of each stage's 3x3 layers; a bottleneck's output is four times as wide.
+    `channels` has the width of each stage's 3x3 layers. A bottleneck's output is 4 times as wide.
     """
 
     family: Family
@@ -39,32 +39,32 @@ class Architecture:
     channels: tuple[int, ...]
 
 
-def fits(depth: int, family: Family) -> bool:
+def is_valid_depth(depth: int, family: Family) -> bool:
     """Whether `family` has a net of this depth: 6n+2 for CIFAR (section 4.2), else Table 1."""
     if family == "cifar":
-        return 8 <= depth <= DEEPEST and (depth - 2) % 6 == 0
+        return 8 <= depth <= MAX_CIFAR_DEPTH and (depth - 2) % 6 == 0
     return depth in IMAGENET_DEPTHS
 
 
 def choose_family(depth: int, candidates: tuple[Family, ...]) -> Family:
-    """The first of `candidates` that has a net of this depth.
+    """Return the first of `candidates` that has a net of this depth.
 
-    Raises ConfigError, listing the valid depths of every candidate, if none has one.
+    If there is none, raises ConfigError, which lists the valid depths of every candidate.
     """
     for family in candidates:
-        if fits(depth, family):
+        if is_valid_depth(depth, family):
             return family
-    valid = {
-        "cifar": f"6n+2, such as 20, 32, 44, 56, 110 or 1202 (at most {DEEPEST})",
+    valid_depths = {
+        "cifar": f"6n+2, such as 20, 32, 44, 56, 110 or 1202 (at most {MAX_CIFAR_DEPTH})",
         "imagenet": ", ".join(map(str, IMAGENET_DEPTHS)),
     }
-    choices = "; ".join(f"{family} family: {valid[family]}" for family in candidates)
+    choices = "; ".join(f"{family} family: {valid_depths[family]}" for family in candidates)
     hint = "" if len(candidates) == len(FAMILIES) else " (another family: family=cifar|imagenet)"
     raise ConfigError(f"there is no net with depth={depth}. Valid: {choices}{hint}")
 
 
-def architecture(depth: int, family: Family) -> Architecture:
-    """The net of `family` with `depth` weighted layers; raises ConfigError if there is none."""
+def find_architecture(depth: int, family: Family) -> Architecture:
+    """Look up the net of `family` with this depth; raises ConfigError if there is none."""
     choose_family(depth, (family,))
     if family == "cifar":
         n = (depth - 2) // 6
@@ -74,5 +74,5 @@ def architecture(depth: int, family: Family) -> Architecture:
 
 
 def default_shortcut(depth: int, family: Family) -> Literal["A", "B"]:
-    """The paper's shortcut option: A in Table 2 and section 4.2, B for bottlenecks (Table 3)."""
-    return "B" if architecture(depth, family).block == "bottleneck" else "A"
+    """The paper's shortcut option: B for bottlenecks (Table 3), else A (Table 2, section 4.2)."""
+    return "B" if find_architecture(depth, family).block == "bottleneck" else "A"

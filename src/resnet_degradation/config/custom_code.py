@@ -1,4 +1,4 @@
-"""Custom code, which a setting names as module:attribute."""
+"""Loads the user's own code, which a setting names as module:attribute."""
 
 import importlib
 import os
@@ -15,7 +15,7 @@ EXAMPLES = {
     "what": "my_probes:small_weights",
 }
 
-FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+NAME_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def is_custom(name: str) -> bool:
@@ -25,33 +25,33 @@ def is_custom(name: str) -> bool:
 
 def check_custom_name(name: str, key: str) -> None:
     """Raise ConfigError unless `name`, the value of `key`, has the form module:attribute."""
-    if not FORM.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         example = EXAMPLES[key]
         raise ConfigError(f"{key}={name} is not valid: use module:attribute, such as {example}")
 
 
-def attribute_of(name: str) -> str:
+def attribute_name(name: str) -> str:
     """The last part of module:attribute."""
     return name.rpartition(":")[2]
 
 
 def load_custom(name: str, key: str) -> Any:
-    """Import module:attribute, also from the current folder.
+    """Import module:attribute; the module may be in the current folder.
 
-    Raises ConfigError if there is no such module or attribute; errors inside the module keep
-    their traceback.
+    Raises ConfigError if there is no such module or attribute. An error inside the module is
+    raised unchanged.
     """
     check_custom_name(name, key)
     module_name, _, attribute = name.partition(":")
-    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109
-        sys.path.insert(0, here)
+    if (current_folder := os.getcwd()) not in sys.path:  # noqa: PTH109
+        sys.path.insert(0, current_folder)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module exists, and something that it imports does not
+            raise  # the module exists, but something that it imports does not
         raise ConfigError(
-            f"{key}={name}: there is no module {error.name}, neither installed nor in {here}"
+            f"{key}={name}: no module {error.name} is installed or in {current_folder}"
         ) from error
     try:
         return getattr(module, attribute)

@@ -1,7 +1,7 @@
-"""The identity of a run, and the names and the run folder that follow from it.
+"""The settings that identify a run, and the names and the folder that are derived from them.
 
 The name of a net, such as ResNet-34-B, does not identify a run: two custom blocks can have the same
-class name, and two runs of nets with the same name can have different recipes.
+class name, and two runs with the same net can have different recipes.
 """
 
 import dataclasses
@@ -13,41 +13,41 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from resnet_degradation.config.architectures import Family, architecture, default_shortcut
-from resnet_degradation.config.custom_code import attribute_of
-from resnet_degradation.config.schema import USER_DATA, Config, NetConfig, RecipeConfig
+from resnet_degradation.config.architectures import Family, default_shortcut, find_architecture
+from resnet_degradation.config.custom_code import attribute_name
+from resnet_degradation.config.schema import USER_DATA_NAMES, Config, NetConfig, RecipeConfig
 from resnet_degradation.system.encoding import as_text
 
 Item = TypeVar("Item")
 
-# The settings in which nets of a study may differ; other differences follow from these.
+# The settings that may differ between nets of a study. Other differences follow from these.
 NET_SETTINGS = (*(field.name for field in dataclasses.fields(NetConfig)), "bottleneck_stride")
 
 
-def identity(config: Config) -> dict[str, Any]:
-    """Every setting that is meant to change a run's results; see RuntimeConfig for exceptions.
+def identity_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that identify a run: those that are meant to change its results.
 
-    A setting at the schema's default is left out, so that a later version can add one without
-    renaming earlier runs.
+    Settings with their default value are left out, so that a later version can add a setting
+    without renaming the folders of earlier runs. RuntimeConfig describes the exceptions.
     """
     settings = dataclasses.asdict(config)
     runtime, _ = settings.pop("runtime"), settings.pop("output_dir")
     settings["runtime"] = {"precision": runtime["precision"]}
-    # on_error: checkpoints identify the images, so a resumed run never skips other images.
+    # on_error: checkpoints identify the images, so a resumed run always skips the same ones.
     for key in ("families", "download", "on_error"):
         settings["data"].pop(key)
-    if config.data.name not in USER_DATA and config.data.loader is None:
-        settings["data"].pop("root")  # the images are checksummed, so their folder does not matter
+    if config.data.name not in USER_DATA_NAMES and config.data.loader is None:
+        settings["data"].pop("root")  # the images have checksums, so their folder does not matter
     settings.pop("weights")  # weights_digest identifies them
-    if architecture(config.depth, cast(Family, config.family)).block == "basic":
+    if find_architecture(config.depth, cast(Family, config.family)).block == "basic":
         settings.pop("bottleneck_stride")
-    for key in _without_effect(config.recipe):
+    for key in _unused_keys(config.recipe):
         settings["recipe"].pop(key)
-    return _non_default(settings, dataclasses.asdict(Config()))
+    return _drop_defaults(settings, dataclasses.asdict(Config()))
 
 
-def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
-    """The keys of the recipe that do nothing because of its other settings."""
+def _unused_keys(recipe: RecipeConfig) -> Iterator[str]:
+    """Yield the keys that have no effect with the recipe's other settings."""
     if recipe.schedule == "plateau":
         yield "milestones"
     else:
@@ -62,49 +62,49 @@ def _without_effect(recipe: RecipeConfig) -> Iterator[str]:
         yield "mirror"
 
 
-def _non_default(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+def _drop_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _non_default(value, defaults[key]) if isinstance(value, dict) else value
+        key: _drop_defaults(value, defaults[key]) if isinstance(value, dict) else value
         for key, value in values.items()
         if isinstance(value, dict) or value != defaults[key]
     }
 
 
-def identity_settings(config: Config) -> dict[str, Any]:
-    """The settings in the identity by their dotted keys."""
-    return dotted(identity(config))
+def flat_identity(config: Config) -> dict[str, Any]:
+    """Return the identity settings as a flat dictionary with dotted keys."""
+    return flatten_dict(identity_settings(config))
 
 
-def dotted(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one dictionary with dotted keys."""
+def flatten_dict(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Convert nested settings to a flat dictionary with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        nested = isinstance(value, dict)
-        flat |= dotted(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+        is_section = isinstance(value, dict)
+        flat |= flatten_dict(value, f"{prefix}{key}.") if is_section else {prefix + key: value}
     return flat
 
 
 def escape_interpolation(value: Any) -> Any:
-    """The value with `${` escaped in its texts, so that OmegaConf does not interpolate them."""
+    """Escape `${` in a string, or in the strings of a dictionary, for OmegaConf."""
     if isinstance(value, dict):
-        return {key: escape_interpolation(each) for key, each in value.items()}
+        return {key: escape_interpolation(item) for key, item in value.items()}
     if isinstance(value, str):
-        return re.sub(r"(\\*)\$\{", lambda found: rf"{2 * found[1]}\${{", value)
+        return re.sub(r"(\\*)\$\{", lambda match: rf"{2 * match[1]}\${{", value)
     return value
 
 
 def digest(config: Config) -> str:
-    """Eight hexadecimal digits that identify a resolved configuration."""
-    return short_hash(json.dumps(identity(config), sort_keys=True))
+    """A short hash of a resolved configuration's identity settings."""
+    return short_hash(json.dumps(identity_settings(config), sort_keys=True))
 
 
 def short_hash(text: str) -> str:
-    """Eight hexadecimal digits that identify a text."""
+    """Hash a string to eight hexadecimal digits."""
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).hexdigest()
 
 
 def net_name(config: Config) -> str:
-    """The net as the paper writes it: plain-34, ResNet-56, ResNet-34-B."""
+    """The name of the net in the paper's style, such as plain-34, ResNet-56 or ResNet-34-B."""
     name = f"{'ResNet' if config.residual else 'plain'}-{config.depth}"
     if config.residual:
         if config.shortcut != default_shortcut(config.depth, cast(Family, config.family)):
@@ -114,52 +114,53 @@ def net_name(config: Config) -> str:
     if config.width != 1:
         name += f"-width{config.width:g}"
     if config.block is not None:
-        name += f"-{attribute_of(config.block)}"
+        name += f"-{attribute_name(config.block)}"
     return name if config.extends is None else f"{name}-from-{config.extends}"
 
 
 def shallow_config(config: Config) -> Config:
-    """The configuration of the trained shallower run from which a run with `extends` starts."""
+    """The configuration of the shallower run whose net a run with `extends` starts from."""
     assert config.extends is not None
     return dataclasses.replace(config, depth=config.extends, extends=None)
 
 
 def run_name(config: Config) -> str:
-    """The net and the seed."""
+    """The name of the net, and the seed."""
     return f"{net_name(config)} seed {config.seed}"
 
 
 def data_name(config: Config) -> str:
-    """The name of the data set, or of the folder if the images are the user's own."""
-    if config.data.name in USER_DATA and config.data.root is not None:
+    """The name of the data set, or of its folder if it is the user's own."""
+    if config.data.name in USER_DATA_NAMES and config.data.root is not None:
         return as_text(Path(config.data.root).name) or config.data.name
     return config.data.name
 
 
 def run_folder(config: Config) -> Path:
-    """The run folder of a resolved configuration; equal settings give the same folder."""
+    """The run folder of a resolved configuration."""
     name = f"{net_name(config)}-seed{config.seed}-{digest(config)}"
     return Path(config.output_dir) / data_name(config) / name
 
 
 def net_key(config: Config) -> str:
-    """A string for a net and its training, which is equal for runs that differ only in the seed."""
-    return key_without(config, {"seed"})
+    """A string that is equal for runs that differ only in the seed."""
+    return settings_key(config, exclude={"seed"})
 
 
 def architecture_key(config: Config) -> str:
-    """A string for a net of a study, which does not depend on how the net is trained."""
-    return str([setting_value(config, key) for key in NET_SETTINGS])
+    """A string that is equal for runs of the same net, no matter how it is trained."""
+    return str([get_setting(config, key) for key in NET_SETTINGS])
 
 
-def key_without(config: Config, keys: Collection[str]) -> str:
-    """A run's settings as one string, without the settings with these dotted keys."""
-    settings = identity_settings(config)
-    return json.dumps({key: settings[key] for key in settings if key not in keys}, sort_keys=True)
+def settings_key(config: Config, exclude: Collection[str]) -> str:
+    """A run's identity settings as one string, without those with the dotted keys in `exclude`."""
+    settings = flat_identity(config)
+    kept = {key: value for key, value in settings.items() if key not in exclude}
+    return json.dumps(kept, sort_keys=True)
 
 
 def group_by_net(runs: Iterable[tuple[Config, Item]]) -> list[tuple[str, Config, list[Item]]]:
-    """For each net of these runs: a unique name, its first configuration, and its items."""
+    """Group runs by net; return each net's unique name, first configuration, and items."""
     groups: dict[str, list[tuple[Config, Item]]] = {}
     for config, item in runs:
         groups.setdefault(net_key(config), []).append((config, item))
@@ -168,15 +169,15 @@ def group_by_net(runs: Iterable[tuple[Config, Item]]) -> list[tuple[str, Config,
     return list(zip(distinct_names(configs), configs, items, strict=True))
 
 
-def setting_value(config: Config, key: str) -> Any:
-    """The value of a setting by its dotted key."""
+def get_setting(config: Config, key: str) -> Any:
+    """Return the value of the setting with this dotted key."""
     return attrgetter(key)(config)
 
 
 def differing_settings(configs: Sequence[Config]) -> list[str]:
-    """The dotted keys of the settings that change results and differ among these runs, sorted."""
-    keys = sorted({key for config in configs for key in identity_settings(config)})
-    return [key for key in keys if len({str(setting_value(config, key)) for config in configs}) > 1]
+    """The sorted dotted keys of the identity settings that differ between these runs."""
+    keys = sorted({key for config in configs for key in flat_identity(config)})
+    return [key for key in keys if len({str(get_setting(config, key)) for config in configs}) > 1]
 
 
 def distinct_names(
@@ -184,37 +185,38 @@ def distinct_names(
     names: Sequence[str] | None = None,
     ignored: Collection[str] = ("seed",),
 ) -> list[str]:
-    """A name for each configuration; the settings that differ are added to equal names.
+    """Return a name for each configuration. Equal names get the settings that differ as a suffix.
 
-    names: the nets' names by default. ignored: settings that are never added.
+    names: names to start from; by default the names of the nets.
+    ignored: settings that are never added to a name.
     """
     groups: dict[str, list[Config]] = {}
-    named = list(zip(names or map(net_name, configs), configs, strict=True))
-    for name, config in named:
+    names_and_configs = list(zip(names or map(net_name, configs), configs, strict=True))
+    for name, config in names_and_configs:
         groups.setdefault(name, []).append(config)
     keys = {name: differing_settings(group) for name, group in groups.items()}
     distinct = []
-    for name, config in named:
-        values = {key: setting_value(config, key) for key in keys[name] if key not in ignored}
-        listed = ", ".join(
+    for name, config in names_and_configs:
+        values = {key: get_setting(config, key) for key in keys[name] if key not in ignored}
+        suffix = ", ".join(
             f"{key.rpartition('.')[2]} {'none' if value is None else value}"
             for key, value in values.items()
         )
-        distinct.append(f"{name} ({listed})" if listed else name)
+        distinct.append(f"{name} ({suffix})" if suffix else name)
     return distinct
 
 
 def distinct_run_names(configs: Sequence[Config]) -> list[str]:
-    """A name for each run: the name of its net, made distinct among these runs, and its seed."""
+    """Return a name for each run: the distinct name of its net, and its seed."""
     names = distinct_names(configs)
     return [f"{name} seed {config.seed}" for name, config in zip(names, configs, strict=True)]
 
 
-def values_of(what: str, values: Sequence[Any], names: Sequence[str]) -> str:
-    """Which value each name has: "recipe.warmup is never for plain-20 and always for ..."."""
+def describe_values(setting: str, values: Sequence[Any], names: Sequence[str]) -> str:
+    """Describe a setting's values: "recipe.warmup is never for plain-20 and always for ..."."""
     groups: dict[str, dict[str, None]] = {}
     for value, name in zip(values, names, strict=True):
         groups.setdefault(str(value), {})[name] = None
-    return f"{what} is " + " and ".join(
+    return f"{setting} is " + " and ".join(
         f"{value} for {', '.join(members)}" for value, members in groups.items()
     )

@@ -1,4 +1,4 @@
-"""Checks a configuration and fills in the settings left open, before torch is loaded."""
+"""Checks a configuration and fills in unset settings. Does not load torch."""
 
 import hashlib
 import os
@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import cast
 
 from resnet_degradation.config.architectures import Family, choose_family, default_shortcut
-from resnet_degradation.config.durations import is_fraction, normal_duration
+from resnet_degradation.config.durations import is_fraction, normalize_duration
 from resnet_degradation.config.schema import Config, DataConfig
 from resnet_degradation.config.validate import check_custom_code, check_extends, check_values
 from resnet_degradation.system.errors import ConfigError
 
-# Section 4.2 trains nets of at least this depth with a smaller learning rate at first.
-WARMUP_FROM_DEPTH = 110
+# In section 4.2, nets of at least this depth start with a smaller learning rate.
+MIN_WARMUP_DEPTH = 110
 
-# Section 3.4 samples the shorter side in [256, 480] for crops of 224.
-SCALE_OF_CROP = (256 / 224, 480 / 224)
+# The shorter side relative to the crop: section 3.4 samples it from [256, 480] for crops of 224.
+SCALE_RATIOS = (256 / 224, 480 / 224)
 
 
 def resolve(config: Config) -> Config:
-    """The configuration with every setting that was left open filled in.
+    """Check a configuration and fill in every unset setting.
 
-    Raises ConfigError, with the key and its valid values, if it breaks a rule.
+    Raises ConfigError, with the key and its valid values, if a setting is invalid.
     """
     data, recipe = config.data, config.recipe
     config = replace(
@@ -38,25 +38,25 @@ def resolve(config: Config) -> Config:
     family = choose_family(config.depth, cast(tuple[Family, ...], tuple(candidates)))
     check_extends(config, family)
     check_custom_code(config, family)
-    weights, weights_digest = _weights(config)
+    weights, weights_digest = _resolve_weights(config)
     shortcut = config.shortcut or default_shortcut(config.depth, family)
-    option_a = config.residual and shortcut == "A"
-    scale = recipe.scale or [round(data.image_size * ratio) for ratio in SCALE_OF_CROP]
+    has_option_a = config.residual and shortcut == "A"
+    scale = recipe.scale or [round(data.image_size * ratio) for ratio in SCALE_RATIOS]
     warmup = default_warmup(config.depth, family) if recipe.warmup == "auto" else recipe.warmup
     return replace(
         config,
         family=family,
         shortcut=shortcut if config.residual else None,
-        shortcut_padding=config.shortcut_padding if option_a else "behind",
+        shortcut_padding=config.shortcut_padding if has_option_a else "behind",
         weights=weights,
         weights_digest=weights_digest,
-        data=replace(config.data, root=_data_root(config.data)),
+        data=replace(config.data, root=_resolve_data_root(config.data)),
         recipe=replace(
             recipe,
-            iterations=normal_duration(recipe.iterations, "recipe.iterations"),
-            plateau_every=normal_duration(recipe.plateau_every, "recipe.plateau_every"),
+            iterations=normalize_duration(recipe.iterations, "recipe.iterations"),
+            plateau_every=normalize_duration(recipe.plateau_every, "recipe.plateau_every"),
             milestones=[
-                m if is_fraction(m) else normal_duration(m, "recipe.milestones")
+                m if is_fraction(m) else normalize_duration(m, "recipe.milestones")
                 for m in recipe.milestones
             ],
             warmup=warmup,
@@ -66,39 +66,39 @@ def resolve(config: Config) -> Config:
 
 
 def default_warmup(depth: int, family: Family) -> str:
-    """What warmup=auto means for this net (section 4.2)."""
-    return "always" if family == "cifar" and depth >= WARMUP_FROM_DEPTH else "never"
+    """The value that warmup=auto stands for with this net (section 4.2)."""
+    return "always" if family == "cifar" and depth >= MIN_WARMUP_DEPTH else "never"
 
 
-def _data_root(data: DataConfig) -> str | None:
-    """The folder of the images: `data.root`, or else RESNET_DATA, or else ./data."""
+def _resolve_data_root(data: DataConfig) -> str | None:
+    """Return the folder of the images: `data.root`, else RESNET_DATA, else ./data."""
     if data.name == "digits":
         return None
     if data.root is not None:
-        return _normal_path(data.root)
+        return _absolute_path(data.root)
     if data.loader is not None:
         return None
-    base = _normal_path(os.environ.get("RESNET_DATA") or "data")
+    base = _absolute_path(os.environ.get("RESNET_DATA") or "data")
     return str(Path(base) / "imagenet") if data.name == "imagenet" else base
 
 
-def _normal_path(path: str) -> str:
-    """The absolute path without "..", so that one folder has one name."""
+def _absolute_path(path: str) -> str:
+    """Make a path absolute and remove "..", so that each folder has a single name."""
     return os.path.abspath(expand_home(path))  # noqa: PTH100 (Path keeps "..")
 
 
 def expand_home(path: str) -> str:
-    """The path with the home folder in place of ~ or of ~user, if there is such a user."""
+    """Replace ~ or ~user with the home folder. An unknown ~user is left unchanged."""
     return os.path.expanduser(path)  # noqa: PTH111 (Path.expanduser raises for unknown users)
 
 
-def _weights(config: Config) -> tuple[str | None, str | None]:
-    """The absolute path of the file of initial weights, and 16 digits of its checksum."""
+def _resolve_weights(config: Config) -> tuple[str | None, str | None]:
+    """Return the absolute path of the initial weights, and 16 digits of the file's checksum."""
     if not config.weights:
         if config.weights_digest:
-            raise ConfigError("weights_digest needs the file that it identifies: set weights=FILE")
+            raise ConfigError("weights_digest needs the weights themselves: set weights=FILE, too")
         return None, None
-    path = _normal_path(config.weights)
+    path = _absolute_path(config.weights)
     try:
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
     except OSError as error:

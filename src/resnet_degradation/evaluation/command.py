@@ -19,11 +19,11 @@ from resnet_degradation.data.build import find_images
 from resnet_degradation.data.dataset import Source
 from resnet_degradation.data.views import EvalProtocol, ProtocolName
 from resnet_degradation.evaluation.options import Evaluation
-from resnet_degradation.nets.build import make_net, on_device
+from resnet_degradation.nets.build import make_net, move_to_device
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import (
-    assign,
-    check_export,
+    assign_weights,
+    check_weights_suffix,
     load_weights,
     num_classes,
     write_weights,
@@ -63,7 +63,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
     """
     config, run = evaluation.config, evaluation.run
     if evaluation.export is not None:
-        check_export(evaluation.export)
+        check_weights_suffix(evaluation.export)
     checkpoint = None if run is None else require_checkpoint(run)
     tested: list[SplitErrors] = []
     if evaluation.protocol == "none":
@@ -76,7 +76,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         source = find_images(config, progress.prepare)
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
-        net = on_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
+        net = move_to_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
         batches = inspection_batches(config, source, device, progress.prepare)
         file = evaluation.record()
         # Now, because the result of the test would be lost later.
@@ -128,7 +128,7 @@ def _load_net(
     if checkpoint is not None:
         weights = checkpoint.parts["net"]
         net = make_net(config, classes or len(weights["fc.bias"]), initialized=False)
-        assign(net, weights, f"the checkpoint of {evaluation.run}")
+        assign_weights(net, weights, f"the checkpoint of {evaluation.run}")
     else:
         file = Path(str(config.weights))
         net = make_net(config, classes or num_classes(file), initialized=False)

@@ -9,15 +9,15 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from resnet_degradation.config.identity import digest, dotted
+from resnet_degradation.config.identity import digest, flatten_dict
 from resnet_degradation.config.resolve import expand_home, resolve
 from resnet_degradation.config.schema import Config, EvaluationConfig
 from resnet_degradation.config.validate import (
-    LARGEST_IMAGE,
+    MAX_IMAGE_SIZE,
     check_evaluation_runtime,
-    check_padding,
+    check_shortcut_padding,
 )
-from resnet_degradation.nets.build import with_shortcuts_of_weights
+from resnet_degradation.nets.build import use_shortcut_of_weights
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import process_info, process_variables
@@ -93,9 +93,9 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
         config = _config_of_run(options, Path(options.run), given)
     else:
         settings = {field.name: getattr(options, field.name) for field in fields(Config)}
-        unresolved = with_shortcuts_of_weights(Config(**settings))
+        unresolved = use_shortcut_of_weights(Config(**settings))
         config = resolve(unresolved)
-        check_padding(unresolved, config)
+        check_shortcut_padding(unresolved, config)
     evaluation = Evaluation(
         config=config,
         run=None if options.run is None else Path(options.run),
@@ -144,7 +144,7 @@ def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) ->
         )
     root = options.data.root if "data.root" in given else None
     config = config_of_run(folder, options.runtime, root)
-    trained, asked = dotted(asdict(config)), dotted(asdict(options))
+    trained, asked = flatten_dict(asdict(config)), flatten_dict(asdict(options))
     for override in given:
         for key in asked:
             if not _is_in(key, override) or any(_is_in(key, free) for free in FREE_KEYS):
@@ -192,10 +192,12 @@ def _check_sizes(options: EvaluationConfig, evaluation: Evaluation) -> None:
             "(recipe.augmentation=scale-jitter): omit it"
         )
     side, scales = evaluation.shorter_side, evaluation.scales
-    if not size <= side <= LARGEST_IMAGE:
-        raise ConfigError(f"shorter_side={side} is not valid: it must be {size} to {LARGEST_IMAGE}")
-    if not scales or min(scales) < size or max(scales) > LARGEST_IMAGE:
+    if not size <= side <= MAX_IMAGE_SIZE:
+        raise ConfigError(
+            f"shorter_side={side} is not valid: it must be {size} to {MAX_IMAGE_SIZE}"
+        )
+    if not scales or min(scales) < size or max(scales) > MAX_IMAGE_SIZE:
         raise ConfigError(
             f"scales={list(scales)} is not valid: shorter sides must be {size} (the size "
-            f"of the training images) to {LARGEST_IMAGE}"
+            f"of the training images) to {MAX_IMAGE_SIZE}"
         )

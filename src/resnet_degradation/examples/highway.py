@@ -17,7 +17,7 @@ from resnet_degradation.api.run import train
 from resnet_degradation.config.schema import RuntimeConfig
 from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.nets.blocks import BasicBlock
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import observe_modules
 from resnet_degradation.training.load_run import load_trained
 
 DEPTHS = (20, 56)
@@ -53,7 +53,7 @@ def mean_gates(folder: Path) -> list[float]:
         gate: Tensor = block.gate(x)  # type: ignore[operator]
         gates[name].append(float(gate.mean()))
 
-    with observed(trained.net, trained.net.blocks(), observe, training=False):
+    with observe_modules(trained.net, trained.net.blocks(), observe, training=False):
         for images, _ in trained.batches.held_out(next(iter(trained.batches.splits))):
             trained.net(images)
     return [mean(values) for values in gates.values()]

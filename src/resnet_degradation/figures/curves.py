@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from resnet_degradation.config.identity import key_without
+from resnet_degradation.config.identity import settings_key
 from resnet_degradation.config.schema import PanelConfig
 from resnet_degradation.figures import narrow as phone
 from resnet_degradation.figures.drawing import Drawing, panel_shows
@@ -181,7 +181,7 @@ def _sort_names(labels: list[Label], top: float) -> list[tuple[str, Line2D]]:
 def extension_title(nets: list[NetCurves]) -> str:
     """Compare the final errors of an extended net and of the same net trained from scratch."""
     for net, twin in product(nets, nets):
-        keys = {key_without(n.config, {"seed", "extends"}) for n in (net, twin)}
+        keys = {settings_key(n.config, exclude={"seed", "extends"}) for n in (net, twin)}
         if (
             net.config.extends
             and twin is not net

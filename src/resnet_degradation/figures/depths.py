@@ -7,13 +7,13 @@ from typing import cast
 import numpy as np
 from matplotlib.figure import Figure
 
-from resnet_degradation.config.architectures import Family, architecture, default_shortcut
+from resnet_degradation.config.architectures import Family, default_shortcut, find_architecture
 from resnet_degradation.config.identity import (
+    describe_values,
     differing_settings,
     distinct_names,
-    key_without,
-    setting_value,
-    values_of,
+    get_setting,
+    settings_key,
 )
 from resnet_degradation.config.resolve import default_warmup
 from resnet_degradation.config.schema import Config
@@ -40,7 +40,7 @@ def load_errors_by_depth(folders: list[Path]) -> list[Series]:
     groups: dict[str, ErrorsByDepth] = {}
     for folder in finished_runs(folders):
         config = read_config(folder)
-        by_depth = groups.setdefault(key_without(config, {"seed", "depth"}), {})
+        by_depth = groups.setdefault(settings_key(config, exclude={"seed", "depth"}), {})
         error = read_final_errors(folder).train_error
         by_depth.setdefault(config.depth, []).append((config, error))
     merged = [[runs for _, runs in sorted(g.items())] for g in _merge_groups([*groups.values()])]
@@ -86,21 +86,23 @@ def _key_without_defaults(config: Config) -> str:
         keys |= {f"recipe.{name}" for name in vars(config.recipe) if name.startswith("warmup")}
     if config.shortcut == default_shortcut(config.depth, family):
         keys.add("shortcut")
-    return key_without(config, keys)
+    return settings_key(config, exclude=keys)
 
 
 def _other_differences(series: Series) -> list[str]:
     """Describe each setting other than depth that differs among these nets."""
     depths = [str(config.depth) for config in series.configs]
     values = {
-        key: [setting_value(config, key) for config in series.configs]
+        key: [get_setting(config, key) for config in series.configs]
         for key in differing_settings(series.configs)
         if key != "depth"
     }
-    blocks = [architecture(c.depth, cast(Family, c.family)).block for c in series.configs]
+    blocks = [find_architecture(c.depth, cast(Family, c.family)).block for c in series.configs]
     if len(set(blocks)) > 1:
         values["the block"] = blocks
-    return [f"{values_of(key, net_values, depths)} layers" for key, net_values in values.items()]
+    return [
+        f"{describe_values(key, net_values, depths)} layers" for key, net_values in values.items()
+    ]
 
 
 def depths_title(series: list[Series]) -> str:

@@ -13,7 +13,7 @@ from resnet_degradation.config.identity import (
     architecture_key,
     differing_settings,
     distinct_names,
-    setting_value,
+    get_setting,
 )
 from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.frame import framed_figure
@@ -44,7 +44,7 @@ def load_errors_by_setting(folders: list[Path]) -> tuple[str, list[Series]]:
     (key,) = keys
     nets: dict[str, dict[Any, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for folder, config in configs.items():
-        nets[architecture_key(config)][setting_value(config, key)].append(folder)
+        nets[architecture_key(config)][get_setting(config, key)].append(folder)
     ordered = [sorted(net.items(), key=lambda item: _sort_key(item[0])) for net in nets.values()]
     configs_by_net = [[configs[runs[0]] for _, runs in net] for net in ordered]
     names = distinct_names(
@@ -66,7 +66,7 @@ def _sort_key(value: Any) -> tuple[float, str]:
 
 def grid_curve(net: Series, key: str, values: list[Any]) -> Curve:
     """Return the mean error against the values; if one is not a number, against their indices."""
-    net_values = [setting_value(config, key) for config in net.configs]
+    net_values = [get_setting(config, key) for config in net.configs]
     numeric = all(isinstance(value, int | float) for value in values)
     x = net_values if numeric else [values.index(value) for value in net_values]
     return average(np.array(x, dtype=float), net.errors)
@@ -78,7 +78,7 @@ def grid_title(key: str, nets: list[Series]) -> str:
     For iterations, state the mean errors with the fewest and with the most iterations.
     """
     if key == "recipe.iterations":
-        lengths = [setting_value(config, key) for config in nets[0].configs]
+        lengths = [get_setting(config, key) for config in nets[0].configs]
         changes = [
             f"{net.name} {net.errors[0].mean():.1f} → {net.errors[-1].mean():.1f} %" for net in nets
         ]
@@ -102,7 +102,7 @@ def plot_grid(key: str, nets: list[Series], drawing: Drawing, dark: bool = False
     Dots are runs, bands one standard deviation over seeds. On a logarithmic axis, errors of zero
     are drawn at its lower end.
     """
-    values = sorted({setting_value(c, key) for net in nets for c in net.configs}, key=_sort_key)
+    values = sorted({get_setting(c, key) for net in nets for c in net.configs}, key=_sort_key)
     nets_by_value = [net_at_value for net in nets for net_at_value in net.to_nets()]
     heading, band = grid_title(key, nets), "band: one standard deviation"
     with framed_figure(nets_by_value, heading, 2.8, band, drawing=drawing, dark=dark) as (

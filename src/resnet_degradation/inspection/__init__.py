@@ -1,3 +1,3 @@
-"""`resnet-inspect`: measures trained nets with probes and reports the findings.
+"""`resnet-inspect`: measures trained nets with probes, and reports the findings.
 
 May import training and the rooms below it."""

@@ -8,7 +8,11 @@ from rich.table import Table
 from resnet_degradation.config.custom_code import check_custom_name, is_custom
 from resnet_degradation.config.identity import net_name, short_hash
 from resnet_degradation.config.resolve import expand_home
-from resnet_degradation.config.schema import INSPECTIONS, MORE_INSPECTIONS, InspectionConfig
+from resnet_degradation.config.schema import (
+    DEFAULT_INSPECTIONS,
+    OPTIONAL_INSPECTIONS,
+    InspectionConfig,
+)
 from resnet_degradation.config.validate import check_evaluation_runtime
 from resnet_degradation.console.lines import print_path, print_table
 from resnet_degradation.console.progress import Progress
@@ -23,47 +27,48 @@ from resnet_degradation.system.errors import ConfigError
 def inspect(
     options: InspectionConfig, console: Console, progress: Progress
 ) -> tuple[Path, dict[str, Finding], dict[str, tuple[Probe, Nets]]]:
-    """Measure the named runs, draw, print and write the findings.
+    """Measure the named runs; print the findings, and write figures and a report.
 
-    Returns the report's folder and, by the measurement's name, the findings and what was measured.
+    Returns the report's folder and two dictionaries keyed by the name of the measurement: the
+    findings, and the probes with the measured nets.
 
-    Raises UserError for whatever the user can fix.
+    Raises UserError for problems that the user can fix.
     """
-    folders = runs_to_inspect(options)
-    # Imported here, because they load torch, and the checks above do not need it.
+    folders = find_runs_to_inspect(options)
+    # Imported here, because these modules load torch, which the checks above do not need.
     from resnet_degradation.inspection.measure import measure_runs
-    from resnet_degradation.inspection.registry import chosen_probes
+    from resnet_degradation.inspection.registry import load_probes
 
-    probes = chosen_probes(named_measurements(options.what))
+    probes = load_probes(parse_measurements(options.what))
     iterations = measure_runs(folders, probes, options, progress)
-    results = results_folder(folders, options.output_dir)
+    results = report_folder(folders, options.output_dir)
     results.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Finding] = {}
+    findings: dict[str, Finding] = {}
     measured: dict[str, tuple[Probe, Nets]] = {}
     for name, probe in probes.items():
         nets = load_measurements(folders, name, probe.row)
         if not nets:
             progress.say(f"{name}: nothing to show (plain nets have no shortcuts)")
             continue
-        found[name], measured[name] = probe.finding(nets, name), (probe, nets)
-        save_figure(probe.figure(nets, found[name].title), results / name)
-        _show(found[name], console)
-    about = {name: probe.about for name, probe in probes.items()}
-    write_report(results, iterations, found, about)
+        findings[name], measured[name] = probe.make_finding(nets, name), (probe, nets)
+        save_figure(probe.make_figure(nets, findings[name].title), results / name)
+        _print_finding(findings[name], console)
+    definitions = {name: probe.about for name, probe in probes.items()}
+    write_report(results, iterations, findings, definitions)
     print_path(console, "report: ", results / "index.html", " (or report.md)")
-    return results, found, measured
+    return results, findings, measured
 
 
-def runs_to_inspect(options: InspectionConfig) -> list[Path]:
-    """The folders of the runs to inspect; raises ConfigError for invalid options."""
+def find_runs_to_inspect(options: InspectionConfig) -> list[Path]:
+    """Find the folders of the runs to inspect; raises ConfigError for invalid options."""
     if not options.run or not isinstance(options.run, str | list):
         raise ConfigError("name what to inspect: run=FOLDER of a run or a study, or a list of them")
     if min(options.images, options.draws, options.max_blocks, options.jobs) < 1:
         raise ConfigError("images, draws, max_blocks and jobs must be at least 1")
     if options.points < 3 or options.points % 2 == 0:
         raise ConfigError(
-            f"points={options.points} is not valid: it must be odd and at least 3, so that the net "
-            "is one of the points"
+            f"points={options.points} is not valid: it must be odd, so that the net is one of the "
+            "points, and at least 3"
         )
     check_evaluation_runtime("resnet-inspect", options.runtime)
     names = [options.run] if isinstance(options.run, str) else options.run
@@ -71,27 +76,27 @@ def runs_to_inspect(options: InspectionConfig) -> list[Path]:
     return without_copies(list(dict.fromkeys(folder.resolve() for folder in folders)))
 
 
-def named_measurements(what: object) -> list[str]:
-    """The measurements that `what` names, each once; ConfigError for other values."""
-    every = [*INSPECTIONS, *MORE_INSPECTIONS]
+def parse_measurements(what: object) -> list[str]:
+    """Return the names in `what`, without duplicates; raises ConfigError for an invalid name."""
+    built_in = [*DEFAULT_INSPECTIONS, *OPTIONAL_INSPECTIONS]
     names = what if isinstance(what, list) else [what]
     if "all" in names:
-        names = [*every, *(name for name in names if name != "all")]
+        names = [*built_in, *(name for name in names if name != "all")]
     for name in names:
         if isinstance(name, str) and is_custom(name):
             check_custom_name(name, "what")
-        elif name not in every:
+        elif name not in built_in:
             raise ConfigError(
-                f"what={name} is not valid: choose from {', '.join(every)}; or all; or a custom "
+                f"what={name} is not valid: choose from {', '.join(built_in)}; or all; or a custom "
                 "probe, such as my_probes:small_weights"
             )
     if not names:
-        raise ConfigError(f"what=[] is not valid: choose from {', '.join(every)}")
+        raise ConfigError(f"what=[] is not valid: choose from {', '.join(built_in)}")
     return list(dict.fromkeys(names))
 
 
-def results_folder(folders: list[Path], output_dir: str) -> Path:
-    """The folder of the report: in the run folder if there is only one run."""
+def report_folder(folders: list[Path], output_dir: str) -> Path:
+    """The folder for the report. A single run has it in its run folder."""
     if len(folders) == 1:
         return folders[0] / "inspection"
     nets = list(dict.fromkeys(net_name(read_config(folder)) for folder in folders))
@@ -99,11 +104,11 @@ def results_folder(folders: list[Path], output_dir: str) -> Path:
     return Path(output_dir) / "inspections" / f"{name}-{short_hash(' '.join(map(str, folders)))}"
 
 
-def _show(finding: Finding, console: Console) -> None:
+def _print_finding(finding: Finding, console: Console) -> None:
     console.print(f"\n{finding.title}", style="bold", highlight=False, markup=False)
     name, *numbers = finding.columns
     table = Table()
-    table.add_column(name, overflow="fold", min_width=9)  # a long name is folded, numbers are not
+    table.add_column(name, overflow="fold", min_width=9)  # wraps long names; numbers never wrap
     for column in numbers:
         table.add_column(column, justify="right", no_wrap=True)
     for row in finding.rows:

@@ -1,4 +1,4 @@
-"""Measures trained nets and writes the tables into their run folders."""
+"""Measures trained nets, and writes the tables to their run folders."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ from resnet_degradation.training.torch_settings import restore_settings, set_ari
 def measure_runs(
     folders: list[Path], probes: dict[str, Probe], options: InspectionConfig, progress: Progress
 ) -> dict[Path, int]:
-    """Write the tables of these probes to inspection/ in each of these run folders.
+    """Measure runs with these probes, and write the tables to inspection/ in each run folder.
 
-    Returns the iteration of each run's checkpoint. Raises ConfigError if the tables need F(x) and a
+    Returns the iteration of each run's checkpoint. Raises ConfigError if a probe needs F(x), but a
     custom block does not compute it in `branch`.
     """
     iterations: dict[Path, int] = {}
@@ -32,10 +32,10 @@ def measure_runs(
                 folder, options.runtime, device, options.images, progress.prepare
             )
             iterations[folder] = trained.iteration
-            count = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
-            when = f"after {trained.iteration:,} iterations{count}"
-            progress.say(f"{run_name(trained.config)} {when}")
-            _check(trained, probes)
+            counter = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
+            name = run_name(trained.config)
+            progress.say(f"{name} after {trained.iteration:,} iterations{counter}")
+            _check_run(trained, probes)
             subject = Subject(trained, options, progress.prepare)
             for name, probe in probes.items():
                 write_inspection(folder, name, probe.measure(subject), probe.row)
@@ -43,7 +43,7 @@ def measure_runs(
     return iterations
 
 
-def _check(trained: TrainedNet, probes: dict[str, Probe]) -> None:
+def _check_run(trained: TrainedNet, probes: dict[str, Probe]) -> None:
     if any(probe.needs_branch for probe in probes.values()) and trained.net.has_custom_blocks:
         _check_branches(trained)
     problem = f"the tables of an inspection cannot be written to {trained.folder}"

@@ -1,8 +1,8 @@
-"""The probes of `resnet-inspect`, by the names that `what` takes."""
+"""The built-in probes of `resnet-inspect`, and the loading of custom ones."""
 
 from collections.abc import Sequence
 
-from resnet_degradation.config.custom_code import attribute_of, is_custom, load_custom
+from resnet_degradation.config.custom_code import attribute_name, is_custom, load_custom
 from resnet_degradation.inspection import (
     lesions,
     residuals,
@@ -27,11 +27,11 @@ PROBES: dict[str, Probe] = {
 }
 
 
-def chosen_probes(what: Sequence[str]) -> dict[str, Probe]:
-    """The probes that `what` names, by the names of their tables and figures.
+def load_probes(what: Sequence[str]) -> dict[str, Probe]:
+    """Load the probes that `what` names, keyed by the name of their tables and figures.
 
-    Raises ConfigError for a custom probe that is not a Probe, has the name of another one, or has
-    a row class with columns that tables do not support.
+    Raises ConfigError if a custom probe is not a Probe, has the same name as another one, or has a
+    row class with columns that tables do not support.
     """
     probes: dict[str, Probe] = {}
     for name in dict.fromkeys(what):
@@ -42,7 +42,8 @@ def chosen_probes(what: Sequence[str]) -> dict[str, Probe]:
             column_types(probe.row)
         except TypeError as error:
             raise ConfigError(f"what={name} cannot write its table: {error}") from error
-        if attribute_of(name) in probes or (is_custom(name) and attribute_of(name) in PROBES):
-            raise ConfigError(f"what={name}: another probe is named {attribute_of(name)} too")
-        probes[attribute_of(name)] = probe
+        short_name = attribute_name(name)
+        if short_name in probes or (is_custom(name) and short_name in PROBES):
+            raise ConfigError(f"what={name}: another probe is named {short_name}, too")
+        probes[short_name] = probe
     return probes

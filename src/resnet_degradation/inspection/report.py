@@ -1,4 +1,4 @@
-"""The report of an inspection: report.md, and index.html, in which the pictures are embedded."""
+"""Writes the report of an inspection: report.md, and index.html with embedded figures."""
 
 import base64
 import os
@@ -10,12 +10,15 @@ from resnet_degradation.system.templates import write_from_templates
 
 
 def write_report(
-    results: Path, iterations: dict[Path, int], found: dict[str, Finding], about: dict[str, str]
+    results: Path,
+    iterations: dict[Path, int],
+    findings: dict[str, Finding],
+    definitions: dict[str, str],
 ) -> None:
-    """Write both files to `results`: sentence, figure, table and definition of each finding.
+    """Write both files to `results`: the sentence, figure, table and definition of each finding.
 
-    iterations: how long each run was trained, by its folder. about: the definition of each
-    measurement.
+    iterations: for how many iterations each run was trained, keyed by run folder.
+    definitions: the definition of each measurement.
     """
     runs = []
     for folder, iteration in iterations.items():
@@ -25,8 +28,13 @@ def write_report(
     pictures = {
         name: "data:image/png;base64,"
         + base64.b64encode((results / f"{name}.png").read_bytes()).decode()
-        for name in found
+        for name in findings
     }
-    content = {"found": found, "about": about, "runs": runs, "pictures": pictures}
+    content = {
+        "findings": findings,
+        "definitions": definitions,
+        "runs": runs,
+        "pictures": pictures,
+    }
     names = ["report.md", "index.html"]
     write_from_templates("resnet_degradation.inspection", results, names, content)

@@ -4,17 +4,17 @@ from statistics import mean
 
 from resnet_degradation.figures.inspection import plot_responses, responses_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
-from resnet_degradation.probes.responses import layer_responses
+from resnet_degradation.probes.responses import measure_responses
 from resnet_degradation.records.layers import Response
 
 
 def measure(subject: Subject) -> list[Response]:
-    """The standard deviation of every 3x3 layer's output over the held-out images."""
-    return layer_responses(subject.net, subject.images)
+    """Measure the standard deviation of every 3x3 layer's output over the held-out images."""
+    return measure_responses(subject.net, subject.images)
 
 
-def summarize(nets: Nets) -> Finding:
-    """Title, sentence and table: the mean, weakest and strongest response of these nets."""
+def make_finding(nets: Nets) -> Finding:
+    """Summarize the mean, the weakest and the strongest response of these nets."""
     table, means = [], {}
     for net in nets:
         stds = [mean(row.std for row in layer) for layer in zip(*net.seeds, strict=True)]
@@ -31,10 +31,10 @@ def summarize(nets: Nets) -> Finding:
     )
 
 
-ABOUT = (
+DEFINITION = (
     "The standard deviation, over images, channels and positions, of the output of every 3x3 "
     "convolution after batch normalization and before ReLU and addition, in evaluation "
     "mode (He et al. 2016, figure 7)."
 )
 
-PROBE = Probe(Response, measure, summarize, plot_responses, about=ABOUT)
+PROBE = Probe(Response, measure, make_finding, plot_responses, about=DEFINITION)

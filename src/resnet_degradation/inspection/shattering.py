@@ -12,50 +12,53 @@ from resnet_degradation.probes.shattering import (
     NUM_POINTS,
     Correlation,
     brown_noise,
-    correlations,
     input_gradients,
+    mean_cosines,
     white_noise,
 )
 from resnet_degradation.system.errors import ConfigError
 
 NUM_LINES = 20
-BEFORE_OR_AFTER = {"initial": "before", "trained": "after"}
 
 
 def measure(subject: Subject) -> list[Correlation]:
-    """Correlations along lines between held-out images: with the initial and the last weights.
+    """Measure correlations on lines between held-out images, with the initial and last weights.
 
-    White and brown noise of the same dimensions are added as reference rows. Raises ConfigError if
+    The rows of white and brown noise with the same dimensions are references. Raises ConfigError if
     there are fewer than two held-out images.
     """
     images = torch.cat(subject.images)
-    chosen = images[evenly_spaced_indices(len(images), 2 * NUM_LINES)]
-    half = len(chosen) // 2
-    lines = list(zip(chosen[:half], chosen[half : 2 * half], strict=True))
-    if half == 0:
+    end_points = images[evenly_spaced_indices(len(images), 2 * NUM_LINES)]
+    num_lines = len(end_points) // 2
+    lines = list(zip(end_points[:num_lines], end_points[num_lines : 2 * num_lines], strict=True))
+    if num_lines == 0:
         raise ConfigError(
             "what=shattering needs at least two held-out images: set images to 2 or more"
         )
     nets = {"initial": subject.initial_net, "trained": subject.net}
+    num_steps = num_lines * sum(net is not None for net in nets.values())
     rows = []
-    done = 0
+    step = 0
     for weights, net in nets.items():
         if net is None:
             continue
         line_correlations = []
         for first, last in lines:
-            line_correlations.append(correlations(input_gradients(net, first, last)))
-            done += 1
-            subject.report("shattering", done, half * sum(net is not None for net in nets.values()))
-        rows += _rows(weights, torch.stack(line_correlations))
-    dimensions = chosen[0].numel()
+            line_correlations.append(mean_cosines(input_gradients(net, first, last)))
+            step += 1
+            subject.report("shattering", step, num_steps)
+        rows += _make_rows(weights, torch.stack(line_correlations))
+    dimensions = end_points[0].numel()
     for name, noise in (("white noise", white_noise), ("brown noise", brown_noise)):
-        rows += _rows(name, correlations(noise(dimensions))[None])
+        rows += _make_rows(name, mean_cosines(noise(dimensions))[None])
     return rows
 
 
-def _rows(source: str, line_correlations: torch.Tensor) -> list[Correlation]:
-    """A row for each distance: mean and spread over lines of correlations (lines, distances)."""
+def _make_rows(source: str, line_correlations: torch.Tensor) -> list[Correlation]:
+    """Make a row for each distance, with the mean and spread over lines.
+
+    line_correlations: shape (number of lines, number of distances).
+    """
     spread = (
         line_correlations.std(dim=0)
         if len(line_correlations) > 1
@@ -65,9 +68,9 @@ def _rows(source: str, line_correlations: torch.Tensor) -> list[Correlation]:
     return [Correlation(source, distance, *values) for distance, values in enumerate(pairs)]
 
 
-def summarize(nets: Nets) -> Finding:
-    """Title, sentence and table: the correlation at neighbouring points of the lines."""
-    table, texts = [], []
+def make_finding(nets: Nets) -> Finding:
+    """Summarize the correlation at neighbouring points of the lines."""
+    table, phrases = [], []
     measured: dict[str, list[NetMeasurement]] = {"initial": [], "trained": []}
     for net in nets:
         values = {}
@@ -81,29 +84,28 @@ def summarize(nets: Nets) -> Finding:
                 result = NetMeasurement(net.name, net.config, mean(per_seed), per_seed)
                 measured[weights].append(result)
                 values[weights] = (result.value, mean(rows[0].spread for rows in neighbours))
-        cells = [f"{m:.2f} ± {s:.2f}" for m, s in values.values()]
-        texts += [
+        cells = [f"{correlation:.2f} ± {spread:.2f}" for correlation, spread in values.values()]
+        phrases += [
             f"{net.name} {weights} {cell}" for weights, cell in zip(values, cells, strict=True)
         ]
         table.append([net.name, *(cells if len(cells) == 2 else ["-", *cells])])
     weights = "initial" if len(measured["initial"]) == len(nets) else "trained"
-    quantity = (
-        f"Correlation of gradients at neighbouring inputs, {BEFORE_OR_AFTER[weights]} training"
-    )
+    time = "before" if weights == "initial" else "after"
+    quantity = f"Correlation of gradients at neighbouring inputs, {time} training"
     return Finding(
         compose_title(quantity, measured[weights], "{:.2f}".format),
         "Correlation of the gradients at neighbouring points of a line between two images, "
         f"{NUM_POINTS} points each (mean ± standard deviation over lines; white noise 0): "
-        f"{', '.join(texts)}.",
+        f"{', '.join(phrases)}.",
         ["net", "initial", "trained"],
         table,
     )
 
 
-ABOUT = (
+DEFINITION = (
     "The cosine similarity of the gradients of a fixed random combination of the logits at two "
     "points of a line between two held-out images, in evaluation mode, averaged over "
     f"pairs of points and {NUM_LINES} lines (after Balduzzi et al. 2017)."
 )
 
-PROBE = Probe(Correlation, measure, summarize, plot_shattering, about=ABOUT)
+PROBE = Probe(Correlation, measure, make_finding, plot_shattering, about=DEFINITION)

@@ -1,4 +1,4 @@
-"""Computes the points of a loss surface in several processes at once."""
+"""Measures the points of a loss surface in parallel processes."""
 
 import math
 import multiprocessing
@@ -12,7 +12,7 @@ from pathlib import Path
 from resnet_degradation.config.schema import InspectionConfig
 from resnet_degradation.data.batches import Batch
 from resnet_degradation.inspection.probe import Subject
-from resnet_degradation.probes.surface import SurfacePoint, surface
+from resnet_degradation.probes.surface import SurfacePoint, measure_surface
 from resnet_degradation.system.errors import RecordError
 from resnet_degradation.system.process import num_cpus
 from resnet_degradation.system.worker import init_pool_worker
@@ -20,20 +20,20 @@ from resnet_degradation.training.build import choose_device
 from resnet_degradation.training.load_run import config_of_run, load_trained
 from resnet_degradation.training.torch_settings import set_arithmetic
 
-# In a worker process, the net that it measures and its images.
+# In a worker process: the net to measure, and the images.
 _LOADED: list[tuple[Subject, list[Batch]]] = []
 
 
 def surface_batches(subject: Subject) -> list[Batch]:
-    """The augmented training images on which a surface is measured."""
+    """Load the augmented training images on which the surface is measured."""
     batch_size = subject.trained.config.recipe.batch_size
     return subject.training_batches(math.ceil(subject.options.images / batch_size))
 
 
-def surface_in_parallel(
+def measure_in_parallel(
     subject: Subject, points: list[tuple[float, float]]
 ) -> Iterator[SurfacePoint]:
-    """The surface at these points, in their order, by `options.jobs` processes.
+    """Measure these points, in order, in `options.jobs` processes.
 
     Each process loads the net and the images. Raises RecordError if the run was trained further in
     the meantime, or if a process dies.
@@ -45,18 +45,18 @@ def surface_in_parallel(
     slots = spawn.SimpleQueue()
     for slot in range(options.jobs):
         slots.put(slot)
-    work = partial(_point, trained.folder, trained.iteration, options)
+    measure = partial(_measure_point, trained.folder, trained.iteration, options)
     try:
-        with ProcessPoolExecutor(options.jobs, spawn, init_pool_worker, (slots,)) as processes:
-            yield from processes.map(work, points)
+        with ProcessPoolExecutor(options.jobs, spawn, init_pool_worker, (slots,)) as executor:
+            yield from executor.map(measure, points)
     except BrokenProcessPool as error:
         raise RecordError(
-            "a process that measures the loss surface ended unexpectedly (if memory ran out, the "
-            "system killed it): repeat the command, which continues, with fewer jobs if necessary"
+            "a process that measures the loss surface ended unexpectedly, perhaps because memory "
+            "ran out: repeat the command to continue, with fewer jobs if necessary"
         ) from error
 
 
-def _point(
+def _measure_point(
     folder: Path, iteration: int, options: InspectionConfig, point: tuple[float, float]
 ) -> SurfacePoint:
     if not _LOADED:
@@ -68,5 +68,5 @@ def _point(
         subject = Subject(trained, options, lambda *_: None)
         _LOADED.append((subject, surface_batches(subject)))
     subject, batches = _LOADED[0]
-    (found,) = surface(subject.net, batches, [point])
-    return found
+    (measured,) = measure_surface(subject.net, batches, [point])
+    return measured

@@ -1,3 +1,3 @@
-"""Plain and residual nets: blocks, architectures, cost, weights in and out.
+"""Plain and residual nets: blocks, architectures, cost, weights files.
 
 May import records and the rooms below it."""

@@ -1,7 +1,7 @@
 """Activation checkpointing: the backward pass recomputes activations instead of keeping them.
 
-A net of 1202 layers keeps gigabytes of activations. With checkpointing only the input of each
-segment of blocks is kept. The gradients are bit-identical.
+A net of 1202 layers keeps gigabytes of activations. With checkpointing, it keeps only the input of
+each segment of blocks. The gradients are bit-identical.
 """
 
 import math
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from resnet_degradation.nets.cost import LayerCost
 
-BYTES = 4  # per float32
+BYTES_PER_VALUE = 4  # float32
 
 # For each block of each stage: the bytes of all its activations, and the bytes of its output.
 StageBytes = list[list[tuple[int, int]]]
 
 
 def run_blocks(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """The output of consecutive blocks for feature maps (N, C, H, W)."""
+    """Apply consecutive blocks to feature maps of shape (N, C, H, W)."""
     for block in blocks:
         x = block(x)
     return x
@@ -31,11 +31,11 @@ def run_blocks(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
 def run_checkpointed(
     blocks: list[nn.Module], x: Tensor, length: int, *, keep_last: bool, preserve_rng: bool
 ) -> Tensor:
-    """Run blocks as `run_blocks` does, but keep only the input of each segment of `length` blocks.
+    """Apply blocks like `run_blocks`, but keep only the input of each segment of `length` blocks.
 
-    keep_last: keep all activations of the last segment. The backward pass starts with the net's
-        last segment, so recomputing that saves nothing.
-    preserve_rng: make the recomputation draw the same random numbers as the forward pass did.
+    keep_last: keep all activations of the last segment. In the net's last stage, the backward pass
+        starts with this segment, so recomputing it would not save memory.
+    preserve_rng: let the recomputation draw the same random numbers as the forward pass.
     """
     for first in range(0, len(blocks), length):
         segment = blocks[first : first + length]
@@ -49,8 +49,8 @@ def run_checkpointed(
 class _Segment(torch.autograd.Function):
     """Consecutive blocks that keep only their input.
 
-    torch.utils.checkpoint does the same with hooks on every saved tensor. Hooks cost time, and
-    their nodes are small allocations between the activations, which fragment the memory.
+    torch.utils.checkpoint does the same with hooks on every saved tensor. Hooks cost time and
+    allocate small objects between the activations, which fragments the memory.
     """
 
     @staticmethod
@@ -63,7 +63,7 @@ class _Segment(torch.autograd.Function):
             "device_type": device_type,
             "enabled": torch.is_autocast_enabled(device_type),
             "dtype": torch.get_autocast_dtype(device_type),
-            # The cache may hold weights that were cast without gradients.
+            # The cache may contain weights that were cast without gradients.
             "cache_enabled": False,
         }
         ctx.rng = torch.get_rng_state() if preserve_rng else None
@@ -93,7 +93,7 @@ class _Segment(torch.autograd.Function):
 
 @contextmanager
 def preserve_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
-    """Let blocks in training mode update copies of their running statistics, then discard them."""
+    """Let blocks in training mode update temporary copies of their running statistics."""
     modules = [m for block in blocks for m in block.modules() if m._buffers]
     originals = [dict(module._buffers) for module in modules]
     for module, buffers in zip(modules, originals, strict=True):
@@ -106,29 +106,29 @@ def preserve_running_statistics(blocks: list[nn.Module]) -> Iterator[None]:
 
 
 def activation_bytes(costs: list[LayerCost]) -> StageBytes:
-    """The bytes of each block's activations and output, for one image in float32.
+    """Compute the bytes of each block's activations and output, for one image in float32.
 
-    The activations are the outputs of every convolution, without those of projection shortcuts, and
-    of the normalization after it.
+    The activations are the outputs of each convolution and of the normalization after it.
+    Projection shortcuts are left out.
     """
     stages: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for cost in costs:
         stage, *rest = cost.name.removeprefix("layer").split(".")
         if len(cost.output_shape) == 3 and stage.isdigit() and "downsample" not in rest:
-            stages[stage][rest[0]].append(BYTES * math.prod(cost.output_shape))
+            stages[stage][rest[0]].append(BYTES_PER_VALUE * math.prod(cost.output_shape))
     return [
         [(2 * sum(outputs), outputs[-1]) for outputs in blocks.values()]
         for blocks in stages.values()
     ]
 
 
-def segment_lengths(stages: StageBytes) -> list[int]:
-    """The number of blocks per segment, for each stage, that minimizes the peak memory.
+def choose_segment_lengths(stages: StageBytes) -> list[int]:
+    """Choose the number of blocks per segment in each stage that minimizes the peak memory.
 
-    Each of a stage's n blocks is taken to have m bytes of activations and b bytes of output, as its
-    last block has. With k blocks per segment, the backward pass recomputes k m bytes at a time, and
-    n / k inputs of b bytes are kept. If k m = p in all stages, the peak is sum(n b m) / p + p
-    bytes, which is smallest if p, the bytes of a segment, is the square root of sum(n b m).
+    Each of a stage's n blocks is assumed to have m bytes of activations and b bytes of output, like
+    its last block. With k blocks per segment, the backward pass recomputes k m bytes at a time, and
+    n / k inputs of b bytes are kept. If a segment has p = k m bytes in every stage, the peak is
+    sum(n b m) / p + p bytes. This is smallest if p is the square root of sum(n b m).
     """
     sizes = [(len(blocks), *blocks[-1]) for blocks in stages]
     segment_bytes = math.sqrt(sum(n * activations * output for n, activations, output in sizes))

@@ -1,7 +1,7 @@
-"""Building blocks (sections 3.2 and 3.3): the same code with and without the addition.
+"""Building blocks of plain and residual nets (sections 3.2 and 3.3).
 
-Parameters have torchvision's names, so that state dicts are interchangeable. Batch normalization
-follows every convolution, which therefore has no bias (section 3.4).
+Parameters have torchvision's names, so that state dicts are interchangeable. Convolutions have no
+bias, because batch normalization follows each of them (section 3.4).
 """
 
 from typing import Literal
@@ -25,9 +25,9 @@ def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
 
 
 class ZeroPaddedIdentity(nn.Module):
-    """Option A: the identity, subsampled by `stride`, with zeros for the missing channels.
+    """Option A: the identity, subsampled by `stride` and padded with channels of zeros.
 
-    The paper leaves open where the zeros go: all "behind" the existing channels, or "around" them,
+    The paper does not say where the zeros go: "behind" the existing channels, or "around" them,
     half before and half behind.
     """
 
@@ -38,17 +38,17 @@ class ZeroPaddedIdentity(nn.Module):
         self.padding: ShortcutPadding = "behind"
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C + extra, H / stride, W / stride)."""
-        # Equals x[:, :, ::stride, ::stride], but the gradient keeps the memory format of x.
+        """(N, C, H, W) -> (N, C + extra_channels, H / stride, W / stride)."""
+        # The same as x[:, :, ::stride, ::stride], but the gradient keeps the memory format of x.
         x = F.avg_pool2d(x, 1, self.stride)
         before = self.extra_channels // 2 if self.padding == "around" else 0
         return F.pad(x, (0, 0, 0, 0, before, self.extra_channels - before))
 
 
-def shortcut_path(
+def make_shortcut(
     option: Shortcut, in_channels: int, out_channels: int, stride: int
 ) -> nn.Module | None:
-    """The shortcut of one block by option A, B or C; None means the identity (eq. 1)."""
+    """Build a block's shortcut with option A, B or C; None means the identity (equation 1)."""
     same_dimensions = in_channels == out_channels and stride == 1
     if option == "C" or (option == "B" and not same_dimensions):
         return nn.Sequential(
@@ -58,10 +58,10 @@ def shortcut_path(
 
 
 class Block(nn.Module):
-    """ReLU(F(x) + shortcut(x)) if residual, ReLU(F(x)) if plain (figure 2).
+    """Computes ReLU(F(x) + shortcut(x)) if residual, or ReLU(F(x)) if plain (figure 2).
 
-    A subclass overrides `branch`, and may override `shortcut` and `forward`. Inspection and lesions
-    use `branch` and `shortcut`, so a custom `forward` should call them.
+    A subclass overrides `branch`, and may override `shortcut` and `forward`. A custom `forward`
+    should call `branch` and `shortcut`, because resnet-inspect measures and replaces them.
     """
 
     expansion: int
@@ -72,17 +72,17 @@ class Block(nn.Module):
         super().__init__()
         self.residual = residual
         self.downsample = (
-            shortcut_path(shortcut, in_channels, channels * self.expansion, stride)
+            make_shortcut(shortcut, in_channels, channels * self.expansion, stride)
             if residual
             else None
         )
 
     def branch(self, x: Tensor) -> Tensor:
-        """F(x): everything before the addition and the last ReLU."""
+        """Compute F(x): everything before the addition and the last ReLU."""
         raise NotImplementedError
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """The other summand: x itself, or x mapped to the dimensions of F(x)."""
+        """Compute what is added to F(x): x itself, or x mapped to the dimensions of F(x)."""
         out: Tensor = x if self.downsample is None else self.downsample(x)
         return out
 
@@ -91,7 +91,7 @@ class Block(nn.Module):
         out = self.branch(x)
         if self.residual:
             out = out + self.shortcut(x)
-        # In place only for the sum: F(x) itself may be the input of a custom branch.
+        # Only the sum is changed in place: a custom branch may return its input as F(x).
         return F.relu(out, inplace=self.residual)
 
 
@@ -116,10 +116,10 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """Three layers: 1x1 to reduce the channels, 3x3, and 1x1 to expand them by 4 (figure 5, right).
+    """A 1x1, a 3x3 and a 1x1 layer; the last one has 4 times as many channels (figure 5, right).
 
-    The paper puts the stride on the first 1x1 layer; `stride_on="3x3"` is torchvision's variant,
-    known as v1.5.
+    In the paper, the first 1x1 layer has the stride. `stride_on="3x3"` is torchvision's variant,
+    known as ResNet v1.5.
     """
 
     expansion = 4
@@ -134,10 +134,10 @@ class Bottleneck(Block):
         stride_on: BottleneckStride = "1x1",
     ) -> None:
         super().__init__(in_channels, channels, stride, residual, shortcut)
-        first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
-        self.conv1 = conv1x1(in_channels, channels, first)
+        stride1, stride2 = (stride, 1) if stride_on == "1x1" else (1, stride)
+        self.conv1 = conv1x1(in_channels, channels, stride1)
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv3x3(channels, channels, second)
+        self.conv2 = conv3x3(channels, channels, stride2)
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = conv1x1(channels, channels * self.expansion)
         self.bn3 = nn.BatchNorm2d(channels * self.expansion)

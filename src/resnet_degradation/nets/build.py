@@ -1,4 +1,4 @@
-"""The net of a configuration, and its initial weights."""
+"""Builds the net of a configuration and initializes its weights."""
 
 from dataclasses import replace
 from inspect import signature
@@ -22,11 +22,11 @@ from resnet_degradation.system.rng import generator
 
 
 def initialize(net: nn.Module, seed: int) -> None:
-    """He initialization, in place: normal with std sqrt(2 / fan_in); biases zero.
+    """Apply He initialization in place: normal with std sqrt(2 / fan_in), and biases of zero.
 
-    Every layer has its own random stream, named after it. So, for the same seed, a plain net and
-    its residual twin start from the same weights, whatever the shortcuts. So do the layers that a
-    shallow and a deep net have in common.
+    Every layer has its own random stream, named after the layer. With the same seed, a plain and
+    a residual net therefore start from the same weights, whatever the shortcuts. So do the layers
+    that a shallow and a deep net have in common.
     """
     for name, module in net.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -40,7 +40,7 @@ def initialize(net: nn.Module, seed: int) -> None:
 
 
 def num_parameters(net: nn.Module) -> int:
-    """The number of trained values; running statistics are not trained."""
+    """The number of trainable values. Running statistics are not trainable."""
     return sum(parameter.numel() for parameter in net.parameters())
 
 
@@ -50,8 +50,8 @@ def _load_block(name: str) -> type[Block]:
         raise ConfigError(f"block={name} is not a subclass of resnet_degradation.nets.blocks.Block")
     if not isinstance(getattr(block, "expansion", None), int):
         raise ConfigError(
-            f"block={name} has no integer `expansion`: its output channels divided by its "
-            "`channels`, 1 for a basic block"
+            f"block={name} has no integer `expansion`: set it to the number of output channels "
+            "divided by `channels`, which is 1 for a basic block"
         )
     parameters = tuple(signature(Block).parameters)
     try:
@@ -65,9 +65,9 @@ def _load_block(name: str) -> type[Block]:
 
 
 def make_net(config: Config, num_classes: int, initialized: bool = True) -> ResNet:
-    """The net of a resolved configuration, with its initial weights if `initialized`.
+    """Build the net of a resolved configuration, and initialize its weights if `initialized`.
 
-    Raises ConfigError if its custom block cannot be imported or used.
+    Raises ConfigError if a custom block cannot be imported or used.
     """
     net = ResNet(
         config.depth,
@@ -87,17 +87,17 @@ def make_net(config: Config, num_classes: int, initialized: bool = True) -> ResN
     return net
 
 
-def on_device(net: ResNet, device: torch.device) -> ResNet:
-    """Move the net to a device, where its weights get the memory format of that device."""
+def move_to_device(net: ResNet, device: torch.device) -> ResNet:
+    """Move a net to a device, and convert its weights to the memory format for that device."""
     return net.to(device).to(memory_format=memory_format(device))
 
 
-def with_shortcuts_of_weights(config: Config) -> Config:
-    """Set the shortcut settings that a configuration leaves open to those of its file of weights.
+def use_shortcut_of_weights(config: Config) -> Config:
+    """Take unset shortcut settings from the weights file that a configuration names.
 
     config: a configuration that is not resolved yet.
 
-    Raises WeightsError for a file without the weights of a net. `resolve` reports a missing file.
+    Raises WeightsError if the file has no weights of a net. `resolve` reports a missing file.
     """
     file = Path(expand_home(config.weights or ""))
     if not config.weights or not file.is_file():

@@ -1,4 +1,4 @@
-"""Observing the modules of a net during forward passes; the net is left as it was."""
+"""Context managers that observe the modules of a net, or set its mode, and then restore the net."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -9,8 +9,8 @@ Observer = Callable[[str, Tensor, Tensor], None]  # gets a module's name, input 
 
 
 @contextmanager
-def mode(net: nn.Module, training: bool) -> Iterator[None]:
-    """Put a net into training or evaluation mode, and back into its own mode at the end."""
+def set_mode(net: nn.Module, training: bool) -> Iterator[None]:
+    """Put a net into training or evaluation mode, and restore its mode at the end."""
     was_training = net.training
     net.train(training)
     try:
@@ -20,15 +20,15 @@ def mode(net: nn.Module, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def observed(
+def observe_modules(
     net: nn.Module, modules: Mapping[str, nn.Module], observer: Observer, *, training: bool
 ) -> Iterator[None]:
-    """Call `observer` after each forward pass of `modules`, with the net in the given mode."""
+    """Put a net into a mode, and call `observer` after each forward pass of `modules`."""
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def make_hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         return lambda _module, inputs, output: observer(name, inputs[0], output)
 
-    with mode(net, training), ExitStack() as stack:
+    with set_mode(net, training), ExitStack() as stack:
         for name, module in modules.items():
-            stack.callback(module.register_forward_hook(hook(name)).remove)
+            stack.callback(module.register_forward_hook(make_hook(name)).remove)
         yield

@@ -1,4 +1,4 @@
-"""Batch normalization with statistics of the whole batch, across all processes."""
+"""Batch normalization with the statistics of the whole batch, over all processes."""
 
 import torch
 import torch.distributed as dist
@@ -7,7 +7,7 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Synchronized batch normalization on any device; torch's own needs a GPU."""
+    """Synchronized batch normalization on any device. nn.SyncBatchNorm needs a GPU."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -17,7 +17,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         dtype, x = x.dtype, x.float()  # statistics need float32
-        # All processes have equally many images.
+        # All processes have the same number of images.
         count = x.numel() // x.shape[1] * dist.get_world_size()
         mean = all_reduce(x.sum(dim=(0, 2, 3))) / count
         centred = x - mean[:, None, None]
@@ -32,9 +32,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def convert_sync_batchnorm(net: nn.Module, device: torch.device) -> None:
-    """Synchronize every batch normalization of a net, in place; state dict keys do not change."""
+    """Synchronize the batch normalizations of a net, in place, and keep its state dict keys."""
     if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(net)  # in place: the net itself is not a BatchNorm
+        nn.SyncBatchNorm.convert_sync_batchnorm(net)  # in place, as the net is not a BatchNorm
         return
     for module in net.modules():
         if type(module) is nn.BatchNorm2d:

@@ -1,3 +1,3 @@
-"""Measurements on a net: errors, responses, layer statistics, residual norms, lesions.
+"""Measurements on a net, such as errors, layer statistics, lesions and sharpness.
 
 May import data and the rooms below it."""

@@ -1,7 +1,7 @@
-"""The forward signal and the gradient of every layer, which show whether signals vanish.
+"""Statistics of every layer's output and gradient, which show whether signals vanish.
 
-The introduction and section 4.1 argue that vanishing signals do not cause degradation: batch
-normalization keeps forward signals from vanishing, and gradients have healthy norms.
+The paper argues that vanishing signals do not cause degradation (section 4.1): batch normalization
+keeps forward signals from vanishing, and gradients have healthy norms.
 """
 
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.nets.activation_checkpointing import preserve_running_statistics
-from resnet_degradation.nets.hooks import observed
+from resnet_degradation.nets.hooks import observe_modules
 from resnet_degradation.records.layers import LayerStats
 
 
 def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The main-path layers, which a net's depth counts, by name and in order."""
+    """The layers that count towards a net's depth, in order, keyed by name."""
     return {
         name: module
         for name, module in net.named_modules()
@@ -22,22 +22,27 @@ def layers_with_weights(net: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     }
 
 
-def layer_stats(net: nn.Module, images: Tensor, labels: Tensor, iteration: int) -> list[LayerStats]:
-    """Statistics of every layer with weights, for one batch in training mode.
+def measure_layer_stats(
+    net: nn.Module, images: Tensor, labels: Tensor, iteration: int
+) -> list[LayerStats]:
+    """Measure each layer with weights on one batch, in training mode.
 
-    images: (N, 3, H, W), labels: (N,), iteration: how many iterations the net was trained. For each
-    layer: the standard deviation of its output, before batch normalization; the Euclidean norms of
-    the loss's gradient with respect to its weights, and of the weights. The net and its gradients
-    do not change. Layers that are not trained, or not used, are left out.
+    The statistics are the standard deviation of the layer's output before batch normalization, and
+    the Euclidean norms of its weights and of their gradient. Layers that are not trained or not
+    used are left out. The net and its gradients do not change.
+
+    images: shape (N, 3, H, W).
+    labels: shape (N,).
+    iteration: how many iterations the net was trained.
     """
     layers = {n: m for n, m in layers_with_weights(net).items() if m.weight.requires_grad}
     stds: dict[str, Tensor] = {}
 
-    def observe(name: str, _input: Tensor, output: Tensor) -> None:
+    def record(name: str, _input: Tensor, output: Tensor) -> None:
         stds[name] = output.detach().float().std(correction=0)
 
     with (
-        observed(net, layers, observe, training=True),
+        observe_modules(net, layers, record, training=True),
         preserve_running_statistics([net]),
         torch.enable_grad(),
     ):

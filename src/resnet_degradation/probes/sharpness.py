@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from resnet_degradation.data.batches import Batch
 from resnet_degradation.nets.activation_checkpointing import preserve_running_statistics
-from resnet_degradation.nets.hooks import mode
+from resnet_degradation.nets.hooks import set_mode
 from resnet_degradation.system.rng import generator
 
 TOLERANCE = 2e-2  # relative accuracy of the eigenvalue
-MAX_PRODUCTS = 200  # an upper bound for the Hessian-vector products before giving up
+MAX_PRODUCTS = 200  # the maximum number of Hessian-vector products
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Sharpness:
     """A row of sharpness.csv: the sharpness of a net after some iterations.
 
     iteration: how many iterations the net was trained; 0 for the initial weights.
-    images: how many training images the loss is averaged over. A row with 0 images has no
-        measurement: it only records the limit at the last iteration before a change of the rate.
-    value: the largest eigenvalue of the Hessian of that loss; None if it was not measured, or not
-        found (see `sharpness`).
-    limit: `stability_limit` at the learning rate of the last of these iterations (of the first one,
-        for the initial weights).
+    images: how many training images the loss is averaged over. 0 if the row has no measurement, but
+        only records the limit just before the learning rate changes.
+    value: the largest eigenvalue of the Hessian of this loss. None if it was not measured or not
+        found (see `measure_sharpness`).
+    limit: the `stability_limit` at the learning rate of this iteration. With the initial weights,
+        at that of the first iteration.
     """
 
     iteration: int
@@ -38,20 +38,20 @@ class Sharpness:
     limit: float
 
 
-def sharpness(
+def measure_sharpness(
     net: nn.Module,
     batches: list[Batch],
     report: Callable[[int, int], None] = lambda *_: None,
 ) -> float | None:
-    """The largest eigenvalue of the Hessian of the mean cross-entropy over these batches.
+    """Compute the largest eigenvalue of the Hessian of the mean cross-entropy over these batches.
 
-    The net is in training mode: each batch is normalized by its own statistics, as in training.
-    Weight decay is not part of the loss. Lanczos iteration (ARPACK) finds the eigenvalue within
-    two percent. Returns None if it does not converge within MAX_PRODUCTS Hessian-vector products,
-    if the Hessian is zero because the loss is flat, or if a product is not finite.
+    The net is in training mode, so batch normalization uses the statistics of each batch. The loss
+    does not include weight decay. Lanczos iteration (ARPACK) finds the eigenvalue to an accuracy
+    of two percent. Returns None if it does not converge within MAX_PRODUCTS Hessian-vector
+    products, if the Hessian is zero because the loss is flat, or if a product is not finite.
 
-    batches: images (N, 3, H, W) with their labels (N,).
-    report: is called with the number of products so far and MAX_PRODUCTS.
+    batches: images of shape (N, 3, H, W) with labels of shape (N,).
+    report: called with the number of products so far and MAX_PRODUCTS.
     """
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     size = sum(parameter.numel() for parameter in parameters)
@@ -61,8 +61,8 @@ def sharpness(
         torch.autograd.grad, inputs=parameters, materialize_grads=True, allow_unused=True
     )
 
-    def product(vector: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> Tensor:
-        """The Hessian times a vector (size,): the gradient of the derivative along it."""
+    def multiply_by_hessian(vector: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> Tensor:
+        """Multiply a vector by the Hessian: take the gradient of the directional derivative."""
         direction = (
             torch.from_numpy(vector).to(parameters[0]).split([p.numel() for p in parameters])
         )
@@ -76,20 +76,21 @@ def sharpness(
             total += torch.cat([h.flatten() for h in gradient(directional_derivative)])
         return total.cpu()
 
-    products = 0
+    num_products = 0
 
     def matvec(vector: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> object:
-        nonlocal products
-        products += 1
-        report(products, MAX_PRODUCTS)
-        result = product(np.ascontiguousarray(vector.ravel(), dtype=np.float32)).numpy()
+        nonlocal num_products
+        num_products += 1
+        report(num_products, MAX_PRODUCTS)
+        contiguous = np.ascontiguousarray(vector.ravel(), dtype=np.float32)
+        result = multiply_by_hessian(contiguous).numpy()
         if not np.isfinite(result).all():
             raise FloatingPointError
         return result
 
     start = torch.randn(size, generator=generator("sharpness")).numpy()
     hessian = LinearOperator((size, size), matvec=matvec, dtype=np.float32)
-    with mode(net, training=True), preserve_running_statistics([net]):
+    with set_mode(net, training=True), preserve_running_statistics([net]):
         try:
             (value,) = eigsh(
                 hessian,
@@ -98,13 +99,13 @@ def sharpness(
                 v0=start,
                 ncv=min(12, size),
                 tol=TOLERANCE,
-                # ARPACK counts restarts, each of which takes about ncv / 2 products: with scipy
-                # 1.17, it gives up after 133 products.
+                # maxiter counts restarts of about ncv / 2 products. With scipy 1.17, ARPACK gives
+                # up after 133 products.
                 maxiter=MAX_PRODUCTS // 10,
                 return_eigenvectors=False,
             )
-        # ArpackNoConvergence: too few restarts. Another ArpackError: the first product is zero,
-        # because the loss is flat. FloatingPointError: a product is not finite (matvec).
+        # ArpackNoConvergence (an ArpackError): too few restarts. Other ArpackErrors: the first
+        # product is zero, because the loss is flat. FloatingPointError: a product is not finite.
         except (ArpackError, FloatingPointError):
             return None
     return float(value)
@@ -113,7 +114,6 @@ def sharpness(
 def stability_limit(lr: float, momentum: float) -> float:
     """The sharpness above which gradient descent with momentum diverges on a quadratic loss.
 
-    That is 2 (1 + momentum) / lr. With small batches, SGD can already become unstable at lower
-    sharpness.
+    It is 2 (1 + momentum) / lr. With small batches, SGD can become unstable at lower sharpness.
     """
     return 2 * (1 + momentum) / lr

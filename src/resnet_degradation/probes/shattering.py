@@ -1,7 +1,8 @@
-"""Whether a net's gradients at nearby inputs point the same way (Balduzzi et al. 2017).
+"""Measures whether a net has similar gradients at nearby inputs (Balduzzi et al. 2017).
 
-Along a line between two images, the gradients of a deep plain net resemble white noise: those at
-neighbouring points are not correlated. With shortcuts they decorrelate slowly, as brown noise does.
+Along a line between two images, the gradients of a deep plain net resemble white noise: at
+neighbouring points they are uncorrelated. With shortcuts they resemble brown noise: their
+correlation decreases slowly with the distance.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from resnet_degradation.nets.hooks import mode
+from resnet_degradation.nets.hooks import set_mode
 from resnet_degradation.system.apple_gpu import to_float64
 from resnet_degradation.system.rng import generator
 
@@ -20,11 +21,11 @@ NUM_POINTS = 64  # on a line between two images
 class Correlation:
     """A row of shattering.csv: the similarity of input gradients at two points of a line.
 
-    of: the source of the gradients: "initial" or "trained" (a net with those weights), "white
-        noise" or "brown noise".
+    of: the source of the gradients: "initial" or "trained" (the weights of the net), "white noise"
+        or "brown noise".
     distance: how many steps apart the two points are on the line.
-    correlation: the cosine similarity of their gradients, averaged over pairs of points and lines.
-    spread: the standard deviation over lines of the average on a line; 0 for a single line.
+    correlation: the cosine similarity of the gradients, averaged over pairs of points and lines.
+    spread: the standard deviation over lines of each line's average; 0 for a single line.
     """
 
     of: str
@@ -34,25 +35,32 @@ class Correlation:
 
 
 def input_gradients(net: nn.Module, first: Tensor, last: Tensor) -> Tensor:
-    """The gradients of a net along the line between two images (C, H, W).
+    """Compute the input gradients of a net at NUM_POINTS points between two images.
 
-    They are the gradients of one fixed random combination of the logits with respect to the images,
-    at NUM_POINTS points: (NUM_POINTS, C * H * W). The net is in evaluation mode, because in
-    training mode each gradient would depend on the other images of the batch.
+    They are the gradients of a fixed random combination of the logits. The net is in evaluation
+    mode, because in training mode each gradient would depend on the other images of the batch.
+
+    first, last: images of shape (C, H, W).
+
+    Returns a tensor of shape (NUM_POINTS, C * H * W).
     """
-    shares = torch.linspace(0, 1, NUM_POINTS, device=first.device).view(-1, 1, 1, 1)
-    points = (first + shares * (last - first)).requires_grad_()
-    with mode(net, training=False), torch.enable_grad():
+    fractions = torch.linspace(0, 1, NUM_POINTS, device=first.device).view(-1, 1, 1, 1)
+    points = (first + fractions * (last - first)).requires_grad_()
+    with set_mode(net, training=False), torch.enable_grad():
         logits = net(points)
         weights = torch.randn(logits.shape[1], generator=generator("shattering")).to(logits)
         (gradients,) = torch.autograd.grad((logits @ weights).sum(), points)
     return gradients.flatten(1)
 
 
-def correlations(gradients: Tensor) -> Tensor:
-    """The mean cosine similarity of gradients (T, D) that are 0, ..., T/2 steps apart: (T/2 + 1,).
+def mean_cosines(gradients: Tensor) -> Tensor:
+    """Average the cosine similarity of gradients over all pairs that are 0, ..., T/2 steps apart.
 
-    It is 1 at distance 0. A gradient of zero has a cosine of 0 with every other one.
+    The average is 1 at distance 0. The cosine similarity with a gradient of zero is 0.
+
+    gradients: shape (T, D), at T points of a line.
+
+    Returns a tensor of shape (T/2 + 1,).
     """
     units = nn.functional.normalize(to_float64(gradients), dim=1)
     cosines = units @ units.T
@@ -61,10 +69,13 @@ def correlations(gradients: Tensor) -> Tensor:
 
 
 def white_noise(dimensions: int) -> Tensor:
-    """Independent gradients (NUM_POINTS, dimensions): those of a completely shattered net."""
+    """Draw independent gradients, like those of a completely shattered net.
+
+    Returns a tensor of shape (NUM_POINTS, dimensions).
+    """
     return torch.randn(NUM_POINTS, dimensions, generator=generator("white noise"))
 
 
 def brown_noise(dimensions: int) -> Tensor:
-    """A random walk of gradients (NUM_POINTS, dimensions): the sums of white noise so far."""
+    """Draw a random walk of gradients: the cumulative sum of white noise."""
     return white_noise(dimensions).cumsum(dim=0)

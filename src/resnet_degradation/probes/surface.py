@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_degradation.data.batches import Batch
-from resnet_degradation.nets.hooks import mode
+from resnet_degradation.nets.hooks import set_mode
 from resnet_degradation.system.rng import generator
 
 Direction = dict[str, Tensor]  # keyed by parameter name
@@ -17,7 +17,7 @@ Direction = dict[str, Tensor]  # keyed by parameter name
 
 @dataclass(frozen=True)
 class SurfacePoint:
-    """A point of the plane: its coordinates, the mean loss and the error in percent there."""
+    """The coordinates of a point of the plane, and the mean loss and error in percent there."""
 
     first: float
     second: float
@@ -26,10 +26,11 @@ class SurfacePoint:
 
 
 def random_direction(net: nn.Module, number: int) -> Direction:
-    """Random weights, in which each filter has the norm of the net's filter.
+    """Draw random weights, and scale each filter to the norm of the net's filter.
 
-    Biases and parameters of batch normalization are left out, as in the authors' code.
-    number: identifies the direction; different numbers give independent directions.
+    Biases and parameters of batch normalization are left out, as in the code of Li et al.
+
+    number: identifies the direction. Different numbers give independent directions.
     """
     direction = {}
     for name, parameter in net.named_parameters():
@@ -37,15 +38,15 @@ def random_direction(net: nn.Module, number: int) -> Direction:
             shape = parameter.shape
             noise = torch.randn(shape, generator=generator("surface", number, name)).to(parameter)
             dims = tuple(range(1, parameter.dim()))
-            norms = [
+            filter_norm, noise_norm = (
                 torch.linalg.vector_norm(w, dim=dims, keepdim=True) for w in (parameter, noise)
-            ]
-            direction[name] = noise * norms[0] / norms[1].clamp_min(1e-10)
+            )
+            direction[name] = noise * filter_norm / noise_norm.clamp_min(1e-10)
     return direction
 
 
 @contextmanager
-def moved(net: nn.Module, steps: Iterable[tuple[float, Direction]]) -> Iterator[None]:
+def move_weights(net: nn.Module, steps: Iterable[tuple[float, Direction]]) -> Iterator[None]:
     """Temporarily add multiples of directions to a net's weights."""
     parameters = dict(net.named_parameters())
     original = {name: parameter.detach().clone() for name, parameter in parameters.items()}
@@ -62,15 +63,15 @@ def moved(net: nn.Module, steps: Iterable[tuple[float, Direction]]) -> Iterator[
 
 
 @torch.no_grad()
-def loss_and_error(net: nn.Module, batches: list[Batch]) -> tuple[float, float]:
-    """The mean cross-entropy and the error in percent, in evaluation mode.
+def measure_loss_and_error(net: nn.Module, batches: list[Batch]) -> tuple[float, float]:
+    """Measure the mean cross-entropy and the error in percent, in evaluation mode.
 
-    Batch normalization uses the running statistics of the trained net at every point of the
-    surface, as in the authors' code.
+    At every point of the surface, batch normalization uses the running statistics of the trained
+    net, as in the code of Li et al.
     """
     total = torch.zeros(2, dtype=torch.float64)
     num_images = 0
-    with mode(net, training=False):
+    with set_mode(net, training=False):
         for images, labels in batches:
             logits = net(images).float()
             wrong = (logits.argmax(dim=1) != labels).sum()
@@ -80,14 +81,14 @@ def loss_and_error(net: nn.Module, batches: list[Batch]) -> tuple[float, float]:
     return loss, 100 * error
 
 
-def surface(
+def measure_surface(
     net: nn.Module, batches: list[Batch], coordinates: list[tuple[float, float]]
 ) -> Iterator[SurfacePoint]:
-    """Loss and error at points of the plane that two random directions span; (0, 0) is the net.
+    """Measure loss and error at points of the plane through the net along two random directions.
 
-    Yields the points in the order of `coordinates`.
+    Yields the points in the order of `coordinates`. The net itself is at (0, 0).
     """
     directions = [random_direction(net, number) for number in (0, 1)]
     for point in coordinates:
-        with moved(net, zip(point, directions, strict=True)):
-            yield SurfacePoint(*point, *loss_and_error(net, batches))
+        with move_weights(net, zip(point, directions, strict=True)):
+            yield SurfacePoint(*point, *measure_loss_and_error(net, batches))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from resnet_degradation.config.architectures import IMAGENET_DEPTHS, Family
-from resnet_degradation.config.identity import data_name, differing_settings, setting_value
+from resnet_degradation.config.identity import data_name, differing_settings, get_setting
 from resnet_degradation.config.resolve import default_warmup
 from resnet_degradation.config.schema import Config, DataConfig, RecipeConfig
 
@@ -149,7 +149,7 @@ def _fractions(recipe: RecipeConfig) -> list[Any]:
 
 
 def _format_difference(key: str, config: Config) -> str:
-    value = setting_value(config, key)
+    value = get_setting(config, key)
     held_out = f"{config.data.validation_fraction:.0%} of the training set held out"
     words = {
         "block": f"blocks {value}",

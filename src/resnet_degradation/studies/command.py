@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from resnet_degradation.config.identity import run_folder
-from resnet_degradation.config.schema import USER_DATA, Config
+from resnet_degradation.config.schema import USER_DATA_NAMES, Config
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies import execute
 from resnet_degradation.studies.definition import Study
@@ -82,7 +82,7 @@ def _train(
     from resnet_degradation.studies.progress import StudyProgress
     from resnet_degradation.training.session import require_folder
 
-    if runs[0].data.name in USER_DATA:
+    if runs[0].data.name in USER_DATA_NAMES:
         find_split_folders(Path(str(runs[0].data.root)))  # warns once, not in every run
     require_folder(runs[0].output_dir)
     costs = {study.name_of(run): run_cost(run) for run in runs}

@@ -17,7 +17,7 @@ import torch
 
 from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.identity import data_name, distinct_names, net_key, run_folder
-from resnet_degradation.config.schema import USER_DATA, Config
+from resnet_degradation.config.schema import USER_DATA_NAMES, Config
 from resnet_degradation.data.dataset import Arrays, Source
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.distributed.world import World
@@ -93,7 +93,7 @@ def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], list[str]]:
     try:
         source = load_source(replace(first.data, download=False))
     except DataError as error:
-        if first.data.name in USER_DATA or first.data.loader is not None:
+        if first.data.name in USER_DATA_NAMES or first.data.loader is not None:
             raise  # no run will download them
         if parse_duration(first.recipe.iterations, "recipe.iterations")[1]:
             raise DataError(f"recipe.iterations is given in epochs, but {error}") from error

@@ -14,7 +14,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from resnet_degradation.config.custom_code import attribute_of, check_custom_name, is_custom
+from resnet_degradation.config.custom_code import attribute_name, check_custom_name, is_custom
 from resnet_degradation.config.identity import (
     data_name,
     digest,
@@ -178,7 +178,7 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
             )
     if "grid" in study.figures and len(study.grid) != 1:
         raise ConfigError("the figure grid needs one setting in study.grid, with several values")
-    if len(set(map(attribute_of, study.figures))) < len(study.figures):
+    if len(set(map(attribute_name, study.figures))) < len(study.figures):
         raise ConfigError(f"study.figures={study.figures}: two figures have the same name")
     for panel in study.panels:
         if panel.errors not in ERROR_CHOICES:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from resnet_degradation.config.custom_code import attribute_of, is_custom, load_custom
+from resnet_degradation.config.custom_code import attribute_name, is_custom, load_custom
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.figures.registry import FIGURES, Draw, DrawFolders
@@ -55,7 +55,7 @@ def draw_figures(study: Study) -> list[dict[str, Any]]:
     figures = []
     untitled = replace(study.drawing, title="")
     for setting in study.figures:
-        name = attribute_of(setting)
+        name = attribute_name(setting)
         draw = _drawer(setting, study)
         save_figure(draw(study.drawing, False), study.folder / name)
         wide = _layout(draw, untitled)

@@ -25,7 +25,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
-from resnet_degradation.config.arguments import quoted
+from resnet_degradation.config.arguments import quote
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.lock import lock_owner, signal_runs
@@ -160,7 +160,7 @@ def _absolute_paths(run: Config) -> list[str]:
     paths = {"output_dir": os.path.abspath(run.output_dir), "data.root": run.data.root}  # noqa: PTH100
     if run.runtime.lock not in ("on", "off"):
         paths["runtime.lock"] = os.path.abspath(run.runtime.lock)  # noqa: PTH100
-    return [f"{key}={quoted(path)}" for key, path in paths.items() if path is not None]
+    return [f"{key}={quote(path)}" for key, path in paths.items() if path is not None]
 
 
 def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> None:

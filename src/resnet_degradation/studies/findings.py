@@ -3,15 +3,15 @@
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, cast
 
-from resnet_degradation.config.architectures import IMAGENET_DEPTHS, Family, architecture
+from resnet_degradation.config.architectures import IMAGENET_DEPTHS, Family, find_architecture
 from resnet_degradation.config.identity import (
     NET_SETTINGS,
+    describe_values,
     differing_settings,
     distinct_run_names,
+    get_setting,
     net_name,
-    setting_value,
     shallow_config,
-    values_of,
 )
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.run_folder import read_extension
@@ -125,7 +125,7 @@ def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -
 def depth_series_of(config: Config) -> DepthSeries:
     """The settings that must be equal in nets that are compared with this one across depths."""
     family = cast(Family, config.family)
-    block = config.block or architecture(config.depth, family).block
+    block = config.block or find_architecture(config.depth, family).block
     padding = str(config.shortcut_padding)
     return DepthSeries(config.shortcut, padding, config.width, block, family)
 
@@ -200,7 +200,7 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
     cautions = list(dict.fromkeys(_extension_caution(config, nets, grid) for config in extended))
     # Settings that do not describe the net may also differ: warmup=auto depends on the depth.
     cautions += [
-        values_of(key, [setting_value(config, key) for config in configs], net_names)
+        describe_values(key, [get_setting(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
         for key in differing_settings(configs)
         if key not in (*NET_SETTINGS, *grid, "seed")
@@ -236,6 +236,6 @@ def _extension_caution(extended: Config, nets: list[NetResults], grid: Collectio
         differing = differing_settings([shallow, net.config])
         differing = [key for key in differing if key not in ("seed", *grid)]
         if net_name(net.config) == net_name(shallow) and differing:
-            values = " and ".join(f"{key}={setting_value(shallow, key)}" for key in differing)
+            values = " and ".join(f"{key}={get_setting(shallow, key)}" for key in differing)
             caution += f", which was trained with {values} (unlike {net.name} in this study)"
     return caution

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from resnet_degradation.config.identity import architecture_key, net_name, setting_value
+from resnet_degradation.config.identity import architecture_key, get_setting, net_name
 from resnet_degradation.studies.findings import compare_nets, depth_series_of, find_verdicts
 from resnet_degradation.studies.results import NetResults, Result, by_net
 from resnet_degradation.studies.verdict import pooled_spread
@@ -23,7 +23,7 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     """
     nets: dict[str, dict[Point, NetResults]] = defaultdict(dict)  # the points of each net
     for net in by_net(results):
-        point = tuple(setting_value(net.config, key) for key in keys)
+        point = tuple(get_setting(net.config, key) for key in keys)
         nets[architecture_key(net.config)][point] = net
     names = {key: net_name(next(iter(points.values())).config) for key, points in nets.items()}
     gaps = [_gap(shallow, deep, names, nets, keys) for shallow, deep in _depth_pairs(nets)]

@@ -18,7 +18,7 @@ from resnet_degradation.config.identity import (
     NET_SETTINGS,
     distinct_names,
     distinct_run_names,
-    dotted,
+    flatten_dict,
     run_folder,
 )
 from resnet_degradation.config.schema import Config
@@ -185,7 +185,7 @@ def _not_comparable(config: Config, results: list[Result], reference: paper.Refe
 
 def _settings(results: list[Result]) -> tuple[str, Table]:
     """The settings that are the same in all runs, as YAML, and a table of the others."""
-    recorded = [dotted(dataclasses.asdict(read_config(result.folder))) for result in results]
+    recorded = [flatten_dict(dataclasses.asdict(read_config(result.folder))) for result in results]
     differing = [
         key
         for key in dict.fromkeys((*NET_SETTINGS, *recorded[0]))

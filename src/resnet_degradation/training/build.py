@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from resnet_degradation.config.identity import identity_settings, run_folder, run_name
+from resnet_degradation.config.identity import flat_identity, run_folder, run_name
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.build import find_images, make_batches
@@ -16,7 +16,7 @@ from resnet_degradation.data.dataset import Source
 from resnet_degradation.distributed.running_statistics import RunningStatistics
 from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.activation_checkpointing import run_checkpointed
-from resnet_degradation.nets.build import make_net, on_device
+from resnet_degradation.nets.build import make_net, move_to_device
 from resnet_degradation.nets.cost import layer_costs
 from resnet_degradation.nets.sync_batchnorm import convert_sync_batchnorm
 from resnet_degradation.nets.weights import load_weights
@@ -57,7 +57,7 @@ def prepare(
         source = world.local_rank_zero_first(lambda: find_images(config, report))
     batches = make_batches(source, config, device, world, report)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
-    net = on_device(make_net(config, batches.num_classes), device)
+    net = move_to_device(make_net(config, batches.num_classes), device)
     normalization = "torch's"
     if config.runtime.sync_batchnorm and world.size > 1:
         convert_sync_batchnorm(net, device)
@@ -92,7 +92,7 @@ def prepare(
         throughput=ThroughputMonitor(
             run_name(config), batches.decode_stats, config.runtime.num_workers
         ),
-        identity=identity_settings(config) | source.describe_contents(),
+        identity=flat_identity(config) | source.describe_contents(),
         environment={
             "the version of torch": str(torch.__version__),
             "the device": device.type,

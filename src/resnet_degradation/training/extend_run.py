@@ -16,7 +16,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import ReportProgress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.distributed.world import World
-from resnet_degradation.nets.build import make_net, on_device
+from resnet_degradation.nets.build import make_net, move_to_device
 from resnet_degradation.nets.identity_extension import extend
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.probes.errors import held_out_errors
@@ -79,7 +79,7 @@ def start_from_shallow(
     state = world.broadcast(lambda: _trained_weights(config, shallower))
     shallow = make_net(shallower, batches.num_classes, initialized=False)
     shallow.load_state_dict(state)
-    on_device(shallow, next(deep.parameters()).device)
+    move_to_device(shallow, next(deep.parameters()).device)
     with closing(batches.training(0, num_batches)) as training:
         extend(shallow, deep, (images for images, _ in training))
     # Each process estimated the statistics from its own part of the batches: use those of rank 0.

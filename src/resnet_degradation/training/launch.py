@@ -18,7 +18,7 @@ import torch
 
 from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.config.validate import check_processes
+from resnet_degradation.config.validate import check_batch_division
 from resnet_degradation.console.progress import NullProgress, Progress, RunProgress
 from resnet_degradation.console.terminal import Terminal
 from resnet_degradation.records.lock import signal_runs
@@ -69,7 +69,7 @@ def train_on_devices(config: Config, progress: Progress) -> Path:
     try:
         count = num_processes(config) if process_info() is None else 1
         if count > 1 and not is_finished(folder):
-            check_processes(config, count)
+            check_batch_division(config, count)
             check_devices(config, count)
             launch(config, count, quiet=isinstance(progress, NullProgress))
             return folder

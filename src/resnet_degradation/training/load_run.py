@@ -13,9 +13,9 @@ from resnet_degradation.console.progress import ReportProgress, ignore_progress
 from resnet_degradation.data.batches import Batches
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.dataset import Source, evenly_spaced_indices
-from resnet_degradation.nets.build import make_net, on_device
+from resnet_degradation.nets.build import make_net, move_to_device
 from resnet_degradation.nets.resnet import ResNet
-from resnet_degradation.nets.weights import assign
+from resnet_degradation.nets.weights import assign_weights
 from resnet_degradation.records.checkpoint import (
     Checkpoint,
     kept_checkpoints,
@@ -129,5 +129,5 @@ def _restore_net(
     checkpoint: Checkpoint, config: Config, folder: Path, num_classes: int, device: torch.device
 ) -> ResNet:
     net = make_net(config, num_classes, initialized=False)
-    assign(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
-    return on_device(net, device).eval()
+    assign_weights(net, checkpoint.parts["net"], f"the checkpoint of {folder}")
+    return move_to_device(net, device).eval()

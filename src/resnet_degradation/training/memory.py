@@ -14,7 +14,7 @@ from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.nets.activation_checkpointing import (
     StageBytes,
     activation_bytes,
-    segment_lengths,
+    choose_segment_lengths,
 )
 from resnet_degradation.nets.cost import LayerCost
 from resnet_degradation.nets.resnet import ResNet
@@ -70,7 +70,7 @@ def set_activation_checkpointing(
     device = next(net.parameters()).device
     stages = activation_bytes(costs)
     if world.any(uses_activation_checkpointing(config, stages, device, world)):
-        net.segment_lengths = segment_lengths(stages)
+        net.segment_lengths = choose_segment_lengths(stages)
     if keeps_gradients(net):
         for parameter in net.parameters():
             parameter.grad = torch.zeros_like(parameter)

@@ -8,7 +8,7 @@ import torch
 from resnet_degradation.console.progress import Progress
 from resnet_degradation.distributed.stop_agreement import StopAgreement
 from resnet_degradation.probes.errors import held_out_errors
-from resnet_degradation.probes.layer_stats import layer_stats
+from resnet_degradation.probes.layer_stats import measure_layer_stats
 from resnet_degradation.records.metrics import Row, as_recorded
 from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.system.errors import DivergenceError, Stopped
@@ -140,7 +140,7 @@ class Monitor:
         """Record the statistics of every layer if they are due. The run's state does not change."""
         if self.run.plan.is_due(iteration, self.run.plan.signals_every):
             with self.run.clock.excluded():
-                stats = layer_stats(self.run.net, *self.run.probe_batch(), iteration)
+                stats = measure_layer_stats(self.run.net, *self.run.probe_batch(), iteration)
                 if self.recorder is not None:
                     self.recorder.add_layer_stats(iteration, stats)
 

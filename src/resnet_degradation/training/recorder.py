@@ -14,8 +14,8 @@ from torch.utils.tensorboard.summary import hparams
 
 from resnet_degradation.config.identity import (
     data_name,
-    dotted,
     escape_interpolation,
+    flatten_dict,
     net_name,
 )
 from resnet_degradation.config.schema import Config
@@ -182,6 +182,6 @@ def _hparams(config: Config) -> dict[str, Any]:
     """
     return {"net": net_name(config), "data": data_name(config)} | {
         key: value if isinstance(value, bool | int | float) else as_text(str(value))
-        for key, value in dotted(asdict(config)).items()
+        for key, value in flatten_dict(asdict(config)).items()
         if key == "runtime.precision" or not key.startswith(("runtime.", *NOT_SHOWN))
     }

@@ -12,7 +12,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import NullProgress, Progress
 from resnet_degradation.distributed.rendezvous import process_group
 from resnet_degradation.distributed.stop_agreement import StopAgreement
-from resnet_degradation.probes.responses import layer_responses
+from resnet_degradation.probes.responses import measure_responses
 from resnet_degradation.records.layers import Response
 from resnet_degradation.records.lock import run_lock
 from resnet_degradation.records.run_folder import checkpoint_files
@@ -143,4 +143,4 @@ def final_responses(monitor: Monitor) -> list[Response]:
                 yield images
 
     with run.statistics.averaged():
-        return layer_responses(run.net, held_out_images(), run.world)
+        return measure_responses(run.net, held_out_images(), run.world)
