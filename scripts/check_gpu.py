@@ -33,7 +33,7 @@ from resnet_degradation.cli.compose import compose_config  # noqa: E402
 from resnet_degradation.records.metrics import read_metrics  # noqa: E402
 from resnet_degradation.system.atomic_files import write_json  # noqa: E402
 from resnet_degradation.training.build import prepare  # noqa: E402
-from resnet_degradation.training.describe import environment  # noqa: E402
+from resnet_degradation.training.describe import describe_environment  # noqa: E402
 from resnet_degradation.training.torch_settings import restore_settings, set_arithmetic  # noqa: E402
 
 SMALL = ("data=digits", "recipe=cifar", "data.image_size=32", "recipe.batch_size=128")
@@ -308,7 +308,7 @@ def main() -> int:
         arguments.output, device, arguments.dry_run, time.monotonic() + 60 * arguments.minutes
     )
     check.results["environment"] = {
-        **environment(torch.device(device)),
+        **describe_environment(torch.device(device)),
         "cuda": torch.version.cuda,
         "command": " ".join(sys.argv),
     }

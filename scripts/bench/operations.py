@@ -19,7 +19,7 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from resnet_degradation.cli.compose import compose_config
-from resnet_degradation.training.build import forward_function, prepare
+from resnet_degradation.training.build import prepare, wrap_for_training
 from resnet_degradation.training.step import update
 
 PRECISIONS = ("fp32", "bf16")
@@ -61,7 +61,7 @@ def steps(precision: str, batch_size: int) -> Iterator[None]:
     overrides = (f"runtime.precision={precision}", f"recipe.batch_size={batch_size}")
     run = prepare(compose_config("depth=20", *CIFAR, *overrides, "runtime.device=cpu"))
     run.net.train()
-    forward = forward_function(run)
+    forward = wrap_for_training(run)
     batches = run.batches.training(0, 10**6)
     while True:
         with record_function("step"):

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from resnet_degradation.training.describe import environment
+from resnet_degradation.training.describe import describe_environment
 
 
 def conditions(command: str) -> dict[str, Any]:
     """The command, versions and hardware, and how busy the machine is before the measurement."""
     load = [round(average, 2) for average in os.getloadavg()]
-    described = environment(torch.device("cpu")) | {"load_average": load}
+    described = describe_environment(torch.device("cpu")) | {"load_average": load}
     return {"command": command, "environment": described}
 
 

@@ -21,7 +21,7 @@ from resnet_degradation.nets.build import with_shortcuts_of_weights
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import process_info, process_variables
-from resnet_degradation.training.load_run import config_of_run
+from resnet_degradation.training.load_run import load_run_config
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
 
@@ -143,7 +143,7 @@ def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) ->
             f"run={folder} holds {count} {names}: name one, or several with -m run=FOLDER,FOLDER"
         )
     root = options.data.root if "data.root" in given else None
-    config = config_of_run(folder, options.runtime, root)
+    config = load_run_config(folder, options.runtime, root)
     trained, asked = dotted(asdict(config)), dotted(asdict(options))
     for override in given:
         for key in asked:

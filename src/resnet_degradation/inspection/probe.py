@@ -52,7 +52,7 @@ class Subject:
     def held_out(self) -> "list[Batch]":
         """Batches of images (N, 3, H, W) with labels (N,): at most `options.images` held-out ones.
 
-        `load_trained` has chosen them, evenly spaced in the run's first held-out split.
+        `load_trained_net` has chosen them, evenly spaced in the run's first held-out split.
         """
         batches = self.trained.batches
         with closing(batches.held_out(next(iter(batches.splits)))) as held_out:

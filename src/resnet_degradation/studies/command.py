@@ -80,11 +80,11 @@ def _train(
     from resnet_degradation.data.sources.folder import split_folders
     from resnet_degradation.studies.cost import run_cost
     from resnet_degradation.studies.progress import StudyProgress
-    from resnet_degradation.training.session import require_folder
+    from resnet_degradation.training.session import create_output_dir
 
     if runs[0].data.name in USER_DATA:
         split_folders(Path(str(runs[0].data.root)))  # warns once, not in every run
-    require_folder(runs[0].output_dir)
+    create_output_dir(runs[0].output_dir)
     costs = {study.name_of(run): run_cost(run) for run in runs}
     progress = StudyProgress(console, costs, len(study.runs) - len(runs), study.name_of)
     with progress.bar:
