@@ -388,7 +388,7 @@ def test_work_before_a_run_is_reported_every_ten_seconds(monkeypatch: pytest.Mon
     progress = RunProgress(console)
     for done in range(0, 1001, 100):
         now[0] += 3
-        progress.prepare("checking images", done, 1000)
+        progress.show_preparation("checking images", done, 1000)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines == ["checking images: 300/1,000", "checking images: 700/1,000"]
 

@@ -73,11 +73,11 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         set_arithmetic("fp32")
         start = time.monotonic()
         device = choose_device(config)
-        source = find_images(config, progress.prepare)
+        source = find_images(config, progress.show_preparation)
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
         net = on_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
-        batches = make_inspection_batches(config, source, device, progress.prepare)
+        batches = make_inspection_batches(config, source, device, progress.show_preparation)
         file = evaluation.record()
         # Now, because the result of the test would be lost later.
         problem = f"the record of this evaluation cannot be written to {file.parent}"
@@ -172,7 +172,9 @@ def _test(
     tested = []
     try:
         for split in [evaluation.split] if evaluation.split else batches.splits:
-            errors = errors_over_views(net, batches, split, protocol, at_once, progress.prepare)
+            errors = errors_over_views(
+                net, batches, split, protocol, at_once, progress.show_preparation
+            )
             tested.append(SplitErrors(split, batches.splits[split], num_views, errors))
     finally:
         progress.end()

@@ -29,14 +29,14 @@ def measure_runs(
         device = choose_device(load_run_config(folders[0], options.runtime))
         for number, folder in enumerate(folders, 1):
             trained = load_trained_net(
-                folder, options.runtime, device, options.images, progress.prepare
+                folder, options.runtime, device, options.images, progress.show_preparation
             )
             iterations[folder] = trained.iteration
             count = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
             when = f"after {trained.iteration:,} iterations{count}"
             progress.say(f"{run_name(trained.config)} {when}")
             _check(trained, probes)
-            subject = Subject(trained, options, progress.prepare)
+            subject = Subject(trained, options, progress.show_preparation)
             for name, probe in probes.items():
                 write_inspection(folder, name, probe.measure(subject), probe.row)
             progress.end()

@@ -121,7 +121,7 @@ class Monitor:
         )
         # Round the row as the file does, because a resumed run reads rounded rows.
         run.rows.append(as_recorded(row))
-        self.progress.row(row)
+        self.progress.show_row(row)
         is_single_cpu_process = run.device.type == "cpu" and run.world.size == 1
         num_threads = torch.get_num_threads() if is_single_cpu_process else 0
         own_load = num_threads + (

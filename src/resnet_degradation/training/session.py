@@ -60,7 +60,7 @@ def train(config: Config, progress: Progress) -> Path:
             # Another program may have finished the run while this one waited.
             if not world.broadcast(lambda: is_finished(folder)):
                 try:
-                    run = prepare(config, world, progress.prepare)
+                    run = prepare(config, world, progress.show_preparation)
                 except BaseException:
                     progress.end()
                     raise
