@@ -25,7 +25,7 @@ from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import Config
 from resnet_degradation.data.build import make_batches
 from resnet_degradation.data.sources.load import load_source
-from resnet_degradation.distributed.running_statistics import RunningStatistics, flat_statistics
+from resnet_degradation.distributed.running_statistics import RunningStatistics, get_statistics
 from resnet_degradation.distributed.world import World
 from resnet_degradation.probes.errors import held_out_errors
 from resnet_degradation.records.lock import lock_owner, run_lock
@@ -194,10 +194,10 @@ def test_a_process_keeps_its_own_statistics_when_they_are_averaged_and_saved(tin
         with statistics.averaged():
             torch.testing.assert_close(net.bn1.running_var, own["bn1.running_var"] * 2.5 / 3)
     assert_equal_states(net.state_dict(), own)
-    assert torch.equal(saved[1], 2.5 * flat_statistics(net))
+    assert torch.equal(saved[1], 2.5 * get_statistics(net))
     other = prepare(tiny()).net
     RunningStatistics(other, Apart(1, 3, 1, 3)).load_state_dict({"of_ranks": saved})
-    assert torch.equal(flat_statistics(other), saved[1])
+    assert torch.equal(get_statistics(other), saved[1])
     RunningStatistics(net, Apart(1, 2, 1, 2)).load_state_dict({"of_ranks": saved})
     assert_equal_states(net.state_dict(), own)  # with another number of processes
 

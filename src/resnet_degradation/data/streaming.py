@@ -81,7 +81,7 @@ class StreamBatches(Batches):
 
     def training(self, start: int, stop: int) -> BatchGenerator:
         size = self.config.recipe.batch_size
-        positions = range(size)[self.world.share(size)]
+        positions = range(size)[self.world.local_slice(size)]
         requests: Iterator[list[ViewRequest]] = (
             [(i, k, j) for i, j in zip(self._indices(k).tolist(), positions, strict=True)]
             for k in range(start, stop)
@@ -104,10 +104,10 @@ class StreamBatches(Batches):
         files, size = self._held_out[split], self.config.runtime.eval_batch_size
         batches = request_all(len(files), size)
         # A process without a share of a batch decodes one image and drops it.
-        requests = [batch[self.world.share(len(batch))] or batch[:1] for batch in batches]
+        requests = [batch[self.world.local_slice(len(batch))] or batch[:1] for batch in batches]
         views = self._decode(files, self._centre_view, requests, collate=stack_channels_last)
         for pixels, labels in zip(views, files.labels.split(size), strict=True):
-            own = labels[self.world.share(len(labels))].to(self.device)
+            own = labels[self.world.local_slice(len(labels))].to(self.device)
             yield self._to_device(pixels[: len(own)]).sub_(self.mean).div_(self.std), own
 
     def multi_view(self, split: str, protocol: EvalProtocol) -> MultiViewBatches:
@@ -135,5 +135,5 @@ class StreamBatches(Batches):
         recipe = self.config.recipe
         rng = generator("colours", self.config.seed, iteration)
         alpha = torch.randn(recipe.batch_size, 3, generator=rng) * recipe.colour_std
-        shift = alpha[self.world.share(recipe.batch_size)] @ axes.T
+        shift = alpha[self.world.local_slice(recipe.batch_size)] @ axes.T
         return self._move(shift[:, :, None, None])
