@@ -8,7 +8,9 @@ from resnet_degradation.training import slowdown
 def test_a_run_far_slower_than_at_its_best_is_reported_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(slowdown, "cpu_contention", lambda n, own: f"{n} threads wait" if n else "")
+    monkeypatch.setattr(
+        slowdown, "describe_cpu_contention", lambda n, own: f"{n} threads wait" if n else ""
+    )
     watch = slowdown.Slowdown()
     assert watch.update(300.0, 20.0, 2, 2) is None
     assert watch.update(900.0, 20.0, 2, 2) is None

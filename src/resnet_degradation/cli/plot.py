@@ -25,7 +25,7 @@ from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.report import write_paper_tables
 from resnet_degradation.studies.results import read_result
 from resnet_degradation.system.encoding import accept_any_locale
-from resnet_degradation.system.errors import BROKEN_PIPE, UserError, explain, one_line_warnings
+from resnet_degradation.system.errors import BROKEN_PIPE, UserError, explain, use_one_line_warnings
 
 # Options that say what is read and written, not how it is drawn.
 NOT_DRAWN = ("folders", "output", "formats", "figure", "table")
@@ -37,7 +37,7 @@ def main() -> int:
     """`resnet-plot`; returns the exit code."""
     accept_any_locale()
     arguments = parse()
-    one_line_warnings()
+    use_one_line_warnings()
     try:
         draw(arguments)
     except BrokenPipeError:

@@ -10,9 +10,9 @@ from resnet_degradation.config.architectures import FAMILIES, Family, architectu
 from resnet_degradation.config.custom_code import check_custom_name
 from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.schema import DATA_NAMES, PRECISIONS, Config, RuntimeConfig
-from resnet_degradation.system.encoding import as_text
+from resnet_degradation.system.encoding import escape_non_utf8
 from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.system.process import process_info
+from resnet_degradation.system.process import read_process_info
 
 LARGEST_IMAGE = 4096
 PLAIN_NAME = re.compile(r"[\w-]+")
@@ -50,7 +50,7 @@ RULES: dict[str, Rule] = {
     "seed": NOT_NEGATIVE,
     "width": POSITIVE,
     "output_dir": (
-        lambda folder: bool(folder) and folder == as_text(folder),
+        lambda folder: bool(folder) and folder == escape_non_utf8(folder),
         "a folder with a name in UTF-8, which TensorBoard needs",
     ),
     "data.families": (
@@ -124,7 +124,7 @@ def check_values(config: Config) -> None:
 
 
 def _check_devices(config: Config) -> None:
-    launched, devices = process_info(), config.runtime.devices
+    launched, devices = read_process_info(), config.runtime.devices
     if launched is not None:
         if devices not in (1, "auto", launched.size):
             raise ConfigError(

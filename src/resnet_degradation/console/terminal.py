@@ -8,7 +8,7 @@ from typing import Any, TextIO, cast
 
 from rich.console import Console
 
-from resnet_degradation.system.os_signals import raise_broken_pipe
+from resnet_degradation.system.os_signals import stop_on_broken_pipe
 
 
 class SafeStream:
@@ -64,4 +64,4 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Stop printing, and end the program as a signal would: after saving a run."""
         self.quiet = True
-        raise_broken_pipe()
+        stop_on_broken_pipe()

@@ -19,7 +19,11 @@ from resnet_degradation.system.errors import (
     Stopped,
     explain,
 )
-from resnet_degradation.system.process import ProcessInfo, process_info, rendezvous_problem
+from resnet_degradation.system.process import (
+    ProcessInfo,
+    find_rendezvous_problem,
+    read_process_info,
+)
 
 # Stores that this process may serve. They stay open so that others can read which rank failed.
 _OPEN_STORES: list[Store] = []
@@ -36,7 +40,7 @@ def process_group(name: str, timeout: float) -> Iterator[World]:
     If a process fails, the others raise PeerFailedError, so that only one prints the error. If
     other processes have died or do not answer, raises LostContactError.
     """
-    info = process_info()
+    info = read_process_info()
     if info is None:
         yield SINGLE_PROCESS
         return
@@ -66,7 +70,7 @@ def process_group(name: str, timeout: float) -> Iterator[World]:
 
 
 def _join_group(name: str, info: ProcessInfo, timeout: timedelta) -> Store:
-    if problem := rendezvous_problem():
+    if problem := find_rendezvous_problem():
         raise ConfigError(problem)
     if "MASTER_ADDR" not in os.environ:
         _set_torch_variables(info)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from resnet_degradation.system.encoding import as_text
+from resnet_degradation.system.encoding import escape_non_utf8
 
 MAX_COLUMNS = 8
 MARGIN, NAME_HEIGHT, FONT_SIZE = 4, 16, 12  # in pixels
@@ -36,7 +36,7 @@ def make_contact_sheet(images: Tensor, names: Sequence[str]) -> npt.NDArray[np.u
         left, top = MARGIN + column * cell_width, MARGIN + row * cell_height
         enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
         sheet.paste(enlarged, (left, top))
-        draw.text((left, top + height), _shorten(as_text(name), font, width), "black", font)
+        draw.text((left, top + height), _shorten(escape_non_utf8(name), font, width), "black", font)
     return np.asarray(sheet)
 
 

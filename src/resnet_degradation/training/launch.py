@@ -24,7 +24,7 @@ from resnet_degradation.console.terminal import Terminal
 from resnet_degradation.records.lock import signal_runs
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import is_finished
-from resnet_degradation.system.encoding import ascii_fallback
+from resnet_degradation.system.encoding import use_ascii_fallback
 from resnet_degradation.system.errors import (
     ConfigError,
     LostContactError,
@@ -32,18 +32,18 @@ from resnet_degradation.system.errors import (
     Stopped,
     UserError,
     explain,
-    one_line_warnings,
+    use_one_line_warnings,
 )
 from resnet_degradation.system.os_signals import (
     REQUEUE_SIGNALS,
     SAVE_SIGNAL,
     STOP_SIGNALS,
     end_on_signals,
+    find_submitit_signals,
     forward_signal,
     handle_signals,
-    submitit_signals,
 )
-from resnet_degradation.system.process import limit_openmp_spinning, process_info, rank
+from resnet_degradation.system.process import get_rank, limit_openmp_spinning, read_process_info
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -67,7 +67,7 @@ def train_on_devices(config: Config, progress: Progress) -> Path:
     """
     folder = run_folder(config)
     try:
-        count = num_processes(config) if process_info() is None else 1
+        count = num_processes(config) if read_process_info() is None else 1
         if count > 1 and not is_finished(folder):
             check_processes(config, count)
             check_gpu_count(config, count)
@@ -78,7 +78,7 @@ def train_on_devices(config: Config, progress: Progress) -> Path:
 
         return train(config, progress)
     except Stopped as stop:
-        forward_signal(stop.exit_code - 128)
+        forward_signal(stop.signum)
         raise
 
 
@@ -123,7 +123,7 @@ def launch_workers(config: Config, count: int, quiet: bool = False) -> None:
 
     handlers: dict[int, Any] = {n: signal.getsignal(n) for n in LAUNCHER_SIGNALS}
     handlers |= {SAVE_SIGNAL: save} if SAVE_SIGNAL is not None else {}
-    handlers |= dict.fromkeys(submitit_signals(), preempt)
+    handlers |= dict.fromkeys(find_submitit_signals(), preempt)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # inherited by the workers
     limit_openmp_spinning()
     with (
@@ -179,13 +179,13 @@ def run_worker(config: Config, quiet: bool) -> Stopped | UserError | None:
     Raising the error would restart all workers. Its message is empty if another worker reports the
     cause.
     """
-    ascii_fallback()
-    one_line_warnings()
+    use_ascii_fallback()
+    use_one_line_warnings()
     end_on_signals()
     for signum in REQUEUE_SIGNALS:  # Slurm sends them to all processes; only the launcher acts
         signal.signal(signum, signal.SIG_IGN)
     restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    if restarts > 0 and rank() == 0:
+    if restarts > 0 and get_rank() == 0:
         warnings.warn(
             f"a process of {run_name(config)} died: all processes restart "
             f"({restarts} of runtime.max_restarts={config.runtime.max_restarts})",
@@ -197,7 +197,7 @@ def run_worker(config: Config, quiet: bool) -> Stopped | UserError | None:
         train(config, NullProgress() if quiet else RunProgress(Terminal()))
     # Create new errors, because the traceback of the caught error keeps the run in memory.
     except Stopped as stop:
-        failure: Stopped | UserError = Stopped(stop.exit_code - 128, stop.message)
+        failure: Stopped | UserError = Stopped(stop.signum, stop.message)
         exit_after = EXIT_DELAY
     except PeerFailedError:
         failure, exit_after = UserError(""), config.runtime.timeout
@@ -208,7 +208,7 @@ def run_worker(config: Config, quiet: bool) -> Stopped | UserError | None:
     except Exception as error:
         if (message := explain(error)) is None:
             raise
-        prefix = f"rank {rank()}: " if rank() > 0 else ""
+        prefix = f"rank {get_rank()}: " if get_rank() > 0 else ""
         failure, exit_after = UserError(prefix + message), config.runtime.timeout
         failure.exit_code = getattr(error, "exit_code", UserError.exit_code)
     else:

@@ -33,7 +33,7 @@ from resnet_degradation.records.metrics import Row, write_metrics
 from resnet_degradation.records.run_folder import write_classes
 from resnet_degradation.records.summary import FinalErrors
 from resnet_degradation.system.atomic_files import atomic_write, write_json
-from resnet_degradation.system.encoding import as_text
+from resnet_degradation.system.encoding import escape_non_utf8
 from resnet_degradation.training.contact_sheet import make_contact_sheet
 from resnet_degradation.training.state import Run
 
@@ -178,6 +178,6 @@ def _hparams(config: Config) -> dict[str, Any]:
     keys += [key for key in identity_settings(config) if key != "data.name"]  # named "data" below
     values = {key: attrgetter(key)(config) for key in dict.fromkeys(keys)}
     return {"net": net_name(config), "data": data_name(config)} | {
-        key: value if isinstance(value, bool | int | float) else as_text(str(value))
+        key: value if isinstance(value, bool | int | float) else escape_non_utf8(str(value))
         for key, value in values.items()
     }

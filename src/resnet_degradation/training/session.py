@@ -26,7 +26,7 @@ from resnet_degradation.system.errors import (
     describe_os_error,
 )
 from resnet_degradation.system.os_signals import catch_signals
-from resnet_degradation.system.process import cpu_contention
+from resnet_degradation.system.process import describe_cpu_contention
 from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 from resnet_degradation.training.advice import advise_once
 from resnet_degradation.training.build import prepare
@@ -42,7 +42,7 @@ from resnet_degradation.training.torch_settings import restore_settings
 def train(config: Config, progress: Progress) -> Path:
     """Train a resolved configuration to its end and return its run folder.
 
-    A finished run is left alone; an interrupted one resumes from its last checkpoint, bit for bit.
+    A finished run is left alone. An interrupted run resumes bit for bit from its last checkpoint.
     If torchrun or Slurm started several processes, each calls this function; only rank 0 reports
     progress and owns the folder. Raises UserError if the user can fix what went wrong.
     """
@@ -73,7 +73,7 @@ def run_training(run: Run, progress: Progress) -> None:
 
     Raises Stopped on a signal, after saving the run, and RecordError if files cannot be written.
     """
-    with catch_signals(alone=run.world.size == 1) as request:
+    with catch_signals(single_process=run.world.size == 1) as request:
         try:
             train_and_finish(run, progress, StopAgreement(run.world, request))
         except (UserError, OSError) as error:
@@ -99,7 +99,7 @@ def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
     with closing(Recorder(run)) if run.world.is_main else nullcontext() as recorder:
         if run.device.type == "cpu":
             if run.world.size == 1:
-                advise_once("threads", cpu_contention(torch.get_num_threads()), progress)
+                advise_once("threads", describe_cpu_contention(torch.get_num_threads()), progress)
             note = precision_note(run.config.runtime.precision, has_bf16_instructions())
             advise_once("precision", note, progress)
             advise_once("device", apple_gpu_note(run.config.runtime.device), progress)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from resnet_degradation.system.process import cpu_contention
+from resnet_degradation.system.process import describe_cpu_contention
 
 # Report a slowdown if training takes this many times as long as at its best speed.
 SLOWDOWN_FACTOR = 3.0
@@ -33,6 +33,6 @@ class Slowdown:
             return None
         self.reported = True
         factor = self.best / images_per_second
-        busy = cpu_contention(num_threads, own_load)
+        busy = describe_cpu_contention(num_threads, own_load)
         reason = busy or "other programs may be using this machine"
         return f"training takes {factor:.1f} times as long as at its fastest: {reason}"
