@@ -12,10 +12,8 @@ from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "outputs/reference/**/*.md")
-CODE_BLOCK, INLINE_CODE = (
-    re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE),
-    re.compile(r"`[^`\n]*`"),
-)
+CODE_BLOCK = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
+INLINE_CODE = re.compile(r"`[^`\n]*`")
 # Match [text](target "title"), [text]: target, and href or src in HTML.
 LINK = re.compile(
     r"\]\(\s*<?([^)>\s]+)|^\[[^]]+\]:\s*(\S+)|\b(?:href|src)=\"([^\"]+)\"", re.MULTILINE

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Kill runs, damage checkpoints, mistype configurations, and count failures: `make torture`.
 
-Only the times of kills and the places of damage are random.
+All random choices depend only on --seed.
 """
 
 import argparse
@@ -479,9 +479,9 @@ def measure_checkpoint_overhead(work: Path, every: int = 500) -> str:
 
 def measure_seconds(call: Callable[[], Any]) -> float:
     """Return the seconds that a call takes."""
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     call()
-    return time.perf_counter() - began
+    return time.perf_counter() - start_time
 
 
 def main() -> int:
@@ -508,12 +508,12 @@ def main() -> int:
         work = Path(folder)
         console.print(measure_checkpoint_overhead(work))
         for name, at_least, part in parts:
-            began = time.monotonic()
+            start_time = time.monotonic()
             tally = part(at_least, arguments.seed, work)
             tried = sum(tally.tried.values())
             if tried < at_least:
                 tally.failures.append(f"{name}: only {tried} in the time given")
-            seconds = f"{time.monotonic() - began:.0f}"
+            seconds = f"{time.monotonic() - start_time:.0f}"
             table.add_row(name, str(tried), str(len(tally.failures)), seconds, style="bold")
             for kind, count in sorted(tally.tried.items()):
                 table.add_row(f"  {kind}", str(count), "", "")

@@ -53,9 +53,9 @@ def serve_steps(overrides: list[str]) -> None:
         next(steps)
     print("ready", flush=True)
     for _ in sys.stdin:
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         next(steps)
-        print(time.perf_counter() - began, flush=True)
+        print(time.perf_counter() - start_time, flush=True)
 
 
 def multiply_matrices(num_threads: int) -> None:
@@ -143,14 +143,14 @@ def command_times(rounds: int) -> list[dict[str, Any]]:
             for _ in range(rounds):
                 for name, taken in times.items():
                     with tempfile.TemporaryDirectory() as folder:
-                        began = time.perf_counter()
+                        start_time = time.perf_counter()
                         subprocess.run(
                             [executable, *overrides, f"output_dir={folder}"],
                             env=os.environ | VARIANTS[name],
                             stdout=subprocess.DEVNULL,
                             check=True,
                         )
-                        taken.append(time.perf_counter() - began)
+                        taken.append(time.perf_counter() - start_time)
         seconds = {name: round(median(taken), 1) for name, taken in times.items()}
         rows.append({"command": COMMAND, "others": others, "seconds": seconds})
         print(f"{COMMAND}, {others}: {seconds}", flush=True)

@@ -109,7 +109,7 @@ def measure_start_up() -> dict[str, float]:
     taken = 0.0
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
-            began = time.perf_counter()
+            start_time = time.perf_counter()
             process = subprocess.Popen(
                 [*command, "runtime.log_every=1", f"output_dir={folder}"],
                 stdout=subprocess.DEVNULL,
@@ -118,7 +118,7 @@ def measure_start_up() -> dict[str, float]:
                 if process.poll() is not None:
                     raise RuntimeError("resnet-train ended before its first row")
                 time.sleep(0.01)
-            taken = time.perf_counter() - began
+            taken = time.perf_counter() - start_time
             process.kill()
             process.wait()
     shown = measure_seconds(

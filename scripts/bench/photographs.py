@@ -74,9 +74,9 @@ def measure_view_times(rounds: int) -> dict[str, float]:
         paths = write_photographs(Path(folder))
         for number in range(rounds):
             for name, view in variants.items():
-                began = time.thread_time()
+                start_time = time.thread_time()
                 view(paths[number % len(paths)], number, 0)
-                times[name].append(time.thread_time() - began)
+                times[name].append(time.thread_time() - start_time)
     torch.set_num_threads(threads)
     return {name: round(1000 * median(taken), 3) for name, taken in times.items()}
 

@@ -30,9 +30,9 @@ EPOCH_SIZE = 50_000  # training images of CIFAR-10
 
 def measure_seconds(call: Callable[[], Any]) -> float:
     """Return the seconds that a call takes."""
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     call()
-    return time.perf_counter() - began
+    return time.perf_counter() - start_time
 
 
 def trainer_steps(run: Run) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Works around what torch lacks, or did wrongly, on Apple GPUs (device "mps"); never tested."""
+"""Works around gaps and past errors of torch on Apple GPUs (device "mps"); never tested on one."""
 
 import torch
 from torch import Tensor

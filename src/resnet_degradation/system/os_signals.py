@@ -1,4 +1,4 @@
-"""Handles operating-system signals, which stop a program, or save a run and may stop it."""
+"""Handles operating-system signals, which stop a program or save a run."""
 
 import os
 import signal

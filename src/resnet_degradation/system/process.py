@@ -88,7 +88,7 @@ def limit_openmp_spinning() -> None:
 
 
 def describe_cpu_contention(num_threads: int, own_load: int = 0) -> str:
-    """Advise a run whose cores are busy with other programs; empty if they are free.
+    """Return advice for a run whose cores are busy with other programs; empty if they are free.
 
     All threads wait for the slowest one, so a single busy core slows down all of them.
     own_load: the number of threads and processes of the run that already use the cores.

@@ -117,7 +117,7 @@ def load_kept_nets(trained: TrainedNet) -> Iterator[tuple[int, ResNet]]:
 
 
 def load_net(folder: Path) -> ResNet:
-    """Load the net of a run's last checkpoint, but no images; in evaluation mode, on the CPU.
+    """Load only the net of a run's last checkpoint, in evaluation mode, on the CPU.
 
     Raises UserError if the run or its checkpoint is missing.
     """
