@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Test, compare and time the trainer on a CUDA device: `make check-gpu`.
 
-Everything is written into one folder, after each part, so that what was measured is not lost when
-the time runs out. Parts that do not fit into the time are skipped, and the report says so.
+All results are written to one folder after each part, so that none are lost when time runs out.
+Parts for which no time is left are skipped, and the report lists them.
 """
 
 import argparse
@@ -33,18 +33,18 @@ from resnet_degradation.cli.compose import compose_config  # noqa: E402
 from resnet_degradation.records.metrics import read_metrics  # noqa: E402
 from resnet_degradation.system.atomic_files import write_json  # noqa: E402
 from resnet_degradation.training.build import prepare  # noqa: E402
-from resnet_degradation.training.describe import environment  # noqa: E402
+from resnet_degradation.training.describe import describe_environment  # noqa: E402
 from resnet_degradation.training.torch_settings import restore_settings, set_arithmetic  # noqa: E402
 
 SMALL = ("data=digits", "recipe=cifar", "data.image_size=32", "recipe.batch_size=128")
 LARGE = ("family=imagenet", *SMALL[:2], "data.image_size=224", "recipe.batch_size=256")
-# The largest mean difference of training errors, in points, between the curves of two devices.
+# Maximum mean difference between the training errors of two devices, in percentage points.
 # Each row counts 1,280 images, so the noise of a difference is about 1.5 points.
-CURVE_BOUND = 5.0
-# Names of the values of runtime.compile in the report.
-COMPILERS = {"none": "eager", "step": "captured step", "graphs": "net as CUDA graphs"}
-# Seconds that must be left when another variant is started: compiling one takes long.
-LEAST_SECONDS = 60
+MAX_CURVE_DIFFERENCE = 5.0
+# Maps the values of runtime.compile to their names in the report.
+COMPILE_MODE_NAMES = {"none": "eager", "step": "captured step", "graphs": "net as CUDA graphs"}
+# Do not start another variant with fewer seconds left, because compiling takes long.
+MIN_SECONDS = 60
 
 
 @dataclass
@@ -53,14 +53,14 @@ class Check:
 
     output: Path
     device: str
-    tiny: bool  # sizes of a dry run
+    tiny: bool  # whether this is a dry run with tiny sizes
     deadline: float
     results: dict[str, Any] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     curves: dict[str, list[float]] = field(default_factory=dict)  # keyed by device
 
     def seconds_left(self) -> float:
-        """The seconds until the time runs out."""
+        """Return the seconds until the time limit."""
         return self.deadline - time.monotonic()
 
     def save(self) -> None:
@@ -71,16 +71,16 @@ class Check:
 
 
 def run_tests(check: Check) -> None:
-    """Run the suite's tests of CUDA; the log is tests.log.
+    """Run the tests that need CUDA, and write tests.log.
 
-    Several run at once, except the one that fills the GPU's memory.
+    Tests run in parallel, except the one that fills the GPU's memory.
     """
-    workers = max(1, min(6, (os.cpu_count() or 1) // 2))
+    num_workers = max(1, min(6, (os.cpu_count() or 1) // 2))
     log = check.output / "tests.log"
-    ends = []
+    outcomes = []
     with log.open("w", encoding="utf-8") as stream:
         for selection, options in (
-            ("not out_of_memory", ["-n", str(workers)]),
+            ("not out_of_memory", ["-n", str(num_workers)]),
             ("out_of_memory", []),
         ):
             pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "gpu"]
@@ -92,15 +92,15 @@ def run_tests(check: Check) -> None:
                 timeout=200,
                 check=False,
             ).returncode
-            ends.append(log.read_text("utf-8").strip().splitlines()[-1].strip("= "))
+            outcomes.append(log.read_text("utf-8").strip().splitlines()[-1].strip("= "))
             if code != 0:
                 check.failures.append(f"tests ({selection.replace('_', ' ')}): see tests.log")
-    check.results["tests"] = "; ".join(ends)
+    check.results["tests"] = "; ".join(outcomes)
     print(f"  {check.results['tests']}", flush=True)
 
 
 def compare_curves(check: Check) -> None:
-    """Train ResNet-20 on the digits on this device and on the CPU; compare the training errors."""
+    """Train ResNet-20 on digits, on this device and on the CPU, and compare the training errors."""
     curves = check.curves
     iterations = 30 if check.tiny else 500
     for device in (check.device, "cpu"):
@@ -128,26 +128,28 @@ def compare_curves(check: Check) -> None:
     check.results["curve"] = {
         "iterations": iterations,
         "mean_difference_points": round(difference, 2),
-        "bound": CURVE_BOUND,
+        "bound": MAX_CURVE_DIFFERENCE,
         "final_train_error": {check.device: pairs[-1][0], "cpu": pairs[-1][1]},
     }
-    print(f"  mean difference {difference:.2f} points (at most {CURVE_BOUND:g})", flush=True)
-    if difference > CURVE_BOUND:
+    print(
+        f"  mean difference {difference:.2f} points (at most {MAX_CURVE_DIFFERENCE:g})", flush=True
+    )
+    if difference > MAX_CURVE_DIFFERENCE:
         check.failures.append(f"curve: {difference:.2f} points from the CPU's")
 
 
-def product_steps(*overrides: str) -> Iterator[None]:
-    """Training steps of this project; the net is built at the first step."""
+def configured_steps(*overrides: str) -> Iterator[None]:
+    """Yield after each training step of this project; the net is built at the first step."""
     yield from trainer_steps(prepare(compose_config(*overrides, "output_dir=/nowhere")))
 
 
-def in_precision(
+def with_precision(
     precision: str, steps: Iterator[None], deterministic: bool = True
 ) -> Iterator[None]:
-    """The same steps, with TF32 on or off as the precision requires.
+    """Make the same steps, with TF32 on or off as the precision requires.
 
-    These are settings of the process, in which other variants take turns. The steps of other code
-    are not deterministic, which is torch's default.
+    These settings hold for the whole process, in which variants take turns, so each step sets them
+    again. deterministic: False for the steps of other code, as is torch's default.
     """
     while True:
         set_arithmetic(precision)
@@ -157,7 +159,7 @@ def in_precision(
 
 
 def torchvision_steps(depth: int, device: str, size: int, batch_size: int) -> Iterator[None]:
-    """Steps of torchvision's ResNet in bf16 and channels-last, always on the same batch."""
+    """Yield after each step of torchvision's ResNet, in bf16 and channels last, on one batch."""
     net: nn.Module = getattr(torchvision.models, f"resnet{depth}")(num_classes=10)
     net.to(device).to(memory_format=torch.channels_last).train()
     images = torch.randn(batch_size, 3, size, size, device=device)
@@ -176,21 +178,21 @@ def torchvision_steps(depth: int, device: str, size: int, batch_size: int) -> It
 def time_steps(
     check: Check, variants: dict[str, Iterator[None]], batch_size: int
 ) -> dict[str, int]:
-    """Images per second of each variant: the median of several turns; the variants alternate.
+    """Return the images per second of each variant, as the median of several alternating turns.
 
-    The last variants are skipped if the time runs out.
+    The last variants are skipped if time runs out.
     """
     warm_up, turns, steps = (1, 1, 1) if check.tiny else (10, 3, 20)
     times: dict[str, list[float]] = {name: [] for name in variants}
     for name, variant in list(variants.items()):
-        if check.seconds_left() < LEAST_SECONDS:
+        if check.seconds_left() < MIN_SECONDS:
             check.results.setdefault("skipped", []).append(name)
             del variants[name], times[name]
             continue
         try:
             for _ in range(warm_up):
                 next(variant)
-        except Exception as error:  # a variant that fails must not hide the others
+        except Exception as error:  # go on with the other variants
             print(f"  {name}: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
             check.failures.append(f"{name}: {type(error).__name__}")
             del variants[name], times[name]
@@ -211,29 +213,29 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
-    """Images per second of one ResNet by precision and compile mode, and of other code."""
+def measure_speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
+    """Measure the speed of one ResNet in each precision and compile mode, and of other code."""
     if check.tiny:
         sizes = (*sizes, "data.image_size=16", "recipe.batch_size=16", "recipe.pad=1", "width=0.25")
     net = (f"depth={depth}", *sizes)
     config = compose_config(*net)
     batch_size = config.recipe.batch_size
     if config.family == "imagenet":
-        precisions, compilers = ["bf16"], ["none"]
+        precisions, compile_modes = ["bf16"], ["none"]
         peer = torchvision_steps(depth, check.device, config.data.image_size, batch_size)
         peer_name = f"torchvision's ResNet-{depth} bf16"
     else:
         precisions = ["fp32", "bf16"] if check.device == "cpu" else ["fp32", "tf32", "bf16"]
-        compilers = ["none"] if check.tiny else ["none", "step", "graphs"]
+        compile_modes = ["none"] if check.tiny else ["none", "step", "graphs"]
         peer = textbook_steps(*net, device=check.device)
         peer_name = f"textbook loop, ResNet-{depth} fp32"
-    variants = {peer_name: in_precision(peer_name.rpartition(" ")[2], peer, deterministic=False)}
-    for compiled, precision in product(compilers, precisions):
-        if compiled == "graphs" and (precision != "bf16" or depth > 56):
+    variants = {peer_name: with_precision(peer_name.rpartition(" ")[2], peer, deterministic=False)}
+    for compile_mode, precision in product(compile_modes, precisions):
+        if compile_mode == "graphs" and (precision != "bf16" or depth > 56):
             continue  # compiling takes long
-        overrides = (f"runtime.precision={precision}", f"runtime.compile={compiled}")
-        name = f"ResNet-{depth} {precision}, {COMPILERS[compiled]}"
-        variants[name] = in_precision(precision, product_steps(*net, *overrides))
+        overrides = (f"runtime.precision={precision}", f"runtime.compile={compile_mode}")
+        name = f"ResNet-{depth} {precision}, {COMPILE_MODE_NAMES[compile_mode]}"
+        variants[name] = with_precision(precision, configured_steps(*net, *overrides))
     measured = time_steps(check, variants, batch_size)
     check.results.setdefault("images_per_second", {}).update(measured)
     for name, speed in measured.items():
@@ -241,34 +243,34 @@ def speeds(check: Check, depth: int, sizes: tuple[str, ...]) -> None:
 
 
 def measure_memory(check: Check) -> None:
-    """The peak memory and speed of ResNet-1202 with a batch of 128."""
+    """Measure the peak memory and speed of ResNet-1202 with a batch size of 128."""
     depth = 32 if check.tiny else 1202
     sizes = (*SMALL, f"depth={depth}", *(("recipe.batch_size=8",) if check.tiny else ()))
     if check.device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    ends = []
-    steps = product_steps(*sizes)
+    end_times = []
+    steps = configured_steps(*sizes)
     for _ in range(4):
         next(steps)
         synchronize(check.device)
-        ends.append(time.perf_counter())
-    seconds = median(end - start for start, end in pairwise(ends))
+        end_times.append(time.perf_counter())
+    seconds = median(end - start for start, end in pairwise(end_times))
     peak = torch.cuda.max_memory_allocated() / 1e9 if check.device == "cuda" else None
     check.results["memory"] = {"depth": depth, "peak_gb": peak, "seconds_a_step": round(seconds, 3)}
     print(f"  ResNet-{depth}: {seconds:.2f} s a step, peak memory {peak} GB", flush=True)
 
 
 def measure_pipeline(check: Check) -> None:
-    """How many JPEG files of 500x375 are read, decoded and augmented per second."""
+    """Measure how many JPEG files of 500x375 are read, decoded and augmented per second."""
     count, workers = (16, 0) if check.tiny else (2048, 8)
     with tempfile.TemporaryDirectory() as folder:
         noise = torch.nn.functional.interpolate(torch.rand(8, 3, 24, 32), size=(375, 500))
         for number in range(count):
             pixels = (255 * noise[number % 8]).byte().permute(1, 2, 0).numpy()
-            place = Path(folder) / ("val" if number < 8 else "train") / str(number % 2)
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(place / f"{number}.jpg", quality=90)
+            class_folder = Path(folder) / ("val" if number < 8 else "train") / str(number % 2)
+            class_folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(class_folder / f"{number}.jpg", quality=90)
         batch_size = 4 if check.tiny else 256
         run = prepare(
             compose_config(
@@ -308,18 +310,18 @@ def main() -> int:
         arguments.output, device, arguments.dry_run, time.monotonic() + 60 * arguments.minutes
     )
     check.results["environment"] = {
-        **environment(torch.device(device)),
+        **describe_environment(torch.device(device)),
         "cuda": torch.version.cuda,
         "command": " ".join(sys.argv),
     }
     parts: dict[str, Callable[[], None]] = {
         "tests": lambda: run_tests(check),
-        "speed of ResNet-20": lambda: speeds(check, 20, SMALL),
-        "speed of ResNet-56": lambda: speeds(check, 56, SMALL),
-        "speed of ResNet-50": lambda: speeds(check, 50, LARGE),
+        "speed of ResNet-20": lambda: measure_speeds(check, 20, SMALL),
+        "speed of ResNet-56": lambda: measure_speeds(check, 56, SMALL),
+        "speed of ResNet-50": lambda: measure_speeds(check, 50, LARGE),
         "curve": lambda: compare_curves(check),
-        "speed of ResNet-110": lambda: speeds(check, 110, SMALL),
-        "speed of ResNet-18": lambda: speeds(check, 18, LARGE),
+        "speed of ResNet-110": lambda: measure_speeds(check, 110, SMALL),
+        "speed of ResNet-18": lambda: measure_speeds(check, 18, LARGE),
         "memory of ResNet-1202": lambda: measure_memory(check),
         "input pipeline": lambda: measure_pipeline(check),
     }
@@ -333,7 +335,7 @@ def main() -> int:
         try:
             with restore_settings():
                 part()
-        except Exception as error:  # the other parts still count
+        except Exception as error:  # go on with the other parts
             check.failures.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
             print(f"  failed: {check.failures[-1]}", flush=True)
         check.save()

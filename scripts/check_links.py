@@ -1,4 +1,4 @@
-"""Check the relative links, anchors and pictures of the documentation; part of `make lint`.
+"""Check relative links, anchors and pictures in the documentation; part of `make lint`.
 
 python scripts/check_links.py [FILE ...]
 """
@@ -12,23 +12,24 @@ from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "outputs/reference/**/*.md")
-BLOCK, INLINE = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE), re.compile(r"`[^`\n]*`")
-# [text](target "title"), [text]: target, and the href or src of HTML.
+CODE_BLOCK = re.compile(r"^(```|~~~).*?^\1", re.DOTALL | re.MULTILINE)
+INLINE_CODE = re.compile(r"`[^`\n]*`")
+# Match [text](target "title"), [text]: target, and href or src in HTML.
 LINK = re.compile(
     r"\]\(\s*<?([^)>\s]+)|^\[[^]]+\]:\s*(\S+)|\b(?:href|src)=\"([^\"]+)\"", re.MULTILINE
 )
 HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 
 
-def without(code: re.Pattern[str], text: str) -> str:
-    """The text with blanks in place of code, so that lines keep their numbers."""
+def blank_out(code: re.Pattern[str], text: str) -> str:
+    """Replace code with blanks, so that lines keep their numbers."""
     return code.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text)
 
 
-def anchors(text: str) -> set[str]:
-    """The anchors that GitHub makes from the headings, and those that HTML names."""
+def find_anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub makes from headings, and the anchors in HTML."""
     found, seen = set(re.findall(r"<a (?:id|name)=\"([^\"]+)\"", text)), Counter[str]()
-    for heading in HEADING.findall(without(BLOCK, text)):
+    for heading in HEADING.findall(blank_out(CODE_BLOCK, text)):
         shown = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", heading).lower()
         name = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
         found.add(f"{name}-{seen[name]}" if seen[name] else name)
@@ -37,8 +38,8 @@ def anchors(text: str) -> set[str]:
 
 
 def broken_links(document: Path) -> Iterator[str]:
-    """A line, with file and line number, for each link whose file or anchor does not exist."""
-    text = without(INLINE, without(BLOCK, document.read_text("utf-8")))
+    """Yield a message with file and line number for each link to a missing file or anchor."""
+    text = blank_out(INLINE_CODE, blank_out(CODE_BLOCK, document.read_text("utf-8")))
     for link in LINK.finditer(text):
         target = next(filter(None, link.groups()))
         if re.match(r"[a-z][a-z0-9+.-]*:|//", target, re.IGNORECASE):
@@ -48,7 +49,9 @@ def broken_links(document: Path) -> Iterator[str]:
         where = f"{document}:{text.count(chr(10), 0, link.start()) + 1}"
         if not file.exists():
             yield f"{where}: there is no {path}"
-        elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text("utf-8")):
+        elif (
+            anchor and file.suffix == ".md" and anchor not in find_anchors(file.read_text("utf-8"))
+        ):
             yield f"{where}: {path or document.name} has no heading #{anchor}"
 
 

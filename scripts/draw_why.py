@@ -31,49 +31,49 @@ WHY = Path(__file__).parents[1] / "outputs/reference/why"
 
 def main() -> None:
     for name, probe in PROBES.items():
-        nets = inspected(name)
+        nets = read_inspected_nets(name)
         figure = probe.make_figure(nets, probe.make_finding(nets, name).title)
         save_figure(figure, WHY / name, ("png",))
-    figure = plot_depths(depths(), study_named("depths").drawing)
+    figure = plot_depths(read_depth_series(), load_study("depths").drawing)
     save_figure(figure, WHY / "depths", ("png",))
-    figure = plot_curves(constructed(), study_named("constructed").drawing)
+    figure = plot_curves(load_constructed_curves(), load_study("constructed").drawing)
     save_figure(figure, WHY / "constructed", ("png",))
 
 
-def study_named(name: str, *overrides: str) -> Study:
-    """The study as `resnet-study` makes it."""
+def load_study(name: str, *overrides: str) -> Study:
+    """Load a study as `resnet-study` does."""
     register_schemas()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = compose("study_config", overrides=[f"study={name}", *overrides])
         return resolve_study(composed, composed)
 
 
-def read(table: str) -> list[dict[str, str]]:
+def read_table(table: str) -> list[dict[str, str]]:
     with (WHY / f"{table}.csv").open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
-def name_of(config: Config) -> str:
+def file_stem(config: Config) -> str:
     return f"{net_name(config)}-seed{config.seed}"
 
 
-def inspected(table: str) -> list[NetRows]:
-    """The rows of every run in this table, or of every net if it holds one seed."""
+def read_inspected_nets(table: str) -> list[NetRows]:
+    """Read the rows of every run in a table, or of every net if the table has only one seed."""
     by_run: dict[str, list[Any]] = defaultdict(list)
-    for cells in read(table):
+    for cells in read_table(table):
         run = cells.pop("run", None) or f"{cells.pop('net')}-seed0"
         by_run[run].append(parse_row(cells, PROBES[table].row))
-    configs = {name_of(config): config for config in study_named("quick-seeds").runs}
+    configs = {file_stem(config): config for config in load_study("quick-seeds").runs}
     nets = group_by_net((configs[run], rows) for run, rows in by_run.items())
     return [NetRows(name, config, [*seeds]) for name, config, seeds in nets]
 
 
-def depths() -> list[Series]:
-    """The two series of the study `depths`."""
+def read_depth_series() -> list[Series]:
+    """Read the two series of the study `depths`."""
     errors: dict[str, list[float]] = defaultdict(list)
-    for cells in read("depths"):
+    for cells in read_table("depths"):
         errors[cells["net"]].append(float(cells["train_error"]))
-    runs = study_named("depths").runs
+    runs = load_study("depths").runs
     series = []
     for name, residual in (("plain nets", False), ("residual nets", True)):
         nets = {net_name(config): config for config in runs if config.residual == residual}
@@ -81,24 +81,25 @@ def depths() -> list[Series]:
     return series
 
 
-def constructed() -> list[NetCurves]:
-    """The curves of the study `constructed`, drawn from folders that hold what is committed."""
-    ends = {
-        (cells["net"], cells["seed"]): float(cells["val_error"]) for cells in read("constructed")
+def load_constructed_curves() -> list[NetCurves]:
+    """Load the curves of the study `constructed` from run folders rebuilt from committed files."""
+    final_errors = {
+        (cells["net"], cells["seed"]): float(cells["val_error"])
+        for cells in read_table("constructed")
     }
     with tempfile.TemporaryDirectory() as scratch:
         folders = []
-        for config in study_named("constructed", "seeds=[0,1,2]").runs:
-            folder = Path(scratch) / name_of(config)
+        for config in load_study("constructed", "seeds=[0,1,2]").runs:
+            folder = Path(scratch) / file_stem(config)
             folder.mkdir()
             folders.append(folder)
             OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
-            shutil.copy(WHY / "metrics" / f"{name_of(config)}.csv", folder / "metrics.csv")
-            (folder / "summary.json").touch()  # the run is finished
+            shutil.copy(WHY / "metrics" / f"{file_stem(config)}.csv", folder / "metrics.csv")
+            (folder / "summary.json").touch()  # marks the run as finished
             if config.extends is not None:
-                # It begins with the errors of the shallow net; those on training images were kept
+                # The deep net starts with the errors of the shallow net. Training errors were kept
                 # only for seed 0.
-                held_out = {"val": ends[f"plain-{config.extends}", str(config.seed)]}
+                held_out = {"val": final_errors[f"plain-{config.extends}", str(config.seed)]}
                 deep = {"train_error": None, "held_out_errors": held_out}
                 (folder / "extension.json").write_text(json.dumps({"deep": deep}), "utf-8")
         return load_curves(folders)

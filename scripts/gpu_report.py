@@ -1,4 +1,4 @@
-"""The report and the figures of `make check-gpu`, from its results."""
+"""Writes the report and the figures of `make check-gpu` from its results."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from resnet_degradation.figures.style import rc, save_figure
 def write_report(folder: Path, results: dict[str, Any], curves: dict[str, list[float]]) -> None:
     """Write report.md, speeds.png and curve.png.
 
-    curves: training errors in percent, every 10 iterations, by device.
+    curves: maps each device to its training errors in percent, every 10 iterations.
     """
     lines = ["# GPU check", "", f"Failures: {'; '.join(results['failures']) or 'none'}", ""]
     lines += [f"- {key}: {value}" for key, value in flatten_dict(results["environment"]).items()]
@@ -59,14 +59,14 @@ def write_report(folder: Path, results: dict[str, Any], curves: dict[str, list[f
 
 
 def draw_speeds(stem: Path, speeds: dict[str, int]) -> None:
-    """Images per second as bars, on a logarithmic axis; nets of the project in blue, peers grey."""
+    """Draw images per second as bars on a log axis: this project blue, other code grey."""
     with rc_context(rc()):
         figure = Figure(figsize=(7, 0.8 + 0.28 * len(speeds)), layout="constrained")
         axes = figure.subplots()
         colours = ["#2FA3BC" if name.startswith("ResNet") else "#999999" for name in speeds]
         axes.barh(list(speeds), [max(1, speed) for speed in speeds.values()], color=colours)
-        for place, speed in enumerate(speeds.values()):
-            axes.text(max(1, speed) * 1.05, place, f"{speed:,}", va="center")
+        for position, speed in enumerate(speeds.values()):
+            axes.text(max(1, speed) * 1.05, position, f"{speed:,}", va="center")
         lowest, highest = max(1, min(speeds.values())), max(1, *speeds.values())
         axes.set(xscale="log", xlabel="images/s")
         axes.set_xlim(10 ** math.floor(math.log10(lowest)) / 1.5, highest * 3)
@@ -75,7 +75,7 @@ def draw_speeds(stem: Path, speeds: dict[str, int]) -> None:
 
 
 def draw_curves(stem: Path, curves: dict[str, list[float]]) -> None:
-    """Training error against iterations, of both devices."""
+    """Draw training error against iterations, for both devices."""
     with rc_context(rc()):
         figure = Figure(figsize=(5, 3), layout="constrained")
         axes = figure.subplots()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Kill runs, damage checkpoints, mistype configurations, and count what goes wrong.
+"""Kill runs, damage checkpoints, mistype configurations, and count failures: `make torture`.
 
-`make torture` runs it; nothing in it depends on luck but the instants and places that it draws.
+All random choices depend only on --seed.
 """
 
 import argparse
@@ -57,13 +57,13 @@ STREAMED = (
 
 @dataclass
 class Tally:
-    """The number of attempts of each kind, and the failures."""
+    """Counts attempts of each kind, and collects failures."""
 
     tried: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     def count(self, kind: str, problem: str | None = None) -> None:
-        """Count one attempt, and why it failed if it did."""
+        """Count one attempt. problem: why it failed, if it did."""
         self.tried[kind] += 1
         if problem is not None:
             self.failures.append(f"{kind}: {problem}")
@@ -74,14 +74,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of run that is killed."""
+    """A kind of run to kill."""
 
     name: str
     overrides: tuple[str, ...]
 
 
 def cases(images: Path) -> list[Case]:
-    """In-memory and streamed data, milestones, warm-up and plateaus."""
+    """Return cases with in-memory and streamed data, milestones, warm-up and plateaus."""
     plateaus = ("recipe.schedule=plateau", "recipe.plateau_every=7", "recipe.plateau_patience=1")
     warmup = ("recipe.warmup=always", "recipe.warmup_window=15", "recipe.warmup_until=60")
     return [
@@ -96,7 +96,7 @@ def cases(images: Path) -> list[Case]:
 
 
 def write_images(root: Path) -> None:
-    """Some of the bundled digits as image files."""
+    """Write some of the bundled digits as image files."""
     from torchvision.io import write_png
 
     source: Any = load_digits(24).train
@@ -109,8 +109,8 @@ def write_images(root: Path) -> None:
                 write_png(image, str(folder / f"{number:02d}.png"))
 
 
-def start(overrides: tuple[str, ...], output_dir: Path) -> "subprocess.Popen[str]":
-    """The command that a user would repeat."""
+def start_training(overrides: tuple[str, ...], output_dir: Path) -> "subprocess.Popen[str]":
+    """Start the command that a user would repeat."""
     return subprocess.Popen(
         [sys.executable, "-m", "resnet_degradation.train", *overrides, f"output_dir={output_dir}"],
         stdout=subprocess.DEVNULL,
@@ -119,28 +119,28 @@ def start(overrides: tuple[str, ...], output_dir: Path) -> "subprocess.Popen[str
     )
 
 
-def the_run(output_dir: Path) -> Path | None:
-    """The one run folder below `output_dir`, once it has a record."""
+def find_run(output_dir: Path) -> Path | None:
+    """Find the only run folder below `output_dir`; None before it has a record."""
     return next((file.parent for file in output_dir.rglob("metrics.csv")), None)
 
 
-def live_until_killed(
+def kill_at_random_time(
     process: "subprocess.Popen[str]", output_dir: Path, rng: random.Random
 ) -> bool:
-    """Kill a run at a random instant; return whether it was still running.
+    """Kill a run at a random time; return whether it was still running.
 
-    One in five while it starts, the others after its record was taken up, up to its very end.
+    One run in five is killed while it starts, the others after it has opened its record.
     """
 
-    def taken_up() -> int | None:
-        folder = the_run(output_dir)
+    def record_inode() -> int | None:
+        folder = find_run(output_dir)
         return (folder / "metrics.csv").stat().st_ino if folder else None
 
     if rng.random() < 0.2:
         time.sleep(rng.uniform(0, 3))
     else:
-        before = taken_up()
-        while process.poll() is None and taken_up() == before:
+        old_inode = record_inode()
+        while process.poll() is None and record_inode() == old_inode:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 1.5))
     alive = process.poll() is None
@@ -148,40 +148,42 @@ def live_until_killed(
     return alive
 
 
-def difference(one: Path, other: Path) -> str | None:
-    """A difference between two finished runs, apart from times; None if there is none."""
-    untimed = [name for name in COLUMNS if name not in ("images_per_second", "seconds")]
+def describe_difference(one: Path, other: Path) -> str | None:
+    """Describe a difference between two finished runs, except times; None if there is none."""
+    columns = [name for name in COLUMNS if name not in ("images_per_second", "seconds")]
 
     def record(folder: Path) -> list[list[str]]:
         with (folder / "metrics.csv").open(newline="", encoding="utf-8") as stream:
-            return [[row[name] for name in untimed] for row in csv.DictReader(stream)]
+            return [[row[name] for name in columns] for row in csv.DictReader(stream)]
 
     if record(one) != record(other):
         return "metrics.csv differs"
     if (one / "responses.csv").read_bytes() != (other / "responses.csv").read_bytes():
         return "responses.csv differs"
-    ends = [load_checkpoint(folder) for folder in (one, other)]
+    checkpoints = [load_checkpoint(folder) for folder in (one, other)]
     for name in ("net", "optimizer", "schedule", "meter"):
-        if not same(*(end.parts[name] for end in ends if end is not None)):
+        if not are_identical(*(c.parts[name] for c in checkpoints if c is not None)):
             return f"the state of the {name} differs"
     if left := list(other.rglob("*.tmp")):
         return f"{left[0].name} was left behind"
     return events_problem(other)
 
 
-def same(one: Any, other: Any) -> bool:
+def are_identical(one: Any, other: Any) -> bool:
     """Whether two states are bit-identical."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(
+            are_identical(one[key], other[key]) for key in one
+        )
     if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(are_identical, one, other))
     return bool(one == other)
 
 
 def events_problem(folder: Path) -> str | None:
-    """Whether TensorBoard shows something else than the record."""
+    """Describe a difference between TensorBoard's events and the record; None if none."""
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -193,12 +195,12 @@ def events_problem(folder: Path) -> str | None:
 
 
 def kill_runs(seconds: float, num_kills: int, seed: int, work: Path) -> Tally:
-    """Kill runs until `num_kills` are reached, and compare each with one never interrupted."""
+    """Kill runs at least `num_kills` times, and compare each with an uninterrupted run."""
     tally, lock, deadline = Tally(), threading.Lock(), time.monotonic() + seconds
     write_images(work / "images")
     numbers = iter(range(10**6))
 
-    def lane(_lane: int) -> None:
+    def kill_in_lane(_lane: int) -> None:
         while sum(tally.tried.values()) < num_kills and time.monotonic() < deadline:
             with lock:
                 number = next(numbers)
@@ -206,20 +208,20 @@ def kill_runs(seconds: float, num_kills: int, seed: int, work: Path) -> Tally:
             case, rng = kinds[number % len(kinds)], random.Random(f"{seed} {number}")
             overrides = (*case.overrides, f"seed={number}")
             whole, killed = work / f"{number}-whole", work / f"{number}-killed"
-            _, said = (reference := start(overrides, whole)).communicate(timeout=seconds)
+            _, said = (reference := start_training(overrides, whole)).communicate(timeout=seconds)
             problem, kills = (f"not started: {said}" if reference.returncode else None), 0
-            while problem is None and not ((run := the_run(killed)) and is_finished(run)):
-                process = start(overrides, killed)
-                if kills < 6 and live_until_killed(process, killed, rng):
+            while problem is None and not ((run := find_run(killed)) and is_finished(run)):
+                process = start_training(overrides, killed)
+                if kills < 6 and kill_at_random_time(process, killed, rng):
                     kills += 1
                     process.wait()
                     continue
                 _, said = process.communicate(timeout=seconds)
                 if process.returncode not in (0, -signal.SIGKILL):
                     problem = f"exit {process.returncode}: {said.strip()[-300:]}"
-            one, other = the_run(whole), the_run(killed)
+            one, other = find_run(whole), find_run(killed)
             if problem is None:
-                problem = difference(one, other) if one and other else "there is no record"
+                problem = describe_difference(one, other) if one and other else "there is no record"
             with lock:
                 tally.tried[case.name] += kills
                 if problem is not None:
@@ -228,7 +230,7 @@ def kill_runs(seconds: float, num_kills: int, seed: int, work: Path) -> Tally:
                 shutil.rmtree(folder, ignore_errors=True)
 
     with ThreadPoolExecutor(2) as lanes:
-        list(lanes.map(lane, range(2)))
+        list(lanes.map(kill_in_lane, range(2)))
     return tally
 
 
@@ -236,7 +238,7 @@ def kill_runs(seconds: float, num_kills: int, seed: int, work: Path) -> Tally:
 
 
 def damages(newest: bytes, older: bytes, rng: random.Random) -> Iterator[tuple[str, bytes, bytes]]:
-    """Yields kinds of damage endlessly: the name, and both contents with the damage."""
+    """Yield kinds of damage endlessly: a name, and the damaged contents of both files."""
 
     def flip(content: bytes, position: int) -> bytes:
         flipped = bytearray(content)
@@ -264,10 +266,12 @@ def damages(newest: bytes, older: bytes, rng: random.Random) -> Iterator[tuple[s
 
 
 def damage_checkpoints(num_damaged: int, seed: int, work: Path) -> Tally:
-    """Damage the newest checkpoint, or both: the one before must be loaded, or none."""
+    """Damage the newest checkpoint: the older one must be loaded. Damage both: none must."""
     tally, rng = Tally(), random.Random(seed)
     for number in (0, 1):
-        command = start((*TINY, "recipe.iterations=40", f"seed={number}"), work / "checkpoints")
+        command = start_training(
+            (*TINY, "recipe.iterations=40", f"seed={number}"), work / "checkpoints"
+        )
         command.communicate()
     runs = sorted(file.parent for file in (work / "checkpoints").rglob("metrics.csv"))
     newest, older = checkpoint_files(runs[0])
@@ -282,7 +286,7 @@ def damage_checkpoints(num_damaged: int, seed: int, work: Path) -> Tally:
             loaded = load_checkpoint(runs[0])
             problem = None if not both and loaded and loaded.iteration == 20 else "loaded as good"
         except CheckpointError:
-            problem = None if both else "the good one before was not loaded"
+            problem = None if both else "the older, intact checkpoint was not loaded"
         tally.count(f"{kind}{', both' if both else ''}", problem)
     # An intact checkpoint of another run is refused by the command.
     older.write_bytes(before)
@@ -290,7 +294,7 @@ def damage_checkpoints(num_damaged: int, seed: int, work: Path) -> Tally:
     (runs[0] / "summary.json").unlink()
     shutil.copy(checkpoint_files(runs[1])[0], newest.parent)
     record = (runs[0] / "metrics.csv").read_bytes()
-    command = start((*TINY, "recipe.iterations=40", "seed=0"), work / "checkpoints")
+    command = start_training((*TINY, "recipe.iterations=40", "seed=0"), work / "checkpoints")
     _, said = command.communicate()
     refused = command.returncode == 2 and "seed was 1 and is now its default" in said
     untouched = (runs[0] / "metrics.csv").read_bytes() == record
@@ -354,8 +358,8 @@ BROKEN = [
 HARMLESS = ["depth=56", "residual=false", "seed=3", "recipe.lr=0.05", "shortcut=B", "data=cifar10"]
 
 
-def malformed(rng: random.Random) -> Iterator[tuple[str, list[str]]]:
-    """Yields configurations with a mistake in them endlessly."""
+def malformed_configurations(rng: random.Random) -> Iterator[tuple[str, list[str]]]:
+    """Yield configurations with a mistake endlessly."""
     types = leaf_types()
     letters = "abcdefghijklmnopqrstuvwxyz_"
     while True:
@@ -373,7 +377,7 @@ def malformed(rng: random.Random) -> Iterator[tuple[str, list[str]]]:
             f"+{unknown}",
             f"++x.{unknown}",
         ):
-            if name not in types and name.rpartition("+")[2] not in groups(types):
+            if name not in types and name.rpartition("+")[2] not in group_names(types):
                 mistakes.append(("unknown key", f"{name}={rng.choice(['1', 'x', '[]', 'null'])}"))
         for kind, mistake in mistakes:
             others = [h for h in HARMLESS if h.partition("=")[0] != mistake.partition("=")[0]]
@@ -382,7 +386,7 @@ def malformed(rng: random.Random) -> Iterator[tuple[str, list[str]]]:
 
 
 def leaf_types() -> dict[str, str]:
-    """Every key of a run's configuration that is not a group, with its type."""
+    """Map every key of a run's configuration that is not a group to its type."""
     default = Config()
     types = {}
     keys = list(schema_fields(Config))
@@ -395,31 +399,31 @@ def leaf_types() -> dict[str, str]:
     return types | {"recipe.iterations": "duration", "recipe.plateau_every": "duration"}
 
 
-def groups(types: dict[str, str]) -> set[str]:
-    """The first parts of dotted keys, and Hydra's own names."""
+def group_names(types: dict[str, str]) -> set[str]:
+    """Return the names of groups in dotted keys, and Hydra's own."""
     return {key.partition(".")[0] for key in types if "." in key} | {"hydra"}
 
 
 def refuse_configurations(num_configurations: int, seed: int, work: Path) -> Tally:
-    """Call the command with mistakes: each must be answered in one line, and no run may start."""
-    tally, kinds = Tally(), malformed(random.Random(seed))
+    """Call the command with mistakes. It must answer each in one line and start no run."""
+    tally, kinds = Tally(), malformed_configurations(random.Random(seed))
     folder = work / "configurations"
     folder.mkdir()
     while sum(tally.tried.values()) < num_configurations:
         kind, arguments = next(kinds)
-        tally.count(kind, problem_of(arguments, folder))
+        tally.count(kind, check_refusal(arguments, folder))
     return tally
 
 
-def problem_of(arguments: list[str], folder: Path) -> str | None:
-    """What is wrong with the command's answer to a mistake; None if nothing is."""
+def check_refusal(arguments: list[str], folder: Path) -> str | None:
+    """Describe what is wrong with the command's answer to a mistake; None if nothing is."""
     out, err = StringIO(), StringIO()
-    reached: list[object] = []
+    train_calls: list[object] = []
     argv = ["resnet-train", *arguments, f"output_dir={folder}"]
     argv = [a for a in argv if "output_dir=''" not in arguments or not a.startswith("output_dir=/")]
     with (
         mock.patch.object(sys, "argv", argv),
-        mock.patch("resnet_degradation.training.session.train", lambda *a: reached.append(a)),
+        mock.patch("resnet_degradation.training.session.train", lambda *a: train_calls.append(a)),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
@@ -430,7 +434,7 @@ def problem_of(arguments: list[str], folder: Path) -> str | None:
         except BaseException as error:
             return f"{arguments}: {type(error).__name__}: {error}"
     lines = err.getvalue().splitlines()
-    if reached:
+    if train_calls:
         return f"{arguments}: the training loop was reached"
     if code != 2 or len(lines) != 1 or not lines[0].startswith("error: ") or out.getvalue():
         return f"{arguments}: exit {code}, {len(lines)} lines: {err.getvalue()[:300]}"
@@ -442,8 +446,8 @@ def problem_of(arguments: list[str], folder: Path) -> str | None:
 # The cost of checkpoints
 
 
-def checkpoint_overhead(work: Path, every: int = 500) -> str:
-    """The share of a ResNet-20 run's time that checkpoints at this interval take."""
+def measure_checkpoint_overhead(work: Path, every: int = 500) -> str:
+    """Measure the share of a ResNet-20 run's time that checkpoints take."""
     from resnet_degradation.training.build import prepare
 
     run = prepare(
@@ -462,8 +466,8 @@ def checkpoint_overhead(work: Path, every: int = 500) -> str:
 
     steps, saves = [], []
     for number, batch in enumerate(run.batches.training(0, 25)):
-        steps.append(timed(partial(step, *batch)))
-        saves.append(timed(partial(run.save, number)))
+        steps.append(measure_seconds(partial(step, *batch)))
+        saves.append(measure_seconds(partial(run.save, number)))
     steps, saves = steps[5:], saves[5:]
     share = 100 * median(saves) / (every * median(steps) + median(saves))
     return (
@@ -473,15 +477,15 @@ def checkpoint_overhead(work: Path, every: int = 500) -> str:
     )
 
 
-def timed(call: Callable[[], Any]) -> float:
-    """The seconds that a call takes."""
-    began = time.perf_counter()
+def measure_seconds(call: Callable[[], Any]) -> float:
+    """Return the seconds that a call takes."""
+    start_time = time.perf_counter()
     call()
-    return time.perf_counter() - began
+    return time.perf_counter() - start_time
 
 
 def main() -> int:
-    """Run every part, print what was tried and what went wrong; 1 if anything did."""
+    """Run every part, print attempts and failures; return 1 if anything failed, otherwise 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50, help="at least this many SIGKILLs")
     parser.add_argument("--damaged", type=int, default=200, help="damaged checkpoints")
@@ -502,14 +506,14 @@ def main() -> int:
     failures: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        console.print(checkpoint_overhead(work))
+        console.print(measure_checkpoint_overhead(work))
         for name, at_least, part in parts:
-            began = time.monotonic()
+            start_time = time.monotonic()
             tally = part(at_least, arguments.seed, work)
             tried = sum(tally.tried.values())
             if tried < at_least:
                 tally.failures.append(f"{name}: only {tried} in the time given")
-            seconds = f"{time.monotonic() - began:.0f}"
+            seconds = f"{time.monotonic() - start_time:.0f}"
             table.add_row(name, str(tried), str(len(tally.failures)), seconds, style="bold")
             for kind, count in sorted(tally.tried.items()):
                 table.add_row(f"  {kind}", str(count), "", "")

@@ -1,4 +1,4 @@
-"""Times and memory of training: `make bench`, with ARGS for one of the other measurements."""
+"""Measure the time and memory of training: `make bench`; ARGS selects other measurements."""
 
 import argparse
 import os
@@ -8,13 +8,17 @@ from pathlib import Path
 def main() -> None:
     """Measure, print a table, and write it with all numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--busy", action="store_true", help="steps while other programs run")
-    what.add_argument("--profile", action="store_true", help="the parts of a step, fp32 and bf16")
-    what.add_argument("--precisions", action="store_true", help="steps in fp32 and in bf16")
-    what.add_argument("--growth", action="store_true", help="how time and memory grow with a net")
-    parser.add_argument("--short", action="store_true", help="only see that it works")
-    parser.add_argument("--output", default="outputs/bench", help="folder for what is written")
+    measurement = parser.add_mutually_exclusive_group()
+    measurement.add_argument("--busy", action="store_true", help="steps while other programs run")
+    measurement.add_argument(
+        "--profile", action="store_true", help="the parts of a step, fp32 and bf16"
+    )
+    measurement.add_argument("--precisions", action="store_true", help="steps in fp32 and in bf16")
+    measurement.add_argument(
+        "--growth", action="store_true", help="how time and memory grow with a net"
+    )
+    parser.add_argument("--short", action="store_true", help="only check that it works")
+    parser.add_argument("--output", default="outputs/bench", help="folder for the results")
     arguments = parser.parse_args()
     options = [
         name

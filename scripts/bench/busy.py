@@ -1,6 +1,7 @@
-"""Training steps while other programs run, by how idle threads wait: `make bench ARGS=--busy`.
+"""Times training steps while other programs run: `make bench ARGS=--busy`.
 
-The variants run in processes of their own and take turns; reported are medians.
+Variants differ in how idle threads wait. Each runs in a separate process, and they take turns. The
+results are medians.
 """
 
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-# torch is loaded by later imports: OpenMP reads the environment when it is loaded.
+# Later imports load torch, because OpenMP reads the environment when it is loaded.
 from resnet_degradation.system.process import limit_openmp_spinning
 
 NETS = {
@@ -30,7 +31,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "passive waiting": {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
-# The number of threads of each other program.
+# Maps a description to the number of threads of each other program.
 OTHERS = {
     "nothing": [],
     "two programs of one thread": [1, 1],
@@ -52,13 +53,13 @@ def serve_steps(overrides: list[str]) -> None:
         next(steps)
     print("ready", flush=True)
     for _ in sys.stdin:
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         next(steps)
-        print(time.perf_counter() - began, flush=True)
+        print(time.perf_counter() - start_time, flush=True)
 
 
 def multiply_matrices(num_threads: int) -> None:
-    """Keep this many threads busy with matrix products, until the parent process ends."""
+    """Multiply matrices in this many threads, until the parent process ends."""
     import torch
 
     torch.set_num_threads(num_threads)
@@ -69,10 +70,10 @@ def multiply_matrices(num_threads: int) -> None:
 
 
 @contextmanager
-def other_programs(threads: list[int]) -> Iterator[None]:
-    """Run a program that multiplies matrices for each number of threads."""
-    me = [sys.executable, __file__, "--multiply"]
-    programs = [subprocess.Popen([*me, str(number)]) for number in threads]
+def run_other_programs(threads: list[int]) -> Iterator[None]:
+    """For each number of threads, run a program that multiplies matrices."""
+    command = [sys.executable, __file__, "--multiply"]
+    programs = [subprocess.Popen([*command, str(number)]) for number in threads]
     try:
         time.sleep(6 if programs else 1)  # they load torch first
         yield
@@ -83,7 +84,7 @@ def other_programs(threads: list[int]) -> Iterator[None]:
 
 
 def start_server(overrides: tuple[str, ...], variant: str) -> "subprocess.Popen[str]":
-    """Start a process, and wait until it has built its net."""
+    """Start a process that times steps, and wait until it has built its net."""
     threads = ["runtime.num_threads=1"] if variant == "one thread" else []
     server = subprocess.Popen(
         [sys.executable, __file__, "--serve", *overrides, *threads],
@@ -100,8 +101,8 @@ def start_server(overrides: tuple[str, ...], variant: str) -> "subprocess.Popen[
     return server
 
 
-def timed_step(server: "subprocess.Popen[str]") -> float:
-    """Seconds of one step of a server."""
+def time_step(server: "subprocess.Popen[str]") -> float:
+    """Return the seconds of one step of a server."""
     assert server.stdin is not None
     assert server.stdout is not None
     server.stdin.write("step\n")
@@ -109,18 +110,18 @@ def timed_step(server: "subprocess.Popen[str]") -> float:
 
 
 def step_times(rounds: int, nets: list[str], programs: list[str]) -> list[dict[str, Any]]:
-    """Median milliseconds of a step of each net and variant, while these other programs run."""
+    """Measure the median milliseconds of a step per net and variant, while programs run."""
     rows = []
     for net in nets:
         servers = {name: start_server(NETS[net], name) for name in VARIANTS}
         try:
             for others in programs:
                 times: dict[str, list[float]] = {name: [] for name in servers}
-                with other_programs(OTHERS[others]):
+                with run_other_programs(OTHERS[others]):
                     for _ in range(rounds):
                         for name, server in servers.items():
-                            timed_step(server)  # wakes it up
-                            times[name] += [timed_step(server) for _ in range(3)]
+                            time_step(server)  # wakes it up
+                            times[name] += [time_step(server) for _ in range(3)]
                 ms = {name: round(1000 * median(taken), 1) for name, taken in times.items()}
                 rows.append({"net": net, "others": others, "ms": ms})
                 print(f"{net}, {others}: {ms}", flush=True)
@@ -132,24 +133,24 @@ def step_times(rounds: int, nets: list[str], programs: list[str]) -> list[dict[s
 
 
 def command_times(rounds: int) -> list[dict[str, Any]]:
-    """Median seconds of a whole command, while each kind of other programs runs."""
+    """Measure the median seconds of a whole command, while other programs run."""
     program, *overrides = COMMAND.split()
     executable = str(Path(sys.executable).parent / program)
     rows = []
     for others, threads in OTHERS.items():
         times: dict[str, list[float]] = {"this default": [], "OpenMP's default": []}
-        with other_programs(threads):
+        with run_other_programs(threads):
             for _ in range(rounds):
                 for name, taken in times.items():
                     with tempfile.TemporaryDirectory() as folder:
-                        began = time.perf_counter()
+                        start_time = time.perf_counter()
                         subprocess.run(
                             [executable, *overrides, f"output_dir={folder}"],
                             env=os.environ | VARIANTS[name],
                             stdout=subprocess.DEVNULL,
                             check=True,
                         )
-                        taken.append(time.perf_counter() - began)
+                        taken.append(time.perf_counter() - start_time)
         seconds = {name: round(median(taken), 1) for name, taken in times.items()}
         rows.append({"command": COMMAND, "others": others, "seconds": seconds})
         print(f"{COMMAND}, {others}: {seconds}", flush=True)
@@ -157,7 +158,7 @@ def command_times(rounds: int) -> list[dict[str, Any]]:
 
 
 def table(results: dict[str, Any]) -> list[list[str]]:
-    """A row for each net, or the command, and kind of other programs."""
+    """Make a row for each net (or the command) and each set of other programs."""
     rows = [["net", "other programs", *VARIANTS]]
     for row in results["steps"]:
         rows.append([row["net"], row["others"], *(f"{ms:.1f} ms" for ms in row["ms"].values())])
@@ -171,9 +172,9 @@ def table(results: dict[str, Any]) -> list[list[str]]:
 
 def measure_busy(folder: Path, short: bool, command: str) -> None:
     """Measure, print the table, and write busy.json and busy.md."""
-    from results import conditions, write_results
+    from results import describe_conditions, write_results
 
-    results: dict[str, Any] = conditions(command)
+    results: dict[str, Any] = describe_conditions(command)
     if short:
         results["steps"] = step_times(1, [*NETS][:1], [*OTHERS][:1])
     else:

@@ -1,7 +1,7 @@
 """Compares the trainer with its peers and a lower bound, in one table: `make bench`.
 
-Peers are the textbook loop, torchvision's reference transforms, and plain PyTorch's memory. Steps,
-and views of photographs, take turns; reported are medians.
+The peers are the textbook loop, torchvision's reference transforms, and plain PyTorch (for memory).
+Variants take turns, and the results are medians.
 """
 
 import math
@@ -17,9 +17,9 @@ from statistics import median
 from typing import Any
 
 from memory import PLAIN, peak_memory
-from photographs import view_times
-from results import conditions, write_results
-from steps import CIFAR, convolution_steps, seconds, separate_textbook_steps, trainer_steps
+from photographs import measure_view_times
+from results import describe_conditions, write_results
+from steps import CIFAR, convolution_steps, measure_seconds, separate_textbook_steps, trainer_steps
 
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.identity import net_name
@@ -32,10 +32,10 @@ IMAGENET = (
     *CIFAR,
     *("data.image_size=64", "recipe.batch_size=64", "family=imagenet", "shortcut=B"),
 )
-# Batches that the textbook loop's two workers keep ready, and the seconds in which they do.
-PREPARED, REST = 4, 0.3
-# Steps that count in a turn. Those of the textbook loop vary more, with what its workers do.
-TIMED, TIMED_TEXTBOOK = 2, 6
+# Batches that the two workers of the textbook loop prefetch, and seconds that this takes.
+NUM_PREFETCHED, PREFETCH_SECONDS = 4, 0.3
+# Timed steps per turn. The textbook loop has more, because its workers make its steps vary.
+NUM_TIMED, NUM_TIMED_TEXTBOOK = 2, 6
 MEMORY_VARIANTS = {
     PLAIN: ("runtime.checkpoint_activations=off", "runtime.compile=none"),
     "kept": ("runtime.checkpoint_activations=off",),
@@ -43,33 +43,36 @@ MEMORY_VARIANTS = {
 }
 
 
-def interleaved(variants: dict[str, Iterator[None]], rounds: int) -> dict[str, list[float]]:
-    """The seconds of a step of each variant in each round, in which they take turns.
+def time_interleaved(variants: dict[str, Iterator[None]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of a step of each variant in each round. Variants take turns.
 
-    The first round does not count, if there are others. Before the steps that count, the textbook
-    loop uses up what its workers have prepared while it was waiting; after them, they become idle
-    before others are timed.
+    The first of several rounds is a warm-up. Before its timed steps, the textbook loop uses up the
+    batches that its workers prefetched while it was waiting. After them, it waits until its workers
+    are idle again.
     """
     times: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):
         for name, steps in variants.items():
-            skipped, timed = (PREPARED, TIMED_TEXTBOOK) if name == "textbook" else (1, TIMED)
-            for _ in range(skipped):
+            is_textbook = name == "textbook"
+            num_skipped = NUM_PREFETCHED if is_textbook else 1
+            num_timed = NUM_TIMED_TEXTBOOK if is_textbook else NUM_TIMED
+            for _ in range(num_skipped):
                 next(steps)
-            times[name].append(sum(seconds(partial(next, steps)) for _ in range(timed)) / timed)
-            if name == "textbook":
-                time.sleep(REST)
-    return {name: taken[1:] or taken for name, taken in times.items()}
+            taken = sum(measure_seconds(partial(next, steps)) for _ in range(num_timed))
+            times[name].append(taken / num_timed)
+            if is_textbook:
+                time.sleep(PREFETCH_SECONDS)
+    return {name: rounds_taken[1:] or rounds_taken for name, rounds_taken in times.items()}
 
 
 def paired_ratio(times: list[float], others: list[float]) -> float:
-    """The median over turns of the ratio of two variants' times."""
+    """Return the median over turns of the ratio of two variants' times."""
     pairs = zip(times, others, strict=True)
     return round(median(one / other for one, other in pairs), 3)
 
 
 def step_times(overrides: tuple[str, ...], rounds: int) -> dict[str, Any]:
-    """Milliseconds of a step: textbook, trainer and convolutions alone; and paired ratios."""
+    """Measure the milliseconds of a step of textbook, trainer and convolutions, and ratios."""
     config = compose_config(*overrides)
     run = prepare(config)
     batch, _ = next(run.batches.training(0, 1))
@@ -78,7 +81,7 @@ def step_times(overrides: tuple[str, ...], rounds: int) -> dict[str, Any]:
         "trainer": trainer_steps(run),
         "convolutions": convolution_steps(run.net, batch),
     }
-    times = interleaved(variants, rounds)
+    times = time_interleaved(variants, rounds)
     row: dict[str, Any] = {"net": net_name(config), "batch_size": config.recipe.batch_size}
     row["image_size"] = config.data.image_size
     row |= {f"{name}_ms": round(1000 * median(taken), 2) for name, taken in times.items()}
@@ -87,26 +90,26 @@ def step_times(overrides: tuple[str, ...], rounds: int) -> dict[str, Any]:
     return row
 
 
-def parts_of_a_run(rounds: int) -> dict[str, float]:
-    """Milliseconds of a batch's data, and images a second of an evaluation, for ResNet-20."""
+def measure_parts(rounds: int) -> dict[str, float]:
+    """Measure the milliseconds to load a batch, and the speed of evaluation, for ResNet-20."""
     run = prepare(compose_config("depth=20", *CIFAR))
     batches = run.batches.training(0, rounds + 3)
-    data = [seconds(lambda: next(batches)) for _ in range(rounds + 3)][3:]
+    data = [measure_seconds(lambda: next(batches)) for _ in range(rounds + 3)][3:]
     held_out_errors(run.net, run.batches)
-    evaluation = seconds(lambda: held_out_errors(run.net, run.batches))
+    evaluation = measure_seconds(lambda: held_out_errors(run.net, run.batches))
     return {
         "data_ms": round(1000 * median(data), 2),
         "evaluated_images_per_second": round(sum(run.batches.splits.values()) / evaluation),
     }
 
 
-def start_up() -> dict[str, float]:
-    """Seconds to the first recorded iteration, when started a second time; and of --help."""
+def measure_start_up() -> dict[str, float]:
+    """Measure the seconds of a second start to the first recorded iteration, and of --help."""
     command = [str(Path(sys.executable).parent / "resnet-train")]
     taken = 0.0
     for _ in range(2):
         with tempfile.TemporaryDirectory() as folder:
-            began = time.perf_counter()
+            start_time = time.perf_counter()
             process = subprocess.Popen(
                 [*command, "runtime.log_every=1", f"output_dir={folder}"],
                 stdout=subprocess.DEVNULL,
@@ -115,31 +118,33 @@ def start_up() -> dict[str, float]:
                 if process.poll() is not None:
                     raise RuntimeError("resnet-train ended before its first row")
                 time.sleep(0.01)
-            taken = time.perf_counter() - began
+            taken = time.perf_counter() - start_time
             process.kill()
             process.wait()
-    shown = seconds(lambda: subprocess.run([*command, "--help"], capture_output=True, check=True))
+    shown = measure_seconds(
+        lambda: subprocess.run([*command, "--help"], capture_output=True, check=True)
+    )
     return {"first_iteration_seconds": round(taken, 2), "help_seconds": round(shown, 2)}
 
 
-def depth_of(row: dict[str, Any]) -> int:
-    """The depth of the net that a row is about."""
+def get_depth(row: dict[str, Any]) -> int:
+    """Return the depth of the net in a row."""
     return int(row["net"].split("-")[1])
 
 
 def draw(rows: list[dict[str, Any]], stem: Path) -> None:
-    """Step time against depth and against batch size, of ResNets of the CIFAR family."""
+    """Draw step time against depth and against batch size, for ResNets of the CIFAR family."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row["net"].startswith("ResNet") and row["image_size"] == 32]
-    deeper = sorted((r for r in rows if r["batch_size"] == 128), key=depth_of)
-    larger = sorted((r for r in rows if depth_of(r) == 20), key=lambda r: r["batch_size"])
+    deeper = sorted((r for r in rows if r["batch_size"] == 128), key=get_depth)
+    larger = sorted((r for r in rows if get_depth(r) == 20), key=lambda r: r["batch_size"])
     with mpl.rc_context(rc()):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         for axes, chosen, places in (
-            (left, deeper, [depth_of(row) for row in deeper]),
+            (left, deeper, [get_depth(row) for row in deeper]),
             (right, larger, [row["batch_size"] for row in larger]),
         ):
             for name in ("textbook", "trainer", "convolutions"):
@@ -155,7 +160,7 @@ def draw(rows: list[dict[str, Any]], stem: Path) -> None:
 
 
 def table(results: dict[str, Any]) -> list[list[str]]:
-    """All measurements: the peer's, ours, a lower bound, and ratios; the header first."""
+    """Make a table of all measurements: peer, here, lower bound, and ratios; header first."""
     rows = [["what", "peer", "here", "here / peer", "lower bound", "here / lower bound"]]
     for step in results["steps"]:
         size = step["image_size"]
@@ -205,7 +210,7 @@ def compare(folder: Path, short: bool, command: str) -> None:
     """Measure, print the table, and write bench.json, bench.md and steps.png."""
     rounds = 2 if short else 5
     depths = DEPTHS[:1] if short else DEPTHS
-    results: dict[str, Any] = {**conditions(command), "rounds": rounds}
+    results: dict[str, Any] = {**describe_conditions(command), "rounds": rounds}
     nets: list[tuple[str, ...]] = [
         (f"depth={depth}", f"residual={residual}", *CIFAR)
         for residual in ("true", "false")
@@ -224,7 +229,7 @@ def compare(folder: Path, short: bool, command: str) -> None:
             print(f"memory of depth {depth}, activations {variant}", flush=True)
             measured = peak_memory(variant, (f"depth={depth}", *CIFAR, *overrides))
             results["memory"].append(measured)
-    results["views"] = view_times(40 * rounds)
-    results["parts"], results["start_up"] = parts_of_a_run(rounds), start_up()
+    results["views"] = measure_view_times(40 * rounds)
+    results["parts"], results["start_up"] = measure_parts(rounds), measure_start_up()
     write_results(folder, "bench", results, table(results))
     draw(results["steps"], folder / "steps")

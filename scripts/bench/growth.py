@@ -1,6 +1,6 @@
-"""How the time of a step and its memory grow with a net: `make bench ARGS=--growth`.
+"""Measures how the time and memory of a step grow with the net: `make bench ARGS=--growth`.
 
-One setting of a ResNet-20 changes at a time. Each net trains in a process of its own.
+One setting of a ResNet-20 changes at a time. Each net trains in a separate process.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from memory import peak_memory
-from results import conditions, write_results
+from results import describe_conditions, write_results
 from steps import CIFAR
 
 from resnet_degradation.figures.labels import label_lines, write_title
@@ -17,7 +17,7 @@ from resnet_degradation.figures.style import SHADES, muted_colour, rc, save_figu
 
 
 class Setting(NamedTuple):
-    """What changes: the key and what it is called, the usual value, and all values."""
+    """A setting that changes: its key, its name, the usual value, and all values."""
 
     key: str
     name: str
@@ -35,19 +35,19 @@ SHORT = (
     Setting("depth", "depth (layers)", 8, (8, 14)),
     Setting("recipe.batch_size", "batch size (images)", 32, (16, 32)),
 )
-DEEP = 1000  # one step of such a net says enough
+DEEP = 1000  # for deeper nets, one step is enough
 
-# What is drawn, relative to the usual net; last the line that multiply-adds predict.
+# Lines to draw, relative to the usual net. Multiply-adds come last, as the prediction.
 LINES = {
     "time": (SHADES[True][1], "-", "o"),
     "memory": (SHADES[True][2], "-", "s"),
     "multiply-adds": (muted_colour(dark=False), "--", ""),
 }
-CROWDED = 1.4  # values with a smaller ratio have no room for two numbers on an axis
+MIN_TICK_RATIO = 1.4  # two values with a smaller ratio get only one label
 
 
-def amounts(row: dict[str, Any]) -> dict[str, float]:
-    """Seconds and multiply-adds (forward) of a step, and GB of memory for it."""
+def measured_amounts(row: dict[str, Any]) -> dict[str, float]:
+    """Return the seconds, GB of memory and (forward) multiply-adds of a step."""
     return {
         "time": row["step_seconds"],
         "memory": row["peak_gb"] - row["before_the_first_step_gb"],
@@ -56,7 +56,7 @@ def amounts(row: dict[str, Any]) -> dict[str, float]:
 
 
 def growth_rows(settings: tuple[Setting, ...]) -> list[dict[str, Any]]:
-    """What each net takes; the usual net is measured once."""
+    """Measure each net; the usual net is measured once."""
     usual = {setting.key: setting.usual for setting in settings}
     measured: dict[tuple[float, ...], dict[str, Any]] = {}
     rows = []
@@ -75,24 +75,26 @@ def growth_rows(settings: tuple[Setting, ...]) -> list[dict[str, Any]]:
 
 
 def relative(rows: list[dict[str, Any]], setting: Setting) -> dict[str, list[float]]:
-    """The amounts of each value of a setting, divided by those of the usual one."""
-    every = {r["value"]: amounts(r) for r in rows if r["setting"] == setting.key}
-    usual = every[setting.usual]
-    return {line: [every[value][line] / usual[line] for value in setting.values] for line in LINES}
+    """Divide the amounts at each value of a setting by those at the usual value."""
+    by_value = {r["value"]: measured_amounts(r) for r in rows if r["setting"] == setting.key}
+    usual = by_value[setting.usual]
+    return {
+        line: [by_value[value][line] / usual[line] for value in setting.values] for line in LINES
+    }
 
 
 def tick_labels(values: tuple[float, ...]) -> list[str]:
-    """The values as text; empty for those too close to the one before."""
+    """Format the values; empty for those too close to the label before."""
     labels, last = [], 0.0
     for value in values:
-        crowded = value < CROWDED * last
-        labels.append("" if crowded else f"{value:g}")
-        last = last if crowded else value
+        is_crowded = value < MIN_TICK_RATIO * last
+        labels.append("" if is_crowded else f"{value:g}")
+        last = last if is_crowded else value
     return labels
 
 
 def draw(rows: list[dict[str, Any]], settings: tuple[Setting, ...]) -> Figure:
-    """A panel for each setting: time, memory and multiply-adds, on logarithmic axes."""
+    """Draw a panel for each setting: time, memory and multiply-adds, on logarithmic axes."""
     with rc_context(rc()):
         height = (len(settings) + 1) // 2
         figure = Figure(figsize=(8, 2.7 * height))
@@ -118,14 +120,14 @@ def draw(rows: list[dict[str, Any]], settings: tuple[Setting, ...]) -> Figure:
 
 
 def table(results: dict[str, Any], settings: tuple[Setting, ...] = SETTINGS) -> list[list[str]]:
-    """Each value with its time and memory, and both relative to the usual net."""
+    """Make a table of each value with its time and memory, also relative to the usual net."""
     rows = results["rows"]
     cells = [["setting", "value", "step (s)", "memory (GB)", "peak of the process (GB)"]]
     cells[0] += [f"{line}, relative" for line in LINES]
     for setting in settings:
         compared = relative(rows, setting)
         for place, row in enumerate(r for r in rows if r["setting"] == setting.key):
-            taken = amounts(row)
+            taken = measured_amounts(row)
             cells.append(
                 [
                     *(setting.name, f"{row['value']:g}", f"{taken['time']:.3f}"),
@@ -139,7 +141,7 @@ def table(results: dict[str, Any], settings: tuple[Setting, ...] = SETTINGS) -> 
 def measure_growth(folder: Path, short: bool, command: str) -> None:
     """Measure, print the table, and write growth.json, growth.md and growth.png."""
     settings = SHORT if short else SETTINGS
-    results: dict[str, Any] = conditions(command)
+    results: dict[str, Any] = describe_conditions(command)
     results["rows"] = rows = growth_rows(settings)
     write_results(folder, "growth", results, table(results, settings))
     save_figure(draw(rows, settings), folder / "growth", ("png",))

@@ -1,4 +1,4 @@
-"""Peak memory and time of training steps, in a process of their own."""
+"""Measures the peak memory and time of training steps in a separate process."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 from unittest import mock
 
-from steps import seconds, trainer_steps
+from steps import measure_seconds, trainer_steps
 
 from resnet_degradation.cli.compose import compose_config
 from resnet_degradation.config.identity import net_name
@@ -20,33 +20,33 @@ PLAIN = "kept, by plain PyTorch"
 
 
 def peak_memory(variant: str, overrides: tuple[str, ...], num_timed: int = 3) -> dict[str, Any]:
-    """Peak memory and median seconds of a step, after one that is not timed."""
+    """Measure the peak memory and median seconds of a step, after one step of warm-up."""
     command = [sys.executable, __file__, variant, str(num_timed), *overrides]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {"variant": variant, **measured}
 
 
-def forget_peak() -> None:
-    """Reset the peak memory of this process to its present memory: proc_pid_clear_refs(5)."""
+def reset_peak() -> None:
+    """Reset the peak memory of this process to its current memory: proc_pid_clear_refs(5)."""
     Path("/proc/self/clear_refs").write_text("5", "utf-8")
 
 
 def peak_kilobytes() -> int:
-    """The peak memory of this process; getrusage may report its parent's instead."""
+    """Return the peak memory of this process; getrusage may report that of its parent."""
     lines = Path("/proc/self/status").read_text("utf-8", "replace").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def measure_memory(variant: str, num_timed: int, overrides: list[str]) -> dict[str, Any]:
-    """The peak memory of this process after some steps, and the time of all but the first."""
+    """Measure the peak memory of this process over all steps, and the time after the first."""
     with mock.patch.object(setup, "keep_freed_memory") if variant == PLAIN else nullcontext():
         run = prepare(compose_config(*overrides))
-    forget_peak()
+    reset_peak()
     before = peak_kilobytes()
     steps = trainer_steps(run)
     next(steps)
-    taken = median(seconds(lambda: next(steps)) for _ in range(num_timed))
+    taken = median(measure_seconds(lambda: next(steps)) for _ in range(num_timed))
     peak = peak_kilobytes()
     return {
         "net": net_name(run.config),

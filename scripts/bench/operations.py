@@ -1,7 +1,7 @@
-"""What a training step of ResNet-20 spends its time on, in fp32 and in bf16, on the CPU.
+"""Profiles a training step of ResNet-20 on the CPU, in fp32 and bf16: `make bench ARGS=--profile`.
 
-`make bench ARGS=--profile`. The precisions take turns; reported are medians over the turns of the
-time inside the operations of each group, without what they call.
+The precisions take turns. The results are medians over turns of the time inside the operations of
+each group, excluding the operations that they call.
 """
 
 import re
@@ -13,19 +13,20 @@ from statistics import median
 from typing import Any
 
 import torch
-from results import conditions, write_results
-from steps import CIFAR, seconds
+from results import describe_conditions, write_results
+from steps import CIFAR, measure_seconds
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from resnet_degradation.cli.compose import compose_config
-from resnet_degradation.training.build import forward_function, prepare
+from resnet_degradation.training.build import prepare, wrap_for_training
 from resnet_degradation.training.step import update
 
 PRECISIONS = ("fp32", "bf16")
-DATA = "loading data"  # the name of a part of a step here, and in the profile
+DATA = "loading data"  # the name of this group, and of this part of a step in the profile
 
-# The first group decides that matches an operation: by its own name, or by those of its callers.
+# Groups in order of priority. BY_NAME matches only the name of an operation; the others also match
+# the names of its callers.
 BY_CALLERS = {DATA: DATA, "optimizer": r"Optimizer\."}
 BY_NAME = {
     "casts and copies": r"copy|aten::(to|contiguous|clone)$|ToCopyBackward",
@@ -43,8 +44,8 @@ GROUPS = (
 )
 
 
-def group_of(event: FunctionEvent) -> str:
-    """The group that an operation belongs to."""
+def find_group(event: FunctionEvent) -> str:
+    """Find the group of an operation."""
     callers, caller = [event.name], event.cpu_parent
     while caller is not None:
         callers.append(caller.name)
@@ -57,11 +58,11 @@ def group_of(event: FunctionEvent) -> str:
 
 
 def steps(precision: str, batch_size: int) -> Iterator[None]:
-    """Training steps whose parts have names in a profile."""
+    """Yield after each training step, whose parts have names in a profile."""
     overrides = (f"runtime.precision={precision}", f"recipe.batch_size={batch_size}")
     run = prepare(compose_config("depth=20", *CIFAR, *overrides, "runtime.device=cpu"))
     run.net.train()
-    forward = forward_function(run)
+    forward = wrap_for_training(run)
     batches = run.batches.training(0, 10**6)
     while True:
         with record_function("step"):
@@ -72,18 +73,18 @@ def steps(precision: str, batch_size: int) -> Iterator[None]:
 
 
 def step_parts(iterator: Iterator[None], num_steps: int) -> Counter[str]:
-    """Milliseconds of a step in each group."""
+    """Measure the milliseconds of a step in each group."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         for _ in range(num_steps):
             next(iterator)
     parts: Counter[str] = Counter()
     for event in profiled.events():
-        parts[group_of(event)] += event.self_cpu_time_total / 1000 / num_steps
+        parts[find_group(event)] += event.self_cpu_time_total / 1000 / num_steps
     return parts
 
 
 def profile_rows(rounds: int, num_steps: int, batch_size: int) -> list[dict[str, Any]]:
-    """For one thread and for all: a step's milliseconds, and its parts, in each precision."""
+    """Measure a step and its parts in each precision, with one thread and with all."""
     rows = []
     for threads in sorted({1, torch.get_num_threads()}):
         torch.set_num_threads(threads)
@@ -92,7 +93,7 @@ def profile_rows(rounds: int, num_steps: int, batch_size: int) -> list[dict[str,
         parts: dict[str, list[Counter[str]]] = {precision: [] for precision in PRECISIONS}
         for number in range(rounds + 1):
             for precision, iterator in iterators.items():
-                taken = [seconds(partial(next, iterator)) for _ in range(num_steps)]
+                taken = [measure_seconds(partial(next, iterator)) for _ in range(num_steps)]
                 profiled = step_parts(iterator, num_steps)
                 if number > 0:  # the first round warms up
                     times[precision] += taken
@@ -105,7 +106,7 @@ def profile_rows(rounds: int, num_steps: int, batch_size: int) -> list[dict[str,
 
 
 def table(results: dict[str, Any]) -> list[list[str]]:
-    """A column for each number of threads and precision: milliseconds, and shares of the parts."""
+    """Make a column for each number of threads and precision: milliseconds and shares."""
     rows = results["rows"]
     heads = [f"{r['precision']}, {r['threads']} thread{'s'[: r['threads'] > 1]}" for r in rows]
     cells = [["milliseconds of a step", *heads]]
@@ -120,7 +121,7 @@ def table(results: dict[str, Any]) -> list[list[str]]:
 
 def measure_profile(folder: Path, short: bool, command: str) -> None:
     """Measure, print the table, and write profile.json and profile.md."""
-    results: dict[str, Any] = conditions(command)
+    results: dict[str, Any] = describe_conditions(command)
     rounds, num_steps, batch_size = (1, 1, 8) if short else (7, 4, 128)
     results["rows"] = profile_rows(rounds, num_steps, batch_size)
     write_results(folder, "profile", results, table(results))

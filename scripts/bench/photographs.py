@@ -1,7 +1,8 @@
-"""Time a training view of a photograph, compared with torchvision's reference transforms.
+"""Times a training view of a photograph, compared with torchvision's reference transforms.
 
-`python scripts/bench/photographs.py` measures it alone. The variants take turns, image by image, on
-one thread; reported are medians of CPU time, which other processes change less than elapsed time.
+`python scripts/bench/photographs.py` runs only this measurement. Variants take turns, image by
+image, on one thread. The results are medians of CPU time, which other processes affect less than
+elapsed time.
 """
 
 import argparse
@@ -25,12 +26,12 @@ training_view = partial(read_jittered_view, seed=0, image_size=224, scale=(256, 
 
 
 def write_photographs(folder: Path) -> list[str]:
-    """JPEG files of 500x375, cut out of scikit-learn's two photographs of 640x427."""
+    """Write JPEG files of 500x375, cropped from scikit-learn's two photographs of 640x427."""
     paths = []
     for number, photo in enumerate(load_sample_images().images):
-        for place in range(12):
-            left, top = 12 * place, 4 * place
-            path = folder / f"{number}-{place}.jpg"
+        for position in range(12):
+            left, top = 12 * position, 4 * position
+            path = folder / f"{number}-{position}.jpg"
             crop = Image.fromarray(photo).crop((left, top, left + 500, top + 375))
             crop.save(path, quality=95)
             paths.append(str(path))
@@ -38,7 +39,7 @@ def write_photographs(folder: Path) -> list[str]:
 
 
 def reference_transforms(to_float: bool) -> Callable[[Image.Image], Any]:
-    """torchvision's training transforms (references/classification/presets.py): bytes or floats."""
+    """Make torchvision's training transforms, as in its references/classification/presets.py."""
     steps = [T.RandomResizedCrop(224, antialias=True), T.RandomHorizontalFlip(), T.PILToTensor()]
     if to_float:
         steps += [
@@ -49,19 +50,21 @@ def reference_transforms(to_float: bool) -> Callable[[Image.Image], Any]:
     return composed
 
 
-def open_and(transform: Callable[[Image.Image], Any], path: str, _iteration: int, _: int) -> Any:
-    """Read an image file as torchvision's ImageFolder does."""
+def open_and_transform(
+    transform: Callable[[Image.Image], Any], path: str, _iteration: int, _: int
+) -> Any:
+    """Read an image file as torchvision's ImageFolder does, and transform it."""
     with Path(path).open("rb") as file:
         return transform(Image.open(file).convert("RGB"))
 
 
-def view_times(rounds: int) -> dict[str, float]:
-    """Milliseconds of CPU time of one view, or of a part of one, by its name."""
+def measure_view_times(rounds: int) -> dict[str, float]:
+    """Measure the milliseconds of CPU time of each variant, per view."""
     variants: dict[str, Callable[[str, int, int], Any]] = {
         "exact": training_view,
         "fast": partial(training_view, resize="fast"),
-        "torchvision, bytes": partial(open_and, reference_transforms(to_float=False)),
-        "torchvision, floats": partial(open_and, reference_transforms(to_float=True)),
+        "torchvision, bytes": partial(open_and_transform, reference_transforms(to_float=False)),
+        "torchvision, floats": partial(open_and_transform, reference_transforms(to_float=True)),
         "decoding alone": lambda path, _iteration, _position: read_image(path),
     }
     times: dict[str, list[float]] = {name: [] for name in variants}
@@ -71,9 +74,9 @@ def view_times(rounds: int) -> dict[str, float]:
         paths = write_photographs(Path(folder))
         for number in range(rounds):
             for name, view in variants.items():
-                began = time.thread_time()
+                start_time = time.thread_time()
                 view(paths[number % len(paths)], number, 0)
-                times[name].append(time.thread_time() - began)
+                times[name].append(time.thread_time() - start_time)
     torch.set_num_threads(threads)
     return {name: round(1000 * median(taken), 3) for name, taken in times.items()}
 
@@ -81,4 +84,4 @@ def view_times(rounds: int) -> dict[str, float]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=400, help="views of each variant")
-    print(json.dumps(view_times(parser.parse_args().rounds), indent=2))
+    print(json.dumps(measure_view_times(parser.parse_args().rounds), indent=2))

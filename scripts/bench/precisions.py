@@ -1,7 +1,7 @@
 """Compares training steps in fp32 and in bf16: `make bench ARGS=--precisions`.
 
-The textbook loop (in fp32), the trainer in both precisions, and the convolutions of its step alone
-in both precisions take turns.
+These variants take turns: the textbook loop in fp32, and, in both precisions, the trainer and only
+the convolutions of its step.
 """
 
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from compare import interleaved, paired_ratio
-from results import conditions, write_results
+from compare import paired_ratio, time_interleaved
+from results import describe_conditions, write_results
 from steps import CIFAR, convolution_steps, separate_textbook_steps, trainer_steps
 
 from resnet_degradation.cli.compose import compose_config
@@ -22,7 +22,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def measure_net(depth: int, rounds: int) -> list[dict[str, Any]]:
-    """A row for each precision: milliseconds of a step, and medians of ratios of each turn."""
+    """Measure a row for each precision: milliseconds of a step, and median ratios over turns."""
     net = (f"depth={depth}", *CIFAR)
     config = compose_config(*net)
     variants: dict[str, Iterator[None]] = {"textbook": separate_textbook_steps(net)}
@@ -33,7 +33,7 @@ def measure_net(depth: int, rounds: int) -> list[dict[str, Any]]:
         variants[f"{precision} convolutions"] = convolution_steps(
             run.net, batch, AUTOCAST_DTYPES.get(precision)
         )
-    times = interleaved(variants, rounds)
+    times = time_interleaved(variants, rounds)
     return [
         {"net": net_name(config), "precision": precision} | _row(times, precision)
         for precision in PRECISIONS
@@ -57,7 +57,7 @@ def _row(times: dict[str, list[float]], precision: str) -> dict[str, float]:
 
 
 def table(results: dict[str, Any]) -> list[list[str]]:
-    """One row for each net and precision; the header first."""
+    """Make one row for each net and precision; header first."""
     rows = [
         [
             *("net", "precision", "textbook loop, fp32", "here", "here / textbook"),
@@ -79,7 +79,7 @@ def table(results: dict[str, Any]) -> list[list[str]]:
 def measure_precisions(folder: Path, short: bool, command: str) -> None:
     """Measure, print the table, and write precisions.json and precisions.md."""
     rounds, depths = (2, (20,)) if short else (9, (20, 56))
-    results: dict[str, Any] = {**conditions(command), "rounds": rounds, "steps": []}
+    results: dict[str, Any] = {**describe_conditions(command), "rounds": rounds, "steps": []}
     for depth in depths:
         print(f"timing depth {depth}", flush=True)
         results["steps"] += measure_net(depth, rounds)

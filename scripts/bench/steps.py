@@ -1,4 +1,4 @@
-"""Generators of training steps: of the trainer and of its peers."""
+"""Generators that make training steps of the trainer and its peers."""
 
 import subprocess
 import sys
@@ -25,18 +25,18 @@ CIFAR = (
     "recipe.batch_size=128",
 )
 
-EPOCH = 50_000  # the training images of CIFAR-10
+EPOCH_SIZE = 50_000  # training images of CIFAR-10
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    """The time that a call takes."""
-    began = time.perf_counter()
+def measure_seconds(call: Callable[[], Any]) -> float:
+    """Return the seconds that a call takes."""
+    start_time = time.perf_counter()
     call()
-    return time.perf_counter() - began
+    return time.perf_counter() - start_time
 
 
 def trainer_steps(run: Run) -> Iterator[None]:
-    """Iterations of the trainer, data and meter included."""
+    """Make training iterations of the trainer, including data and meter."""
     run.net.train()
     for step in training_steps(run, 0, 10**6):
         step(0.01)
@@ -44,9 +44,9 @@ def trainer_steps(run: Run) -> Iterator[None]:
 
 
 def textbook_steps(*overrides: str, device: str = "cpu") -> Iterator[None]:
-    """Iterations of the textbook loop, with a public net and the images of a configuration.
+    """Make iterations of the textbook loop, with a public net and a configuration's images.
 
-    The net of the ImageNet family is torchvision's, which has shortcuts of option B.
+    The net of the ImageNet family is torchvision's, with option B shortcuts.
     """
     config = compose_config(*overrides)
     source = load_source(config.data)
@@ -55,14 +55,14 @@ def textbook_steps(*overrides: str, device: str = "cpu") -> Iterator[None]:
         net = getattr(torchvision.models, f"resnet{config.depth}")(num_classes=len(source.classes))
     else:
         net = textbook.ResNet(config.depth, config.residual, config.width, len(source.classes))
-    # An epoch is as long as CIFAR-10's: the workers of a DataLoader start again in each.
-    repeated = torch.arange(EPOCH) % len(source.train.labels)
+    # An epoch is as long as CIFAR-10's, because a DataLoader restarts its workers in each epoch.
+    repeated = torch.arange(EPOCH_SIZE) % len(source.train.labels)
     images, labels = source.train.images[repeated], source.train.labels[repeated]
     return textbook.steps(net, images, labels, config.recipe.batch_size, device)
 
 
 def separate_textbook_steps(overrides: tuple[str, ...]) -> Iterator[None]:
-    """One step of the textbook loop, in a separate process without this project's settings."""
+    """Make steps of the textbook loop in a separate process, without this project's settings."""
     process = subprocess.Popen(
         [sys.executable, __file__, *overrides],
         stdin=subprocess.PIPE,
@@ -94,9 +94,9 @@ def serve_textbook(overrides: list[str]) -> None:
 def convolution_steps(
     net: nn.Module, batch: Tensor, dtype: torch.dtype | None = None
 ) -> Iterator[None]:
-    """Only the convolutions of one step: forward, and backward for input and weight.
+    """Run only the convolutions of a step: forward, and backward for input and weight.
 
-    dtype: of the tensors; None for those of the net.
+    dtype: the dtype of the tensors; None to keep that of the net.
     """
     calls: list[tuple[Tensor, Tensor, Tensor, nn.Conv2d]] = []
 

@@ -1,8 +1,7 @@
-"""A training step as public CIFAR ResNet repositories write it, for comparison with the trainer.
+"""A training loop in the style of public CIFAR ResNet repositories, for comparison.
 
-Net, loop and data are written the ordinary way, with nothing of this project: a contiguous net run
-eagerly, a DataLoader whose workers augment one PIL image after another with torchvision's
-transforms, and the loss and the error read after every step.
+It uses no code of this project. The net is contiguous and runs eagerly. DataLoader workers augment
+PIL images one by one with torchvision's transforms. Loss and error are read after every step.
 """
 
 from collections.abc import Iterator
@@ -16,27 +15,28 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Block(nn.Module):
-    """Two 3x3 layers, with a shortcut of option A if the net is residual."""
+    """Two 3x3 layers, with an option A shortcut if the net is residual."""
 
-    def __init__(self, before: int, channels: int, stride: int, residual: bool) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, residual: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(before, channels, 3, stride, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.residual, self.stride, self.extra = residual, stride, channels - before
+        self.residual, self.stride = residual, stride
+        self.num_new_channels = channels - in_channels
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         if self.residual:
             if self.stride > 1:
-                x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.extra))
+                x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.num_new_channels))
             out = out + x
         return F.relu(out)
 
 
 class ResNet(nn.Module):
-    """The net of section 4.2; a plain net if not residual."""
+    """The net of section 4.2 of the paper; a plain net unless `residual`."""
 
     def __init__(self, depth: int, residual: bool, width: float, num_classes: int) -> None:
         super().__init__()
@@ -63,7 +63,10 @@ class ResNet(nn.Module):
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """uint8 images (N, 3, H, W) in memory, augmented as section 4.2 says."""
+    """Images in memory, augmented as in section 4.2 of the paper.
+
+    images: uint8 tensor of shape (N, 3, H, W).
+    """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]

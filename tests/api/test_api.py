@@ -322,7 +322,7 @@ def test_only_calls_that_save_runs_say_that_they_resume(
 def test_every_call_gives_its_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(session, "cpu_contention", lambda _threads: "the cores are busy")
+    monkeypatch.setattr(session, "describe_cpu_contention", lambda _threads: "the cores are busy")
     for seed, quiet in ((0, True), (1, False)):
         rd.train(**SETTINGS, seed=seed, output_dir=tmp_path, quiet=quiet)
     assert capsys.readouterr().out.count("the cores are busy") == 1

@@ -491,8 +491,8 @@ def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
 def test_busy_cores_are_reported_where_threads_would_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "num_cpus", lambda: 4)
     monkeypatch.setattr(processes.os, "getloadavg", lambda: (5.3, 0.0, 0.0))
-    assert "load 5.3 on 4" in processes.cpu_contention(4)
-    assert processes.cpu_contention(1) == ""
-    assert processes.cpu_contention(4, own_load=4) == ""  # the load of a running training
+    assert "load 5.3 on 4" in processes.describe_cpu_contention(4)
+    assert processes.describe_cpu_contention(1) == ""
+    assert processes.describe_cpu_contention(4, own_load=4) == ""  # the load of a running training
     monkeypatch.setattr(processes.os, "getloadavg", lambda: (4.9, 0.0, 0.0))
-    assert processes.cpu_contention(4) == ""
+    assert processes.describe_cpu_contention(4) == ""

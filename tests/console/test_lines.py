@@ -87,7 +87,7 @@ def test_the_progress_of_a_run_fits_a_line(width: int) -> None:
     console = shown(width)
     progress = RunProgress(console)
     progress.begin(0, 64_000, "a run")
-    progress.row(row(12_345))
+    progress.show_row(row(12_345))
     progress.end()
     last = [line for line in lines(console) if "12345/64000" in line][-1]
     assert len(last) <= width
@@ -101,8 +101,8 @@ def test_the_progress_of_a_study_fits_a_line(width: int) -> None:
     console = shown(width)
     view = StudyProgress(console, {"plain-110": 1.0}, 0)
     with view.bar:
-        task = view.bar.add_task("plain-110 seed 0", count="12345/64000", measured="", held_out="")
-        view.bar.update(task, total=100, completed=40, measured="train 98.7%", held_out="val 87.6%")
+        task = view.bar.add_task("plain-110 seed 0", count="12345/64000", status="", held_out="")
+        view.bar.update(task, total=100, completed=40, status="train 98.7%", held_out="val 87.6%")
     last = [line for line in lines(console) if "plain-110" in line][-1]
     assert len(last) <= width
     assert ("12345/64000" if width == 80 else " 40%") in last

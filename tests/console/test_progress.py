@@ -113,7 +113,7 @@ def test_the_time_left_of_a_resumed_run_is_by_its_speed_since_then(
     for done in range(9001, 9101):
         wait(0.1)
         progress.advance(done)
-    progress.row(at(9100, 9010.0))
+    progress.show_row(at(9100, 9010.0))
     progress.end()
     assert re.search("01:3[01] left", shown.getvalue())  # rich rounds up
 
@@ -126,7 +126,7 @@ def test_the_time_left_forgets_what_is_more_than_ten_minutes_ago(wait: Wait) -> 
         wait(2 if done <= 900 else 1)
         progress.advance(done)
         if done in (900, 1900):
-            progress.row(at(done, 0.0))
+            progress.show_row(at(done, 0.0))
     during, after = [line for line in shown.getvalue().splitlines() if "/2000" in line]
     assert during.endswith("36:40 left")
     assert after.endswith("01:40 left")
@@ -136,7 +136,7 @@ def test_no_time_left_is_shown_before_there_is_a_speed(wait: Wait) -> None:
     shown = io.StringIO()
     progress = RunProgress(Console(file=shown))
     progress.begin(50, 100, "")
-    progress.row(at(50, 7.0))  # the evaluation due at the checkpoint, measured on resuming
+    progress.show_row(at(50, 7.0))  # the evaluation due at the checkpoint, measured on resuming
     assert "left" not in shown.getvalue()
     assert shown.getvalue().endswith("images/s\n")
 
@@ -190,7 +190,7 @@ def test_a_notebook_gets_lines_although_its_kernel_asks_for_colours(
     progress = RunProgress(Terminal())
     progress.begin(0, 20, "a run")
     progress.advance(5)
-    progress.row(row(10))
+    progress.show_row(row(10))
     progress.end()
     about, line = capsys.readouterr().out.splitlines()
     assert about == "a run"

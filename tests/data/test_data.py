@@ -440,7 +440,7 @@ def test_slow_data_is_called_the_bottleneck_once(recwarn: pytest.WarningsRecorde
         stats.num_images += 100
         stats.decode_seconds += 0.5
         stats.wait_seconds += 6.0
-        throughput = monitor.since_last(10.0)
+        throughput = monitor.measure_recent(10.0)
         assert throughput is not None
         assert (throughput.decoded_per_second, throughput.waiting_percent) == (200.0, 60.0)
     (warning,) = recwarn
@@ -458,8 +458,8 @@ def test_data_that_keeps_up_and_data_in_memory_are_not_complained_of(
     monitor, none = ThroughputMonitor("plain-18", stats, 2), ThroughputMonitor("plain-18", None, 2)
     for _ in range(4):
         stats.wait_seconds += 0.1
-        monitor.since_last(10.0)
-        assert none.since_last(10.0) is None
+        monitor.measure_recent(10.0)
+        assert none.measure_recent(10.0) is None
     assert none.summary() is None
     assert len(recwarn) == 0
 

@@ -203,9 +203,9 @@ import torch
 from resnet_degradation.data.decode import decode_views, request_all_images
 from resnet_degradation.data.sources.folder import scan_folder
 from resnet_degradation.data.views import read_centre_view
-from resnet_degradation.system.errors import UserError, one_line_warnings
+from resnet_degradation.system.errors import UserError, use_one_line_warnings
 
-one_line_warnings()
+use_one_line_warnings()
 files = scan_folder(Path(sys.argv[1])).train
 view = partial(read_centre_view, image_size=224, shorter_side=224)
 try:

@@ -25,7 +25,7 @@ from resnet_degradation.config.identity import run_folder
 from resnet_degradation.config.schema import Config
 from resnet_degradation.data.build import make_batches
 from resnet_degradation.data.sources.load import load_source
-from resnet_degradation.distributed.running_statistics import RunningStatistics, flat_statistics
+from resnet_degradation.distributed.running_statistics import RunningStatistics, get_statistics
 from resnet_degradation.distributed.world import World
 from resnet_degradation.probes.errors import held_out_errors
 from resnet_degradation.records.lock import lock_owner, run_lock
@@ -33,7 +33,7 @@ from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import ConfigError, UserError
 from resnet_degradation.training.build import prepare
-from resnet_degradation.training.launch import launch
+from resnet_degradation.training.launch import launch_workers
 
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
@@ -131,7 +131,7 @@ def test_with_the_statistics_of_all_processes_a_run_is_that_of_one(
     whole = train_run(tiny(*TWENTY, f"output_dir={tmp_path / 'whole'}"))
     again = f"runtime.checkpoint_activations={recomputed}"
     config = tiny(*TWENTY, "runtime.sync_batchnorm=true", again)
-    launch(config, size, quiet=True)
+    launch_workers(config, size, quiet=True)
     folder = run_folder(config)
     assert folder.name == whole.name
     for one, other in zip(without_times(folder), without_times(whole), strict=True):
@@ -149,7 +149,7 @@ def test_processes_with_separate_statistics_match_one_process_that_imitates_them
 ) -> None:
     """One process gives each part of a batch to a copy of the net, and averages the gradients."""
     config = tiny(*TWENTY, f"runtime.checkpoint_activations={recomputed}")
-    launch(config, size, quiet=True)
+    launch_workers(config, size, quiet=True)
     run = prepare(replace(config, output_dir=config.output_dir + "-one"))
     copies = [copy.deepcopy(run.net).train() for _ in range(size)]
     losses = []
@@ -194,10 +194,10 @@ def test_a_process_keeps_its_own_statistics_when_they_are_averaged_and_saved(tin
         with statistics.averaged():
             torch.testing.assert_close(net.bn1.running_var, own["bn1.running_var"] * 2.5 / 3)
     assert_equal_states(net.state_dict(), own)
-    assert torch.equal(saved[1], 2.5 * flat_statistics(net))
+    assert torch.equal(saved[1], 2.5 * get_statistics(net))
     other = prepare(tiny()).net
     RunningStatistics(other, Apart(1, 3, 1, 3)).load_state_dict({"of_ranks": saved})
-    assert torch.equal(flat_statistics(other), saved[1])
+    assert torch.equal(get_statistics(other), saved[1])
     RunningStatistics(net, Apart(1, 2, 1, 2)).load_state_dict({"of_ranks": saved})
     assert_equal_states(net.state_dict(), own)  # with another number of processes
 
@@ -352,7 +352,7 @@ def test_an_error_in_one_process_is_reported_once_and_restarts_nothing(
         run_lock(run_folder(config), config.output_dir),
         pytest.raises(UserError, match="is being trained by process") as failure,
     ):
-        launch(config, 2, quiet=True)
+        launch_workers(config, 2, quiet=True)
     assert failure.value.exit_code == 2
 
 

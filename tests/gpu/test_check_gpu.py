@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from check_gpu import in_precision
+from check_gpu import with_precision
 
 from resnet_degradation.training.torch_settings import restore_settings
 
@@ -26,8 +26,8 @@ def test_variants_that_take_turns_keep_their_settings() -> None:
             yield
 
     with restore_settings():
-        ours = in_precision("fp32", steps("fp32"))
-        variants = [ours, in_precision("tf32", steps("tf32"), deterministic=False)]
+        ours = with_precision("fp32", steps("fp32"))
+        variants = [ours, with_precision("tf32", steps("tf32"), deterministic=False)]
         for _ in range(2):
             for variant in variants:
                 next(variant)

@@ -16,7 +16,7 @@ from support.waiting import wait_until
 
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.summary import is_finished, read_final_errors
-from resnet_degradation.training.step import WARM_UP
+from resnet_degradation.training.step import NUM_WARM_UP_STEPS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -111,7 +111,7 @@ def test_a_step_is_captured_once_and_then_replayed(
     monkeypatch.setattr(torch.cuda, "graph", count_capture)
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", count_replay)
     train_run(tiny("runtime.compile=step"))
-    assert calls == {"graph": 1, "replay": 12 - WARM_UP}
+    assert calls == {"graph": 1, "replay": 12 - NUM_WARM_UP_STEPS}
 
 
 @pytest.mark.parametrize("devices", [("cpu", "cuda"), ("cuda", "cpu")])

@@ -25,7 +25,7 @@ from resnet_degradation.probes.shattering import NUM_POINTS, Correlation
 from resnet_degradation.probes.surface import SurfacePoint
 from resnet_degradation.records.layers import read_inspection
 from resnet_degradation.system.errors import ConfigError, RecordError
-from resnet_degradation.training.load_run import kept_nets, load_trained
+from resnet_degradation.training.load_run import load_kept_nets, load_trained_net
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_centre_of_the_surface_is_the_trained_net(runs: list[Path], tmp_path
     run_inspection(runs[1], output_dir=tmp_path, what=["surface"], images=32, points=3)
     points = read_inspection(runs[1], "surface", SurfacePoint)
     runtime = InspectionConfig().runtime
-    trained = load_trained(runs[1], runtime, torch.device("cpu"), num_held_out=32)
+    trained = load_trained_net(runs[1], runtime, torch.device("cpu"), num_held_out=32)
     batch_size = trained.config.recipe.batch_size
     count = math.ceil(32 / batch_size)
     batches = list(trained.batches.training(0, count))
@@ -120,7 +120,7 @@ def test_several_processes_measure_the_same_surface(runs: list[Path], tmp_path: 
     assert table.read_bytes() == names + recorded + b"".join(others)
     assert first != recorded
     assert not part.exists()
-    subject = Subject(load_trained(runs[1], runtime, torch.device("cpu"), 1),
+    subject = Subject(load_trained_net(runs[1], runtime, torch.device("cpu"), 1),
                       replace(InspectionConfig(), jobs=2), lambda *_: None)  # fmt: skip
     newer = replace(subject, trained=replace(subject.trained, iteration=13))
     with pytest.raises(RecordError, match="was trained further in the meantime"):
@@ -223,8 +223,8 @@ def test_sharpness_is_measured_at_kept_checkpoints_beside_the_limit_of_their_rat
         (0, 20), (8, 200), (12, 200)
     ]  # fmt: skip
     assert [(row.iteration, row.limit) for row in rows if not row.images] == [(6, 20)]
-    trained = load_trained(run, InspectionConfig().runtime, torch.device("cpu"), num_held_out=8)
-    kept = dict(kept_nets(trained))
+    trained = load_trained_net(run, InspectionConfig().runtime, torch.device("cpu"), num_held_out=8)
+    kept = dict(load_kept_nets(trained))
     assert list(kept) == [8]
     batch = next(trained.batches.training(0, 1))
     (at_8,) = (row.value for row in rows if row.iteration == 8)

@@ -34,7 +34,7 @@ from resnet_degradation.records.run_folder import checkpoint_files, last_checkpo
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.reference.paper import differences, reference
 from resnet_degradation.system.errors import ConfigError, DataError
-from resnet_degradation.training.load_run import load_trained
+from resnet_degradation.training.load_run import load_trained_net
 
 PAGE = Path(__file__).parents[2] / "docs/extending.md"
 # A fenced block: its language, and the name of the file if the text before it gives one.
@@ -408,7 +408,7 @@ def test_what_a_block_overrides_changes_the_record_and_the_evaluation(
             *("runtime.log_every=1", *block),
         )
         folder = train_run(config)
-        trained = load_trained(folder, config.runtime, torch.device("cpu"), 500)
+        trained = load_trained_net(folder, config.runtime, torch.device("cpu"), 500)
         ends.append(trained.net)
         losses.append([row.train_loss for row in read_metrics(folder)])
         errors.append(top1_error(trained.net, trained.batches, "val"))

@@ -34,8 +34,8 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.system.errors import ConfigError, WeightsError
 from resnet_degradation.training.build import prepare
-from resnet_degradation.training.describe import describe
-from resnet_degradation.training.load_run import load_trained
+from resnet_degradation.training.describe import describe_run
+from resnet_degradation.training.load_run import load_trained_net
 
 TrainRun = Callable[[Config], Path]
 
@@ -340,12 +340,12 @@ def test_a_run_that_begins_with_public_weights_knows_their_padding(
     torch.save(DATA_PARALLEL(theirs.state_dict()), tmp_path / "w.th")
     config = tiny(f"weights={tmp_path / 'w.th'}")
     started = prepare(config)
-    assert "last layer, shortcut=A with shortcut_padding=around" in describe(started)
+    assert "last layer, shortcut=A with shortcut_padding=around" in describe_run(started)
     assert_same_logits(started.net.eval(), theirs.eval(), size=8)
     folder = train_run(config)
     assert folder.name.startswith("ResNet-8-around-width0.5-seed0-")
     (tmp_path / "w.th").unlink()
-    trained = load_trained(folder, config.runtime, torch.device("cpu"), 10)
+    trained = load_trained_net(folder, config.runtime, torch.device("cpu"), 10)
     assert trained.config.shortcut_padding == "around"
     assert trained.net.shortcut_padding == "around"
     # The checkpoint of the run has the setting, too, for runs that start from it.

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from resnet_degradation.cli.compose import config_folder, register_schemas
 from resnet_degradation.studies.definition import Study, resolve_study
-from resnet_degradation.training.describe import environment
+from resnet_degradation.training.describe import describe_environment
 
 TINY = (
     "study.nets=[{depth: 8, residual: false}, {depth: 14, residual: false}, "
@@ -62,6 +62,6 @@ def rounds_like(torch_version: str, cpu: str) -> bool:
 
     Results are then rounded in the same way as on the machine that recorded them.
     """
-    here = environment(torch.device("cpu"))
+    here = describe_environment(torch.device("cpu"))
     same_torch = str(here["versions"]["torch"]).startswith(torch_version)
     return same_torch and bool(here["hardware"]["cpu"] == cpu)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from torture import same
+from torture import are_identical
 
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import RunProgress
@@ -52,7 +52,7 @@ def final_state(folder: Path) -> dict[str, Any]:
 
 
 def assert_equal_states(first: Any, second: Any) -> None:
-    assert same(first, second)
+    assert are_identical(first, second)
 
 
 PLATEAU = ("recipe.schedule=plateau", "recipe.plateau_every=3", "recipe.plateau_patience=1")

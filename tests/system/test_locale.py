@@ -19,7 +19,7 @@ from PIL import Image
 from resnet_degradation.data.dataset import Arrays
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.system.atomic_files import atomic_write
-from resnet_degradation.system.encoding import as_text, ascii_fallback
+from resnet_degradation.system.encoding import escape_non_utf8, use_ascii_fallback
 
 pytestmark = pytest.mark.long
 
@@ -145,7 +145,7 @@ def test_a_stream_gets_what_it_can_take(
 ) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding))
-    ascii_fallback()
+    use_ascii_fallback()
     print("25.00 ± 1.20 †, outputs/fotos-ü, …", end="", flush=True)
     assert written.getvalue() == printed
 
@@ -157,8 +157,8 @@ def test_text_is_written_as_utf8_and_bytes_of_names_as_they_are(tmp_path: Path) 
 
 
 def test_a_byte_that_is_no_text_is_shown_by_its_number() -> None:
-    assert as_text("fotos-ü") == "fotos-ü"
-    assert as_text(os.fsdecode(b"100% \xfc")) == "100% %FC"
+    assert escape_non_utf8("fotos-ü") == "fotos-ü"
+    assert escape_non_utf8(os.fsdecode(b"100% \xfc")) == "100% %FC"
 
 
 def unspecified(file: Path) -> Iterator[int]:

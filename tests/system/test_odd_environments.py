@@ -18,7 +18,7 @@ from support.commands import TINY, run_folders
 from support.training import Tiny, TrainRun, everything_in, interrupt, without_times
 
 from resnet_degradation.config.identity import run_folder
-from resnet_degradation.distributed.rendezvous import _meet_in_slurm
+from resnet_degradation.distributed.rendezvous import _set_torch_variables
 from resnet_degradation.figures.curves import load_curves
 from resnet_degradation.records.checksummed import load_checksummed, save_checksummed
 from resnet_degradation.records.metrics import read_metrics
@@ -114,7 +114,7 @@ def test_the_first_machine_of_a_slurm_step(
     nodes: str, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", {"SLURM_STEP_NODELIST": nodes})
-    _meet_in_slurm(ProcessInfo(3, 4, 1, 2))
+    _set_torch_variables(ProcessInfo(3, 4, 1, 2))
     assert os.environ["MASTER_ADDR"] == first
     assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == ("3", "1")
 

@@ -11,9 +11,9 @@ from torch.nn.modules.module import register_module_forward_hook
 from resnet_degradation.config.schema import Config
 from resnet_degradation.distributed.world import SINGLE_PROCESS
 from resnet_degradation.system import apple_gpu
-from resnet_degradation.system.apple_gpu import apple_gpu_note, memory_format, to_float64
+from resnet_degradation.system.apple_gpu import apple_gpu_note, choose_memory_format, to_float64
 from resnet_degradation.system.errors import ConfigError, explain
-from resnet_degradation.training.build import check_capture, choose_device
+from resnet_degradation.training.build import check_step_capture, choose_device
 from resnet_degradation.training.launch import num_processes
 from resnet_degradation.training.meters import Meter
 
@@ -75,7 +75,7 @@ def test_processes_of_torchrun_are_refused(
 
 def test_steps_are_not_captured(configure: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match="needs a CUDA GPU"):
-        check_capture(configure("depth=8", "runtime.compile=step"), MPS, SINGLE_PROCESS)
+        check_step_capture(configure("depth=8", "runtime.compile=step"), MPS, SINGLE_PROCESS)
 
 
 def test_sums_in_float64_are_kept_on_the_cpu() -> None:
@@ -90,8 +90,8 @@ def test_no_layer_gets_channels_last(
     tiny: Tiny, train_run: Callable[[Config], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MPS had wrong gradients of batch normalization in channels-last format. Runs on the CPU."""
-    assert memory_format(MPS) == torch.contiguous_format
-    assert memory_format(CPU) == torch.channels_last
+    assert choose_memory_format(MPS) == torch.contiguous_format
+    assert choose_memory_format(CPU) == torch.channels_last
     monkeypatch.setattr(apple_gpu, "MPS", "cpu")
     formats: set[bool] = set()
 

@@ -8,7 +8,11 @@ from support.training import Tiny, TrainRun
 
 from resnet_degradation.config.schema import Config
 from resnet_degradation.training import batch_size, step
-from resnet_degradation.training.batch_size import largest_batch, too_large, try_step
+from resnet_degradation.training.batch_size import (
+    estimate_largest_batch,
+    out_of_memory_error,
+    try_step,
+)
 from resnet_degradation.training.build import prepare
 from resnet_degradation.training.state import Run
 
@@ -27,7 +31,7 @@ from resnet_degradation.training.state import Run
 def test_the_largest_batch_is_on_the_line_through_two_peaks(
     usable: float, peaks: dict[int, int], expected: int
 ) -> None:
-    assert largest_batch(usable, peaks) == expected
+    assert estimate_largest_batch(usable, peaks) == expected
 
 
 def message(
@@ -40,28 +44,29 @@ def message(
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return 1_000 + per_image * size
 
-    monkeypatch.setattr(batch_size, "peak_of_step", peak)
-    monkeypatch.setattr(batch_size, "usable_memory", lambda _run: usable)
-    return str(too_large(prepare(config)))
+    monkeypatch.setattr(batch_size, "measure_peak_memory", peak)
+    monkeypatch.setattr(batch_size, "get_usable_memory", lambda _run: usable)
+    return str(out_of_memory_error(prepare(config)))
 
 
 @pytest.mark.parametrize(
     ("usable", "fits"),
     [
-        (3_900, "16 does, and, judging by memory, about 29 should"),
-        (10**6, "16 does, and, judging by memory, about 31 should"),
-        (2_000, "8 does, and, judging by memory, about 10 should"),
-        (1_850, "8 does"),
-        (1_200, "2 does"),
-        (1_100, "no smaller one does"),
+        (3_900, "16 fits, and about 29 should fit"),
+        (10**6, "16 fits, and about 31 should fit"),
+        (2_000, "8 fits, and about 10 should fit"),
+        (1_850, "8 fits"),
+        (1_200, "2 fits"),
+        (1_100, "no smaller size fits"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_answered_with_one_that_does(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, usable: int, fits: str
 ) -> None:
     assert message(tiny(), monkeypatch, usable) == (
-        f"out of memory: recipe.batch_size=32 does not fit into this GPU; {fits}. Lower it, or set "
-        "runtime.checkpoint_activations=on, or try a smaller width or data.image_size"
+        f"out of memory: recipe.batch_size=32 does not fit on this GPU; {fits}. Lower "
+        "recipe.batch_size, or set runtime.checkpoint_activations=on, or try a smaller width or "
+        "data.image_size"
     )
 
 
@@ -88,7 +93,7 @@ def test_the_tensors_of_a_failed_step_are_gone_before_others_are_tried(
         assert kept[0]() is None
         return ValueError("checked")
 
-    monkeypatch.setattr(batch_size, "too_large", check)
+    monkeypatch.setattr(batch_size, "out_of_memory_error", check)
     with pytest.raises(ValueError, match="checked"):
         try_step(run, failing, 0.1)
 

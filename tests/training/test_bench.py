@@ -9,7 +9,7 @@ import pytest
 import textbook
 import torch
 from growth import SETTINGS, relative, tick_labels
-from operations import GROUPS, group_of, steps
+from operations import GROUPS, find_group, steps
 from torch.profiler import ProfilerActivity, profile
 
 from resnet_degradation.nets.resnet import ResNet
@@ -31,7 +31,7 @@ def test_operations_of_a_step_belong_to_their_groups(precision: str) -> None:
     step = steps(precision, batch_size=2)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         next(step)
-    found = {event.name: group_of(event) for event in profiled.events()}
+    found = {event.name: find_group(event) for event in profiled.events()}
     assert set(found.values()) == set(GROUPS)
     assert found["aten::native_batch_norm_backward"] == "batch normalization"
     assert found["aten::convolution_backward"] == "convolutions"

@@ -26,7 +26,7 @@ from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.training import memory
-from resnet_degradation.training.build import forward_function, prepare
+from resnet_degradation.training.build import prepare, wrap_for_training
 from resnet_degradation.training.session import train
 from resnet_degradation.training.step import update
 
@@ -111,7 +111,7 @@ def test_recomputation_leaves_out_what_is_not_trained_and_the_last_segment() -> 
 
 def test_gradients_keep_their_memory_where_activations_do_not(tiny: Tiny) -> None:
     run = prepare(tiny("runtime.checkpoint_activations=on"))
-    forward = forward_function(run)
+    forward = wrap_for_training(run)
     places = []
     for images, labels in itertools.islice(run.batches.training(0, 3), 3):
         update(run, forward, images, labels, lr=0.1)
@@ -178,12 +178,12 @@ def test_activations_are_counted_as_they_are_kept() -> None:
 def test_activations_are_recomputed_where_they_do_not_fit(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, free: int | None, expected: bool
 ) -> None:
-    monkeypatch.setattr(memory, "free_memory", lambda _device: free)
+    monkeypatch.setattr(memory, "get_free_memory", lambda _device: free)
     assert (prepare(tiny()).net.segment_lengths is not None) == expected
 
 
 def test_free_memory_is_known_here_or_not_at_all() -> None:
-    free = memory.free_memory(torch.device("cpu"))
+    free = memory.get_free_memory(torch.device("cpu"))
     assert free is None or 10**7 < free < 10**14
 
 
@@ -194,9 +194,9 @@ def test_the_memory_left_is_that_of_the_tightest_limit(tmp_path: Path) -> None:
         (tmp_path / group).mkdir(parents=True, exist_ok=True)
         (tmp_path / group / "memory.max").write_text(limit)
         (tmp_path / group / "memory.current").write_text("1000")
-    left = memory.left_to_this_process(str(tmp_path), str(tmp_path))
+    left = memory.get_cgroup_headroom(str(tmp_path), str(tmp_path))
     assert sorted(left) == [4000, 8000]
-    assert memory.left_to_this_process(str(tmp_path / "none")) == []
+    assert memory.get_cgroup_headroom(str(tmp_path / "none")) == []
 
 
 @contextmanager
@@ -218,7 +218,7 @@ def test_an_iteration_does_not_wait_for_the_device(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
     run = prepare(tiny(f"runtime.precision={precision}"))
-    batches, forward = run.batches.training(0, 3), forward_function(run)
+    batches, forward = run.batches.training(0, 3), wrap_for_training(run)
     for images, labels in batches:
         with no_waiting(monkeypatch):
             update(run, forward, images, labels, lr=0.1)
@@ -245,7 +245,7 @@ def test_other_precisions_learn_in_separate_folders(
 
 def test_a_first_step_that_overflows_in_fp16_leaves_no_momentum(tiny: Tiny) -> None:
     run = prepare(tiny("runtime.precision=fp16"))
-    forward = forward_function(run)
+    forward = wrap_for_training(run)
     run.scaler.load_state_dict(run.scaler.state_dict() | {"scale": float("inf")})
     before = [parameter.clone() for parameter in run.net.parameters()]
     (images, labels) = next(run.batches.training(0, 1))

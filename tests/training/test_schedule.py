@@ -6,7 +6,7 @@ import pytest
 
 from resnet_degradation.config.schema import RecipeConfig
 from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.training.schedule import Schedule, milestones
+from resnet_degradation.training.schedule import Schedule, resolve_milestones
 
 CIFAR = RecipeConfig(warmup="never")
 
@@ -22,18 +22,18 @@ def test_cifar_rate_is_divided_at_32k_and_48k() -> None:
 
 
 def test_a_shorter_run_keeps_the_milestones_proportions() -> None:
-    assert milestones(CIFAR, 600, 50_000) == [300, 450]
+    assert resolve_milestones(CIFAR, 600, 50_000) == [300, 450]
 
 
 def test_milestones_may_be_iterations_or_epochs() -> None:
     recipe = replace(CIFAR, milestones=[1000, "10ep"])
-    assert milestones(recipe, 64_000, 50_000) == [1000, 3906]
+    assert resolve_milestones(recipe, 64_000, 50_000) == [1000, 3906]
 
 
 @pytest.mark.parametrize("bad", [[0.75, 0.5], [0.5, 0.5], [700], [0.5, "99ep"]])
 def test_milestones_out_of_order_or_beyond_the_run_are_refused(bad: list[object]) -> None:
     with pytest.raises(ConfigError, match=r"recipe\.milestones"):
-        milestones(replace(CIFAR, milestones=bad), 600, 50_000)
+        resolve_milestones(replace(CIFAR, milestones=bad), 600, 50_000)
 
 
 def test_warmup_ends_for_good_once_the_training_error_is_below_80_percent() -> None:

@@ -22,8 +22,8 @@ from support.training import (
 from resnet_degradation.distributed.world import World
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.training import build
-from resnet_degradation.training.build import check_capture, prepare
-from resnet_degradation.training.step import WARM_UP, StaticStep, training_steps
+from resnet_degradation.training.build import check_step_capture, prepare
+from resnet_degradation.training.step import NUM_WARM_UP_STEPS, StaticStep, training_steps
 
 # Rates that a float32 holds exactly, as graphs read them.
 EXACT = ("recipe.lr=0.125", "recipe.gamma=0.5", "recipe.warmup_lr=0.03125")
@@ -33,7 +33,7 @@ STEP = "runtime.compile=step"
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[RecordedGraph]:
     """Allow runtime.compile=step on the CPU; gives the captured graphs."""
-    monkeypatch.setattr(build, "check_capture", lambda *_: None)
+    monkeypatch.setattr(build, "check_step_capture", lambda *_: None)
     return fake_graphs(monkeypatch)
 
 
@@ -56,7 +56,7 @@ def test_a_captured_run_is_the_eager_run_bit_for_bit(
     eager = train_run(tiny(*EXACT, *settings, f"output_dir={tmp_path / 'eager'}"))
     captured = train_run(tiny(*EXACT, *settings, STEP, f"output_dir={tmp_path / 'captured'}"))
     (graph,) = graphs
-    assert graph.num_replays == 12 - WARM_UP
+    assert graph.num_replays == 12 - NUM_WARM_UP_STEPS
     assert without_times(captured) == without_times(eager)
     assert_equal_states(final_state(captured), final_state(eager))
 
@@ -128,7 +128,7 @@ def test_what_cannot_be_captured_is_refused_in_one_line(
         finally:
             raise RuntimeError("CUDA error: operation failed due to a previous error")
 
-    monkeypatch.setattr(build, "check_capture", lambda *_: None)
+    monkeypatch.setattr(build, "check_step_capture", lambda *_: None)
     fake_graphs(monkeypatch, failing)
     with pytest.raises(ConfigError, match=r"cannot be captured .*previous error.*compile=none"):
         train_run(tiny(STEP))
@@ -145,7 +145,7 @@ def test_memory_that_runs_out_in_a_capture_is_reported_as_such(
             raise RuntimeError("CUDA error: operation failed due to a previous error")
         yield
 
-    monkeypatch.setattr(build, "check_capture", lambda *_: None)
+    monkeypatch.setattr(build, "check_step_capture", lambda *_: None)
     fake_graphs(monkeypatch, failing)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         train_run(tiny(STEP))
@@ -159,7 +159,7 @@ def test_on_a_cpu_capturing_is_refused(tiny: Tiny, train_run: TrainRun) -> None:
 @pytest.mark.parametrize(
     ("settings", "size", "reason"),
     [
-        (("runtime.devices=2",), 2, "is for one process"),
+        (("runtime.devices=2",), 2, "supports only one process"),
         (("runtime.precision=fp16",), 1, "cannot scale the loss"),
         (("block=blocks:Own",), 1, "cannot capture custom blocks"),
         (("recipe.augmentation=scale-jitter",), 1, "needs images in memory"),
@@ -169,8 +169,8 @@ def test_runs_that_cannot_be_captured_are_refused(
     configure: Configure, settings: tuple[str, ...], size: int, reason: str
 ) -> None:
     gpu, world = torch.device("cuda"), World(size=size)
-    check_capture(configure(*settings), gpu, world)
+    check_step_capture(configure(*settings), gpu, world)
     with pytest.raises(ConfigError, match=rf"^runtime.compile=step {reason}") as refused:
-        check_capture(configure(STEP, *settings), gpu, world)
+        check_step_capture(configure(STEP, *settings), gpu, world)
     assert len(str(refused.value).splitlines()) == 1
-    check_capture(configure(STEP), gpu, World())
+    check_step_capture(configure(STEP), gpu, World())

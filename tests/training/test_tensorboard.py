@@ -19,7 +19,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.summary import read_final_errors
-from resnet_degradation.training.contact_sheet import contact_sheet
+from resnet_degradation.training.contact_sheet import make_contact_sheet
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_runs_of_one_net_differ_in_their_shown_settings_before_they_finish(
 def test_a_contact_sheet_shows_every_image_and_its_name() -> None:
     images = torch.linspace(0, 1, 9)[:, None, None, None].expand(9, 3, 16, 16)
     names = ["zebra"] * 8 + ["a very long name of a class"]
-    sheet = contact_sheet(images, names)
+    sheet = make_contact_sheet(images, names)
     assert sheet.shape == (2 * (64 + 20) + 4, 8 * (64 + 4) + 4, 3)
     for number in range(9):
         row, column = divmod(number, 8)
@@ -108,5 +108,5 @@ def test_a_contact_sheet_shows_every_image_and_its_name() -> None:
         below = sheet[top + 64 : top + 80]
         assert (below[:, left : left + 64] < 128).any()
         assert (below[:, left + 65 : left + 68] == 255).all()  # no name is wider than its image
-    photograph = contact_sheet(torch.zeros(1, 3, 224, 224), ["fotos-\udcfc"])
+    photograph = make_contact_sheet(torch.zeros(1, 3, 224, 224), ["fotos-\udcfc"])
     assert photograph.shape == (224 + 24, 224 + 8, 3)

@@ -23,7 +23,7 @@ from support.training import (
     without_times,
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torture import same
+from torture import are_identical
 
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.console.progress import RunProgress
@@ -388,7 +388,7 @@ def test_work_before_a_run_is_reported_every_ten_seconds(monkeypatch: pytest.Mon
     progress = RunProgress(console)
     for done in range(0, 1001, 100):
         now[0] += 3
-        progress.prepare("checking images", done, 1000)
+        progress.show_preparation("checking images", done, 1000)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines == ["checking images: 300/1,000", "checking images: 700/1,000"]
 
@@ -400,7 +400,9 @@ def test_recording_signals_changes_no_bit_of_a_run(
     recorded = train_run(tiny("runtime.signals_every=5", f"output_dir={tmp_path / 'other'}"))
     assert untimed_record(usual) == untimed_record(recorded)
     parts = [load_checkpoint(folder).parts for folder in (usual, recorded)]  # type: ignore[union-attr]
-    assert all(same(parts[0][name], parts[1][name]) for name in ("net", "optimizer", "meter"))
+    assert all(
+        are_identical(parts[0][name], parts[1][name]) for name in ("net", "optimizer", "meter")
+    )
     signals = read_layer_stats(recorded)
     assert list(signals) == [0, 5, 10, 12]
     assert all(len(of_layers) == 8 for of_layers in signals.values())

@@ -19,7 +19,7 @@ from resnet_degradation.system.errors import (
     ConfigError,
     Stopped,
     UserError,
-    one_line_warnings,
+    use_one_line_warnings,
 )
 from resnet_degradation.training.advice import forget_advice
 
@@ -59,11 +59,11 @@ def translate_errors(schema: type[Any], resumes: bool = False) -> Iterator[None]
     """
     formatwarning = warnings.formatwarning
     forget_advice()
-    one_line_warnings()
+    use_one_line_warnings()
     try:
         yield
     except Stopped as stop:
-        number, message = stop.exit_code - 128, str(stop).replace("same command", "same call")
+        number, message = stop.signum, str(stop).replace("same command", "same call")
         if number not in (signal.SIGINT, BROKEN_PIPE):
             print(message, file=sys.stderr, flush=True)
             signal.raise_signal(number)

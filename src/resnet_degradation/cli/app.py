@@ -23,10 +23,14 @@ from resnet_degradation.system.errors import (
     ConfigError,
     Stopped,
     UserError,
-    one_line_warnings,
+    use_one_line_warnings,
 )
 from resnet_degradation.system.os_signals import end_on_signals
-from resnet_degradation.system.process import limit_openmp_spinning, rank, rendezvous_problem
+from resnet_degradation.system.process import (
+    find_rendezvous_problem,
+    get_rank,
+    limit_openmp_spinning,
+)
 
 if TYPE_CHECKING:
     from resnet_degradation.console.progress import RunProgress
@@ -77,7 +81,7 @@ def run_command(
         _exit_after_flush(128 + BROKEN_PIPE)  # for example, in `resnet-train --help | head -1`
     except Stopped as stop:
         with suppress(OSError):  # the terminal may be gone
-            if rank() == 0:
+            if get_rank() == 0:
                 print(stop, file=sys.stderr, flush=True)
         _exit_after_flush(stop.exit_code)
     except Exception as error:
@@ -88,7 +92,7 @@ def run_command(
             raise
         _print_error(message, error)
         sys.exit(ConfigError.exit_code)
-    if len(failures) > 1 and rank() == 0:
+    if len(failures) > 1 and get_rank() == 0:
         _print_error(f"{len(failures)} jobs failed: {'; '.join(name for name, _ in failures)}")
     sys.exit(failures[0][1] if failures else 0)
 
@@ -97,7 +101,7 @@ def _prepare_process(resumes: bool) -> None:
     """Prepare the process for any command, before torch is loaded."""
     limit_openmp_spinning()
     accept_any_locale()
-    one_line_warnings()
+    use_one_line_warnings()
     argparse.ArgumentParser.error = _refuse_usage  # type: ignore[assignment,method-assign]
     # Make Hydra raise errors; by default it prints part of a traceback and exits.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -155,9 +159,9 @@ def _return_to_starting_folder() -> None:
 
 def _print_error(message: str, error: Exception | None = None) -> None:
     """Print one line. If several processes have the same error, only one prints it."""
-    if getattr(error, "rank", 0) != rank() and not rendezvous_problem():
+    if getattr(error, "rank", 0) != get_rank() and not find_rendezvous_problem():
         return
-    prefix = f"error: rank {rank()}: " if rank() > 0 else "error: "
+    prefix = f"error: rank {get_rank()}: " if get_rank() > 0 else "error: "
     with suppress(OSError):  # the terminal may be gone
         print(prefix + " ".join(message.split()), file=sys.stderr)
 

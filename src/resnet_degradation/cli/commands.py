@@ -22,7 +22,7 @@ from resnet_degradation.config.schema import (
     InspectionConfig,
     StudyRunConfig,
 )
-from resnet_degradation.system.process import rank
+from resnet_degradation.system.process import get_rank
 
 
 def train() -> NoReturn:
@@ -51,7 +51,7 @@ def _train(composed: DictConfig) -> None:
 
     with show_progress() as progress:
         folder = train_on_devices(config, progress)
-        if rank() == 0:
+        if get_rank() == 0:
             progress.say(f"record: {folder / 'metrics.csv'}")
             runs, logs = shlex.quote(str(folder.parent)), shlex.quote(config.output_dir)
             progress.say(f"curves: resnet-plot {runs}, or tensorboard --logdir {logs}")

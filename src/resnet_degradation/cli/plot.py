@@ -25,7 +25,7 @@ from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.report import write_paper_tables
 from resnet_degradation.studies.results import read_result
 from resnet_degradation.system.encoding import accept_any_locale
-from resnet_degradation.system.errors import BROKEN_PIPE, UserError, explain, one_line_warnings
+from resnet_degradation.system.errors import BROKEN_PIPE, UserError, explain, use_one_line_warnings
 
 # Options that are not settings of a drawing.
 INPUT_OUTPUT_OPTIONS = ("folders", "output", "formats", "figure", "table")
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 def main() -> int:
     """Run `resnet-plot`; return the exit code."""
     accept_any_locale()
-    one_line_warnings()
+    use_one_line_warnings()
     try:
         draw_figure(parse_arguments())
     except BrokenPipeError:

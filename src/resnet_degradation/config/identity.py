@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from resnet_degradation.config.architectures import Family, default_shortcut, find_architecture
 from resnet_degradation.config.custom_code import attribute_name
 from resnet_degradation.config.schema import USER_DATA_NAMES, Config, NetConfig, RecipeConfig
-from resnet_degradation.system.encoding import as_text
+from resnet_degradation.system.encoding import escape_non_utf8
 
 Item = TypeVar("Item")
 
@@ -132,7 +132,7 @@ def run_name(config: Config) -> str:
 def data_name(config: Config) -> str:
     """The name of the data set, or of its folder if it is the user's own."""
     if config.data.name in USER_DATA_NAMES and config.data.root is not None:
-        return as_text(Path(config.data.root).name) or config.data.name
+        return escape_non_utf8(Path(config.data.root).name) or config.data.name
     return config.data.name
 
 

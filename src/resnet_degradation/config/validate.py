@@ -10,9 +10,9 @@ from resnet_degradation.config.architectures import FAMILIES, Family, find_archi
 from resnet_degradation.config.custom_code import check_custom_name
 from resnet_degradation.config.durations import parse_duration
 from resnet_degradation.config.schema import DATA_NAMES, PRECISIONS, Config, RuntimeConfig
-from resnet_degradation.system.encoding import as_text
+from resnet_degradation.system.encoding import escape_non_utf8
 from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.system.process import process_info
+from resnet_degradation.system.process import read_process_info
 
 MAX_IMAGE_SIZE = 4096
 DATA_NAME_PATTERN = re.compile(r"[\w-]+")
@@ -50,7 +50,7 @@ RULES: dict[str, Rule] = {
     "seed": NON_NEGATIVE,
     "width": POSITIVE,
     "output_dir": (
-        lambda folder: bool(folder) and folder == as_text(folder),
+        lambda folder: bool(folder) and folder == escape_non_utf8(folder),
         "a folder with a UTF-8 name, which TensorBoard needs",
     ),
     "data.families": (
@@ -124,7 +124,7 @@ def check_values(config: Config) -> None:
 
 
 def _check_devices(config: Config) -> None:
-    process, devices = process_info(), config.runtime.devices
+    process, devices = read_process_info(), config.runtime.devices
     if process is not None:
         if devices not in (1, "auto", process.size):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Lines and tables that fit a terminal, and paths that it opens on a click."""
+"""Prints lines and tables that fit a terminal, and clickable paths."""
 
 import os
 import textwrap
@@ -11,16 +11,16 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-# With fewer columns than this, progress shows no bar and only the most important numbers.
+# On a narrower terminal, progress has no bar and only the most important numbers.
 FULL_PROGRESS_WIDTH = 76
 
 UNLIMITED = 10_000  # columns
 
 
 def print_line(console: Console, text: str) -> None:
-    """Print a text: in a terminal broken between words, elsewhere in one line.
+    """Print text, wrapped between words in a terminal and on one line elsewhere.
 
-    A word longer than a line, such as a path, stays whole, so that it can be copied.
+    Words longer than a line, such as paths, are not broken, so that they can be copied.
     """
     if console.is_terminal:
         wrapper = textwrap.TextWrapper(
@@ -30,24 +30,24 @@ def print_line(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def print_path(console: Console, about: str, path: Path, after: str = "") -> None:
-    """Print a path, which a terminal opens on a click if it supports hyperlinks (OSC 8)."""
-    # The console of Linux would print the codes of a link.
-    plain = console.no_color or os.environ.get("TERM") == "linux"
-    style = Style() if plain or not console.is_terminal else Style(link=path.resolve().as_uri())
-    text = Text.assemble(about, (str(path), style), after)
+def print_path(console: Console, prefix: str, path: Path, suffix: str = "") -> None:
+    """Print a path, as a clickable link if the terminal supports hyperlinks (OSC 8)."""
+    # The Linux console would print the escape codes of a link.
+    no_links = console.no_color or os.environ.get("TERM") == "linux"
+    style = Style() if no_links or not console.is_terminal else Style(link=path.resolve().as_uri())
+    text = Text.assemble(prefix, (str(path), style), suffix)
     console.print(text, highlight=False, soft_wrap=True)
 
 
 def print_table(console: Console, table: Table, optional: tuple[str, ...] = ()) -> None:
-    """Print a table of texts, leaving out `optional` columns, in this order, until it fits.
+    """Print a table, dropping `optional` columns in the given order until it fits.
 
-    If it does not fit without them either, print each row as a list.
+    If it never fits, print each row as a list.
     """
     for column in table.columns:
         if column.no_wrap:  # otherwise, rich uses the longest word as the minimum width
-            texts = [str(text) for text in (column.header, *column.cells)]
-            column.min_width = max(cell_len(line) for text in texts for line in text.split("\n"))
+            cells = [str(cell) for cell in (column.header, *column.cells)]
+            column.min_width = max(cell_len(line) for cell in cells for line in cell.split("\n"))
     for heading in optional:
         if _fits(console, table):
             break
@@ -59,10 +59,10 @@ def print_table(console: Console, table: Table, optional: tuple[str, ...] = ()) 
     if table.title:
         print_line(console, str(table.title))
     for row in zip(*(column.cells for column in table.columns), strict=True):
-        first, *others = (" ".join(str(text).split("\n")) for text in row)
+        first, *others = (" ".join(str(cell).split("\n")) for cell in row)
         print_line(console, first or "-")
-        for heading, text in zip(headings[1:], others, strict=True):
-            print_line(console, f"  {heading}: {text}")
+        for heading, cell in zip(headings[1:], others, strict=True):
+            print_line(console, f"  {heading}: {cell}")
 
 
 def _fits(console: Console, table: Table) -> bool:

@@ -1,4 +1,4 @@
-"""The progress of a run: a live bar in a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a live bar in a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -13,20 +13,20 @@ from rich.table import Column
 from resnet_degradation.console.lines import FULL_PROGRESS_WIDTH, print_line
 from resnet_degradation.records.metrics import Row
 
-# Seconds between the lines that report the preparation of a run if there is no bar.
+# Seconds between lines about the preparation of a run, if there is no bar.
 SECONDS_BETWEEN_LINES = 10.0
 
-# The bar gets an update at most once per SECONDS_BETWEEN_UPDATES. From the updates of the last
-# RECENT seconds (but from at most 1,000 updates), rich estimates the time left.
+# The bar is updated at most once per SECONDS_BETWEEN_UPDATES. rich estimates the time left from the
+# updates of the last SPEED_WINDOW_SECONDS, but from at most 1,000 updates.
 SECONDS_BETWEEN_UPDATES = 1.0
-RECENT = 600.0
-TIME_LEFT = TimeRemainingColumn(compact=True)
+SPEED_WINDOW_SECONDS = 600.0
+TIME_LEFT_COLUMN = TimeRemainingColumn(compact=True)
 
-# Receives a kind of work, the amount finished, and the total.
+# Called with the name of a task, the amount done, and the total amount.
 ReportProgress = Callable[[str, int, int], None]
 
 
-def ignore_progress(_what: str, _finished: int, _total: int) -> None:
+def ignore_progress(_task: str, _done: int, _total: int) -> None:
     """Report nothing."""
 
 
@@ -34,22 +34,22 @@ class Progress:
     """Reports the progress of a run; this base class reports nothing."""
 
     def say(self, text: str) -> None:
-        """Print some text."""
+        """Print a message."""
 
     def advise(self, text: str) -> None:
-        """Print advice, which a study shows too."""
+        """Print advice, even if the run is part of a study."""
         self.say(text)
 
-    def prepare(self, what: str, done: int, total: int) -> None:
-        """Report work before the run."""
+    def show_preparation(self, task: str, done: int, total: int) -> None:
+        """Report the progress of a task before the run."""
 
-    def begin(self, start: int, total: int, about: str) -> None:
-        """Start, or resume, a run after `start` of `total` iterations; `about` describes it."""
+    def begin(self, start: int, total: int, description: str) -> None:
+        """Start or resume a run that has `start` of `total` iterations."""
 
     def advance(self, done: int) -> None:
-        """Report the iteration that the run has reached."""
+        """Report that `done` iterations are done."""
 
-    def row(self, row: Row) -> None:
+    def show_row(self, row: Row) -> None:
         """Report a new row of metrics.csv."""
 
     def end(self) -> None:
@@ -61,7 +61,7 @@ class NullProgress(Progress):
 
 
 class Throttle:
-    """Allows one call per period; the first period starts with the throttle."""
+    """Allows one call per period; the first period starts when the throttle is created."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -76,23 +76,23 @@ class Throttle:
 
 
 def stderr_is_terminal() -> bool:
-    """Whether standard error is a terminal, where warnings must be printed above a bar."""
+    """Whether standard error is a terminal; if so, warnings must be printed above a bar."""
     return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
-def bar_column() -> BarColumn:
-    """A bar that fills the space that the numbers leave."""
+def make_bar_column() -> BarColumn:
+    """Make a bar that fills the space left by the numbers."""
     return BarColumn(bar_width=None, table_column=Column(ratio=1))
 
 
-def time_left(task: Task) -> str:
-    """The time left at the recent speed, as in "01:05 left"; empty while it is unknown."""
-    return "" if task.time_remaining is None else f"{TIME_LEFT.render(task)} left"
+def format_time_left(task: Task) -> str:
+    """Format the time left at the recent speed, as in "01:05 left"; empty if unknown."""
+    return "" if task.time_remaining is None else f"{TIME_LEFT_COLUMN.render(task)} left"
 
 
 def format_errors(row: Row) -> dict[str, Any]:
-    """The training error of a row as text, and its held-out error if it has one."""
-    errors = {"measured": f"train {row.train_error:.1f}%"}
+    """Format the training error of a row, and its held-out error if it has one."""
+    errors = {"status": f"train {row.train_error:.1f}%"}
     if (error := row.held_out_error()) is not None:
         errors["held_out"] = f"{'test' if row.val_error is None else 'val'} {error:.1f}%"
     return errors
@@ -110,32 +110,32 @@ class RunProgress(Progress):
     def say(self, text: str) -> None:
         print_line(self.console, text)
 
-    def prepare(self, what: str, done: int, total: int) -> None:
+    def show_preparation(self, task: str, done: int, total: int) -> None:
         if not self.console.is_terminal:
             if self._lines.is_due():
-                self.say(f"{what}: {done:,}/{total:,}")
+                self.say(f"{task}: {done:,}/{total:,}")
             return
         if self._bar is None:
-            self._start(done, total, what, transient=True)
+            self._start_bar(done, total, task, transient=True)
         self.advance(done)
         if done == total:
             self.end()
 
-    def begin(self, start: int, total: int, about: str) -> None:
+    def begin(self, start: int, total: int, description: str) -> None:
         self.end()
-        self.say(about)
-        self._start(start, total)
+        self.say(description)
+        self._start_bar(start, total)
 
-    def _start(self, start: int, total: int, measured: str = "", transient: bool = False) -> None:
+    def _start_bar(self, start: int, total: int, status: str = "", transient: bool = False) -> None:
         # Without a label, the numbers fit into 80 columns.
         columns = [
-            bar_column(),
+            make_bar_column(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[measured]}"),
-            TextColumn("{task.fields[held_out]}"),  # of the last evaluation
+            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[held_out]}"),  # error at the last evaluation
             TextColumn("{task.fields[lr]}"),
             TextColumn("{task.fields[speed]}"),
-            TIME_LEFT,
+            TIME_LEFT_COLUMN,
             TextColumn("left"),
         ]
         is_wide = self.console.width >= FULL_PROGRESS_WIDTH
@@ -146,26 +146,26 @@ class RunProgress(Progress):
             transient=transient,
             disable=not self.console.is_terminal,
             redirect_stderr=stderr_is_terminal(),
-            speed_estimate_period=RECENT,
+            speed_estimate_period=SPEED_WINDOW_SECONDS,
         )
         self._bar.start()
         self._bar.add_task(
-            "", total=total, completed=start, measured=measured, held_out="", lr="", speed=""
+            "", total=total, completed=start, status=status, held_out="", lr="", speed=""
         )
 
     def advance(self, done: int) -> None:
         if self._bar is not None and self._updates.is_due():
             self._bar.update(self._bar.task_ids[0], completed=done)
 
-    def row(self, row: Row) -> None:
+    def show_row(self, row: Row) -> None:
         assert self._bar is not None
         (task,) = self._bar.tasks
-        texts = format_errors(row)
-        texts |= {"lr": f"lr {row.lr:.3g}", "speed": f"{row.images_per_second:.0f} images/s"}
-        self._bar.update(task.id, completed=row.iteration, **texts)
+        fields = format_errors(row)
+        fields |= {"lr": f"lr {row.lr:.3g}", "speed": f"{row.images_per_second:.0f} images/s"}
+        self._bar.update(task.id, completed=row.iteration, **fields)
         if not self.console.is_terminal:
-            measured = " ".join(texts.values())
-            self.say(f"{row.iteration:>7}/{task.total} {measured} {time_left(task)}".rstrip())
+            status = " ".join(fields.values())
+            self.say(f"{row.iteration:>7}/{task.total} {status} {format_time_left(task)}".rstrip())
 
     def end(self) -> None:
         if self._bar is not None and self.console.is_terminal:

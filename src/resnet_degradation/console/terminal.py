@@ -1,4 +1,4 @@
-"""Standard output that cannot crash a run: the disk may be full, or the reader may be gone."""
+"""Standard output that cannot crash a run, even if the disk is full or the reader is gone."""
 
 import os
 import sys
@@ -8,11 +8,11 @@ from typing import Any, TextIO, cast
 
 from rich.console import Console
 
-from resnet_degradation.system.os_signals import raise_broken_pipe
+from resnet_degradation.system.os_signals import stop_on_broken_pipe
 
 
-class Output:
-    """A stream that drops its output, with a warning, once it cannot be written.
+class SafeStream:
+    """A stream that warns and drops its output once it cannot be written.
 
     Raises BrokenPipeError if its reader is gone.
     """
@@ -24,11 +24,11 @@ class Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> None:
-        """Write some text, if possible."""
+        """Write text, if possible."""
         self._try(self._stream.write, text)
 
     def flush(self) -> None:
-        """Write what is buffered, if possible."""
+        """Flush the stream, if possible."""
         self._try(self._stream.flush)
 
     def _try(self, write: Callable[..., object], *arguments: str) -> None:
@@ -45,22 +45,23 @@ class Output:
 
 
 class Terminal(Console):
-    """Standard output. When its reader goes away, the program ends.
+    """A console on standard output. When the reader of the output is gone, the program ends.
 
-    quiet: whether nothing is printed. A bar is shown only in a real terminal: a notebook, or a
-    shell in Emacs, would keep every state of the bar. They get lines instead, even if FORCE_COLOR
-    is set, as in the kernel of a notebook.
+    quiet: whether to print nothing. Bars are shown only in a real terminal, because a notebook or
+    an Emacs shell would keep every state of a bar. These get lines instead, even if FORCE_COLOR is
+    set, as it is in the kernel of a notebook.
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        file = None if sys.stdout is None else cast(TextIO, Output(sys.stdout))
-        plain = os.environ.get("TERM") in ("dumb", "unknown")
-        terminal = None if file is not None and file.isatty() and not plain else False
-        super().__init__(file=file, quiet=quiet, force_jupyter=False, force_terminal=terminal)
-        if self.width < 1:  # COLUMNS=0, with which nothing would be shown
+        file = None if sys.stdout is None else cast(TextIO, SafeStream(sys.stdout))
+        is_dumb = os.environ.get("TERM") in ("dumb", "unknown")
+        is_terminal = file is not None and file.isatty() and not is_dumb
+        force_terminal = None if is_terminal else False
+        super().__init__(file=file, quiet=quiet, force_jupyter=False, force_terminal=force_terminal)
+        if self.width < 1:  # COLUMNS=0 would hide everything
             self.width = 80
 
     def on_broken_pipe(self) -> None:
-        """Print nothing more, and end as on a signal: a run is saved first."""
+        """Stop printing, and end the program as a signal would: after saving a run."""
         self.quiet = True
-        raise_broken_pipe()
+        stop_on_broken_pipe()

@@ -83,4 +83,4 @@ class Batches(ABC):
         """Return the image indices of this process's share of a training batch."""
         size = self.config.recipe.batch_size
         indices = batch_indices(self.config.seed, iteration, size, self.num_train)
-        return indices[self.world.share(size)]
+        return indices[self.world.local_slice(size)]

@@ -79,7 +79,7 @@ class MemoryBatches(Batches):
         """
         size = self.config.recipe.batch_size
         crops = draw_crops(self.config.seed, iteration, size, self._pad, self._mirror)
-        share = self.world.share(size)
+        share = self.world.local_slice(size)
         return torch.stack([self._select_indices(iteration), *(part[share] for part in crops)])
 
     def assemble_batch(self, choices: Tensor) -> Batch:
@@ -94,7 +94,7 @@ class MemoryBatches(Batches):
     def held_out(self, split: str) -> BatchGenerator:
         data, size = self._held_out[split], self.config.runtime.eval_batch_size
         for images, labels in zip(data.images.split(size), data.labels.split(size), strict=True):
-            share = self.world.share(len(labels))
+            share = self.world.local_slice(len(labels))
             centred = (images[share] / 255 - self.mean) / self.std
             yield centred.contiguous(memory_format=torch.channels_last), labels[share]
 

@@ -86,7 +86,7 @@ class StreamBatches(Batches):
 
     def training(self, start: int, stop: int) -> BatchGenerator:
         size = self.config.recipe.batch_size
-        positions = range(size)[self.world.share(size)]
+        positions = range(size)[self.world.local_slice(size)]
         requests: Iterator[list[ViewRequest]] = (
             [(i, k, j) for i, j in zip(self._select_indices(k).tolist(), positions, strict=True)]
             for k in range(start, stop)
@@ -109,10 +109,10 @@ class StreamBatches(Batches):
         files, size = self._held_out[split], self.config.runtime.eval_batch_size
         batches = request_all_images(len(files), size)
         # A process whose share of a batch is empty decodes one image and drops it.
-        requests = [batch[self.world.share(len(batch))] or batch[:1] for batch in batches]
+        requests = [batch[self.world.local_slice(len(batch))] or batch[:1] for batch in batches]
         views = self._decode(files, self._centre_view, requests, collate=stack_channels_last)
         for pixels, labels in zip(views, files.labels.split(size), strict=True):
-            share = labels[self.world.share(len(labels))].to(self.device)
+            share = labels[self.world.local_slice(len(labels))].to(self.device)
             yield self._scale_on_device(pixels[: len(share)]).sub_(self.mean).div_(self.std), share
 
     def multi_view(self, split: str, protocol: EvalProtocol) -> MultiViewBatches:
@@ -142,5 +142,5 @@ class StreamBatches(Batches):
         recipe = self.config.recipe
         rng = generator("colours", self.config.seed, iteration)
         alpha = torch.randn(recipe.batch_size, 3, generator=rng) * recipe.colour_std
-        shift = alpha[self.world.share(recipe.batch_size)] @ axes.T
+        shift = alpha[self.world.local_slice(recipe.batch_size)] @ axes.T
         return self._move_to_device(shift[:, :, None, None])

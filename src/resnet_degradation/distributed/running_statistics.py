@@ -11,40 +11,43 @@ from resnet_degradation.distributed.world import World
 
 
 class RunningStatistics:
-    """A net's batch-norm statistics; each process keeps its own copy during training.
+    """Manages a net's batch-norm statistics, of which each process trains its own copy.
 
-    Each process normalizes with its part of the batch. For evaluation, and for the weights saved in
-    a checkpoint, the net holds the average over processes; the checkpoint also stores every
-    process's statistics.
+    Each process normalizes with its part of the batch. The net holds the average over processes
+    during evaluation and in the weights of a checkpoint. A checkpoint also stores the statistics of
+    every process.
     """
 
     def __init__(self, net: nn.Module, world: World) -> None:
         self.net = net
         self.world = world
         # The statistics of this process while the net holds averages.
-        self._own: Tensor | None = None
+        self._local: Tensor | None = None
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside the block, the net holds the average over processes."""
-        if self.world.size == 1 or self._own is not None:
+        """Make the net hold the average over processes inside the block."""
+        if self.world.size == 1 or self._local is not None:
             yield
             return
-        self._own = flat_statistics(self.net)
-        set_statistics(self.net, self.world.all_reduce_sum(self._own.clone()) / self.world.size)
+        self._local = get_statistics(self.net)
+        set_statistics(self.net, self.world.all_reduce_sum(self._local.clone()) / self.world.size)
         try:
             yield
         finally:
-            set_statistics(self.net, self._own)
-            self._own = None
+            set_statistics(self.net, self._local)
+            self._local = None
 
     def state_dict(self) -> dict[str, Any]:
-        """All processes' statistics, shape (processes, values); empty for a single process."""
+        """Return the statistics of all processes; empty for a single process.
+
+        "of_ranks": tensor of shape (num_processes, num_values).
+        """
         if self.world.size == 1:
             return {}
-        own = flat_statistics(self.net) if self._own is None else self._own
-        rows = torch.zeros(self.world.size, len(own), device=own.device)
-        rows[self.world.rank] = own
+        local = get_statistics(self.net) if self._local is None else self._local
+        rows = torch.zeros(self.world.size, len(local), device=local.device)
+        rows[self.world.rank] = local
         return {"of_ranks": self.world.all_reduce_sum(rows)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -54,14 +57,14 @@ class RunningStatistics:
             set_statistics(self.net, rows[self.world.rank])
 
 
-def flat_statistics(net: nn.Module) -> Tensor:
-    """A copy of a net's running means and variances, as one flat tensor."""
+def get_statistics(net: nn.Module) -> Tensor:
+    """Copy a net's running means and variances to one flat tensor."""
     return torch.cat([buffer.flatten() for buffer in net.buffers() if buffer.is_floating_point()])
 
 
 @torch.no_grad()
 def set_statistics(net: nn.Module, flat: Tensor) -> None:
-    """Replace a net's running means and variances by those in a flat tensor."""
+    """Replace a net's running means and variances with those in a flat tensor."""
     buffers = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
     for buffer, values in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
         buffer.copy_(values.view_as(buffer))

@@ -7,20 +7,21 @@ from torch import Tensor
 from resnet_degradation.distributed.world import World
 from resnet_degradation.system.os_signals import REQUEUE_SIGNALS, StopRequest
 
-REQUEUE_OFFSET = 1000  # added to REQUEUE_SIGNALS, so that the maximum over processes is one of them
+# Added to REQUEUE_SIGNALS, so that they win when the maximum over processes is taken.
+REQUEUE_OFFSET = 1000
 
 
 class StopAgreement:
-    """Shares the signals that any process receives, so that all act after the same iteration.
+    """Shares received signals, so that all processes act on them after the same iteration.
 
     Each `refresh` starts an all-reduce and reads the result of the previous one, which has arrived
-    by then. So no process waits for the network or a GPU.
+    by then. This way, no process waits for the network or a GPU.
     """
 
     def __init__(self, world: World, request: StopRequest) -> None:
         self.world = world
         self.request = request
-        self.stop_signal: int | None = None  # the number of the signal
+        self.stop_signal: int | None = None  # signal number
         self.save_requested = False
         self._pending = torch.zeros(2, dtype=torch.int64)
         self._work: dist.Work | None = None

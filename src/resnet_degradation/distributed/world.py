@@ -1,7 +1,7 @@
 """Collective operations of the processes that train one run together.
 
-All processes make the same calls in the same order. NCCL transfers tensors on GPUs, Gloo those on
-CPUs; a single process transfers nothing.
+All processes must make the same calls in the same order. NCCL transfers tensors on GPUs, and Gloo
+tensors on CPUs. A single process transfers nothing.
 """
 
 from collections.abc import Callable
@@ -26,18 +26,18 @@ class World(ProcessInfo):
         """Whether this process owns the run folder."""
         return self.rank == 0
 
-    def share(self, count: int) -> slice:
-        """This process's slice of `count` items; the slices' lengths differ by at most one."""
+    def local_slice(self, count: int) -> slice:
+        """Return this process's slice of `count` items. Slices differ in length by at most one."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def all_reduce_sum(self, values: Tensor) -> Tensor:
-        """Replace values by their sums over all processes."""
+        """Replace values with their sums over all processes."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def all_reduce_min(self, values: Tensor) -> Tensor:
-        """Replace values by their minimum over all processes."""
+        """Replace values with their minimum over all processes."""
         if self.size > 1:
             dist.all_reduce(values, dist.ReduceOp.MIN)
         return values
@@ -47,19 +47,19 @@ class World(ProcessInfo):
         self.all_reduce_sum(torch.zeros(1))
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """The result of `make`, called on rank 0 only, in all processes."""
+        """Call `make` on rank 0 only; return its result in all processes."""
         if self.size == 1:
             return make()
-        box: list[T | None] = [make() if self.is_main else None]
-        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
-        return box[0]  # type: ignore[return-value]
+        objects: list[T | None] = [make() if self.is_main else None]
+        dist.broadcast_object_list(objects, src=0, device=torch.device("cpu"))
+        return objects[0]  # type: ignore[return-value]
 
-    def any(self, holds: bool) -> bool:
-        """Whether `holds` is true in any process."""
-        return bool(self.all_reduce_sum(torch.tensor(int(holds))))
+    def any(self, condition: bool) -> bool:
+        """Whether `condition` is true in any process."""
+        return bool(self.all_reduce_sum(torch.tensor(int(condition))))
 
     def local_rank_zero_first(self, make: Callable[[], T]) -> T:
-        """The result of `make`, called first by one process of each machine, then by the others."""
+        """Call `make` in one process of each machine, then in the others; return its result."""
         if self.local_rank > 0:
             self.barrier()
             return make()

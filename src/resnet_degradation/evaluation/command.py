@@ -36,8 +36,8 @@ from resnet_degradation.reference import paper
 from resnet_degradation.system.atomic_files import check_writable, write_json
 from resnet_degradation.system.errors import ConfigError, DataError
 from resnet_degradation.training.build import choose_device
-from resnet_degradation.training.describe import environment
-from resnet_degradation.training.load_run import inspection_batches, require_checkpoint
+from resnet_degradation.training.describe import describe_environment
+from resnet_degradation.training.load_run import make_inspection_batches, require_checkpoint
 from resnet_degradation.training.torch_settings import restore_settings, set_arithmetic
 
 # Weights from a file count as near chance if their error exceeds (1 - this) times the error of
@@ -73,11 +73,11 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         set_arithmetic("fp32")
         start = time.monotonic()
         device = choose_device(config)
-        source = find_images(config, progress.prepare)
+        source = find_images(config, progress.show_preparation)
         _check_images(evaluation, source, checkpoint)
         classes = source.classes
         net = move_to_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
-        batches = inspection_batches(config, source, device, progress.prepare)
+        batches = make_inspection_batches(config, source, device, progress.show_preparation)
         file = evaluation.record()
         # Now, because the result of the test would be lost later.
         problem = f"the record of this evaluation cannot be written to {file.parent}"
@@ -85,7 +85,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         tested = _test(net, batches, evaluation, progress)
         iteration = None if checkpoint is None else checkpoint.iteration
         record = _to_dict(evaluation, tested, iteration)
-        record |= {"seconds": time.monotonic() - start} | environment(device)
+        record |= {"seconds": time.monotonic() - start} | describe_environment(device)
         _show(evaluation, tested, iteration, console)
         if run is None and (note := near_chance(config, tested, len(classes))):
             console.print(note, highlight=False, markup=False)
@@ -172,7 +172,9 @@ def _test(
     tested = []
     try:
         for split in [evaluation.split] if evaluation.split else batches.splits:
-            errors = errors_over_views(net, batches, split, protocol, at_once, progress.prepare)
+            errors = errors_over_views(
+                net, batches, split, protocol, at_once, progress.show_preparation
+            )
             tested.append(SplitErrors(split, batches.splits[split], num_views, errors))
     finally:
         progress.end()

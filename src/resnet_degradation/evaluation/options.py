@@ -20,8 +20,8 @@ from resnet_degradation.config.validate import (
 from resnet_degradation.nets.build import use_shortcut_of_weights
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.system.errors import ConfigError
-from resnet_degradation.system.process import process_info, process_variables
-from resnet_degradation.training.load_run import config_of_run
+from resnet_degradation.system.process import describe_process_variables, read_process_info
+from resnet_degradation.training.load_run import load_run_config
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
 
@@ -119,10 +119,10 @@ def _check_options(options: EvaluationConfig) -> None:
     if protocol == "none" and options.export is None:
         raise ConfigError("protocol=none tests nothing: use it with export=FILE")
     check_evaluation_runtime("resnet-eval", options.runtime)
-    if process_info() is not None:
+    if read_process_info() is not None:
         raise ConfigError(
             "resnet-eval runs in one process: start it without torchrun and srun, or unset "
-            f"their variables ({process_variables()})"
+            f"their variables ({describe_process_variables()})"
         )
     if options.run is not None and options.weights is not None:
         raise ConfigError("run and weights both name a net: set one of them, not both")
@@ -143,7 +143,7 @@ def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) ->
             f"run={folder} holds {count} {names}: name one, or several with -m run=FOLDER,FOLDER"
         )
     root = options.data.root if "data.root" in given else None
-    config = config_of_run(folder, options.runtime, root)
+    config = load_run_config(folder, options.runtime, root)
     trained, asked = flatten_dict(asdict(config)), flatten_dict(asdict(options))
     for override in given:
         for key in asked:

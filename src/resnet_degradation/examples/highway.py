@@ -18,7 +18,7 @@ from resnet_degradation.config.schema import RuntimeConfig
 from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.nets.blocks import BasicBlock
 from resnet_degradation.nets.hooks import observe_modules
-from resnet_degradation.training.load_run import load_trained
+from resnet_degradation.training.load_run import load_trained_net
 
 DEPTHS = (20, 56)
 GATE_BIAS = -1.0  # at first, gates let more of x pass than of F(x)
@@ -43,7 +43,7 @@ class Highway(BasicBlock):
 @torch.no_grad()
 def mean_gates(folder: Path) -> list[float]:
     """The mean of T over held-out images and values, for each block of a trained net."""
-    trained = load_trained(folder, RuntimeConfig(), torch.device("cpu"), num_held_out=200)
+    trained = load_trained_net(folder, RuntimeConfig(), torch.device("cpu"), num_held_out=200)
     gates: dict[str, list[float]] = {name: [] for name in trained.net.blocks()}
 
     def observe(name: str, x: Tensor, _output: Tensor) -> None:

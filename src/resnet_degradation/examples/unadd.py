@@ -22,7 +22,7 @@ from resnet_degradation.figures.style import rc, save_figure
 from resnet_degradation.nets.blocks import BasicBlock, Shortcut, conv3x3
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.records.run_folder import checkpoint_files
-from resnet_degradation.training.load_run import TrainedNet, load_trained
+from resnet_degradation.training.load_run import TrainedNet, load_trained_net
 
 COLOURS = ("#E69F00", "#8C6D1F", "#0072B2", "#56B4E9")
 
@@ -173,7 +173,7 @@ def main(*overrides: str, training: bool = False) -> None:
     the errors.
     """
     folder = train(overrides, depth=20, residual=False).folder
-    trained = load_trained(folder, RuntimeConfig(), torch.device("cpu"), num_held_out=500)
+    trained = load_trained_net(folder, RuntimeConfig(), torch.device("cpu"), num_held_out=500)
     (images, _), *_ = trained.batches.held_out(next(iter(trained.batches.splits)))
     difference, largest = largest_difference(
         trained.net, residual_twin(trained.net, trained.config.width), images

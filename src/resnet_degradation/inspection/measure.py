@@ -11,7 +11,7 @@ from resnet_degradation.records.layers import write_inspection
 from resnet_degradation.system.atomic_files import check_writable
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.training.build import choose_device
-from resnet_degradation.training.load_run import TrainedNet, config_of_run, load_trained
+from resnet_degradation.training.load_run import TrainedNet, load_run_config, load_trained_net
 from resnet_degradation.training.torch_settings import restore_settings, set_arithmetic
 
 
@@ -26,17 +26,17 @@ def measure_runs(
     iterations: dict[Path, int] = {}
     with restore_settings():
         set_arithmetic("fp32")
-        device = choose_device(config_of_run(folders[0], options.runtime))
+        device = choose_device(load_run_config(folders[0], options.runtime))
         for number, folder in enumerate(folders, 1):
-            trained = load_trained(
-                folder, options.runtime, device, options.images, progress.prepare
+            trained = load_trained_net(
+                folder, options.runtime, device, options.images, progress.show_preparation
             )
             iterations[folder] = trained.iteration
             counter = f" [{number}/{len(folders)}]" if len(folders) > 1 else ""
             name = run_name(trained.config)
             progress.say(f"{name} after {trained.iteration:,} iterations{counter}")
             _check_run(trained, probes)
-            subject = Subject(trained, options, progress.prepare)
+            subject = Subject(trained, options, progress.show_preparation)
             for name, probe in probes.items():
                 write_inspection(folder, name, probe.measure(subject), probe.row)
             progress.end()

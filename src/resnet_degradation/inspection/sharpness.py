@@ -10,7 +10,7 @@ from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.sharpness import Sharpness, measure_sharpness, stability_limit
 from resnet_degradation.records.metrics import read_whole_rows
-from resnet_degradation.training.load_run import kept_nets
+from resnet_degradation.training.load_run import load_kept_nets
 
 # A Hessian-vector product takes about three times as long as a training step on the same images,
 # and Lanczos iteration computes up to MAX_PRODUCTS of them.
@@ -41,7 +41,9 @@ def measure(subject: Subject) -> list[Sharpness]:
         if row.lr != next_row.lr
     ]
     initial = [(0, subject.initial_net)] if subject.initial_net is not None else []
-    for iteration, net in chain(initial, kept_nets(trained), [(trained.iteration, subject.net)]):
+    for iteration, net in chain(
+        initial, load_kept_nets(trained), [(trained.iteration, subject.net)]
+    ):
 
         def report_product(products: int, total: int, iteration: int = iteration) -> None:
             subject.report(f"sharpness at iteration {iteration:,}", products, total)

@@ -17,7 +17,7 @@ from resnet_degradation.system.errors import RecordError
 from resnet_degradation.system.process import num_cpus
 from resnet_degradation.system.worker import init_pool_worker
 from resnet_degradation.training.build import choose_device
-from resnet_degradation.training.load_run import config_of_run, load_trained
+from resnet_degradation.training.load_run import load_run_config, load_trained_net
 from resnet_degradation.training.torch_settings import set_arithmetic
 
 # In a worker process: the net to measure, and the images.
@@ -61,8 +61,8 @@ def _measure_point(
 ) -> SurfacePoint:
     if not _LOADED:
         set_arithmetic("fp32")
-        device = choose_device(config_of_run(folder, options.runtime))
-        trained = load_trained(folder, options.runtime, device, num_held_out=1)
+        device = choose_device(load_run_config(folder, options.runtime))
+        trained = load_trained_net(folder, options.runtime, device, num_held_out=1)
         if trained.iteration != iteration:
             raise RecordError(f"{folder} was trained further in the meantime: inspect it again")
         subject = Subject(trained, options, lambda *_: None)

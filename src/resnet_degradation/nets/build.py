@@ -16,7 +16,7 @@ from resnet_degradation.nets.blocks import Block, BottleneckStride, Shortcut, Sh
 from resnet_degradation.nets.overrides import check_overrides
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import read_weights
-from resnet_degradation.system.apple_gpu import memory_format
+from resnet_degradation.system.apple_gpu import choose_memory_format
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.rng import generator
 
@@ -89,7 +89,7 @@ def make_net(config: Config, num_classes: int, initialized: bool = True) -> ResN
 
 def move_to_device(net: ResNet, device: torch.device) -> ResNet:
     """Move a net to a device, and convert its weights to the memory format for that device."""
-    return net.to(device).to(memory_format=memory_format(device))
+    return net.to(device).to(memory_format=choose_memory_format(device))
 
 
 def use_shortcut_of_weights(config: Config) -> Config:

@@ -16,7 +16,7 @@ from resnet_degradation.nets.blocks import (
     ShortcutPadding,
     ZeroPaddedIdentity,
 )
-from resnet_degradation.system.apple_gpu import memory_format
+from resnet_degradation.system.apple_gpu import choose_memory_format
 
 
 class ResNet(nn.Module):
@@ -93,7 +93,7 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Map images (N, 3, H, W) to the last stage's feature maps (N, C, H', W')."""
-        if memory_format(x.device) == contiguous_format:
+        if choose_memory_format(x.device) == contiguous_format:
             x = x.contiguous()  # layers keep the memory format of their input
         x = self.maxpool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         stages = self.stages()

@@ -13,7 +13,11 @@ from resnet_degradation.studies import execute
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.report import print_report, write_report
 from resnet_degradation.system.errors import ConfigError, UserError
-from resnet_degradation.system.process import cpu_contention, process_info, process_variables
+from resnet_degradation.system.process import (
+    describe_cpu_contention,
+    describe_process_variables,
+    read_process_info,
+)
 
 
 def run_study(
@@ -60,10 +64,10 @@ def describe_failures(failed: dict[str, str], num_runs: int) -> str:
 
 def check_alone() -> None:
     """Raise ConfigError if this process is one of several, each of which would run the study."""
-    if process_info() is not None:
+    if read_process_info() is not None:
         raise ConfigError(
             "resnet-study starts the processes of its runs itself: set runtime.devices instead of "
-            f"torchrun or srun, or unset their variables ({process_variables()})"
+            f"torchrun or srun, or unset their variables ({describe_process_variables()})"
         )
 
 
@@ -80,11 +84,11 @@ def _train(
     from resnet_degradation.data.sources.folder import find_split_folders
     from resnet_degradation.studies.cost import run_cost
     from resnet_degradation.studies.progress import StudyProgress
-    from resnet_degradation.training.session import require_folder
+    from resnet_degradation.training.session import create_output_dir
 
     if runs[0].data.name in USER_DATA_NAMES:
         find_split_folders(Path(str(runs[0].data.root)))  # warns once, not in every run
-    require_folder(runs[0].output_dir)
+    create_output_dir(runs[0].output_dir)
     costs = {study.name_of(run): run_cost(run) for run in runs}
     progress = StudyProgress(console, costs, len(study.runs) - len(runs), study.name_of)
     with progress.bar:
@@ -99,7 +103,8 @@ def _train(
                 execute.run_sequentially(wave, progress)
             else:
                 num_threads = execute.with_share_of_threads(wave[0], jobs).runtime.num_threads
-                if note := cpu_contention(num_threads):  # which the runs' own processes do not show
+                note = describe_cpu_contention(num_threads)
+                if note:  # the runs' own processes do not show it
                     progress.say(note)
                 execute.run_concurrently(wave, jobs, progress)
     return {name: progress.failures[name] for name in costs if name in progress.failures}

@@ -12,22 +12,22 @@ from resnet_degradation.config.identity import run_folder, run_name
 from resnet_degradation.config.schema import Config
 from resnet_degradation.console.lines import FULL_PROGRESS_WIDTH, print_line
 from resnet_degradation.console.progress import (
-    RECENT,
     SECONDS_BETWEEN_LINES,
     SECONDS_BETWEEN_UPDATES,
-    TIME_LEFT,
+    SPEED_WINDOW_SECONDS,
+    TIME_LEFT_COLUMN,
     Progress,
     Throttle,
-    bar_column,
     format_errors,
+    format_time_left,
+    make_bar_column,
     stderr_is_terminal,
-    time_left,
 )
 from resnet_degradation.records.metrics import Row, read_whole_rows
 from resnet_degradation.records.run_folder import last_checkpoint
 from resnet_degradation.records.summary import read_final_errors, read_summary
 
-FIELDS: dict[str, Any] = {"count": "", "measured": "", "held_out": ""}
+FIELDS: dict[str, Any] = {"count": "", "status": "", "held_out": ""}
 
 
 class StudyProgress:
@@ -55,21 +55,21 @@ class StudyProgress:
         self.running: dict[str, StudyRunProgress] = {}
         is_wide = console.width >= FULL_PROGRESS_WIDTH
         position = (
-            [bar_column(), TextColumn("{task.fields[count]}")]
+            [make_bar_column(), TextColumn("{task.fields[count]}")]
             if is_wide
             else [TextColumn("{task.percentage:>3.0f}%")]
         )
         self.bar = ProgressBar(
             TextColumn("{task.description}"),
             *position,
-            TextColumn("{task.fields[measured]}"),
+            TextColumn("{task.fields[status]}"),
             TextColumn("{task.fields[held_out]}"),  # of the last evaluation
-            TIME_LEFT,
+            TIME_LEFT_COLUMN,
             console=console,
             expand=is_wide,
             disable=not console.is_terminal,
             redirect_stderr=stderr_is_terminal(),
-            speed_estimate_period=RECENT,
+            speed_estimate_period=SPEED_WINDOW_SECONDS,
         )
         self.bar.add_task("", **FIELDS)
         self.update()
@@ -106,7 +106,7 @@ class StudyProgress:
         task, count = self.bar.tasks[0], f"{self.num_finished}/{self.num_runs} runs"
         task.total = sum(self.planned.values())  # update(total=...) would forget the speed
         self.bar.update(task.id, completed=sum(self.spent.values()), description=count)
-        self.text = ", ".join(filter(None, (count, time_left(task))))
+        self.text = ", ".join(filter(None, (count, format_time_left(task))))
 
 
 class StudyRunProgress(Progress):
@@ -128,14 +128,14 @@ class StudyRunProgress(Progress):
     def advise(self, text: str) -> None:
         self.study.say(text)
 
-    def prepare(self, what: str, done: int, total: int) -> None:
+    def show_preparation(self, task: str, done: int, total: int) -> None:
         progress, count = self.study.bar, f"{done:,}/{total:,}"
-        progress.update(self.bar, completed=done, total=total, count=count, measured=what)
+        progress.update(self.bar, completed=done, total=total, count=count, status=task)
         if progress.disable and self._lines.is_due():
-            self.study.say(f"{self.name:<18} {what} {count}")
+            self.study.say(f"{self.name:<18} {task} {count}")
 
-    def begin(self, start: int, total: int, about: str = "") -> None:
-        del about
+    def begin(self, start: int, total: int, description: str = "") -> None:
+        del description
         self._total = total
         self.study.planned[self.name] = self.study.costs[self.name] * (1 - start / total)
         if start > 0:
@@ -153,15 +153,15 @@ class StudyRunProgress(Progress):
         self.study.bar.update(self.bar, completed=done, count=f"{done}/{self._total}")
         self.study.update()
 
-    def row(self, row: Row) -> None:
+    def show_row(self, row: Row) -> None:
         self._shown = row.iteration
         self.advance(row.iteration)
         self._show(row.iteration)
         errors = format_errors(row)
         self.study.bar.update(self.bar, **errors)
         if self.study.bar.disable:
-            done, measured = f"{row.iteration:>6}/{self._total}", " ".join(errors.values())
-            self.study.say(f"{self.name:<18} {done} {measured} [{self.study.text}]")
+            done, status = f"{row.iteration:>6}/{self._total}", " ".join(errors.values())
+            self.study.say(f"{self.name:<18} {done} {status} [{self.study.text}]")
 
     def read(self) -> None:
         """Show the new rows in the record of a run in another process."""
@@ -176,7 +176,7 @@ class StudyRunProgress(Progress):
             length, in_epochs = parse_duration(self.run.recipe.iterations, "recipe.iterations")
             total = round(length * last.iteration / last.epoch) if in_epochs else int(length)
             self.begin(self._shown, max(1, total))
-        self.row(last)
+        self.show_row(last)
 
 
 def _record_inode(run: Config) -> int | None:

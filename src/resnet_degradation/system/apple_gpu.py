@@ -1,4 +1,4 @@
-"""What torch cannot do, or once did wrongly, on Apple GPUs (device "mps"). Never tested on one."""
+"""Works around gaps and past errors of torch on Apple GPUs (device "mps"); never tested on one."""
 
 import torch
 from torch import Tensor
@@ -6,12 +6,12 @@ from torch import Tensor
 MPS = "mps"
 
 
-def apple_gpu_note(wanted: str) -> str | None:
-    """A hint for a user who trains on the CPU of a machine with an Apple GPU, or None.
+def apple_gpu_note(device: str) -> str | None:
+    """Return a hint if a run uses the CPU although there is an Apple GPU, otherwise None.
 
-    wanted: the value of runtime.device.
+    device: the value of runtime.device.
     """
-    if wanted == "auto" and torch.backends.mps.is_available():
+    if device == "auto" and torch.backends.mps.is_available():
         return (
             "hint: runtime.device=mps trains on this Apple GPU, which was never tested "
             "(docs/running.md)"
@@ -19,15 +19,15 @@ def apple_gpu_note(wanted: str) -> str | None:
     return None
 
 
-def memory_format(device: torch.device) -> torch.memory_format:
-    """The memory format of images and weights: channels last, in which convolutions are fast.
+def choose_memory_format(device: torch.device) -> torch.memory_format:
+    """Choose the memory format of images and weights: channels last, which is fast.
 
-    On an Apple GPU it is torch's default, because torch has computed wrong gradients of batch
-    normalization in channels last there.
+    On an Apple GPU, choose torch's default, because torch has computed wrong gradients of batch
+    normalization there in channels last.
     """
     return torch.contiguous_format if device.type == MPS else torch.channels_last
 
 
 def to_float64(values: Tensor) -> Tensor:
-    """The values in float64, on the CPU if they were on an Apple GPU, which has no float64."""
+    """Convert to float64, on the CPU if values are on an Apple GPU, which has no float64."""
     return (values.cpu() if values.device.type == MPS else values).double()

@@ -1,4 +1,4 @@
-"""Writes files so that a reader finds either the old or the new content, never a part of it."""
+"""Writes files so that readers find either the old content or all of the new content."""
 
 import errno
 import json
@@ -14,9 +14,9 @@ from resnet_degradation.system.errors import RecordError
 
 
 def check_writable(folder: Path, problem: str, advice: str) -> None:
-    """Create the folder and, as a test, a temporary file in it.
+    """Create a folder, and test that a file can be written to it.
 
-    Raises RecordError on failure, as "PROBLEM (CAUSE): ADVICE".
+    On failure, raises RecordError with the message "PROBLEM (CAUSE): ADVICE".
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -27,14 +27,14 @@ def check_writable(folder: Path, problem: str, advice: str) -> None:
 
 @contextmanager
 def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A stream whose content replaces `file` once it is complete and on disk.
+    """Yield a stream whose content replaces `file` once it is complete and on disk.
 
     If writing fails, `file` is unchanged. mode: "w" for UTF-8 text (newlines are not translated),
     "wb" for bytes.
     """
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")  # other processes may write `file`
     try:
-        # Text may hold file names with bytes that are not UTF-8: they are written unchanged.
+        # Text may contain file names with bytes that are not UTF-8. Write these bytes unchanged.
         newline, encoding, errors = (
             (None, None, None) if "b" in mode else ("", "utf-8", "surrogateescape")
         )
@@ -48,7 +48,7 @@ def atomic_write(file: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            error.filename = str(file)  # the message should not name the temporary file
+            error.filename = str(file)  # do not name the temporary file
         raise
 
 
@@ -60,7 +60,7 @@ def write_json(file: Path, value: Any) -> None:
 
 
 def _replace(temporary: Path, file: Path) -> None:
-    """Rename over `file`.
+    """Rename `temporary` to `file`, replacing it.
 
     On Windows this fails while another process has `file` open, so retry for up to two seconds.
     """
@@ -73,7 +73,7 @@ def _replace(temporary: Path, file: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk, if the system supports it."""
+    """Flush the entries of a folder to disk, if the system supports this."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_DIRECTORY)

@@ -1,50 +1,50 @@
-"""Exceptions whose message tells the user in one line what is wrong and what to do; warnings."""
+"""Errors that tell the user in one line what is wrong and what to do; one-line warnings."""
 
 import re
 import signal
 import warnings
 
-from resnet_degradation.system.process import rank
+from resnet_degradation.system.process import get_rank
 
-# The number of SIGPIPE, which Windows lacks. Python turns the signal into a BrokenPipeError.
+# The signal number of SIGPIPE, which Windows lacks. Python raises BrokenPipeError instead.
 BROKEN_PIPE = 13
 
-# Messages of out-of-memory errors that are no OutOfMemoryError: on a CPU, on an Apple GPU, and for
+# Out-of-memory messages of errors other than OutOfMemoryError: on a CPU, on an Apple GPU, and for
 # CUDA memory that torch's allocator does not manage (CUDA context, cuBLAS, cuDNN).
-OUT_OF_MEMORY = re.compile(
+OUT_OF_MEMORY_MESSAGE = re.compile(
     r"can't allocate memory|(CUDA error:|MPS backend) out of memory|STATUS_ALLOC_FAILED"
 )
 
 
 class UserError(Exception):
-    """Something the user can fix; printed as one line, without a traceback."""
+    """An error that the user can fix; printed as one line, without a traceback."""
 
     exit_code = 2
-    rank = 0  # of the process that prints the message, not of the one that failed
+    rank = 0  # rank of the process that prints the message, which may not be the one that failed
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in place of a traceback."""
+        """Return what IPython shows instead of a traceback."""
         return [f"error: {' '.join(str(self).split())}"]
 
 
 class ConfigError(UserError):
-    """A configuration that cannot be run."""
+    """A configuration is invalid, or cannot run here."""
 
 
 class DataError(UserError):
-    """Images that are missing, unreadable or laid out differently than expected."""
+    """Images are missing, unreadable or not laid out as expected."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be resumed from."""
+    """A checkpoint is missing or cannot be used."""
 
 
 class WeightsError(UserError):
-    """A weights file that cannot be read or does not fit the net."""
+    """A weights file cannot be read, or does not fit the net."""
 
 
 class RecordError(UserError):
-    """The record of a run cannot be written: a full disk, a folder that is read-only or gone."""
+    """The record of a run cannot be written: the disk is full, or the folder read-only or gone."""
 
 
 class DivergenceError(UserError):
@@ -60,7 +60,7 @@ class LostContactError(UserError):
 
 
 class PeerFailedError(UserError):
-    """Another process of the same run failed and prints why."""
+    """Another process of the same run failed, and prints why."""
 
     def __init__(self, rank: int) -> None:
         super().__init__(f"rank {rank} failed")
@@ -73,20 +73,20 @@ class Stopped(BaseException):
     Like KeyboardInterrupt, this is not a subclass of Exception, because nothing failed.
     """
 
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(number, message)  # all arguments, so that it can be pickled
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(signum, message)  # all arguments, so that it can be pickled
         self.message = message
-        self.exit_code = 128 + number
+        self.signum = signum
+        self.exit_code = 128 + signum
 
     def __str__(self) -> str:
-        number = self.exit_code - 128
         closed = "the reader of the output closed the pipe"
-        reason = closed if number == BROKEN_PIPE else signal.Signals(number).name
+        reason = closed if self.signum == BROKEN_PIPE else signal.Signals(self.signum).name
         return f"{self.message} ({reason})"
 
 
 def describe_os_error(error: OSError) -> str:
-    """The operating system's message and, if it is known, the file.
+    """Return the operating system's message and, if it is known, the file.
 
     A FileNotFoundError without a file means that the working directory was deleted.
     """
@@ -96,20 +96,22 @@ def describe_os_error(error: OSError) -> str:
     return reason if error.filename is None else f"{reason}: {error.filename}"
 
 
-def one_line_warnings() -> None:
-    """Print each warning as one line without its source location, and on rank 0 only."""
-    if rank() > 0:
+def use_one_line_warnings() -> None:
+    """Print each warning on one line without its source location, and only on rank 0."""
+    if get_rank() > 0:
         warnings.simplefilter("ignore")
     warnings.formatwarning = lambda message, *_details, **_more: f"warning: {message}\n"
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether torch ran out of memory, on a CPU or a GPU."""
-    return type(error).__name__ == "OutOfMemoryError" or bool(OUT_OF_MEMORY.search(str(error)))
+    return type(error).__name__ == "OutOfMemoryError" or bool(
+        OUT_OF_MEMORY_MESSAGE.search(str(error))
+    )
 
 
 def explain(error: Exception) -> str | None:
-    """What is wrong, in one line, if the user can fix it; None for a bug or a broken pipe."""
+    """Explain an error in one line if the user can fix it; None for a bug or a broken pipe."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):

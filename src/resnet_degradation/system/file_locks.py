@@ -1,4 +1,4 @@
-"""Locks of open files; the operating system releases them when the process that holds them ends."""
+"""Locks on open files, which the operating system releases when the owning process ends."""
 
 import sys
 from typing import IO
@@ -7,7 +7,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def try_lock(stream: IO[bytes]) -> bool:
-        """Lock an open file; False if another process has locked it."""
+        """Try to lock an open file; return False if another process has locked it."""
         try:
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
         except PermissionError:
@@ -22,7 +22,7 @@ else:
     import fcntl
 
     def try_lock(stream: IO[bytes]) -> bool:
-        """Lock an open file; False if another process has locked it.
+        """Try to lock an open file; return False if another process has locked it.
 
         Raises OSError if the file system does not support locks.
         """

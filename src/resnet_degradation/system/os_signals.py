@@ -1,4 +1,4 @@
-"""Operating-system signals: stop a program, or save a run and stop or continue it."""
+"""Handles operating-system signals, which stop a program or save a run."""
 
 import os
 import signal
@@ -24,16 +24,18 @@ _IGNORE_SAVE: dict[int, Any] = {} if SAVE_SIGNAL is None else {SAVE_SIGNAL: lamb
 
 # Seconds that a worker or helper process may continue after SIGTERM.
 GRACE_SECONDS = 30
-RESUMABLE = "the same command resumes what is saved"
+
+# Part of messages about a stop.
+RESUME_HINT = "the same command resumes what is saved"
 
 
 @dataclass
 class StopRequest:
-    """The requests that signals have made to a run so far."""
+    """What signals have requested of a run so far."""
 
-    stop_signal: int | None = None  # the number of the signal
+    stop_signal: int | None = None  # signal number
     save_requested: bool = False
-    saved: bool = False  # the run has been saved since it was asked to stop
+    saved: bool = False  # whether the run was saved after the request to stop
 
 
 def end_on_signals(resumes: bool = True) -> None:
@@ -42,46 +44,46 @@ def end_on_signals(resumes: bool = True) -> None:
     resumes: whether the same command goes on from what is saved.
     """
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        raise Stopped(number, f"stopped: {RESUMABLE}" if resumes else "stopped")
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        raise Stopped(signum, f"stopped: {RESUME_HINT}" if resumes else "stopped")
 
-    _handle({**dict.fromkeys(STOP_SIGNALS, stop), **_IGNORE_SAVE})
+    _set_handlers({**dict.fromkeys(STOP_SIGNALS, stop), **_IGNORE_SAVE})
 
 
-def raise_broken_pipe() -> None:
-    """Act as on SIGTERM, because the reader of the output has closed it."""
+def stop_on_broken_pipe() -> None:
+    """Stop as on SIGTERM, because the reader of the output has closed it."""
     handler = signal.getsignal(signal.SIGTERM)
     if callable(handler):
         handler(BROKEN_PIPE, None)
 
 
 def ignore_interrupts() -> None:
-    """Ignore Ctrl-C in a worker process: the parent receives it too, and ends its workers."""
-    _handle({signal.SIGINT: signal.SIG_IGN, **_IGNORE_SAVE})
+    """Ignore Ctrl-C in a worker process, because its parent gets it too and ends its workers."""
+    _set_handlers({signal.SIGINT: signal.SIG_IGN, **_IGNORE_SAVE})
 
 
 def ignore_signals() -> None:
-    """Ignore signals in a helper process: its parent gets them too and saves the run first."""
-    _handle(dict.fromkeys(_caught_signals(), signal.SIG_IGN))
+    """Ignore signals in a helper process, because its parent gets them too and saves the run."""
+    _set_handlers(dict.fromkeys(_caught_signals(), signal.SIG_IGN))
     if hasattr(signal, "alarm"):
-        # An exiting parent also sends SIGTERM, so that signal is delayed instead of ignored.
+        # An exiting parent also sends SIGTERM, so delay that signal instead of ignoring it.
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
 @contextmanager
 def block_signals() -> Iterator[None]:
-    """Delay signals inside the block; processes that it starts call `unblock_signals` later.
+    """Delay signals inside the block; processes that it starts must call `unblock_signals`.
 
-    So no signal kills a process that has not installed its handlers yet.
+    This way, no signal kills a process before it has installed its handlers.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _caught_signals())
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _caught_signals())
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 
 
 def unblock_signals() -> None:
@@ -91,54 +93,55 @@ def unblock_signals() -> None:
 
 
 def _caught_signals() -> set[int]:
-    return {number for number in (*STOP_SIGNALS, SAVE_SIGNAL) if number}
+    return {signum for signum in (*STOP_SIGNALS, SAVE_SIGNAL) if signum}
 
 
 @contextmanager
-def catch_signals(alone: bool = True) -> Iterator[StopRequest]:
+def catch_signals(single_process: bool = True) -> Iterator[StopRequest]:
     """Collect signals in a StopRequest.
 
-    alone: whether the run has a single process; a SIGINT after another signal then raises Stopped.
-    With several processes it cannot, because each receives a Ctrl-C twice: from the terminal and
-    from the launcher. Outside the main thread and in forked processes, nothing is collected.
+    single_process: whether the run has a single process. In that case, a SIGINT after another
+    signal raises Stopped. Several processes must not do this, because each receives a Ctrl-C twice:
+    from the terminal and from the launcher. Nothing is collected outside the main thread or in
+    forked processes.
     """
-    request, owner = StopRequest(), os.getpid()
+    request, owner_pid = StopRequest(), os.getpid()
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != owner or request.saved:
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner_pid or request.saved:
             return
-        again = request.stop_signal is not None
-        if request.stop_signal not in REQUEUE_SIGNALS:  # Slurm sends other signals after it
-            request.stop_signal = number
-        if number == signal.SIGINT and alone:
-            if again:
-                raise Stopped(number, f"stopped at once: {RESUMABLE}")
+        is_repeated = request.stop_signal is not None
+        if request.stop_signal not in REQUEUE_SIGNALS:  # Slurm sends other signals afterwards
+            request.stop_signal = signum
+        if signum == signal.SIGINT and single_process:
+            if is_repeated:
+                raise Stopped(signum, f"stopped at once: {RESUME_HINT}")
             print_from_handler("stopping after this iteration (Ctrl-C again: stop at once)")
 
-    def save(_number: int, _frame: FrameType | None) -> None:
-        request.save_requested = os.getpid() == owner
+    def save(_signum: int, _frame: FrameType | None) -> None:
+        request.save_requested = os.getpid() == owner_pid
 
     handlers: dict[int, Any] = dict.fromkeys(STOP_SIGNALS, stop)
     if SAVE_SIGNAL is not None:
         handlers[SAVE_SIGNAL] = save
-    handlers |= dict.fromkeys(submitit_signals(), stop)
+    handlers |= dict.fromkeys(find_submitit_signals(), stop)
     with handle_signals(handlers):
         yield request
 
 
-def submitit_signals() -> list[int]:
-    """The signals on which submitit requeues a preempted job."""
+def find_submitit_signals() -> list[int]:
+    """Find the signals on which submitit requeues a preempted job."""
     return [
-        number
-        for number in (*REQUEUE_SIGNALS, *([SAVE_SIGNAL] if SAVE_SIGNAL is not None else []))
-        if str(getattr(signal.getsignal(number), "__module__", "")).startswith("submitit")
+        signum
+        for signum in (*REQUEUE_SIGNALS, *([SAVE_SIGNAL] if SAVE_SIGNAL is not None else []))
+        if str(getattr(signal.getsignal(signum), "__module__", "")).startswith("submitit")
     ]
 
 
-def forward_signal(number: int) -> None:
-    """Pass a signal on to submitit if it handles that signal; call this after `catch_signals`."""
-    if number in submitit_signals():
-        signal.raise_signal(number)  # ends rank 0, and with it the job
+def forward_signal(signum: int) -> None:
+    """Pass a signal on to submitit, if that handles it; call this after `catch_signals`."""
+    if signum in find_submitit_signals():
+        signal.raise_signal(signum)  # ends rank 0, and with it the job
         time.sleep(GRACE_SECONDS)
 
 
@@ -150,21 +153,21 @@ def print_from_handler(text: str) -> None:
 
 @contextmanager
 def handle_signals(handlers: dict[int, Any]) -> Iterator[None]:
-    """Install these handlers inside the block; ignored signals stay ignored."""
-    before = _handle(handlers)
+    """Install handlers inside the block; ignored signals stay ignored."""
+    previous = _set_handlers(handlers)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
 
 
-def _handle(handlers: dict[int, Callable[..., None] | signal.Handlers]) -> dict[int, Any]:
-    """Set handlers and return those they replace."""
-    before: dict[int, Any] = {}
+def _set_handlers(handlers: dict[int, Callable[..., None] | signal.Handlers]) -> dict[int, Any]:
+    """Install handlers, and return those that they replace."""
+    previous: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
+        for signum, handler in handlers.items():
             # Signals that are ignored, for example because of nohup, stay ignored.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, handler)
-    return before
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                previous[signum] = signal.signal(signum, handler)
+    return previous

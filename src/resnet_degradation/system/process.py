@@ -1,12 +1,12 @@
-"""The ranks of this process, its CPU cores and their load, without loading torch."""
+"""Finds the ranks of this process, its CPU cores and their load, without loading torch."""
 
 import os
 from dataclasses import dataclass
 
-# The variables of torchrun with which the processes of a run find each other.
-RENDEZVOUS = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
+# Variables, set by torchrun, that the processes of a run need to find each other.
+RENDEZVOUS_VARIABLES = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
 
-# Load per core at or above which the cores count as busy.
+# The cores count as busy if the load per core is at least this.
 BUSY_LOAD = 1.3
 
 # How often an idle OpenMP thread checks for work before it sleeps. With GNU's default of 300,000,
@@ -24,44 +24,46 @@ class ProcessInfo:
     local_size: int = 1
 
 
-def process_info() -> ProcessInfo | None:
-    """This process's ranks, from environment variables; None if it is the only process.
+def read_process_info() -> ProcessInfo | None:
+    """Read this process's ranks from the environment; None if it is the only process.
 
     torchrun (and training/launch.py) set WORLD_SIZE. srun sets SLURM_STEP_NUM_TASKS, which is not
     set in a batch script or a shell inside an allocation.
     """
-    if _number("WORLD_SIZE") > 1:
-        rank, size = _number("RANK", 0), _number("WORLD_SIZE")
+    if _read_int("WORLD_SIZE") > 1:
+        rank, size = _read_int("RANK", 0), _read_int("WORLD_SIZE")
         return ProcessInfo(
-            rank, size, _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", size)
+            rank, size, _read_int("LOCAL_RANK", rank), _read_int("LOCAL_WORLD_SIZE", size)
         )
-    if (size := _number("SLURM_STEP_NUM_TASKS")) > 1:
-        per_node = max(1, size // _number("SLURM_STEP_NUM_NODES"))
-        return ProcessInfo(_number("SLURM_PROCID", 0), size, _number("SLURM_LOCALID", 0), per_node)
+    if (size := _read_int("SLURM_STEP_NUM_TASKS")) > 1:
+        per_node = max(1, size // _read_int("SLURM_STEP_NUM_NODES"))
+        return ProcessInfo(
+            _read_int("SLURM_PROCID", 0), size, _read_int("SLURM_LOCALID", 0), per_node
+        )
     return None
 
 
-def process_variables() -> str:
-    """The environment variables that make this process one of several, as NAME=value."""
-    names = ("WORLD_SIZE", "RANK") if _number("WORLD_SIZE") > 1 else ("SLURM_STEP_NUM_TASKS",)
+def describe_process_variables() -> str:
+    """List, as NAME=value, the variables that make this process one of several."""
+    names = ("WORLD_SIZE", "RANK") if _read_int("WORLD_SIZE") > 1 else ("SLURM_STEP_NUM_TASKS",)
     return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ)
 
 
-def rendezvous_problem() -> str:
-    """Why the processes named in the environment cannot find each other; empty if they can.
+def find_rendezvous_problem() -> str:
+    """Explain why the processes of a run cannot find each other; empty if they can.
 
     Processes started by srun need none of torch's variables.
     """
-    size, number = _number("WORLD_SIZE"), _number("RANK", 0)
-    if size > 1 and number >= size:
+    size, rank = _read_int("WORLD_SIZE"), _read_int("RANK", 0)
+    if size > 1 and rank >= size:
         return (
-            f"the environment has RANK={number} and WORLD_SIZE={size}, but ranks go from 0 to "
+            f"the environment has RANK={rank} and WORLD_SIZE={size}, but ranks go from 0 to "
             f"{size - 1}: start the processes with torchrun, or unset both to run a single process"
         )
-    missing = [name for name in RENDEZVOUS if not os.environ.get(name)]
-    if size <= 1 or not missing or _number("SLURM_STEP_NUM_TASKS") > 1:
+    missing = [name for name in RENDEZVOUS_VARIABLES if not os.environ.get(name)]
+    if size <= 1 or not missing or _read_int("SLURM_STEP_NUM_TASKS") > 1:
         return ""
-    present = [name for name in RENDEZVOUS if name not in missing]
+    present = [name for name in RENDEZVOUS_VARIABLES if name not in missing]
     return (
         f"the environment has {' '.join(f'{name}={os.environ[name]}' for name in present)} and "
         f"lacks {', '.join(missing)}, so {size} processes cannot find each other: "
@@ -70,26 +72,26 @@ def rendezvous_problem() -> str:
     )
 
 
-def rank() -> int:
-    """The rank of this process; 0 if it is the only process."""
-    info = process_info()
+def get_rank() -> int:
+    """Return the rank of this process; 0 if it is the only process."""
+    info = read_process_info()
     return info.rank if info is not None else 0
 
 
 def limit_openmp_spinning() -> None:
-    """Let OpenMP's idle threads sleep early; call this before torch is loaded.
+    """Let idle OpenMP threads sleep early; call this before torch is loaded.
 
-    Environment variables that the user has set are kept. Results do not change.
+    This keeps environment variables that the user has set. Results do not change.
     """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
         os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
 
 
-def cpu_contention(num_threads: int, own_load: int = 0) -> str:
-    """Advice for a run whose cores are busy with other programs; empty if they are free.
+def describe_cpu_contention(num_threads: int, own_load: int = 0) -> str:
+    """Return advice for a run whose cores are busy with other programs; empty if they are free.
 
-    own_load: how many threads and processes of the run are already working.
-    All threads wait for the slowest, so one busy core slows down all.
+    All threads wait for the slowest one, so a single busy core slows down all of them.
+    own_load: the number of threads and processes of the run that already use the cores.
     """
     if num_threads < 2 or not (busy := describe_cpu_load(own_load)):
         return ""
@@ -100,7 +102,7 @@ def cpu_contention(num_threads: int, own_load: int = 0) -> str:
 
 
 def describe_cpu_load(own_load: int = 0) -> str:
-    """How busy the cores are with other work, in words; empty if they are free."""
+    """Describe how busy the cores are with other work; empty if they are free."""
     load = os.getloadavg()[0] - own_load if hasattr(os, "getloadavg") else 0.0
     if load < BUSY_LOAD * num_cpus():
         return ""
@@ -108,17 +110,17 @@ def describe_cpu_load(own_load: int = 0) -> str:
 
 
 def describe_threads(num_threads: int) -> str:
-    """The CPU and the number of threads, in words."""
+    """Describe the device of a run on the CPU, with its number of threads."""
     return f"cpu, {num_threads} thread{'s' if num_threads > 1 else ''}"
 
 
 def num_cpus() -> int:
-    """The number of CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _number(name: str, default: int = 1) -> int:
+def _read_int(name: str, default: int = 1) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdigit() else default

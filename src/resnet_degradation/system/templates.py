@@ -1,4 +1,4 @@
-"""Reports from jinja templates."""
+"""Writes reports from jinja templates."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from resnet_degradation.system.atomic_files import atomic_write
 def write_from_templates(
     package: str, folder: Path, names: list[str], content: dict[str, Any]
 ) -> None:
-    """Write the files `names` to `folder`, each from NAME.jinja in the package's templates/.
+    """Write each file in `names` to `folder`, from NAME.jinja in templates/ of the package.
 
-    HTML is escaped. Raises jinja2's UndefinedError if a template uses a name missing in `content`.
+    HTML is escaped. Raises jinja2's UndefinedError if a name in a template is missing in `content`.
     """
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader(package),

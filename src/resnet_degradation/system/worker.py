@@ -1,4 +1,4 @@
-"""Worker processes, which `multiprocessing` starts."""
+"""Sets up worker processes that `multiprocessing` starts."""
 
 import multiprocessing
 import os
@@ -6,8 +6,8 @@ import threading
 from multiprocessing.connection import wait as wait_for_end
 from multiprocessing.queues import SimpleQueue
 
-from resnet_degradation.system.encoding import ascii_fallback
-from resnet_degradation.system.errors import one_line_warnings
+from resnet_degradation.system.encoding import use_ascii_fallback
+from resnet_degradation.system.errors import use_one_line_warnings
 from resnet_degradation.system.os_signals import ignore_interrupts
 from resnet_degradation.system.process import limit_openmp_spinning
 
@@ -19,8 +19,8 @@ def init_worker(slot: int) -> None:
     """
     limit_openmp_spinning()
     ignore_interrupts()
-    ascii_fallback()
-    one_line_warnings()
+    use_ascii_fallback()
+    use_one_line_warnings()
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -38,7 +38,7 @@ def init_worker(slot: int) -> None:
 def init_pool_worker(slots: "SimpleQueue[int]") -> None:
     """Set up a worker process of a pool with the next free slot.
 
-    This function is in this module because unpickling it imports its module, and that must not load
-    torch before `limit_openmp_spinning` is called.
+    A worker unpickles this function and thereby imports this module, which must not load torch
+    before `limit_openmp_spinning` is called.
     """
     init_worker(slots.get())

@@ -1,17 +1,17 @@
-"""Advice that a command gives once, however many runs it trains."""
+"""Advice that a command shows only once, even if it trains many runs."""
 
 from resnet_degradation.console.progress import Progress
 
-_given: set[str] = set()
+_subjects_advised: set[str] = set()
 
 
 def advise_once(subject: str, advice: str | None, progress: Progress) -> None:
-    """Give advice, if there is any, unless an earlier run of this command gave it."""
-    if advice and subject not in _given:
-        _given.add(subject)
+    """Show `advice`, unless it is empty or this command has already advised on `subject`."""
+    if advice and subject not in _subjects_advised:
+        _subjects_advised.add(subject)
         progress.advise(advice)
 
 
 def forget_advice() -> None:
-    """Forget which advice was given, because a new command or a new call in Python begins."""
-    _given.clear()
+    """Allow all advice again; call this when a new command or Python call begins."""
+    _subjects_advised.clear()

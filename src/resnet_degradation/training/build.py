@@ -1,4 +1,4 @@
-"""Builds a run: data, net, optimizer and schedule, then the state of its last checkpoint."""
+"""Builds a run (data, net, optimizer, schedule) and restores its last checkpoint."""
 
 import warnings
 from pathlib import Path
@@ -24,7 +24,7 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.system.apple_gpu import MPS
 from resnet_degradation.system.errors import ConfigError
 from resnet_degradation.system.process import num_cpus
-from resnet_degradation.training.extend_run import start_from_shallow
+from resnet_degradation.training.extend_run import initialize_from_shallow
 from resnet_degradation.training.memory import (
     keep_freed_memory,
     set_activation_checkpointing,
@@ -42,15 +42,15 @@ def prepare(
     report: ReportProgress = ignore_progress,
     source: Source | None = None,
 ) -> Run:
-    """The run of a resolved configuration, at its start or at its last checkpoint.
+    """Build the run of a resolved configuration, and restore its last checkpoint if it has one.
 
     Rank 0 reads the checkpoint for all processes. `report` shows the progress of slow steps.
     source: images to use instead of those that the configuration names.
-    Raises UserError for images, checkpoints or devices that are missing or unusable.
+    Raises UserError if images, checkpoints or devices are missing or unusable.
     """
     recipe = config.recipe
     device = choose_device(config, world)
-    check_capture(config, device, world)
+    check_step_capture(config, device, world)
     set_arithmetic(config.runtime.precision)
     if source is None:
         # One process per machine downloads.
@@ -65,7 +65,7 @@ def prepare(
     costs = layer_costs(net, config.data.image_size)
     set_activation_checkpointing(net, costs, config, world)
     keep_freed_memory()
-    fused = device.type != MPS  # some versions of torch have no fused SGD for it
+    fused = device.type != MPS  # some versions of torch lack fused SGD for Apple GPUs
     run = Run(
         config=config,
         name=run_name(config),
@@ -103,7 +103,7 @@ def prepare(
         },
     )
     if run.scaler.is_enabled() and recipe.momentum > 0:
-        start_momentum_at_zero(run.optimizer)
+        initialize_momentum(run.optimizer)
     if (checkpoint := world.broadcast(lambda: load_checkpoint(run.folder))) is not None:
         run.restore(checkpoint)
         for group in run.optimizer.param_groups:  # the checkpoint may be from another device
@@ -112,15 +112,15 @@ def prepare(
         run.weights_layout = load_weights(net, Path(config.weights))
     elif config.extends is not None:
         num_batches = max(1, round(plan.iterations_per_epoch))
-        run.extension = start_from_shallow(config, net, batches, num_batches, world, report)
+        run.extension = initialize_from_shallow(config, net, batches, num_batches, world, report)
     return run
 
 
-def start_momentum_at_zero(optimizer: torch.optim.Optimizer) -> None:
-    """Start every parameter's momentum at zero, which does not change the first step.
+def initialize_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Set every parameter's momentum buffer to zero. This does not change the first step.
 
-    Otherwise fused SGD allocates it in the first step, and leaves it uninitialized if the scaler
-    skips that step, as it may while its scale is still too large.
+    Otherwise fused SGD allocates the buffer in the first step, and leaves it uninitialized if the
+    scaler skips that step. This can happen while the scale is still too large.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -128,17 +128,18 @@ def start_momentum_at_zero(optimizer: torch.optim.Optimizer) -> None:
 
 
 def choose_device(config: Config, world: World = SINGLE_PROCESS) -> torch.device:
-    """The device of this process. Also sets the number of its CPU threads.
+    """Choose the device of this process, and set its number of CPU threads.
 
-    auto: a CUDA device, or else the CPU, never an Apple GPU, on which nothing was tested.
+    runtime.device=auto chooses a CUDA device if there is one, otherwise the CPU. It never chooses
+    an Apple GPU, because nothing was tested on one.
     """
-    wanted = config.runtime.device
-    if wanted == "cuda" and not torch.cuda.is_available():
+    requested = config.runtime.device
+    if requested == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "runtime.device=cuda, but torch finds no CUDA device here: use runtime.device=cpu, or "
             "check the driver and that torch is a CUDA build"
         )
-    if wanted == MPS and not torch.backends.mps.is_available():
+    if requested == MPS and not torch.backends.mps.is_available():
         raise ConfigError(
             "runtime.device=mps, but torch finds no Apple GPU here: use runtime.device=cpu, or auto"
         )
@@ -146,8 +147,8 @@ def choose_device(config: Config, world: World = SINGLE_PROCESS) -> torch.device
         torch.set_num_threads(config.runtime.num_threads)
     elif world.size > 1:
         torch.set_num_threads(max(1, num_cpus() // world.local_size))
-    if wanted in ("cpu", MPS) or not torch.cuda.is_available():
-        return torch.device(MPS if wanted == MPS else "cpu")
+    if requested in ("cpu", MPS) or not torch.cuda.is_available():
+        return torch.device(MPS if requested == MPS else "cpu")
     if world.size == 1:
         return torch.device("cuda")
     num_gpus = torch.cuda.device_count()
@@ -162,11 +163,11 @@ def choose_device(config: Config, world: World = SINGLE_PROCESS) -> torch.device
     return device
 
 
-def check_capture(config: Config, device: torch.device, world: World) -> None:
+def check_step_capture(config: Config, device: torch.device, world: World) -> None:
     """Raise ConfigError if runtime.compile=step cannot be used for this run."""
     reasons = {
         "needs a CUDA GPU": device.type != "cuda",
-        "is for one process: set runtime.devices=1": world.size > 1,
+        "supports only one process: set runtime.devices=1": world.size > 1,
         "needs images in memory, but recipe.augmentation=scale-jitter reads them from files": (
             config.recipe.augmentation == "scale-jitter"
         ),
@@ -177,24 +178,24 @@ def check_capture(config: Config, device: torch.device, world: World) -> None:
             config.block
         ),
     }
-    for reason, holds in reasons.items():
-        if holds and config.runtime.compile == "step":
+    for reason, applies in reasons.items():
+        if applies and config.runtime.compile == "step":
             raise ConfigError(
                 f"runtime.compile=step {reason}. Or use runtime.compile=none, or graphs"
             )
 
 
-def forward_function(run: Run) -> nn.Module:
-    """The net, compiled if configured, with gradients averaged over all processes."""
+def wrap_for_training(run: Run) -> nn.Module:
+    """Compile a run's net if configured, and wrap it to average gradients over processes."""
     # "reduce-overhead" is torch's name for CUDA graphs.
     modes = {"net": None, "graphs": "reduce-overhead"}
     net: nn.Module = run.net
-    if (wanted := run.config.runtime.compile) in modes:
-        torch.compiler.reset()  # otherwise the ninth net of a process is not compiled
-        # The compiler does not support the autograd function of run_checkpointed. (Disabling that
-        # where it is defined would load the compiler in every run, which takes a second.)
+    if (compile_setting := run.config.runtime.compile) in modes:
+        torch.compiler.reset()  # otherwise torch compiles only the first eight nets
+        # The compiler does not support the autograd function of run_checkpointed. Exclude it here,
+        # because a decorator at its definition would load the compiler (a second) in every run.
         run.net.run_checkpointed = torch.compiler.disable(run_checkpointed)
-        net = cast(nn.Module, torch.compile(net, mode=modes[wanted]))
+        net = cast(nn.Module, torch.compile(net, mode=modes[compile_setting]))
     if run.world.size == 1:
         return net
     with warnings.catch_warnings():
@@ -203,7 +204,7 @@ def forward_function(run: Run) -> nn.Module:
         return DistributedDataParallel(
             net,
             device_ids=[run.device] if run.device.type == "cuda" else None,
-            broadcast_buffers=False,  # running statistics are averaged when they are needed
+            broadcast_buffers=False,  # RunningStatistics averages them when needed
             gradient_as_bucket_view=True,
             static_graph=True,
         )

@@ -1,4 +1,4 @@
-"""Images with the names of their classes, as one picture for TensorBoard."""
+"""Arranges images and their class names in one picture for TensorBoard."""
 
 import math
 from collections.abc import Sequence
@@ -9,37 +9,39 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from resnet_degradation.system.encoding import as_text
+from resnet_degradation.system.encoding import escape_non_utf8
 
-COLUMNS, MARGIN, NAME_HEIGHT, NAME_SIZE = 8, 4, 16, 12  # in pixels, except COLUMNS
-MIN_SIDE = 64  # pixels: smaller images are enlarged, so that a name fits below
+MAX_COLUMNS = 8
+MARGIN, NAME_HEIGHT, FONT_SIZE = 4, 16, 12  # in pixels
+MIN_SIDE = 64  # in pixels; smaller images are enlarged so that a name fits below
 
 
-def contact_sheet(images: Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Arrange images (N, 3, H, W) in [0, 1] in rows, with a name below each.
+def make_contact_sheet(images: Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Arrange images in rows, with a name below each.
 
-    Returns the pixels (height, width, 3) of the whole picture.
+    images: float tensor of shape (N, 3, H, W) with values in [0, 1].
+    Returns a uint8 array of shape (height, width, 3).
     """
     pixels = (images.cpu() * 255).round().byte().permute(0, 2, 3, 1).numpy()
     scale = math.ceil(MIN_SIDE / min(pixels.shape[1:3]))
     height, width = scale * pixels.shape[1], scale * pixels.shape[2]
-    columns = min(COLUMNS, len(pixels))
+    columns = min(MAX_COLUMNS, len(pixels))
     rows = math.ceil(len(pixels) / columns)
     cell_height, cell_width = height + NAME_HEIGHT + MARGIN, width + MARGIN
     size = (columns * cell_width + MARGIN, rows * cell_height + MARGIN)
     sheet = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(NAME_SIZE)
-    for place, (image, name) in enumerate(zip(pixels, names, strict=True)):
-        row, column = divmod(place, columns)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
+    for index, (image, name) in enumerate(zip(pixels, names, strict=True)):
+        row, column = divmod(index, columns)
         left, top = MARGIN + column * cell_width, MARGIN + row * cell_height
         enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
         sheet.paste(enlarged, (left, top))
-        draw.text((left, top + height), _shortened(as_text(name), font, width), "black", font)
+        draw.text((left, top + height), _shorten(escape_non_utf8(name), font, width), "black", font)
     return np.asarray(sheet)
 
 
-def _shortened(name: str, font: Any, width: int) -> str:
-    """The name in one line, cut off if it is wider than `width` pixels."""
+def _shorten(name: str, font: Any, width: int) -> str:
+    """Put a name on one line, and shorten it to `width` pixels."""
     name = " ".join(name.split())[:width]
     if font.getlength(name) <= width:
         return name

@@ -1,4 +1,4 @@
-"""Describes a run: in a few lines at its start, and in a summary at its end."""
+"""Describes a run: a few lines when it starts, a summary when it ends."""
 
 import os
 import platform
@@ -20,8 +20,8 @@ from resnet_degradation.system.process import describe_threads
 from resnet_degradation.training.state import Run
 
 
-def describe(run: Run) -> str:
-    """The net, the data, the schedule and the device, in a few lines."""
+def describe_run(run: Run) -> str:
+    """Describe the net, the data, the schedule and the device in a few lines."""
     config, plan, size = run.config, run.plan, run.config.data.image_size
     held_out = ", ".join(f"{count:,} {split}" for split, count in run.batches.splits.items())
     device = run.device.type
@@ -51,8 +51,8 @@ def describe(run: Run) -> str:
     return "\n".join(lines)
 
 
-def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
-    """The content of summary.json; errors in percent, times in seconds."""
+def make_summary(run: Run, final: FinalErrors) -> dict[str, Any]:
+    """Make the content of summary.json, with errors in percent and times in seconds."""
     config, plan = run.config, run.plan
     return {
         "net": net_name(config),
@@ -73,12 +73,12 @@ def summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "data_supply": run.throughput.summary(),
         "num_processes": run.world.size,
         "batch_normalization": run.environment["batch normalization"],
-        **environment(run.device),
+        **describe_environment(run.device),
     }
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, hardware and git revision, for the summary."""
+def describe_environment(device: torch.device) -> dict[str, Any]:
+    """Return the versions, hardware and git revision, for the summary."""
     return {
         "versions": {
             "python": platform.python_version(),
@@ -110,12 +110,12 @@ def _cpu_name() -> str:
 
 
 def _git_revision() -> str | None:
-    """The git revision of the running source, or None outside a checkout."""
+    """Return the git revision of the running source, or None outside a checkout."""
     source = Path(__file__).resolve().parents[3]
     if not (source / ".git").exists():
         return None
-    # Git hooks set variables such as GIT_DIR to another repository. In containers the checkout
-    # often belongs to another user, which git refuses without safe.directory.
+    # Inside a git hook, variables such as GIT_DIR name another repository. In containers, the
+    # checkout often belongs to another user; git then refuses to read it without safe.directory.
     variables = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     command = ["git", "-C", str(source), "-c", f"safe.directory={source}"]
     command += ["describe", "--always", "--dirty", "--abbrev=12"]

@@ -1,6 +1,6 @@
-"""Extends a run: starts a deep plain net from a trained shallower one, with identities added.
+"""Extends a run: starts a deep plain net from a trained shallower net plus identity layers.
 
-The paper (section 1) argues from this construction that a deeper net need not train worse.
+The paper (section 1) uses this construction to argue that a deeper net need not train worse.
 """
 
 from contextlib import closing
@@ -24,7 +24,7 @@ from resnet_degradation.records.checkpoint import load_checkpoint
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import CheckpointError
 
-# Use at most this many batches to estimate the added layers' statistics and to compare both nets.
+# Maximum number of batches to estimate the added layers' statistics, and to compare both nets.
 MAX_BATCHES = 100
 
 
@@ -38,7 +38,7 @@ class NetErrors:
 
 @dataclass(frozen=True)
 class Extension:
-    """A shallow net and its extension, compared before the deep net is trained.
+    """Compares a shallow net with its deep extension, before the deep net is trained.
 
     The fields are the keys of extension.json.
     """
@@ -49,7 +49,7 @@ class Extension:
     deep: NetErrors
     largest_difference: float  # largest absolute difference between the two nets' logits
     largest_score: float  # largest absolute logit of the shallow net
-    num_train_images: int  # on which the training errors and the logits are compared
+    num_train_images: int  # images used for the training errors and the logits
 
     def __str__(self) -> str:
         return (
@@ -61,7 +61,7 @@ class Extension:
         )
 
 
-def start_from_shallow(
+def initialize_from_shallow(
     config: Config,
     deep: ResNet,
     batches: Batches,
@@ -69,14 +69,14 @@ def start_from_shallow(
     world: World,
     report: ReportProgress,
 ) -> Extension:
-    """Set the weights of a run's net, `deep`, from the shallower run that its configuration names.
+    """Initialize a run's net, `deep`, from the shallower run that its configuration names.
 
     num_batches: batches per epoch. Returns the errors of both nets on the same images. Raises
-    CheckpointError if the shallower run is not finished, or has no valid checkpoint.
+    CheckpointError if the shallower run is not finished or has no valid checkpoint.
     """
     num_batches = min(num_batches, MAX_BATCHES)
     shallower = shallow_config(config)
-    state = world.broadcast(lambda: _trained_weights(config, shallower))
+    state = world.broadcast(lambda: _load_shallow_weights(config, shallower))
     shallow = make_net(shallower, batches.num_classes, initialized=False)
     shallow.load_state_dict(state)
     move_to_device(shallow, next(deep.parameters()).device)
@@ -87,18 +87,18 @@ def start_from_shallow(
         world.broadcast(lambda: {k: v.cpu() for k, v in deep.state_dict().items()})
     )
     names = (net_name(shallower), net_name(config))
-    return _compare(names, (shallow, deep), batches, num_batches, world, report)
+    return _compare_nets(names, (shallow, deep), batches, num_batches, world, report)
 
 
-def _trained_weights(config: Config, shallow: Config) -> dict[str, Any]:
-    """The state of the shallower run's net, by name; raises CheckpointError if there is none."""
+def _load_shallow_weights(config: Config, shallow: Config) -> dict[str, Any]:
+    """Load the state dict of the shallower run's net; raises CheckpointError if there is none."""
     folder = run_folder(shallow)
     checkpoint = load_checkpoint(folder) if is_finished(folder) else None
     if checkpoint is None:
         warmup = shallow.recipe.warmup
         default = default_warmup(shallow.depth, cast(Family, shallow.family))
-        # The shallower run must have the same resolved recipe.warmup: name it if it is not the
-        # default for that depth. (study=constructed trains with the default.)
+        # The shallower run must use the same recipe.warmup, so the command must set it unless it
+        # is the default for that depth. (study=constructed uses the default.)
         override = "" if warmup == default else f" recipe.warmup={warmup}"
         study = "" if override else " (resnet-study study=constructed trains both nets)"
         raise CheckpointError(
@@ -112,7 +112,7 @@ def _trained_weights(config: Config, shallow: Config) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _compare(
+def _compare_nets(
     names: tuple[str, str],
     nets: tuple[ResNet, ResNet],
     batches: Batches,
@@ -121,24 +121,25 @@ def _compare(
     report: ReportProgress,
 ) -> Extension:
     """Compare both nets in evaluation mode on the same images; leave them in training mode."""
-    wrong, num_images, max_difference, max_logit = [0, 0], 0, 0.0, 0.0
+    num_wrong, num_images, max_difference, max_logit = [0, 0], 0, 0.0, 0.0
     for net in nets:
         net.eval()
     with closing(batches.training(0, num_batches)) as training:
         for number, (images, labels) in enumerate(training, 1):
             logits = [net(images) for net in nets]
             for i, net_logits in enumerate(logits):
-                wrong[i] += int((net_logits.argmax(dim=1) != labels).sum())
+                num_wrong[i] += int((net_logits.argmax(dim=1) != labels).sum())
             num_images += len(labels)
             max_difference = max(max_difference, float((logits[0] - logits[1]).abs().max()))
             max_logit = max(max_logit, float(logits[0].abs().max()))
             report("comparing with the shallower net", number, num_batches)
-    *wrong, num_images = world.all_reduce_sum(torch.tensor([*wrong, num_images])).tolist()
-    # The maximum over processes is the negative of the minimum of the negatives.
+    totals = torch.tensor([*num_wrong, num_images])
+    *num_wrong, num_images = world.all_reduce_sum(totals).tolist()
+    # World has no maximum, but max(x) = -min(-x).
     negatives = world.all_reduce_min(torch.tensor([-max_difference, -max_logit]))
     max_difference, max_logit = (-negatives).tolist()
     errors = [
-        NetErrors(100 * wrong[i] / num_images, held_out_errors(net, batches, world=world))
+        NetErrors(100 * num_wrong[i] / num_images, held_out_errors(net, batches, world=world))
         for i, net in enumerate(nets)
     ]
     for net in nets:

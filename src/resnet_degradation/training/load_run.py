@@ -1,4 +1,4 @@
-"""Loads the net of a run, with the run's images, for evaluation and inspection."""
+"""Loads a run's net and images for evaluation and inspection."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,17 +36,17 @@ class TrainedNet:
     batches: Batches
 
 
-def config_of_run(folder: Path, runtime: RuntimeConfig, root: str | None = None) -> Config:
-    """The configuration of a run, with its runtime settings replaced by `runtime`.
+def load_run_config(folder: Path, runtime: RuntimeConfig, root: str | None = None) -> Config:
+    """Load the configuration of a run, with its runtime settings replaced by `runtime`.
 
     root: the folder of the run's images, if they have moved.
     Raises UserError if `folder` is not a run folder.
     """
     config = read_config(folder)
     data = config.data if root is None else replace(config.data, root=root)
-    # The precision belongs to the run's identity.
+    # Keep the precision, which is part of the run's identity.
     runtime = replace(runtime, precision=config.runtime.precision)
-    # The file of the run's initial weights is not needed and may no longer exist.
+    # The file of initial weights is not needed, and may no longer exist.
     resolved = resolve(
         replace(config, data=data, runtime=runtime, weights=None, weights_digest=None)
     )
@@ -54,7 +54,7 @@ def config_of_run(folder: Path, runtime: RuntimeConfig, root: str | None = None)
 
 
 def require_checkpoint(folder: Path) -> Checkpoint:
-    """The last checkpoint of a run; raises CheckpointError if it has none."""
+    """Load the last checkpoint of a run; raises CheckpointError if it has none."""
     checkpoint = load_checkpoint(folder)
     if checkpoint is None:
         raise CheckpointError(
@@ -64,41 +64,42 @@ def require_checkpoint(folder: Path) -> Checkpoint:
     return checkpoint
 
 
-def inspection_batches(
+def make_inspection_batches(
     config: Config, source: Source, device: torch.device, report: ReportProgress = ignore_progress
 ) -> Batches:
-    """Batches of a run's images without colour augmentation, which would first read all images."""
-    without_colour = replace(config, recipe=replace(config.recipe, colour_std=0.0))
-    return make_batches(source, without_colour, device, progress=report)
+    """Make batches without colour augmentation, which would first read all images."""
+    config = replace(config, recipe=replace(config.recipe, colour_std=0.0))
+    return make_batches(source, config, device, progress=report)
 
 
-def load_trained(
+def load_trained_net(
     folder: Path,
     runtime: RuntimeConfig,
     device: torch.device,
     num_held_out: int,
     report: ReportProgress = ignore_progress,
 ) -> TrainedNet:
-    """The net of a run at its last checkpoint, in evaluation mode.
+    """Load the net of a run's last checkpoint, in evaluation mode, and the run's images.
 
-    num_held_out: at most this many images of each held-out split are used, evenly spaced.
+    num_held_out: the maximum number of images per held-out split; they are evenly spaced.
     Raises UserError if the run, its checkpoint or its images are missing.
     """
-    config, checkpoint = config_of_run(folder, runtime), require_checkpoint(folder)
+    config, checkpoint = load_run_config(folder, runtime), require_checkpoint(folder)
     source = find_images(config, report)
     held_out = {
         name: images.subset(evenly_spaced_indices(len(images), num_held_out))
         for name, images in source.held_out.items()
     }
     net = _restore_net(checkpoint, config, folder, len(source.classes), device)
-    batches = inspection_batches(config, replace(source, held_out=held_out), device, report)
+    batches = make_inspection_batches(config, replace(source, held_out=held_out), device, report)
     return TrainedNet(config, folder, checkpoint.iteration, net, batches)
 
 
-def kept_nets(trained: TrainedNet) -> Iterator[tuple[int, ResNet]]:
-    """The checkpoints that a run kept before its last one, as iterations and nets, oldest first.
+def load_kept_nets(trained: TrainedNet) -> Iterator[tuple[int, ResNet]]:
+    """Load the nets of checkpoints that a run kept before its last one, oldest first.
 
-    `runtime.keep_every` sets which ones a run keeps. The nets are in evaluation mode.
+    Yields pairs of iteration and net, in evaluation mode. `runtime.keep_every` sets which
+    checkpoints a run keeps.
     """
     folder, config, batches = trained.folder, trained.config, trained.batches
     # trained.config has the runtime settings of the current command, not those of the run.
@@ -116,7 +117,7 @@ def kept_nets(trained: TrainedNet) -> Iterator[tuple[int, ResNet]]:
 
 
 def load_net(folder: Path) -> ResNet:
-    """The net of a run at its last checkpoint, in evaluation mode, on the CPU, without its images.
+    """Load only the net of a run's last checkpoint, in evaluation mode, on the CPU.
 
     Raises UserError if the run or its checkpoint is missing.
     """

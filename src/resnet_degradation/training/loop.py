@@ -1,7 +1,7 @@
 """The training loop: the paper's recipe (sections 3.4 and 4.2), one iteration after another.
 
-If an iteration writes a checkpoint, it does so after the update and before it measures anything.
-All that follows depends only on the saved state, so a resumed run repeats it exactly.
+A checkpoint is written after an update and before anything is measured. Everything that follows
+depends only on the saved state, so a resumed run repeats it exactly.
 """
 
 from contextlib import closing
@@ -15,11 +15,11 @@ from resnet_degradation.training.state import Run
 from resnet_degradation.training.step import training_steps
 
 
-def iterate(run: Run, monitor: Monitor) -> None:
-    """Train from the run's last checkpoint, or its beginning, to its last iteration.
+def train_iterations(run: Run, monitor: Monitor) -> None:
+    """Train from the last checkpoint, or from the beginning, to the last iteration.
 
-    Raises Stopped on a signal, after saving the run; DivergenceError when the loss or a weight is
-    no longer finite.
+    Raises Stopped on a signal, after saving the run, and DivergenceError when the loss or a weight
+    is no longer finite.
     """
     plan = run.plan
     run.net.train()
@@ -30,7 +30,8 @@ def iterate(run: Run, monitor: Monitor) -> None:
                 torch.manual_seed(stable_seed("blocks", run.config.seed, iteration, run.world.rank))
             try_step(run, step, run.schedule.lr(iteration - 1))
             monitor.progress.advance(iteration)
-            if any(plan.is_due(iteration, n) for n in (plan.checkpoint_every, plan.keep_every)):
+            intervals = (plan.checkpoint_every, plan.keep_every)
+            if any(plan.is_due(iteration, interval) for interval in intervals):
                 monitor.save(iteration)
             monitor.poll_signals(iteration)
             monitor.measure(iteration)

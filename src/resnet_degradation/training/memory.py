@@ -1,4 +1,4 @@
-"""The memory of a process: what it keeps, frees, and recomputes to need less."""
+"""Manages the memory of a process: keeps or frees it, and recomputes activations to save it."""
 
 import ctypes
 import gc
@@ -20,9 +20,9 @@ from resnet_degradation.nets.cost import LayerCost
 from resnet_degradation.nets.resnet import ResNet
 
 # Share of the free memory that activations may take before they are recomputed.
-SHARE_OF_MEMORY = 0.6
+ACTIVATION_MEMORY_SHARE = 0.6
 
-# Names of glibc's mallopt(3).
+# Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
@@ -31,32 +31,32 @@ def keep_freed_memory() -> None:
 
     Otherwise the system zeroes the pages of every activation again in the next iteration.
     """
-    if (mallopt := c_function("mallopt")) is not None:
+    if (mallopt := find_c_function("mallopt")) is not None:
         if mallopt(M_MMAP_THRESHOLD, 2**30) == 0:
-            mallopt(M_MMAP_THRESHOLD, 2**25)  # the most that older versions accept
+            mallopt(M_MMAP_THRESHOLD, 2**25)  # the largest value that older versions accept
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def release_memory() -> None:
     """Return the memory of a finished run to the system."""
     gc.collect()
-    if (trim := c_function("malloc_trim")) is not None:
+    if (trim := find_c_function("malloc_trim")) is not None:
         trim(0)
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
-def c_function(name: str) -> Any:
-    """A function of the C library; None if it does not exist, as outside glibc."""
+def find_c_function(name: str) -> Any:
+    """Find a function of the C library; None if it does not exist, for example outside glibc."""
     with suppress(OSError, AttributeError):
         return getattr(ctypes.CDLL(None), name) if sys.platform == "linux" else None
     return None
 
 
 def keeps_gradients(net: ResNet) -> bool:
-    """Whether gradients keep their memory between iterations, each of which overwrites them.
+    """Whether gradients are allocated once and then overwritten, rather than freed.
 
-    Gradients that every backward pass allocates again lie between the activations and fragment the
+    Gradients that every backward pass allocates anew lie between the activations and fragment the
     memory. Custom blocks are an exception: a parameter that gets no gradient must keep None,
     because SGD applies weight decay to a parameter whose gradient is zero.
     """
@@ -79,20 +79,20 @@ def set_activation_checkpointing(
 def uses_activation_checkpointing(
     config: Config, stages: StageBytes, device: torch.device, world: World = SINGLE_PROCESS
 ) -> bool:
-    """Whether to recompute activations: as configured, or (auto) if they do not fit."""
-    wanted = config.runtime.checkpoint_activations
-    if wanted != "auto":
-        return wanted == "on"
-    free = free_memory(device)
+    """Whether to recompute activations: as configured, or, with auto, if they do not fit."""
+    setting = config.runtime.checkpoint_activations
+    if setting != "auto":
+        return setting == "on"
+    free = get_free_memory(device)
     per_image = sum(kept for stage in stages for kept, _ in stage)
     # The processes of a machine share its memory; a GPU belongs to one process.
-    sharing = world.local_size if device.type == "cpu" else 1
-    needed = per_image * config.recipe.batch_size / world.size * sharing
-    return free is not None and needed > SHARE_OF_MEMORY * free
+    num_sharing = world.local_size if device.type == "cpu" else 1
+    needed = per_image * config.recipe.batch_size / world.size * num_sharing
+    return free is not None and needed > ACTIVATION_MEMORY_SHARE * free
 
 
-def free_memory(device: torch.device) -> int | None:
-    """The free bytes of a device, or None if they are unknown."""
+def get_free_memory(device: torch.device) -> int | None:
+    """Return the free memory of a device in bytes, or None if it is unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
@@ -100,20 +100,20 @@ def free_memory(device: torch.device) -> int | None:
         free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvail"))
     except (OSError, StopIteration):
         return None
-    return min([free, *left_to_this_process()])
+    return min([free, *get_cgroup_headroom()])
 
 
-def left_to_this_process(proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -> list[int]:
-    """The bytes left under each limit of a container or batch system (Linux, cgroup v2)."""
-    left = []
+def get_cgroup_headroom(proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -> list[int]:
+    """Return the bytes left under each memory limit of a container or batch job (cgroup v2)."""
+    headroom = []
     with suppress(OSError):
         groups = (Path(proc) / "self/cgroup").read_text("utf-8", "surrogateescape").splitlines()
-        own = next((group[len("0::/") :] for group in groups if group.startswith("0::/")), "")
-        for folder in (Path(own), *Path(own).parents):
-            with suppress(OSError, ValueError):  # there is no limit, or it is "max"
+        cgroup = next((group[len("0::/") :] for group in groups if group.startswith("0::/")), "")
+        for folder in (Path(cgroup), *Path(cgroup).parents):
+            with suppress(OSError, ValueError):  # no limit, or "max"
                 limit, used = (
                     int((Path(cgroups) / folder / name).read_text("utf-8"))
                     for name in ("memory.max", "memory.current")
                 )
-                left.append(max(0, limit - used))
-    return left
+                headroom.append(max(0, limit - used))
+    return headroom

@@ -1,4 +1,4 @@
-"""Meters of a run's training: loss and error, time, and whether decoding keeps up."""
+"""Measures a run's training: loss and error, time, and whether decoding keeps up."""
 
 import time
 import warnings
@@ -14,10 +14,10 @@ from resnet_degradation.distributed.world import SINGLE_PROCESS, World
 from resnet_degradation.system.apple_gpu import MPS
 
 # Data is the bottleneck if training waits for it more than this percentage of the time.
-TOO_MUCH_WAITING = 20.0
+MAX_WAITING_PERCENT = 20.0
 
-# Seconds of training before a warning: at first, the decoding processes are still starting.
-START_UP = 10.0
+# Seconds of training without a warning, because the decoding processes are still starting.
+START_UP_SECONDS = 10.0
 
 
 class TrainingError(NamedTuple):
@@ -29,12 +29,10 @@ class TrainingError(NamedTuple):
 
 
 class Meter:
-    """Training loss and error, summed over the whole run.
+    """Sums up the training loss and error of a run. Each reader gets the mean since its last read.
 
-    Each reader gets the mean since it last read.
-
-    `update` leaves everything on the device, so that no iteration waits for the device (except for
-    an Apple GPU). Reading adds up the sums of all processes; from then on, rank 0 holds them.
+    `update` keeps the sums on the device, so that no iteration waits for the device (except for an
+    Apple GPU). Reading adds up the sums of all processes; from then on, rank 0 holds the total.
     """
 
     def __init__(
@@ -43,14 +41,14 @@ class Meter:
         self.world = world
         if device.type == MPS:
             device = torch.device("cpu")  # an Apple GPU has no float64
-        # Sum of losses, number of wrong answers, number of images.
+        # Sum of losses, number of wrong predictions, number of images.
         self.totals = torch.zeros(3, dtype=torch.float64, device=device)
-        # Iterations before the sum of losses stopped being finite; it never becomes finite again.
+        # Number of iterations with a finite sum of losses. Once infinite or NaN, the sum stays so.
         self.num_finite = torch.zeros((), dtype=torch.int64, device=device)
         self.last_read = dict.fromkeys(readers, (0.0, 0.0, 0.0))
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss (), its logits (B, classes) and its labels (B,)."""
+        """Add a batch: its mean loss, logits of shape (B, classes), and labels of shape (B,)."""
         device = self.totals.device
         wrong = (logits.argmax(dim=1) != labels).sum().to(device)
         num_images = torch.full_like(wrong, len(labels))
@@ -59,7 +57,7 @@ class Meter:
         self.num_finite += self.totals[0].isfinite()
 
     def read(self, reader: str) -> TrainingError:
-        """The mean over all processes since `reader` last read."""
+        """Return the mean over all processes since the last read of `reader`."""
         loss, wrong, num_images = self._collect()
         last_loss, last_wrong, last_num_images = self.last_read[reader]
         self.last_read[reader] = (loss, wrong, num_images)
@@ -74,14 +72,14 @@ class Meter:
             self.totals.zero_()
         return totals
 
-    def count_finite(self) -> int:
-        """The number of iterations before any process's loss first was not finite."""
+    def count_finite_iterations(self) -> int:
+        """Count the iterations before the loss of any process became infinite or NaN."""
         return int(self.world.all_reduce_min(self.num_finite))
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "totals": self._collect(),
-            "num_finite": self.count_finite(),
+            "num_finite": self.count_finite_iterations(),
             "last_seen": {reader: list(sums) for reader, sums in self.last_read.items()},
         }
 
@@ -94,26 +92,26 @@ class Meter:
 
 
 class Clock:
-    """Counts a run's seconds, and the seconds of training since the last lap."""
+    """Measures the time of a run, and its training time in laps."""
 
     def __init__(self) -> None:
         self._origin = time.monotonic()
-        self._lap = 0.0  # seconds of training in this lap until the clock last stopped
+        self._lap = 0.0  # seconds of training in this lap before the last pause
         self._running_since: float | None = None
 
     def seconds(self) -> float:
-        """The run's time so far, evaluations included, interruptions excluded."""
+        """Return the time of the run so far, with evaluations but without interruptions."""
         return time.monotonic() - self._origin
 
-    def run(self) -> None:
-        """Start counting training time, or continue after a pause."""
+    def start(self) -> None:
+        """Start to count training time, or continue after a pause."""
         if self._running_since is None:
             self._running_since = time.monotonic()
 
     def lap(self) -> float:
-        """Seconds of training since the last lap; starts the next one.
+        """Return the seconds of training in this lap, and start the next lap.
 
-        Never 0, because a speed is computed from it and a clock's tick may be longer than a lap.
+        Never returns 0, even if the lap is shorter than a tick, because speeds are divided by it.
         """
         lap = max(self._lap_so_far(), 1e-6)
         self._lap = 0.0
@@ -122,13 +120,13 @@ class Clock:
         return lap
 
     @contextmanager
-    def excluded(self) -> Iterator[None]:
-        """Do not count what happens inside (evaluations, checkpoints) as training."""
+    def paused(self) -> Iterator[None]:
+        """Do not count the time inside the block (evaluations, checkpoints) as training."""
         was_running = self._running_since is not None
         self._lap, self._running_since = self._lap_so_far(), None
         yield
         if was_running:
-            self.run()
+            self.start()
 
     def _lap_so_far(self) -> float:
         since = self._running_since
@@ -143,9 +141,9 @@ class Clock:
 
 
 class Throughput(NamedTuple):
-    """How fast images were decoded, and how long training waited for them."""
+    """The speed of decoding images, and the share of time that training waited for them."""
 
-    decoded_per_second: float  # by one process, per second of its CPU time
+    decoded_per_second: float  # per process and second of CPU time
     waiting_percent: float  # of the training time
 
     def __str__(self) -> str:
@@ -155,7 +153,7 @@ class Throughput(NamedTuple):
         )
 
 
-def throughput_of(stats: DecodeStats, seconds: float) -> Throughput:
+def compute_throughput(stats: DecodeStats, seconds: float) -> Throughput:
     """The throughput over `seconds` of training."""
     waiting = 100 * stats.wait_seconds / seconds if seconds > 0 else 0.0
     return Throughput(stats.images_per_second(), min(waiting, 100.0))
@@ -165,7 +163,7 @@ class ThroughputMonitor:
     """Measures decoding since the run was started or resumed."""
 
     def __init__(self, name: str, stats: DecodeStats | None, num_workers: int) -> None:
-        """stats: the decoding counters of the batches; None if images are in memory."""
+        """stats: the decoding statistics of the batches; None if images are in memory."""
         self.name = name
         self.num_workers = num_workers
         self._stats = stats
@@ -174,40 +172,40 @@ class ThroughputMonitor:
         self._warned = False
 
     def begin(self) -> None:
-        """Ignore what was decoded before training began."""
+        """Ignore images that were decoded before training."""
         if self._stats is not None:
             self._last = self._first = self._stats.since(DecodeStats())
 
-    def since_last(self, seconds: float) -> Throughput | None:
-        """The throughput since the last call, `seconds` of training ago; warns once if too low."""
+    def measure_recent(self, seconds: float) -> Throughput | None:
+        """Measure the `seconds` of training since the last call; warn once if data is too slow."""
         if self._stats is None:
             return None
-        recent = throughput_of(self._stats.since(self._last), seconds)
+        recent = compute_throughput(self._stats.since(self._last), seconds)
         self._last = self._stats.since(DecodeStats())
         self._seconds += seconds
-        too_slow = self._seconds > START_UP and recent.waiting_percent > TOO_MUCH_WAITING
+        too_slow = self._seconds > START_UP_SECONDS and recent.waiting_percent > MAX_WAITING_PERCENT
         if too_slow and not self._warned:
             self._warned = True
-            warnings.warn(self._bottleneck(recent), stacklevel=2)
+            warnings.warn(self._bottleneck_warning(recent), stacklevel=2)
         return recent
 
     def overall(self) -> Throughput | None:
-        """The throughput since `begin`; None if images are in memory."""
+        """Return the throughput since `begin`; None if images are in memory."""
         if self._stats is None or self._seconds == 0:
             return None
-        return throughput_of(self._last.since(self._first), self._seconds)
+        return compute_throughput(self._last.since(self._first), self._seconds)
 
     def summary(self) -> dict[str, Any] | None:
-        """The overall throughput for summary.json."""
+        """Return the overall throughput, for summary.json."""
         overall = self.overall()
         return None if overall is None else {"num_workers": self.num_workers, **overall._asdict()}
 
-    def _bottleneck(self, measured: Throughput) -> str:
-        at_most = max(1, self.num_workers) * measured.decoded_per_second
+    def _bottleneck_warning(self, measured: Throughput) -> str:
+        max_speed = max(1, self.num_workers) * measured.decoded_per_second
         return (
             f"the data is the bottleneck of {self.name}: {measured.waiting_percent:.0f} % of the "
             f"time is spent waiting for images. Decoding one takes "
             f"{1000 / measured.decoded_per_second:.2g} ms of CPU time, so "
-            f"runtime.num_workers={self.num_workers} gives at most {at_most:,.0f} images per "
+            f"runtime.num_workers={self.num_workers} gives at most {max_speed:,.0f} images per "
             "second: raise it if cores are idle, or store smaller images"
         )

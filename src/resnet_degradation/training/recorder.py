@@ -32,11 +32,11 @@ from resnet_degradation.records.metrics import Row, write_metrics
 from resnet_degradation.records.run_folder import write_classes
 from resnet_degradation.records.summary import FinalErrors
 from resnet_degradation.system.atomic_files import atomic_write, write_json
-from resnet_degradation.system.encoding import as_text
-from resnet_degradation.training.contact_sheet import contact_sheet
+from resnet_degradation.system.encoding import escape_non_utf8
+from resnet_degradation.training.contact_sheet import make_contact_sheet
 from resnet_degradation.training.state import Run
 
-# TensorBoard's names for the columns of metrics.csv that it shows.
+# Maps TensorBoard's tags to columns of metrics.csv.
 SCALARS = {
     "error/train": "train_error",
     "error/val": "val_error",
@@ -46,7 +46,7 @@ SCALARS = {
     "images_per_second": "images_per_second",
 }
 
-# TensorBoard's tab of custom scalars: training and held-out error of a run in one chart.
+# For TensorBoard's tab "custom scalars": training and held-out error in one chart.
 CHARTS = {
     "errors (%)": {"training and held-out": ["Multiline", ["error/train", "error/(val|test)"]]}
 }
@@ -58,9 +58,9 @@ NOT_SHOWN = ("output_dir", "data.name", "data.families", "data.download", "data.
 class Recorder:
     """Writes the files of one run. Only rank 0 has one.
 
-    metrics.csv is the record. When a run resumes, it is rewritten, as are TensorBoard's events,
-    from the rows in the checkpoint. This drops rows that were written after the checkpoint, repairs
-    damaged files, and shows no point twice.
+    metrics.csv is the record. When a run resumes, metrics.csv and TensorBoard's events are
+    rewritten from the rows in the checkpoint. This drops rows that were written after the
+    checkpoint, repairs damaged files, and avoids duplicate points.
     """
 
     def __init__(self, run: Run) -> None:
@@ -83,7 +83,8 @@ class Recorder:
             stale.unlink()
         self._layer_stats: LayerStatsLog = {}
         self._start_time = time.time() - (rows[-1].seconds if rows else 0)
-        self._hook, threading.excepthook = threading.excepthook, _ignore_event_writer
+        self._previous_hook = threading.excepthook
+        threading.excepthook = _silence_event_writer
         # purge_step makes a running TensorBoard drop the points of the interrupted run.
         self._tensorboard = SummaryWriter(str(folder), purge_step=0)
         self._tensorboard.add_text("configuration", f"```yaml\n{configuration}```", 0)
@@ -92,28 +93,31 @@ class Recorder:
         _, hparams_start, self._hparams_end = hparams(_hparams(run.config), {})
         self._add_summary(hparams_start)
         for row in rows:
-            self._show(row)
+            self._show_row(row)
 
-    def add(self, row: Row) -> None:
-        """Append a row to metrics.csv at once, and to TensorBoard."""
+    def add_row(self, row: Row) -> None:
+        """Append a row to metrics.csv and flush it; show it in TensorBoard."""
         self._csv.writerow(format_row(row))
         self._stream.flush()
-        self._show(row)
+        self._show_row(row)
 
     def add_images(self, images: Tensor, names: list[str]) -> None:
-        """Show images (N, 3, H, W) in [0, 1] in TensorBoard, with the names of their classes."""
-        sheet = contact_sheet(images, names)
+        """Show images in TensorBoard, with the names of their classes.
+
+        images: tensor of shape (N, 3, H, W) with values in [0, 1].
+        """
+        sheet = make_contact_sheet(images, names)
         self._tensorboard.add_image("training images", sheet, 0, dataformats="HWC")
 
     def add_scalars(self, iteration: int, values: dict[str, float]) -> None:
-        """Show numbers in TensorBoard that are not part of the record."""
+        """Show values in TensorBoard that are not part of the record."""
         for tag, value in values.items():
             self._tensorboard.add_scalar(tag, value, iteration)
 
     def add_layer_stats(self, iteration: int, stats: list[LayerStats]) -> None:
-        """Rewrite signals.csv with these statistics of every layer added; show them in TensorBoard.
+        """Add the statistics of every layer to signals.csv and TensorBoard.
 
-        After a resume, the first call drops what was recorded at this iteration and later.
+        After a resume, the first call drops what was recorded at this iteration or later.
         """
         new = {iteration: stats}
         if not self._layer_stats:  # the first call since the run started or resumed
@@ -155,24 +159,24 @@ class Recorder:
             self._tensorboard.close()
             self._stream.close()
         finally:
-            threading.excepthook = self._hook
+            threading.excepthook = self._previous_hook
 
     def _add_summary(self, summary: Any) -> None:
         writer = self._tensorboard.file_writer
         assert writer is not None
         writer.add_summary(summary)
 
-    def _show(self, row: Row) -> None:
+    def _show_row(self, row: Row) -> None:
         walltime = self._start_time + row.seconds
         for tag, column in SCALARS.items():
             if (value := getattr(row, column)) is not None:
                 self._tensorboard.add_scalar(tag, value, row.iteration, walltime=walltime)
 
 
-def _ignore_event_writer(raised: threading.ExceptHookArgs) -> None:
-    """Print no error of TensorBoard's writer thread: the writer's next call raises it again."""
-    if not type(raised.thread).__module__.startswith("tensorboard."):
-        threading.__excepthook__(raised)
+def _silence_event_writer(args: threading.ExceptHookArgs) -> None:
+    """Do not print errors of TensorBoard's writer thread: its next call raises them again."""
+    if not type(args.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(args)
 
 
 def _hparams(config: Config) -> dict[str, Any]:
@@ -181,7 +185,7 @@ def _hparams(config: Config) -> dict[str, Any]:
     All of them, because TensorBoard compares a setting of two runs only if both have it.
     """
     return {"net": net_name(config), "data": data_name(config)} | {
-        key: value if isinstance(value, bool | int | float) else as_text(str(value))
+        key: value if isinstance(value, bool | int | float) else escape_non_utf8(str(value))
         for key, value in flatten_dict(asdict(config)).items()
         if key == "runtime.precision" or not key.startswith(("runtime.", *NOT_SHOWN))
     }

@@ -17,8 +17,8 @@ class Plan:
     log_every: int
     eval_every: int
     checkpoint_every: int
-    keep_every: int | None  # interval of checkpoints that are never deleted; None: never
-    signals_every: int | None  # interval of layer statistics; None: never
+    keep_every: int | None  # interval of permanent checkpoints; None: none are kept
+    signals_every: int | None  # interval of layer statistics; None: none are recorded
     iterations_per_epoch: float
 
     @property
@@ -40,17 +40,18 @@ class Plan:
 
 
 def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
-    """The plan of a resolved configuration for these numbers of images.
+    """Make the plan of a resolved configuration for these numbers of images.
 
-    Intervals that are null depend on the length of the run. A short run gets enough points for a
-    curve. A long run gets a row every 100 iterations, an evaluation every 1,000 (or every epoch, if
-    that is longer), and a checkpoint every 1,000. Evaluations take at most a fifth of the time.
+    If an interval is null, it is chosen from the length of the run. A short run gets enough points
+    for a curve. A long run gets a row every 100 iterations, an evaluation every 1,000 (or every
+    epoch, if that is longer), and a checkpoint every 1,000. Evaluations take at most a fifth of the
+    time.
 
     Raises ConfigError if a batch has more images than the training set.
     """
     batch_size, runtime = config.recipe.batch_size, config.runtime
 
-    def iterations(duration: Duration, key: str) -> int:
+    def convert(duration: Duration, key: str) -> int:
         return to_iterations(duration, num_train, batch_size, key)
 
     if batch_size > num_train:
@@ -58,34 +59,34 @@ def make_plan(config: Config, num_train: int, num_held_out: int) -> Plan:
             f"recipe.batch_size={batch_size} is more than the {num_train} training images: "
             f"set it to at most {num_train}"
         )
-    total = iterations(config.recipe.iterations, "recipe.iterations")
+    total = convert(config.recipe.iterations, "recipe.iterations")
     epoch = num_train / batch_size
-    # Evaluating an image costs a third of training on it: it needs no backward pass.
+    # Without a backward pass, evaluating an image costs a third of training on it.
     min_eval_interval = 5 * num_held_out / (3 * batch_size)
 
-    def interval(name: str, shortest: float, share: float, longest: float) -> int:
+    def choose_interval(name: str, shortest: float, share: float, longest: float) -> int:
         duration: Duration | None = getattr(runtime, name)
         if duration is None:
             return math.ceil(max(shortest, min(share * total, longest)))
-        return iterations(duration, f"runtime.{name}")
+        return convert(duration, f"runtime.{name}")
 
-    def optional(name: str) -> int | None:
+    def optional_interval(name: str) -> int | None:
         duration: Duration | None = getattr(runtime, name)
-        return None if duration is None else iterations(duration, f"runtime.{name}")
+        return None if duration is None else convert(duration, f"runtime.{name}")
 
-    log_every = interval("log_every", 10, 1 / 30, 100)
-    eval_every = interval("eval_every", min_eval_interval, 1 / 15, max(1000, epoch))
+    log_every = choose_interval("log_every", 10, 1 / 30, 100)
+    eval_every = choose_interval("eval_every", min_eval_interval, 1 / 15, max(1000, epoch))
     if runtime.eval_every is None:
-        # An evaluation closes the current row, so evaluations are aligned with rows: otherwise some
-        # rows would average only a few batches and be noisy.
+        # An evaluation ends the current row. Align evaluations with rows, because a row that
+        # averages only a few batches is noisy.
         eval_every = log_every * math.ceil(eval_every / log_every)
     return Plan(
         num_iterations=total,
         log_every=log_every,
         eval_every=eval_every,
-        checkpoint_every=interval("checkpoint_every", 10, 1 / 6, 1000),
-        keep_every=optional("keep_every"),
-        signals_every=optional("signals_every"),
+        checkpoint_every=choose_interval("checkpoint_every", 10, 1 / 6, 1000),
+        keep_every=optional_interval("keep_every"),
+        signals_every=optional_interval("signals_every"),
         iterations_per_epoch=epoch,
     )
 
@@ -103,26 +104,28 @@ class ScheduleState:
 class Schedule:
     """The learning rate as a function of the iteration and of the errors measured so far.
 
-    With milestones, it is `lr` times `gamma` for every milestone passed. With plateaus, it is
-    multiplied by `gamma` whenever the held-out error has not fallen by `plateau_threshold`
-    percentage points for `plateau_patience` evaluations. During the warm-up, it is at most
-    `warmup_lr`; the warm-up ends for good once the training error over `warmup_window` iterations
-    is below `warmup_until`.
+    With milestones, it starts at `lr` and is multiplied by `gamma` at every milestone. With
+    plateaus, it is multiplied by `gamma` whenever the held-out error has not fallen by
+    `plateau_threshold` percentage points for `plateau_patience` evaluations. During the warm-up,
+    it is at most `warmup_lr`; the warm-up ends for good once the training error over
+    `warmup_window` iterations is below `warmup_until`.
     """
 
     def __init__(self, recipe: RecipeConfig, num_iterations: int, num_images: int) -> None:
         self.recipe = recipe
-        self.by_plateau = recipe.schedule == "plateau"
-        self.milestones = [] if self.by_plateau else milestones(recipe, num_iterations, num_images)
+        self.uses_plateaus = recipe.schedule == "plateau"
+        self.milestones = (
+            [] if self.uses_plateaus else resolve_milestones(recipe, num_iterations, num_images)
+        )
         self.plateau_every = to_iterations(
             recipe.plateau_every, num_images, recipe.batch_size, "recipe.plateau_every"
         )
         self.state = ScheduleState(warming_up=recipe.warmup == "always")
 
     def lr(self, iteration: int) -> float:
-        """The learning rate of an iteration, counted from 0."""
-        passed = sum(milestone <= iteration for milestone in self.milestones)
-        num_reductions = self.state.num_reductions if self.by_plateau else passed
+        """Return the learning rate of an iteration, counted from 0."""
+        num_passed = sum(milestone <= iteration for milestone in self.milestones)
+        num_reductions = self.state.num_reductions if self.uses_plateaus else num_passed
         lr = self.recipe.lr * self.recipe.gamma**num_reductions
         return min(lr, self.recipe.warmup_lr) if self.state.warming_up else lr
 
@@ -137,7 +140,7 @@ class Schedule:
 
     def wants_held_out_error(self, iteration: int) -> bool:
         """Whether to call `observe_held_out_error` after this many iterations."""
-        return self.by_plateau and iteration % self.plateau_every == 0
+        return self.uses_plateaus and iteration % self.plateau_every == 0
 
     def observe_held_out_error(self, error: float) -> None:
         """Reduce the learning rate if the held-out error (percent) has reached a plateau."""
@@ -157,11 +160,11 @@ class Schedule:
         self.state = ScheduleState(**state)
 
 
-def milestones(recipe: RecipeConfig, num_iterations: int, num_images: int) -> list[int]:
-    """The milestones in iterations; fractions are of `num_iterations`.
+def resolve_milestones(recipe: RecipeConfig, num_iterations: int, num_images: int) -> list[int]:
+    """Convert the milestones to iterations; fractions are relative to `num_iterations`.
 
     Raises ConfigError unless they increase and lie within the run. (In a very short run, several
-    fractions may be the same iteration.)
+    fractions may become the same iteration.)
     """
     resolved = [
         min(round(milestone * num_iterations), num_iterations - 1)

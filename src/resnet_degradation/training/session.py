@@ -1,4 +1,4 @@
-"""One run from its lock to its summary: resume, train, finish, report errors."""
+"""Trains one run from its lock to its summary: resume, train, finish, report errors."""
 
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
@@ -26,12 +26,12 @@ from resnet_degradation.system.errors import (
     describe_os_error,
 )
 from resnet_degradation.system.os_signals import catch_signals
-from resnet_degradation.system.process import cpu_contention
+from resnet_degradation.system.process import describe_cpu_contention
 from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 from resnet_degradation.training.advice import advise_once
 from resnet_degradation.training.build import prepare
-from resnet_degradation.training.describe import describe, summary
-from resnet_degradation.training.loop import iterate
+from resnet_degradation.training.describe import describe_run, make_summary
+from resnet_degradation.training.loop import train_iterations
 from resnet_degradation.training.monitor import Monitor, describe_last_checkpoint
 from resnet_degradation.training.recorder import Recorder
 from resnet_degradation.training.state import Run
@@ -42,9 +42,9 @@ from resnet_degradation.training.torch_settings import restore_settings
 def train(config: Config, progress: Progress) -> Path:
     """Train a resolved configuration to its end and return its run folder.
 
-    A finished run is left alone; an interrupted one resumes from its last checkpoint, bit for bit.
+    A finished run is left alone. An interrupted run resumes bit for bit from its last checkpoint.
     If torchrun or Slurm started several processes, each calls this function; only rank 0 reports
-    progress and owns the folder. Raises UserError for whatever the user can fix.
+    progress and owns the folder. Raises UserError if the user can fix what went wrong.
     """
     folder = run_folder(config)
     with process_group(folder.name, config.runtime.timeout) as world:
@@ -54,13 +54,13 @@ def train(config: Config, progress: Progress) -> Path:
             progress.say(f"{run_name(config)} is already finished:\n{folder}")
             return folder
         if world.is_main:
-            require_folder(config.output_dir)
+            create_output_dir(config.output_dir)
         lock = run_lock(folder, config.output_dir, config.runtime.lock)
         with lock if world.is_main else nullcontext():
             # Another program may have finished the run while this one waited.
             if not world.broadcast(lambda: is_finished(folder)):
                 try:
-                    run = prepare(config, world, progress.prepare)
+                    run = prepare(config, world, progress.show_preparation)
                 except BaseException:
                     progress.end()
                     raise
@@ -71,20 +71,20 @@ def train(config: Config, progress: Progress) -> Path:
 def run_training(run: Run, progress: Progress) -> None:
     """Train and finish a run.
 
-    Raises Stopped on a signal, after saving the run; RecordError if files cannot be written.
+    Raises Stopped on a signal, after saving the run, and RecordError if files cannot be written.
     """
-    with catch_signals(alone=run.world.size == 1) as request:
+    with catch_signals(single_process=run.world.size == 1) as request:
         try:
             train_and_finish(run, progress, StopAgreement(run.world, request))
         except (UserError, OSError) as error:
             failure: Exception = error
             if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
                 error.filename = error.filename or str(run.folder)
-                again = "resumes it" if checkpoint_files(run.folder) else "starts it again"
+                next_step = "resumes it" if checkpoint_files(run.folder) else "starts it again"
                 failure = RecordError(
                     f"{run.name} cannot continue ({describe_os_error(error)}). "
                     f"{describe_last_checkpoint(run)}. Once the cause is fixed, the same command "
-                    f"{again}"
+                    f"{next_step}"
                 )
             if request.stop_signal is not None:
                 saved = "saved" if request.saved else f"not saved: {failure}"
@@ -99,40 +99,42 @@ def train_and_finish(run: Run, progress: Progress, stop: StopAgreement) -> None:
     with closing(Recorder(run)) if run.world.is_main else nullcontext() as recorder:
         if run.device.type == "cpu":
             if run.world.size == 1:
-                advise_once("threads", cpu_contention(torch.get_num_threads()), progress)
+                advise_once("threads", describe_cpu_contention(torch.get_num_threads()), progress)
             note = precision_note(run.config.runtime.precision, has_bf16_instructions())
             advise_once("precision", note, progress)
             advise_once("device", apple_gpu_note(run.config.runtime.device), progress)
-        progress.begin(run.start, run.plan.num_iterations, describe(run))
+        progress.begin(run.start, run.plan.num_iterations, describe_run(run))
         monitor = Monitor(run, recorder, progress, stop)
         try:
-            iterate(run, monitor)
-            seen, last = run.meter.read("final"), run.rows[-1]
-            final = FinalErrors(seen.error, last.val_error, last.test_error, seen.num_images)
-            responses = final_responses(monitor)
+            train_iterations(run, monitor)
+            training, last = run.meter.read("final"), run.rows[-1]
+            final = FinalErrors(
+                training.error, last.val_error, last.test_error, training.num_images
+            )
+            responses = measure_final_responses(monitor)
         finally:
             progress.end()
-        facts = summary(run, final)
+        summary = make_summary(run, final)
         if recorder is not None:
-            recorder.finish(final, responses, facts)
+            recorder.finish(final, responses, summary)
         stop.finish()
     progress.say(f"{run.name}: {final} ({run.clock.seconds():.0f} s)")
     if (throughput := run.throughput.overall()) is not None:
         progress.say(str(throughput))
 
 
-def require_folder(output_dir: str) -> None:
-    """Create the folder; raise ConfigError if that is impossible."""
+def create_output_dir(output_dir: str) -> None:
+    """Create the output folder; raise ConfigError if that is impossible."""
     try:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"output_dir={output_dir} cannot be used as a folder ({error.strerror}): name another"
+            f"output_dir={output_dir} cannot be used as a folder ({error.strerror}): choose another"
         ) from error
 
 
-def final_responses(monitor: Monitor) -> list[Response]:
-    """The layer responses after the last iteration, on the whole first held-out split."""
+def measure_final_responses(monitor: Monitor) -> list[Response]:
+    """Measure the layer responses of the trained net, on the whole first held-out split."""
     run = monitor.run
 
     def held_out_images() -> Iterator[Tensor]:

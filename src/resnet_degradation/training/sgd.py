@@ -6,10 +6,10 @@ import torch
 
 
 class SGD(torch.optim.SGD):
-    """torch.optim.SGD with the same arithmetic and state, which starts a second earlier.
+    """Has the arithmetic and state of torch.optim.SGD, but starts a second faster.
 
-    torch wraps these methods so that torch.compile leaves them alone. The first call of a wrapper
-    imports the whole compiler, which no run needs: the optimizer is not compiled.
+    torch wraps these methods to exclude them from torch.compile. The first call of a wrapper
+    imports the whole compiler. No run needs it, because the optimizer is not compiled.
     """
 
     add_param_group = unwrap(torch.optim.SGD.add_param_group)

@@ -1,4 +1,4 @@
-"""The parts of a run, saved to and restored from a checkpoint."""
+"""The parts of a run, which checkpoints save and restore."""
 
 import warnings
 from contextlib import closing
@@ -42,26 +42,26 @@ class Run:
     plan: Plan
     net: ResNet
     statistics: RunningStatistics
-    multiply_adds: int  # of one image
+    multiply_adds: int  # per image
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # scales the loss in fp16; does nothing in other precisions
     schedule: Schedule
     meter: Meter
     throughput: ThroughputMonitor
-    identity: dict[str, Any]  # must equal the checkpoint's for a run to resume
-    environment: dict[str, Any]  # hardware and versions under which the run started
+    identity: dict[str, Any]  # a run resumes only if this equals the checkpoint's
+    environment: dict[str, Any]  # hardware and versions with which the run started
     clock: Clock = field(default_factory=Clock)
     start: int = 0
     rows: list[Row] = field(default_factory=list)  # the record so far
-    first_batch: Batch | None = None  # kept if layer statistics need it again
+    first_batch: Batch | None = None  # kept if layer statistics need it later
     extension: Extension | None = None  # if the run starts from a shallower net
     weights_layout: str | None = None  # describes the weights file that the run starts from
 
     def parts(self) -> dict[str, Any]:
-        """The parts that a checkpoint saves. Batches have no state: iterations determine them."""
+        """The parts that a checkpoint saves. Batches are not: the iteration determines them."""
         return {
             "net": self.net,
-            "statistics": self.statistics,  # after the net: replaces its running statistics
+            "statistics": self.statistics,  # after the net, because it replaces running statistics
             "optimizer": self.optimizer,
             "scaler": self.scaler,
             "schedule": self.schedule,
@@ -70,7 +70,7 @@ class Run:
         }
 
     def probe_batch(self) -> Batch:
-        """This process's part of the run's first batch, on which layer statistics are measured."""
+        """Return this process's part of the run's first batch, used for layer statistics."""
         if self.first_batch is not None:
             return self.first_batch
         with closing(self.batches.training(0, 1)) as batches:
@@ -80,7 +80,7 @@ class Run:
         return batch
 
     def save(self, iteration: int) -> None:
-        """Write a checkpoint; call this after an update, before its measurements."""
+        """Write a checkpoint; call this after an update and before its measurements."""
         with self.statistics.averaged():
             states = {name: part.state_dict() for name, part in self.parts().items()}
             rows = [format_row(row) for row in self.rows]
@@ -92,7 +92,7 @@ class Run:
                 )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Restore the state in a checkpoint.
+        """Restore the state from a checkpoint.
 
         Raises CheckpointError if it belongs to another run or was written by another version.
         """
@@ -121,8 +121,8 @@ class Run:
         initial_environment = {"runtime.compile": "none", **checkpoint.environment}
         if difference := first_difference(initial_environment, self.environment, default="unknown"):
             warnings.warn(
-                f"{self.name} resumes under different conditions than it started, so results "
-                f"will differ slightly: {difference}",
+                f"{self.name} resumes under different conditions than it started with, so "
+                f"results will differ slightly: {difference}",
                 stacklevel=2,
             )
         self.environment = initial_environment

@@ -15,51 +15,54 @@ from torch.nn import functional as F
 
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.system.errors import ConfigError, is_out_of_memory
-from resnet_degradation.training.build import forward_function
+from resnet_degradation.training.build import wrap_for_training
 from resnet_degradation.training.memory import keeps_gradients
 from resnet_degradation.training.state import Run
 from resnet_degradation.training.torch_settings import AUTOCAST_DTYPES
 
-# The number of steps before the capture, in which libraries and the optimizer allocate buffers.
-WARM_UP = 3
+# Number of steps before the capture, in which libraries and the optimizer allocate buffers.
+NUM_WARM_UP_STEPS = 3
 
-# Trains one iteration with a learning rate.
+# A function that trains one iteration with a given learning rate.
 Step = Callable[[float], None]
 
 
 def training_steps(run: Run, start: int, stop: int) -> Generator[Step, None, None]:
-    """The steps of iterations start .. stop - 1, to be called in order.
+    """Yield the steps of iterations `start` to `stop` - 1; call them in order.
 
     Close the generator unless it is exhausted: it may own processes that decode images.
     """
     if run.config.runtime.compile == "step":
-        captured = StaticStep(run, Replayed)
+        captured = StaticStep(run, GraphedFunction)
         for iteration in range(start, stop):
             yield partial(captured, iteration)
         return
-    forward = forward_function(run)
+    forward = wrap_for_training(run)
     with closing(run.batches.training(start, stop)) as batches:
         for images, labels in batches:
             yield partial(update, run, forward, images, labels)
 
 
 def num_slow_steps(run: Run) -> int:
-    """How many steps at the beginning take longer than the others."""
-    return WARM_UP + 1 if run.config.runtime.compile == "step" else 1
+    """Return how many steps at the start take longer than later ones."""
+    return NUM_WARM_UP_STEPS + 1 if run.config.runtime.compile == "step" else 1
 
 
 def update(
     run: Run, forward: nn.Module, images: Tensor, labels: Tensor, lr: float | Tensor
 ) -> None:
-    """One step of SGD on images (N, C, H, W) with labels (N,); it never waits for the device."""
+    """Make one step of SGD, without waiting for the device.
+
+    images: tensor of shape (N, C, H, W). labels: tensor of shape (N,).
+    """
     for group in run.optimizer.param_groups:
         group["lr"] = lr
-    mixed = AUTOCAST_DTYPES.get(run.config.runtime.precision)
-    # Autocast must not cache casts of weights: a graph cannot use one that was made outside it.
-    cached = run.config.runtime.compile != "step"
+    autocast_dtype = AUTOCAST_DTYPES.get(run.config.runtime.precision)
+    # A graph cannot use a cast of weights that was made and cached outside it.
+    cache_casts = run.config.runtime.compile != "step"
     with (
-        torch.autocast(run.device.type, mixed, cache_enabled=cached)
-        if mixed is not None
+        torch.autocast(run.device.type, autocast_dtype, cache_enabled=cache_casts)
+        if autocast_dtype is not None
         else nullcontext()  # not every device has autocast
     ):
         logits = forward(images)
@@ -72,17 +75,15 @@ def update(
 
 
 class StaticStep:
-    """A step that reads its inputs from fixed tensors, which CUDA graphs require."""
+    """A step that reads its inputs from the same tensors every time, as CUDA graphs require."""
 
-    def __init__(
-        self, run: Run, execute: Callable[[Callable[[], None]], Callable[[], None]]
-    ) -> None:
-        """execute: returns a function equivalent to its argument, such as `Replayed`."""
+    def __init__(self, run: Run, wrap: Callable[[Callable[[], None]], Callable[[], None]]) -> None:
+        """wrap: makes an equivalent function of its argument, such as `GraphedFunction`."""
         assert isinstance(run.batches, MemoryBatches)
         self.run, self.batches = run, run.batches
         self.draw = run.batches.draw_choices(0).to(run.device)
         self.lr = torch.zeros((), device=run.device)  # float32: fused SGD requires it on a GPU
-        self.execute = execute(self.compute)
+        self.execute = wrap(self.compute)
 
     def __call__(self, iteration: int, lr: float) -> None:
         """Train one iteration, counted from 0."""
@@ -98,7 +99,7 @@ class StaticStep:
         update(self.run, self.run.net, images, labels, self.lr)
 
 
-class Replayed:
+class GraphedFunction:
     """A function that is called a few times, then captured as a CUDA graph and replayed."""
 
     def __init__(self, function: Callable[[], None]) -> None:
@@ -109,7 +110,7 @@ class Replayed:
         self.stream = torch.cuda.Stream()
 
     def __call__(self) -> None:
-        if self.num_calls < WARM_UP:
+        if self.num_calls < NUM_WARM_UP_STEPS:
             self.num_calls += 1
             self._warm_up()
             return
@@ -125,11 +126,11 @@ class Replayed:
         current.wait_stream(self.stream)
 
     def _capture(self) -> torch.cuda.CUDAGraph:
-        """Capture the function as a graph, without computing it.
+        """Capture the function as a graph, without running it.
 
-        Raises ConfigError if something in it cannot be captured.
+        Raises ConfigError if it cannot be captured.
         """
-        gc.collect()  # what autograd may have left on another stream would spoil the capture
+        gc.collect()  # objects that autograd left on another stream could break the capture
         graph = torch.cuda.CUDAGraph()
         try:
             # The outer block restores the stream even if the capture fails.

@@ -1,4 +1,4 @@
-"""Settings of torch that hold for the whole process: setting them for a run, and restoring them."""
+"""Sets torch's process-wide settings for a run, and restores them."""
 
 import warnings
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import torch
 
 from resnet_degradation.training.memory import release_memory
 
-# Mixed precisions, with the type that autocast uses.
+# Maps mixed precisions to the dtype of autocast.
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -18,19 +18,19 @@ def restore_settings() -> Iterator[None]:
 
     This restores the number of threads, the settings of cuDNN, torch's random state (a custom block
     may draw its initial weights from it) and the warnings already shown, and frees memory. Inside
-    the block, torch's default type and device, gradients and autocast are as when torch starts,
-    whatever the caller's program has set.
+    the block, the default dtype and device, gradients and autocast have torch's defaults, whatever
+    the caller has set.
     """
     num_threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    arithmetic = cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
+    backend_settings = cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32
     default_is_cpu = torch.get_default_device().type == "cpu"
     with (
         warnings.catch_warnings(),
         torch.random.fork_rng(devices=[]),
         torch.inference_mode(False),
         torch.enable_grad(),
-        without_autocast(),
+        leave_autocast(),
         nullcontext() if default_is_cpu else torch.device("cpu"),
     ):
         torch.set_default_dtype(torch.float32)
@@ -39,17 +39,16 @@ def restore_settings() -> Iterator[None]:
         finally:
             torch.set_default_dtype(dtype)
             torch.set_num_threads(num_threads)
-            cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = arithmetic
+            cudnn.deterministic, cudnn.allow_tf32, matmul.allow_tf32 = backend_settings
             release_memory()
 
 
 @contextmanager
-def without_autocast() -> Iterator[None]:
-    """Leave the caller's autocast inside the block.
+def leave_autocast() -> Iterator[None]:
+    """Leave the caller's autocast contexts inside the block.
 
-    `torch.autocast(enabled=False)` is not enough. Inside the caller's autocast, torch keeps the
-    casts of weights until the caller's autocast ends, so bf16 steps would reuse casts of old
-    weights.
+    `torch.autocast(enabled=False)` is not enough: until the caller's outermost autocast ends, torch
+    keeps the casts of weights, so bf16 steps would reuse casts of old weights.
     """
     enabled = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
     depth = torch.autocast_increment_nesting()
@@ -68,9 +67,9 @@ def without_autocast() -> Iterator[None]:
 
 
 def set_arithmetic(precision: str) -> None:
-    """Allow TF32 only if it is the chosen precision, and only convolutions that repeat exactly.
+    """Allow TF32 only if it is the chosen precision, and only deterministic convolutions.
 
-    By default, torch's convolutions use TF32, and sum gradients in an order that varies on a GPU.
+    By default, torch's convolutions on a GPU use TF32 and sum gradients in a varying order.
     """
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
