@@ -20,7 +20,7 @@ from resnet_degradation.config.schema import ERROR_CHOICES
 from resnet_degradation.figures.drawing import HORIZONTAL, Drawing, adjusted, read_drawing
 from resnet_degradation.figures.registry import FIGURES, USED
 from resnet_degradation.figures.style import FORMATS, save_figure
-from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
+from resnet_degradation.records.run_folder import drop_duplicate_runs, find_runs, read_config
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.report import write_paper_tables
 from resnet_degradation.studies.results import read_result
@@ -62,7 +62,7 @@ def draw(arguments: argparse.Namespace) -> None:
         raise UserError("these are files: name the folders of runs or of a study")
     stem = arguments.figure if arguments.width is None else f"{arguments.figure}-paper"
     default = folders[0] / stem if len(folders) == 1 else Path(stem)
-    runs = without_copies([run for folder in folders for run in find_runs(folder)])
+    runs = drop_duplicate_runs([run for folder in folders for run in find_runs(folder)])
     settings = {k: v for k, v in vars(arguments).items() if k not in NOT_DRAWN}
     refuse_unused(arguments.figure, settings)
     first, *others = map(read_drawing, folders)  # of one study on several machines: all equal

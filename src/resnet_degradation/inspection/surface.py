@@ -10,7 +10,7 @@ from resnet_degradation.figures.titles import Measured, title_of
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.inspection.surface_workers import surface_batches, surface_in_parallel
 from resnet_degradation.probes.surface import SurfacePoint, surface
-from resnet_degradation.records.layers import unfinished_inspection
+from resnet_degradation.records.layers import open_unfinished_inspection
 
 # How far the plane extends from the net along each direction. At 1, the added random weights have
 # the norm of the net's weights.
@@ -27,7 +27,7 @@ def measure(subject: Subject) -> list[SurfacePoint]:
     axis = [EXTENT * (2 * i / (options.points - 1) - 1) for i in range(options.points)]
     points = list(product(axis, axis))
     key = f"{subject.trained.iteration} {options.images} {options.points}"
-    part = unfinished_inspection(subject.trained.folder, "surface", SurfacePoint, key)
+    part = open_unfinished_inspection(subject.trained.folder, "surface", SurfacePoint, key)
     left = points[len(part.rows) :]
     if options.jobs > 1:
         measured = surface_in_parallel(subject, left)

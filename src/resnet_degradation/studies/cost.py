@@ -24,7 +24,7 @@ from resnet_degradation.distributed.world import World
 from resnet_degradation.nets.activation_checkpointing import activation_bytes
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.cost import LayerCost, layer_costs
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.execute import with_share_of_threads
@@ -111,7 +111,7 @@ def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], list[str]]:
         if is_finished(run_folder(run)):
             costs.append(Cost(run, iterations, "finished"))
             continue
-        done = last_checkpoint(run_folder(run))
+        done = last_checkpoint_iteration(run_folder(run))
         images = FORWARDS_PER_STEP * run.recipe.batch_size * iterations + evaluated
         work = per_image[net_key(run)] * images * (1 - done / iterations)
         seconds = tuple(work * speed for speed in speeds[net_key(run)])

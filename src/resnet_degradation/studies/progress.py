@@ -23,8 +23,8 @@ from resnet_degradation.console.progress import (
     stderr_is_terminal,
     time_left,
 )
-from resnet_degradation.records.metrics import Row, read_whole_rows
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.metrics import Row, read_valid_rows
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import read_final_errors, read_summary
 
 FIELDS: dict[str, Any] = {"count": "", "measured": "", "held_out": ""}
@@ -119,7 +119,7 @@ class StudyRunProgress(Progress):
         # Until the run resumes, its record is that of an earlier call. It may end with rows that
         # will be recorded again.
         self._stale = _record_inode(run)
-        self._shown = last_checkpoint(run_folder(run))  # the last iteration shown
+        self._shown = last_checkpoint_iteration(run_folder(run))  # the last iteration shown
         self._total = 0
         self._lines = Throttle(SECONDS_BETWEEN_LINES)
         self._updates = Throttle(SECONDS_BETWEEN_UPDATES)
@@ -168,7 +168,7 @@ class StudyRunProgress(Progress):
         if self._stale is not None and _record_inode(self.run) == self._stale:
             return  # the run has not resumed yet
         self._stale = None
-        rows = read_whole_rows(run_folder(self.run))
+        rows = read_valid_rows(run_folder(self.run))
         if not rows or rows[-1].iteration <= self._shown:
             return
         last = rows[-1]

@@ -149,7 +149,7 @@ def net_table(nets: list[NetResults], held_out: str) -> tuple[Table, list[str]]:
     marks: dict[str, str] = {}  # the mark of each note
     for name, config, results in nets:
         paper_error = "-"
-        if (reference := paper.reference(config)) is not None:
+        if (reference := paper.find_reference(config)) is not None:
             paper_error = f"{reference} ({reference.table})"
             if note := _not_comparable(config, results, reference):
                 paper_error += marks.setdefault(note, "†" * (len(marks) + 1))
@@ -170,9 +170,9 @@ def net_table(nets: list[NetResults], held_out: str) -> tuple[Table, list[str]]:
 
 def _not_comparable(config: Config, results: list[Result], reference: paper.Reference) -> str:
     """Why the paper's value is not comparable; empty if it is."""
-    different = paper.differences(config, max(result.num_skipped_images for result in results))
-    if reference.testing != "single view":
-        different.append(f"tested on a single view, the paper's by {reference.testing}")
+    different = paper.list_differences(config, max(result.num_skipped_images for result in results))
+    if reference.protocol != "single view":
+        different.append(f"tested on a single view, the paper's by {reference.protocol}")
     if not different:
         return ""
     cifar = config.family == "cifar"
@@ -218,7 +218,7 @@ def _explanation(results: list[Result]) -> str:
         "parameters and multiply-adds (of one image) are counted from the net itself."
     )
     configs = [result.config for result in results]
-    if any(map(paper.reference, configs)):
+    if any(map(paper.find_reference, configs)):
         top1 = any(config.family == "imagenet" for config in configs)
         text += f" The paper's errors are {'top-1' if top1 else 'test'} errors."
     return text

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from resnet_degradation.config.identity import data_name, distinct_names, group_by_net, run_folder
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.layers import read_responses
-from resnet_degradation.records.run_folder import num_skipped_images
-from resnet_degradation.records.summary import FinalErrors, errors_from_summary, read_summary
+from resnet_degradation.records.run_folder import count_skipped_images
+from resnet_degradation.records.summary import FinalErrors, parse_final_errors, read_summary
 from resnet_degradation.system.atomic_files import atomic_write
 
 RESULT_COLUMNS = (
@@ -62,11 +62,11 @@ def read_result(config: Config, folder: Path | None = None) -> Result:
     return Result(
         config=config,
         folder=folder,
-        errors=errors_from_summary(summary),
+        errors=parse_final_errors(summary),
         **{name: summary[name] for name in FROM_SUMMARY},
         mean_response=mean(layer.std for layer in responses) if responses else None,
         environment={key: summary[key] for key in ("versions", "hardware", "git_revision")},
-        num_skipped_images=num_skipped_images(folder),
+        num_skipped_images=count_skipped_images(folder),
     )
 
 
@@ -90,6 +90,6 @@ def write_results(file: Path, results: list[Result]) -> None:
         writer = csv.DictWriter(stream, RESULT_COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for name, result in zip(names, results, strict=True):
-            row = vars(result.config) | vars(result) | result.errors.by_name()
+            row = vars(result.config) | vars(result) | result.errors.as_dict()
             row |= {"net": name, "data": data_name(result.config), "folder": result.folder.name}
             writer.writerow(row)

@@ -22,7 +22,7 @@ from resnet_degradation.config.validate import check_processes
 from resnet_degradation.console.progress import NullProgress, Progress, RunProgress
 from resnet_degradation.console.terminal import Terminal
 from resnet_degradation.records.lock import signal_runs
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.encoding import ascii_fallback
 from resnet_degradation.system.errors import (
@@ -223,7 +223,7 @@ def exit_if_stopped(code: int) -> None:
 
 def how_to_resume(folder: Path) -> str:
     """A sentence that says from which iteration the same command resumes."""
-    saved = last_checkpoint(folder)
+    saved = last_checkpoint_iteration(folder)
     return f"The same command resumes from iteration {saved:,}" if saved else "Nothing was saved"
 
 

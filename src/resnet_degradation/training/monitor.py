@@ -9,7 +9,7 @@ from resnet_degradation.console.progress import Progress
 from resnet_degradation.distributed.stop_agreement import StopAgreement
 from resnet_degradation.probes.errors import held_out_errors
 from resnet_degradation.probes.layer_stats import layer_stats
-from resnet_degradation.records.metrics import Row, as_recorded
+from resnet_degradation.records.metrics import Row, round_as_recorded
 from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.system.errors import DivergenceError, Stopped
 from resnet_degradation.training.recorder import Recorder
@@ -119,7 +119,7 @@ class Monitor:
             seconds=run.clock.seconds(),
         )
         # A resumed run reads its rows back with the precision of the file.
-        run.rows.append(as_recorded(row))
+        run.rows.append(round_as_recorded(row))
         self.progress.row(row)
         on_cpu_alone = run.device.type == "cpu" and run.world.size == 1
         num_threads = torch.get_num_threads() if on_cpu_alone else 0
