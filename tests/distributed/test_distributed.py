@@ -421,7 +421,7 @@ def test_a_study_trains_each_run_on_two_processes(tmp_path: Path) -> None:
     assert len(run_folders(tmp_path)) == 2
     refused = done(tmp_path, *command, "jobs=2")
     assert refused.returncode == 2
-    assert "set either jobs or runtime.devices" in refused.stderr
+    assert "so set only one of the two" in refused.stderr
 
 
 # Invalid settings

@@ -38,9 +38,9 @@ def test_every_net_is_trained_at_every_value_with_every_seed(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ("[{key: recipe.lr, values: []}]", "study.grid: recipe.lr needs a list of single values"),
-        ("[{key: recipe.milestones, values: [[0.5], [0.6]]}]", "needs a list of single values"),
-        ("[{key: width, values: [1, 2]}]", "study.grid: width is not a setting of recipe"),
+        ("[{key: recipe.lr, values: []}]", "study.grid: recipe.lr needs a list of values"),
+        ("[{key: recipe.milestones, values: [[0.5], [0.6]]}]", "needs a list of values, each a number or a word"),
+        ("[{key: width, values: [1, 2]}]", "study.grid: width cannot vary: choose a setting under recipe"),
         ("[{key: recipe.rate, values: [1]}]", "study.grid: recipe.rate is not a setting"),
         ("[{key: recipe.lr, values: [fast]}]", "study.grid: recipe.lr=fast is not valid"),
         (
@@ -189,5 +189,5 @@ def test_nets_without_a_seed_in_common_have_no_gap() -> None:
 
 
 def test_the_figure_needs_one_setting(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the figure grid needs one setting"):
+    with pytest.raises(ConfigError, match=r"study\.figures=\[grid\] needs exactly one setting"):
         study_of(tmp_path, "study.figures=[grid]")

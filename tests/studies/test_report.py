@@ -24,8 +24,8 @@ from resnet_degradation.records.summary import FinalErrors, read_final_errors
 from resnet_degradation.reference import paper
 from resnet_degradation.studies.command import run_study
 from resnet_degradation.studies.findings import find_cautions
-from resnet_degradation.studies.report import net_table, print_report, write_report
-from resnet_degradation.studies.results import Result, by_net, read_result
+from resnet_degradation.studies.report import make_net_table, print_report, write_report
+from resnet_degradation.studies.results import Result, group_results_by_net, read_result
 
 
 def only(name: str, *overrides: str) -> dict[str, Config]:
@@ -131,7 +131,7 @@ def result(config: Config, error: float) -> Result:
 
 def paper_column(results: list[Result]) -> tuple[dict[str, str], list[str]]:
     """The paper's value that the report prints for each net, and the notes on it."""
-    table, notes = net_table(by_net(results), "test error (%)")
+    table, notes = make_net_table(group_results_by_net(results), "test error (%)")
     return {row["net"]: row["the paper (%)"] for row in table}, notes
 
 
@@ -185,7 +185,9 @@ def test_the_papers_value_is_marked_where_images_were_skipped(
 def test_nets_of_the_same_name_are_distinguished_by_the_settings_that_differ() -> None:
     run = only("fig6")["ResNet-20"]
     nets = [replace(run, width=width, seed=seed) for width in (0.5, 0.5000001) for seed in (0, 1)]
-    table, _ = net_table(by_net([result(net, 8.0) for net in nets]), "test error (%)")
+    table, _ = make_net_table(
+        group_results_by_net([result(net, 8.0) for net in nets]), "test error (%)"
+    )
     assert [(row["net"], row["seeds"]) for row in table] == [
         ("ResNet-20-width0.5 (width 0.5)", "0, 1"),
         ("ResNet-20-width0.5 (width 0.5000001)", "0, 1"),

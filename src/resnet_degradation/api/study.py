@@ -51,7 +51,7 @@ def study(
     those of `rd.train`; `resnet-study --help` lists the settings. jobs=2 starts processes: a script
     must then call this below `if __name__ == "__main__":`.
     """
-    from resnet_degradation.studies.command import check_alone, run_study
+    from resnet_degradation.studies.command import check_single_process, run_study
     from resnet_degradation.studies.definition import resolve_study
 
     original = overrides_of((), {"study": name}, StudyRunConfig)
@@ -61,7 +61,7 @@ def study(
         if options.plan or options.part is not None:
             raise ConfigError("plan and part are settings of the command resnet-study alone")
         chosen = resolve_study(options, compose("study_config", original))
-    check_alone()
+    check_single_process()
     with shown_progress(quiet) as progress:
         report = run_study(chosen, progress.console, options.jobs, arguments)
     return StudyResult(

@@ -66,9 +66,9 @@ def _study(composed: DictConfig) -> None:
         chosen = HydraConfig.get().runtime.choices["study"]
         study = resolve_study(composed, compose("study_config", [f"study={chosen}"]))
     if composed.part is None:
-        from resnet_degradation.studies.command import check_alone
+        from resnet_degradation.studies.command import check_single_process
 
-        check_alone()
+        check_single_process()
     with shown_progress() as progress:
         if composed.plan:
             from resnet_degradation.studies.plan import print_plan
@@ -81,8 +81,8 @@ def _study(composed: DictConfig) -> None:
         else:
             from resnet_degradation.studies.command import run_study
 
-            launched = not runs_in_this_process() and not is_sweeping()
-            run_study(study, progress.console, composed.jobs, list(sys.argv[1:]), launched)
+            use_launcher = not runs_in_this_process() and not is_sweeping()
+            run_study(study, progress.console, composed.jobs, list(sys.argv[1:]), use_launcher)
 
 
 def _evaluate(composed: DictConfig) -> None:
