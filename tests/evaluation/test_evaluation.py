@@ -415,7 +415,7 @@ def test_a_run_whose_weights_are_not_finite_is_not_evaluated(
     ("overrides", "message"),
     [
         ([], "no net to evaluate: set run=FOLDER"),
-        (["run=RUN", "weights=x.pt"], "set one of them, not both"),
+        (["run=RUN", "weights=x.pt"], "set only one of them"),
         (["run=RUN", "depth=56"], "depth=56, but run="),
         (["run=RUN", "shortcut_padding=around"], "shortcut_padding=around, but run="),
         (["run=RUN", "data=cifar10"], "data= sets data.name=cifar10, but run="),

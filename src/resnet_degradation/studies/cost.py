@@ -96,7 +96,7 @@ def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], list[str]]:
         missing = f"{data_name(first)} is not in {first.data.root} yet"
         notes.append(f"Evaluations are not counted: {missing}")
     num_classes = 10 if source is None else len(source.classes)
-    lengths = [_count_iterations(run, source) for run in study.runs]
+    lengths = [_count_iterations_and_images(run, source) for run in study.runs]
     image_costs = {net_key(run): image_cost(run, num_classes) for run in study.runs}
     seconds_per_operation: dict[str, list[float]] = {}
     if pending := study.unfinished_runs():
@@ -120,9 +120,9 @@ def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], list[str]]:
     return costs, notes
 
 
-def _count_iterations(run: Config, source: Source | None) -> tuple[int, int]:
+def _count_iterations_and_images(run: Config, source: Source | None) -> tuple[int, int]:
     """The number of iterations of a run, and the number of images in all its evaluations."""
-    if source is None:
+    if source is None:  # the images are not downloaded
         return int(run.recipe.iterations), 0
     num_held_out = sum(len(images) for images in source.held_out.values())
     plan = make_plan(run, len(source.train), num_held_out)
@@ -155,13 +155,14 @@ def measure_seconds_per_operation(
                 continue
             sample = timing_config(distinct[net], jobs * num_devices)
             batch_size = sample.recipe.batch_size
-            steps = time_steps(sample, num_classes)
+            step_seconds = time_steps(sample, num_classes)
+            typical = median(step_seconds)
             step_cost = FORWARD_PASSES_PER_STEP * image_costs[net] * batch_size * num_devices
             seconds_per_operation[net] = [
-                seconds / step_cost for seconds in (min(steps), median(steps), max(steps))
+                seconds / step_cost for seconds in (min(step_seconds), typical, max(step_seconds))
             ]
-            timed_nets.append(f"{names[net]} ({median(steps):.2g} s for {batch_size} images)")
-            timed_seconds += sum(steps) / num_concurrent
+            timed_nets.append(f"{names[net]} ({typical:.2g} s for {batch_size} images)")
+            timed_seconds += sum(step_seconds) / num_concurrent
     if len(timed_nets) < len(distinct):
         timed_nets.append("the others by multiply-adds")
     return seconds_per_operation, _timing_notes(runs[0], sample, jobs, ", ".join(timed_nets))
@@ -176,7 +177,7 @@ def _timing_notes(run: Config, sample: Config, jobs: int, timed_nets: str) -> li
         device = f"{num_devices} processes, each with its share of a batch on {device}"
     order = f"{jobs} runs at once, each" if jobs > 1 else "one run after another"
     notes = [
-        f"Time: {order} on {device}, {run.runtime.precision}; as fast as the median of "
+        f"Time: {order} on {device}, {run.runtime.precision}; estimated from the median of "
         f"{TIMED_STEPS} training steps on random images: {timed_nets}"
     ]
     if num_devices > 1:
