@@ -21,7 +21,7 @@ from resnet_degradation.records.metrics import (
     COLUMNS,
     Row,
     read_metrics,
-    read_whole_rows,
+    read_valid_rows,
     write_metrics,
 )
 from resnet_degradation.system.errors import ConfigError, DataError, UserError
@@ -46,7 +46,7 @@ def test_a_record_cut_anywhere_keeps_its_whole_rows(record: Path, cut: int) -> N
     rows = read_metrics(record.parent)
     try:
         record.write_bytes(whole[: cut % len(whole)])
-        kept = read_whole_rows(record.parent)
+        kept = read_valid_rows(record.parent)
         assert kept == rows[: len(kept)]
         assert len(kept) == max(0, record.read_bytes().count(b"\n") - 1)
     finally:
@@ -68,7 +68,7 @@ def test_a_record_changed_anywhere_is_read_or_refused_in_one_line(
         content = content[:at] + inserted + content[at + removed :]
     try:
         record.write_bytes(content)
-        rows = read_whole_rows(record.parent)
+        rows = read_valid_rows(record.parent)
         iterations = [row.iteration for row in rows]
         assert iterations == sorted(set(iterations))
         try:

@@ -26,7 +26,7 @@ def row(iteration: int) -> Row:
 
 def work(view: StudyProgress) -> tuple[float, float]:
     """The cost so far, and the total cost, of this call's part of the study."""
-    return sum(view.spent.values()), sum(view.planned.values())
+    return sum(view.used_cost.values()), sum(view.expected_cost.values())
 
 
 @settings(deadline=None, max_examples=30)

@@ -29,7 +29,7 @@ from resnet_degradation.distributed.running_statistics import RunningStatistics,
 from resnet_degradation.distributed.world import World
 from resnet_degradation.probes.errors import held_out_errors
 from resnet_degradation.records.lock import lock_owner, run_lock
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished, read_final_errors
 from resnet_degradation.system.errors import ConfigError, UserError
 from resnet_degradation.training.build import prepare
@@ -249,7 +249,7 @@ def test_a_run_of_two_processes_resumes_on_one_two_or_four(tmp_path: Path, whole
     assert len(said.strip().splitlines()) == 1
     assert "The same command resumes from iteration" in said
     wait_until(lambda: not group_members(process.pid))
-    saved = last_checkpoint(only(tmp_path / "2"))
+    saved = last_checkpoint_iteration(only(tmp_path / "2"))
     assert 20 <= saved < 400
     for size in (1, 4):
         subprocess.run(["cp", "-r", tmp_path / "2", tmp_path / str(size)], check=True)
@@ -295,7 +295,7 @@ def begun(tmp_path: Path, *arguments: str) -> "tuple[subprocess.Popen[str], Path
     command = ("resnet-train", *TINY, *LONG, "runtime.devices=2", "runtime.checkpoint_every=10")
     process = started(tmp_path, *command, *arguments)
     folder = only(tmp_path)
-    wait_until(lambda: last_checkpoint(folder) > 0)
+    wait_until(lambda: last_checkpoint_iteration(folder) > 0)
     return process, folder
 
 
@@ -334,7 +334,7 @@ def test_processes_are_started_again_from_the_last_checkpoint(tmp_path: Path, wh
     arguments = (*MEDIUM, "runtime.devices=2", "runtime.max_restarts=1")
     process = started(tmp_path, "resnet-train", *TINY, *arguments)
     folder = only(tmp_path)
-    wait_until(lambda: last_checkpoint(folder) > 0)
+    wait_until(lambda: last_checkpoint_iteration(folder) > 0)
     os.kill(other_worker(folder, process.pid), signal.SIGKILL)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
@@ -364,12 +364,12 @@ def test_signals_to_all_processes_save_the_run(tmp_path: Path) -> None:
     )
     folder = only(tmp_path)
     process.send_signal(signal.SIGUSR1)
-    wait_until(lambda: last_checkpoint(folder) > 0)
+    wait_until(lambda: last_checkpoint_iteration(folder) > 0)
     rows = len(untimed_record(folder))
     wait_until(lambda: len(untimed_record(folder)) > rows + 5)
     os.killpg(process.pid, signal.SIGINT)  # like Ctrl-C in a terminal
     line = assert_ended(process, 130, seconds=40)
-    assert f"resumes from iteration {last_checkpoint(folder):,}" in line
+    assert f"resumes from iteration {last_checkpoint_iteration(folder):,}" in line
 
 
 @pytest.mark.processes
@@ -421,7 +421,7 @@ def test_a_study_trains_each_run_on_two_processes(tmp_path: Path) -> None:
     assert len(run_folders(tmp_path)) == 2
     refused = done(tmp_path, *command, "jobs=2")
     assert refused.returncode == 2
-    assert "set either jobs or runtime.devices" in refused.stderr
+    assert "so set only one of the two" in refused.stderr
 
 
 # Invalid settings
@@ -500,5 +500,5 @@ def test_under_torchrun_sigterm_saves_the_run(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert said.count("all saved: the same command resumes it") == 1
-    assert last_checkpoint(only(tmp_path)) > 0
+    assert last_checkpoint_iteration(only(tmp_path)) > 0
     wait_until(lambda: not group_members(process.pid))

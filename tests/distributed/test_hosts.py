@@ -15,7 +15,7 @@ from support.studies import untimed_record
 from support.training import assert_equal_states, final_state
 from support.waiting import wait_until
 
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished
 
 TORCHRUN = Path(sys.executable).with_name("torchrun")
@@ -130,7 +130,7 @@ def test_two_hosts_train_one_run_also_if_one_goes_down(hosts: list[str], tmp_pat
     first, second = (node(hosts, number, tmp_path / "cut") for number in (0, 1))
     wait_until(lambda: run_folders(tmp_path / "cut"))
     folder = only(tmp_path / "cut")
-    wait_until(lambda: last_checkpoint(folder) > 0)
+    wait_until(lambda: last_checkpoint_iteration(folder) > 0)
     lose_power(hosts[1])
     second.communicate()
     again = node(hosts, 1, tmp_path / "cut")

@@ -15,7 +15,7 @@ from support.training import assert_equal_states, final_state
 from support.waiting import wait_until
 
 from resnet_degradation.config.schema import Config, RuntimeConfig
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.ray_jobs import ray_arguments
 
@@ -63,7 +63,7 @@ def parent_of(process: int) -> int:
 def have_checkpoints(folder: Path) -> bool:
     """Whether both runs have checkpoints."""
     folders = run_folders(folder)
-    return len(folders) == 2 and all(last_checkpoint(run) > 0 for run in folders)
+    return len(folders) == 2 and all(last_checkpoint_iteration(run) > 0 for run in folders)
 
 
 def assert_same_study(folder: Path, whole: Path) -> None:

@@ -14,7 +14,7 @@ from support.studies import untimed_record
 from support.training import assert_equal_states, final_state
 from support.waiting import wait_until
 
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished
 
 SCRIPT = Path(__file__).parents[1] / "support" / "slurm.sh"
@@ -113,7 +113,7 @@ def test_a_job_that_is_asked_to_make_room_is_saved_and_queued_again(
     job = running_job()
     assert job is not None
     subprocess.run(["scancel", "--signal=USR2", job], check=True, timeout=60)
-    wait_until(lambda: last_checkpoint(folder) > 0, LIMIT)
+    wait_until(lambda: last_checkpoint_iteration(folder) > 0, LIMIT)
     ended(process, tmp_path)
     (resumed,) = re.findall(r"resumed after (\d+) iterations", output_of_jobs(tmp_path))
     assert 0 < int(resumed) < 800

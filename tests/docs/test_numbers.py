@@ -149,7 +149,7 @@ def test_committed_results_are_those_of_the_committed_runs() -> None:
         for name, run in runs.items():
             assert read_metrics(run)[-1].iteration == int(rows[name]["iterations"])
             assert rows[name]["net"].split(" (")[0] == net_name(read_config(run))
-            errors = read_final_errors(run).by_name()
+            errors = read_final_errors(run).as_dict()
             assert errors == {
                 key: float(rows[name][key]) if rows[name][key] else None for key in errors
             }

@@ -90,7 +90,7 @@ def test_where_a_run_cannot_be_written_to_its_record_goes_to_another_folder(
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert f"cannot be written to {run}/evaluations (File exists)" in line
-    assert line.endswith("name another folder with output_dir=FOLDER")
+    assert line.endswith("choose another folder with output_dir=FOLDER")
     done = resnet_eval(tmp_path, f"run={run}", "output_dir=elsewhere")
     assert done.returncode == 0, done.stderr
     record = f"elsewhere/evaluations/{run.name}/center.json"

@@ -26,7 +26,7 @@ from resnet_degradation.console.progress import NullProgress, RunProgress
 from resnet_degradation.data.build import find_images, make_batches
 from resnet_degradation.data.sources.digits import load_digits
 from resnet_degradation.data.views import EvalProtocol
-from resnet_degradation.evaluation.command import SplitErrors, evaluate, near_chance
+from resnet_degradation.evaluation.command import SplitErrors, evaluate, explain_high_error
 from resnet_degradation.nets.build import initialize
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import read_weights
@@ -368,7 +368,7 @@ def test_public_weights_have_the_error_of_their_own_net_to_the_image(
     torch.save(named, file)
     evaluate(evaluation_of(*common), console, RunProgress(console))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "is high: guessing gives 90.00 %. If these weights do better elsewhere" in printed
+    assert "is high: guessing gives 90.00 %. If these weights are better elsewhere" in printed
     for cause in ("data.mean=[0.3, 0.4, 0.5]", "order of the classes", "shortcut_padding=around"):
         assert cause in printed
 
@@ -393,7 +393,7 @@ def test_near_chance_depends_on_the_number_of_classes(
 ) -> None:
     tested = [SplitErrors("val", 100, 1, {1: error})]
     for config in (configure(), configure("residual=false")):
-        note = near_chance(config, tested, num_classes)
+        note = explain_high_error(config, tested, num_classes)
         assert (note is not None) == is_near
         if note is not None:
             assert ("shortcut_padding" in note) == config.residual
@@ -414,20 +414,20 @@ def test_a_run_whose_weights_are_not_finite_is_not_evaluated(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([], "name what to evaluate: run=FOLDER"),
-        (["run=RUN", "weights=x.pt"], "set one of them, not both"),
+        ([], "no net to evaluate: set run=FOLDER"),
+        (["run=RUN", "weights=x.pt"], "set only one of them"),
         (["run=RUN", "depth=56"], "depth=56, but run="),
         (["run=RUN", "shortcut_padding=around"], "shortcut_padding=around, but run="),
         (["run=RUN", "data=cifar10"], "data= sets data.name=cifar10, but run="),
         (["run=RUN", "protocol=five-crop"], "choose center, ten-crop, multi-scale"),
         (["run=RUN", "protocol=none"], "protocol=none tests nothing"),
-        (["run=RUN", "protocol=multi-scale", "scales=[4,8]"], "must be 8 .* to 4096"),
-        (["run=RUN", "protocol=multi-scale", "scales=[]"], "must be 8 .* to 4096"),
-        (["run=RUN", "protocol=multi-scale", "scales=[8,90000]"], "must be 8 .* to 4096"),
-        (["run=RUN", "scales=[8]"], "scales belongs to protocol=multi-scale"),
-        (["run=RUN", "shorter_side=9"], "shorter_side belongs to protocol=ten-crop"),
+        (["run=RUN", "protocol=multi-scale", "scales=[4,8]"], "must be from 8 .* to 4096"),
+        (["run=RUN", "protocol=multi-scale", "scales=[]"], "must be from 8 .* to 4096"),
+        (["run=RUN", "protocol=multi-scale", "scales=[8,90000]"], "must be from 8 .* to 4096"),
+        (["run=RUN", "scales=[8]"], "scales applies only to protocol=multi-scale"),
+        (["run=RUN", "shorter_side=9"], "shorter_side applies only to protocol=ten-crop"),
         (["run=RUN", "protocol=ten-crop", "shorter_side=9"], "images that are streamed"),
-        (["run=RUN", "split=test"], "there is no split=test: choose val"),
+        (["run=RUN", "split=test"], "split=test does not exist in these data: choose val"),
         (["run=RUN", "export=net.onnx"], r"name a .safetensors, .pt or .pth file"),
         (["run=RUN", "runtime.devices=2"], "runs in one process"),
         (["run=nowhere"], "no run in nowhere"),
@@ -500,5 +500,5 @@ def test_a_configuration_error_has_code_2(tmp_path: Path) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == ConfigError.exit_code
-    assert done.stderr.startswith("error: name what to evaluate")
+    assert done.stderr.startswith("error: no net to evaluate")
     assert len(done.stderr.splitlines()) == 1

@@ -44,10 +44,10 @@ def test_few_words_are_better_with_residuals() -> None:
 
 def test_two_grids_converge_where_relaxation_stalls(tmp_path: Path) -> None:
     f = np.random.default_rng(1).standard_normal(multigrid.NUM_POINTS)
-    exact = multigrid.solve(f)
-    np.testing.assert_allclose(multigrid.apply(exact), f, atol=1e-8)
+    exact = multigrid.solve_exactly(f)
+    np.testing.assert_allclose(multigrid.apply_operator(exact), f, atol=1e-8)
     np.testing.assert_allclose(multigrid.relax(exact, f, 5), exact, atol=1e-10)
-    np.testing.assert_allclose(multigrid.two_grids(exact, f), exact, atol=1e-10)
+    np.testing.assert_allclose(multigrid.two_grid_cycle(exact, f), exact, atol=1e-10)
     curves = multigrid.measure()
     alone, coarse = (shares for _, shares in curves.values())
     assert alone[-1] > 0.9
@@ -61,7 +61,7 @@ def test_two_grids_converge_where_relaxation_stalls(tmp_path: Path) -> None:
 def test_the_matrix_is_that_of_the_second_derivative() -> None:
     x = np.arange(1, multigrid.NUM_POINTS + 1) / (multigrid.NUM_POINTS + 1)
     u = np.sin(np.pi * x)
-    assert multigrid.apply(u) == pytest.approx(-(np.pi**2) * u, rel=1e-3)
+    assert multigrid.apply_operator(u) == pytest.approx(-(np.pi**2) * u, rel=1e-3)
 
 
 def test_a_highway_block_mixes_branch_and_shortcut_by_its_gate(tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ def test_a_residual_net_computes_what_a_plain_net_computes(family: Family) -> No
                 torch.nn.init.normal_(values)  # type: ignore[arg-type]
             torch.nn.init.uniform_(norm.running_var, 0.5, 2.0)  # type: ignore[arg-type]
     images = torch.randn(8, 3, 32, 32)
-    twin = unadd.residual_twin(plain.eval(), width=0.25)
-    same = unadd.residual_twin(plain, width=0.25)
-    unadd.use_own_statistics(same, images)
+    twin = unadd.make_residual_twin(plain.eval(), width=0.25)
+    same = unadd.make_residual_twin(plain, width=0.25)
+    unadd.recompute_statistics(same, images)
     difference, largest = unadd.largest_difference(plain, same, images)
     assert difference < 1e-4 * largest
     # Now the running statistics, which evaluation mode uses, are those of the batches.

@@ -30,9 +30,9 @@ from resnet_degradation.probes.residual_norms import measure_residual_norms
 from resnet_degradation.probes.responses import measure_responses
 from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.metrics import read_metrics
-from resnet_degradation.records.run_folder import checkpoint_files, last_checkpoint
+from resnet_degradation.records.run_folder import checkpoint_files, last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished, read_final_errors
-from resnet_degradation.reference.paper import differences, reference
+from resnet_degradation.reference.paper import find_reference, list_differences
 from resnet_degradation.system.errors import ConfigError, DataError
 from resnet_degradation.training.load_run import load_trained_net
 
@@ -113,9 +113,9 @@ def test_a_custom_block_replaces_the_basic_block(here: Path) -> None:
         assert torch.equal(one, other)
     images = torch.randn(4, 3, 16, 16)
     assert not torch.equal(net(images), twin(images))
-    assert "blocks my_blocks:NoLastReLU" not in differences(usual)
-    assert "blocks my_blocks:NoLastReLU" in differences(own)
-    assert reference(own) is None
+    assert "blocks my_blocks:NoLastReLU" not in list_differences(usual)
+    assert "blocks my_blocks:NoLastReLU" in list_differences(own)
+    assert find_reference(own) is None
 
 
 def test_custom_code_is_part_of_a_runs_name_and_identity(here: Path) -> None:
@@ -342,7 +342,7 @@ def test_random_numbers_in_a_custom_block_depend_only_on_seed_and_iteration(
         if which == "resumed":
             for file in ("summary.json", "checkpoints/" + checkpoint_files(folder)[0].name):
                 (folder / file).unlink()
-            assert last_checkpoint(folder) == 4
+            assert last_checkpoint_iteration(folder) == 4
             train_run(config)
         ends.append(final_state(folder)["net"])
     assert_equal_states(*ends)

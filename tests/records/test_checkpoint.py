@@ -28,16 +28,16 @@ from resnet_degradation.config.identity import run_folder
 from resnet_degradation.data.channel_statistics import channel_statistics
 from resnet_degradation.data.sources.load import load_source
 from resnet_degradation.records.checkpoint import (
-    KEPT,
-    first_difference,
-    kept_checkpoints,
+    NUM_KEPT,
+    describe_first_difference,
     load_checkpoint,
+    load_kept_checkpoints,
 )
 from resnet_degradation.records.checksummed import DamagedError, load_checksummed, save_checksummed
 from resnet_degradation.records.run_folder import (
     checkpoint_files,
     checkpoint_iteration,
-    last_checkpoint,
+    last_checkpoint_iteration,
 )
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.system.errors import CheckpointError, DivergenceError, UserError
@@ -189,9 +189,9 @@ def test_a_run_is_not_resumed_on_other_images(
 
 
 def test_the_first_difference_is_described_in_words() -> None:
-    assert first_difference({"a": 1}, {"a": 1}) is None
-    assert first_difference({"a": 1, "b": 2}, {"a": 1}) == "b was 2 and is now its default"
-    assert first_difference({}, {"c": None}) == "c was its default and is now None"
+    assert describe_first_difference({"a": 1}, {"a": 1}) is None
+    assert describe_first_difference({"a": 1, "b": 2}, {"a": 1}) == "b was 2 and is now its default"
+    assert describe_first_difference({}, {"c": None}) == "c was its default and is now None"
 
 
 def test_a_damaged_checkpoint_makes_room_for_the_next_good_one(
@@ -213,7 +213,7 @@ def test_a_damaged_checkpoint_makes_room_for_the_next_good_one(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train_run(config)
-    assert len(checkpoint_files(run_folder(config))) == KEPT
+    assert len(checkpoint_files(run_folder(config))) == NUM_KEPT
 
 
 def test_checkpoints_are_kept_along_a_run_and_change_no_bit_of_it(
@@ -228,12 +228,12 @@ def test_checkpoints_are_kept_along_a_run_and_change_no_bit_of_it(
     assert kept.name == usual.name
     assert_equal_states(final_state(kept), final_state(usual))
     assert without_times(kept) == without_times(usual)
-    assert [checkpoint.iteration for checkpoint in kept_checkpoints(kept, 3)] == [3, 6, 9, 12]
+    assert [checkpoint.iteration for checkpoint in load_kept_checkpoints(kept, 3)] == [3, 6, 9, 12]
     next(file for file in checkpoint_files(kept) if checkpoint_iteration(file) == 6).write_bytes(
         b""
     )
-    with pytest.warns(UserWarning, match="is left out, because it is damaged"):
-        assert [checkpoint.iteration for checkpoint in kept_checkpoints(kept, 3)] == [3, 9, 12]
+    with pytest.warns(UserWarning, match="is damaged and was skipped"):
+        assert [checkpoint.iteration for checkpoint in load_kept_checkpoints(kept, 3)] == [3, 9, 12]
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut", "a row damaged", "emptied", "another's"])
@@ -293,7 +293,7 @@ def test_weights_that_are_not_finite_are_never_saved(tiny: Tiny, train_run: Trai
     config = tiny("recipe.lr=1e45", "runtime.checkpoint_every=1")
     with pytest.raises(DivergenceError, match=r"no longer finite after .* It has no checkpoint"):
         train_run(config)
-    assert last_checkpoint(run_folder(config)) == 0
+    assert last_checkpoint_iteration(run_folder(config)) == 0
 
 
 def test_a_run_that_diverges_late_names_its_last_good_checkpoint(

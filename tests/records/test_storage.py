@@ -17,7 +17,7 @@ from support.waiting import wait_until
 from resnet_degradation.config.identity import run_folder
 from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.records.lock import lock_owner, run_lock
-from resnet_degradation.records.run_folder import checkpoint_files, last_checkpoint
+from resnet_degradation.records.run_folder import checkpoint_files, last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import ConfigError, RecordError, UserError, explain
 from resnet_degradation.training import session
@@ -115,12 +115,12 @@ def test_a_disk_that_fills_up_keeps_the_last_good_state(small_disk: Path) -> Non
     assert "No space left on device" in line
     assert f"Its last good checkpoint is {newest.name}" in line
     assert not list(folder.rglob("*.tmp"))
-    before = last_checkpoint(folder)
+    before = last_checkpoint_iteration(folder)
     assert "No space left on device" in said(start(small_disk, *LONG))  # the same error again
-    assert last_checkpoint(folder) == before
+    assert last_checkpoint_iteration(folder) == before
     filler.unlink()
     process = start(small_disk, *LONG)
-    wait_until(lambda: last_checkpoint(folder) > before)
+    wait_until(lambda: last_checkpoint_iteration(folder) > before)
     process.terminate()
     process.communicate()
     assert process.returncode == 143
@@ -212,13 +212,13 @@ def test_images_that_vanish_under_a_run_are_named(
     away = root.rename(root.with_name("away"))
     assert f"cannot read the image {root}/" in said(process)
     (folder,) = run_folders(tmp_path)
-    before = last_checkpoint(folder)
+    before = last_checkpoint_iteration(folder)
     assert before >= 40
     assert "no images: looked for the folder" in said(start(tmp_path, *overrides))
-    assert last_checkpoint(folder) == before
+    assert last_checkpoint_iteration(folder) == before
     away.rename(root)
     process = start(tmp_path, *overrides)
-    wait_until(lambda: last_checkpoint(folder) > before)
+    wait_until(lambda: last_checkpoint_iteration(folder) > before)
     process.kill()
     process.wait()
 
@@ -316,7 +316,7 @@ def test_what_is_no_folder_for_locks_is_refused(tiny: Tiny, value: str) -> None:
         tiny(f"runtime.lock={value}")
 
 
-NO_LOCKS = """
+LOCKS_UNSUPPORTED = """
 #include <errno.h>
 int flock(int file, int operation) { errno = ENOLCK; return -1; }
 int link(const char *from, const char *to) { errno = EPERM; return -1; }
@@ -327,7 +327,7 @@ int linkat(int a, const char *from, int b, const char *to, int flags) { errno = 
 @pytest.mark.slow
 def test_commands_work_without_locks(tmp_path: Path) -> None:
     """In a process whose system calls fail, with a run of two processes, which need its lock."""
-    (tmp_path / "no_locks.c").write_text(NO_LOCKS)
+    (tmp_path / "no_locks.c").write_text(LOCKS_UNSUPPORTED)
     if sys.platform != "linux" or shutil.which("cc") is None:
         pytest.skip("calls are made to fail by a C library that Linux loads first")
     library = tmp_path / "no_locks.so"
@@ -341,7 +341,7 @@ def test_commands_work_without_locks(tmp_path: Path) -> None:
     assert process.returncode == 0, err
     assert [line for line in err.splitlines() if "runtime.lock=off" in line] == [
         "warning: runtime.lock=off: nothing keeps two processes from training the same run at "
-        "once, which would spoil its record"
+        "once, which would corrupt its files"
     ]
     (folder,) = run_folders(tmp_path)
     assert is_finished(folder)

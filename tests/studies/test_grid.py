@@ -38,18 +38,24 @@ def test_every_net_is_trained_at_every_value_with_every_seed(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
-        ("[{key: recipe.lr, values: []}]", "study.grid: recipe.lr needs a list of single values"),
-        ("[{key: recipe.milestones, values: [[0.5], [0.6]]}]", "needs a list of single values"),
-        ("[{key: width, values: [1, 2]}]", "study.grid: width is not a setting of recipe"),
-        ("[{key: recipe.rate, values: [1]}]", "study.grid: recipe.rate is not a setting"),
+        ("[{key: recipe.lr, values: []}]", "study.grid: recipe.lr needs a list of values"),
+        (
+            "[{key: recipe.milestones, values: [[0.5], [0.6]]}]",
+            "needs a list of values, each a number or a word",
+        ),
+        (
+            "[{key: width, values: [1, 2]}]",
+            "study.grid: width cannot vary: choose a setting under recipe",
+        ),
+        ("[{key: recipe.rate, values: [1]}]", "study.grid: recipe.rate cannot vary"),
         ("[{key: recipe.lr, values: [fast]}]", "study.grid: recipe.lr=fast is not valid"),
         (
             "[{key: seeds, values: [1]}]",
-            "study.grid: seeds is not a setting",
+            "study.grid: seeds cannot vary",
         ),
         (
             "[{key: runtime.log_every, values: [1,2]}]",
-            "study.grid: runtime.log_every is not a setting",
+            "study.grid: runtime.log_every cannot vary",
         ),
         ("[{key: recipe.lr, values: [-1]}]", "recipe.lr"),
     ],
@@ -189,5 +195,5 @@ def test_nets_without_a_seed_in_common_have_no_gap() -> None:
 
 
 def test_the_figure_needs_one_setting(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the figure grid needs one setting"):
+    with pytest.raises(ConfigError, match=r"study\.figures=\[grid\] needs exactly one setting"):
         study_of(tmp_path, "study.figures=[grid]")

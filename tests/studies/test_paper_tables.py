@@ -9,7 +9,12 @@ from support.figures import finished_run, plot
 from resnet_degradation.config.schema import PanelConfig
 from resnet_degradation.figures.drawing import Drawing
 from resnet_degradation.records.metrics import Row, write_metrics
-from resnet_degradation.studies.tables import escaped, latex, markdown, write_tables
+from resnet_degradation.studies.tables import (
+    escape_latex,
+    format_latex,
+    format_markdown,
+    write_tables,
+)
 from resnet_degradation.system.atomic_files import write_json
 
 
@@ -31,15 +36,17 @@ def assert_compiles(tex: str) -> None:
 
 
 def test_special_characters_are_escaped() -> None:
-    assert escaped("25 % ± 1_a & b") == r"25 \% $\pm$ 1\_a \& b"
-    assert escaped("8.75 (Table 6)††") == r"8.75 (Table 6)$\dagger$$\dagger$"
-    assert escaped(r"a\b{c}~^<>$#") == (
+    assert escape_latex("25 % ± 1_a & b") == r"25 \% $\pm$ 1\_a \& b"
+    assert escape_latex("8.75 (Table 6)††") == r"8.75 (Table 6)$\dagger$$\dagger$"
+    assert escape_latex(r"a\b{c}~^<>$#") == (
         r"a\textbackslash{}b\{c\}\textasciitilde{}\textasciicircum{}"
         r"\textless{}\textgreater{}\$\#"
     )
-    assert escaped("-") == "--"
-    assert escaped("plain-20") == "plain-20"
-    assert_compiles(latex([["net", "error (%)"], [r"my_\net{$}", "1 ± 2"]], ["100 % of\nit"]))
+    assert escape_latex("-") == "--"
+    assert escape_latex("plain-20") == "plain-20"
+    assert_compiles(
+        format_latex([["net", "error (%)"], [r"my_\net{$}", "1 ± 2"]], ["100 % of\nit"])
+    )
 
 
 def test_columns_without_values_are_left_out(tmp_path: Path) -> None:
@@ -51,7 +58,7 @@ def test_columns_without_values_are_left_out(tmp_path: Path) -> None:
         r"\begin{tabular}{lr}",
         r"\toprule",
     ]
-    assert markdown([["a|b"]], []).startswith("| a&#124;b |")
+    assert format_markdown([["a|b"]], []).startswith("| a&#124;b |")
 
 
 def test_runs_of_two_machines_are_one_table_and_one_figure(tmp_path: Path) -> None:

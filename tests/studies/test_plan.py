@@ -19,9 +19,9 @@ from resnet_degradation.studies.cost import (
     TIMED_STEPS,
     image_cost,
     plan_costs,
-    sample_of,
     step_timer,
     time_steps,
+    timing_config,
 )
 from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.plan import print_plan
@@ -172,7 +172,7 @@ def test_a_sample_keeps_the_settings_that_cost_time(
 ) -> None:
     given = ("runtime.precision=bf16", "runtime.compile=none", "runtime.num_threads=3")
     (run, *_) = study_of(tmp_path, *given, "recipe.augmentation=pad-crop").runs
-    sample = sample_of(run, num_at_once=2)
+    sample = timing_config(run, num_concurrent=2)
     assert (sample.runtime.precision, sample.runtime.compile) == ("bf16", "none")
     assert sample.runtime.num_threads == 3
     assert sample.runtime.checkpoint_activations == "off"
@@ -184,7 +184,7 @@ def test_a_sample_keeps_the_settings_that_cost_time(
         lambda config, *_: config.recipe.batch_size == 32,
     )
     monkeypatch.setitem(cost_module.MAX_MULTIPLY_ADDS, "cpu", 3 * 5 * image_cost(run))
-    sample = sample_of(run, num_at_once=1)
+    sample = timing_config(run, num_concurrent=1)
     assert (sample.recipe.batch_size, sample.runtime.checkpoint_activations) == (5, "on")
 
 
@@ -200,7 +200,7 @@ def test_a_sample_is_timed_whatever_the_recipe_and_leaves_nothing(
     tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
     (run, *_) = study_of(tmp_path, *overrides).runs
-    sample = sample_of(run, num_at_once=1)
+    sample = timing_config(run, num_concurrent=1)
     seconds = time_steps(sample, num_classes=3)
     assert len(seconds) == TIMED_STEPS
     assert all(second > 0 for second in seconds)
@@ -210,7 +210,7 @@ def test_a_sample_is_timed_whatever_the_recipe_and_leaves_nothing(
 @pytest.mark.long
 def test_a_failure_in_one_process_ends_the_others(tmp_path: Path) -> None:
     (run, *_) = study_of(tmp_path, "runtime.device=cpu").runs
-    sample = sample_of(run, num_at_once=2)
+    sample = timing_config(run, num_concurrent=2)
     with step_timer(2) as time_together, pytest.raises(ConfigError, match="x is not a duration"):
         time_together(replace(sample, recipe=replace(sample.recipe, milestones=["x"])), 3)
 
@@ -218,7 +218,7 @@ def test_a_failure_in_one_process_ends_the_others(tmp_path: Path) -> None:
 def test_a_net_that_is_not_measured_is_as_fast_as_the_last_that_was(
     tmp_path: Path, timed: Timed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cost_module, "SECONDS_OF_TIMING", 5.0)
+    monkeypatch.setattr(cost_module, "TIMING_BUDGET_SECONDS", 5.0)
     samples = timed(1.0, 1.0)
     costs, (measured,) = plan_costs(study_of(tmp_path))
     assert len(samples) == 3

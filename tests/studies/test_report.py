@@ -24,8 +24,8 @@ from resnet_degradation.records.summary import FinalErrors, read_final_errors
 from resnet_degradation.reference import paper
 from resnet_degradation.studies.command import run_study
 from resnet_degradation.studies.findings import find_cautions
-from resnet_degradation.studies.report import net_table, print_report, write_report
-from resnet_degradation.studies.results import Result, by_net, read_result
+from resnet_degradation.studies.report import make_net_table, print_report, write_report
+from resnet_degradation.studies.results import Result, group_results_by_net, read_result
 
 
 def only(name: str, *overrides: str) -> dict[str, Config]:
@@ -36,7 +36,7 @@ def only(name: str, *overrides: str) -> dict[str, Config]:
 
 def test_the_papers_values_are_those_of_its_tables() -> None:
     cifar = {**only("fig6"), **only("fig6-1202")}
-    references = {name: paper.reference(run) for name, run in cifar.items()}
+    references = {name: paper.find_reference(run) for name, run in cifar.items()}
     assert {name: ref.error for name, ref in references.items() if ref is not None} == {
         "ResNet-20": 8.75,
         "ResNet-32": 7.51,
@@ -47,7 +47,7 @@ def test_the_papers_values_are_those_of_its_tables() -> None:
     }
     assert str(references["ResNet-110"]) == "6.61 ± 0.16"
     imagenet = {**only("fig4"), **only("table3")}
-    assert {name: str(paper.reference(run)) for name, run in imagenet.items()} == {
+    assert {name: str(paper.find_reference(run)) for name, run in imagenet.items()} == {
         "plain-18": "27.94",
         "plain-34": "28.54",
         "ResNet-18": "27.88",
@@ -55,14 +55,14 @@ def test_the_papers_values_are_those_of_its_tables() -> None:
         "ResNet-34-B": "24.52",
         "ResNet-34-C": "24.19",
     }
-    assert paper.reference(only("quick", "width=2")["ResNet-20-width2"]) is None
-    assert paper.reference(only("quick", "shortcut=B")["ResNet-20-B"]) is None
+    assert paper.find_reference(only("quick", "width=2")["ResNet-20-width2"]) is None
+    assert paper.find_reference(only("quick", "shortcut=B")["ResNet-20-B"]) is None
 
 
 @pytest.mark.parametrize("name", ["fig1", "fig6-1202", "fig4", "table3"])
 def test_the_studies_of_the_paper_are_by_the_papers_recipe(name: str) -> None:
     for run in composed_study(f"study={name}").runs:
-        assert paper.differences(run) == []
+        assert paper.list_differences(run) == []
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_studies_of_the_paper_are_by_the_papers_recipe(name: str) -> None:
 )
 def test_every_departure_from_the_papers_recipe_is_named(override: str, difference: str) -> None:
     run = only("fig6", override)["ResNet-56"]
-    assert difference in paper.differences(run)
+    assert difference in paper.list_differences(run)
 
 
 def dotted(values: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ NOT_COMPARED = ("depth", "residual", "shortcut", "family", "seed", "data.root", 
 def test_every_setting_that_changes_results_is_a_departure(depth: int, shortcut: str) -> None:
     """Whichever settings there are, or will be: a run's identity has them."""
     run = replace(only("fig4")["ResNet-34"], depth=depth, shortcut=shortcut)
-    assert paper.differences(run) == []
+    assert paper.list_differences(run) == []
     other = {bool: False, int: 7, float: 0.7, str: "other", list: [1, 2], type(None): "other"}
     compared = []
     for key, value in dotted(asdict(run)).items():
@@ -111,7 +111,7 @@ def test_every_setting_that_changes_results_is_a_departure(depth: int, shortcut:
         setattr(reduce(getattr, path, changed), name, other[type(value)])
         if digest(changed) != digest(run):
             compared.append(key)
-            assert paper.differences(changed), key
+            assert paper.list_differences(changed), key
     assert {"block", "extends", "weights_digest", "runtime.precision", "recipe.lr"} < {*compared}
 
 
@@ -120,7 +120,7 @@ def test_what_changes_no_result_is_no_departure() -> None:
         *("fig6", "runtime.log_every=7", "recipe.warmup_window=20", "data.root=/elsewhere"),
         "recipe.milestones=[32000,48000]",
     )
-    assert paper.differences(run["ResNet-110"]) == []
+    assert paper.list_differences(run["ResNet-110"]) == []
 
 
 def result(config: Config, error: float) -> Result:
@@ -131,7 +131,7 @@ def result(config: Config, error: float) -> Result:
 
 def paper_column(results: list[Result]) -> tuple[dict[str, str], list[str]]:
     """The paper's value that the report prints for each net, and the notes on it."""
-    table, notes = net_table(by_net(results), "test error (%)")
+    table, notes = make_net_table(group_results_by_net(results), "test error (%)")
     return {row["net"]: row["the paper (%)"] for row in table}, notes
 
 
@@ -185,7 +185,9 @@ def test_the_papers_value_is_marked_where_images_were_skipped(
 def test_nets_of_the_same_name_are_distinguished_by_the_settings_that_differ() -> None:
     run = only("fig6")["ResNet-20"]
     nets = [replace(run, width=width, seed=seed) for width in (0.5, 0.5000001) for seed in (0, 1)]
-    table, _ = net_table(by_net([result(net, 8.0) for net in nets]), "test error (%)")
+    table, _ = make_net_table(
+        group_results_by_net([result(net, 8.0) for net in nets]), "test error (%)"
+    )
     assert [(row["net"], row["seeds"]) for row in table] == [
         ("ResNet-20-width0.5 (width 0.5)", "0, 1"),
         ("ResNet-20-width0.5 (width 0.5000001)", "0, 1"),

@@ -246,10 +246,10 @@ def test_threads_are_divided_among_jobs_unless_given(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     run = study_of(tmp_path).runs[0]
-    assert execute.with_share_of_threads(run, 3).runtime.num_threads == 2
-    assert execute.with_share_of_threads(run, 99).runtime.num_threads == 1
+    assert execute.with_thread_share(run, 3).runtime.num_threads == 2
+    assert execute.with_thread_share(run, 99).runtime.num_threads == 1
     given = study_of(tmp_path, "runtime.num_threads=5").runs[0]
-    assert execute.with_share_of_threads(given, 3).runtime.num_threads == 5
+    assert execute.with_thread_share(given, 3).runtime.num_threads == 5
 
 
 @pytest.mark.long

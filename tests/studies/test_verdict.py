@@ -15,8 +15,8 @@ from resnet_degradation.records.summary import FinalErrors
 from resnet_degradation.studies.findings import find_cautions, find_verdicts
 from resnet_degradation.studies.results import Result
 from resnet_degradation.studies.verdict import (
-    DEPTH,
-    RESIDUAL,
+    DEPTH_WORDING,
+    RESIDUAL_WORDING,
     compare,
     counting_noise,
     pooled_spread,
@@ -32,7 +32,7 @@ def test_the_verdict_is_the_difference_of_means() -> None:
     assert comparison.mean == pytest.approx(58.333, abs=1e-3)
     # 3.884, of 2.244 degrees of freedom, times sqrt((1 + 16.333) / 3)
     assert comparison.threshold == pytest.approx(9.336, abs=1e-3)
-    said = comparison.verdict(DEPTH)
+    said = comparison.describe(DEPTH_WORDING)
     assert said.startswith("plain-56 minus plain-20: +58.33 ± 5.03 points")
     assert "3 seeds" in said
     assert said.endswith("degradation")
@@ -115,9 +115,11 @@ def test_a_verdict_over_one_seed_says_that_it_is_of_one_run() -> None:
         (20.0, "the deeper net trains better: no degradation"),
         (40.5, "there is no difference beyond the noise: no degradation seen"),
     ):
-        sentence = compare("a", "b", [40.0], [error], 1000).verdict(DEPTH).rpartition(")")[2]
+        sentence = (
+            compare("a", "b", [40.0], [error], 1000).describe(DEPTH_WORDING).rpartition(")")[2]
+        )
         assert sentence == f": in this one run, with an unknown spread over seeds, {ending}"
-    two = compare("a", "b", [40.0, 40.1], [60.0, 60.2], 1000).verdict(twin_wording("option A"))
+    two = compare("a", "b", [40.0, 40.1], [60.0, 60.2], 1000).describe(twin_wording("option A"))
     assert "in this one run" not in two
 
 
@@ -140,9 +142,9 @@ def test_a_comparison_over_one_seed_takes_the_spread_of_the_studys_other_nets() 
 
 def test_a_verdict_contradicts_the_paper_when_the_runs_do() -> None:
     better = compare("plain-20", "plain-56", [40.0], [20.0], 1000)
-    assert "the deeper net trains better" in better.verdict(DEPTH)
+    assert "the deeper net trains better" in better.describe(DEPTH_WORDING)
     worse = compare("plain-56", "ResNet-56", [20.0], [40.0], 1000)
-    assert "the residual net trains worse" in worse.verdict(RESIDUAL)
+    assert "the residual net trains worse" in worse.describe(RESIDUAL_WORDING)
 
 
 def finished(

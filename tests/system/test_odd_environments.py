@@ -24,9 +24,9 @@ from resnet_degradation.records.checksummed import load_checksummed, save_checks
 from resnet_degradation.records.metrics import read_metrics
 from resnet_degradation.records.run_folder import (
     checkpoint_files,
+    drop_duplicate_runs,
     find_runs,
     read_config,
-    without_copies,
 )
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import CheckpointError, UserError
@@ -336,10 +336,10 @@ def test_a_copy_of_a_run_is_not_another_seed(tiny: Tiny, train_run: TrainRun) ->
     folder, second = run_folder(config), train_run(other)
     backup = shutil.copytree(folder, folder.with_name("backup"))
     with pytest.warns(UserWarning, match=f"{backup} is left out: {folder} holds the same run"):
-        assert without_copies(find_runs(folder.parent)) == [folder, second]
+        assert drop_duplicate_runs(find_runs(folder.parent)) == [folder, second]
     train_run(config)
     with pytest.warns(UserWarning, match=f"{backup} is left out"):
-        (net,) = load_curves(without_copies([backup, folder, second]))
+        (net,) = load_curves(drop_duplicate_runs([backup, folder, second]))
     assert net.num_seeds == 2
     _, err = said(start(folder.parent, sys.executable, str(PLOT), ".", "--formats", "svg"))
     assert err.startswith("warning: backup is left out: ")

@@ -34,7 +34,7 @@ from resnet_degradation.config.schema import Config
 from resnet_degradation.console.progress import RunProgress
 from resnet_degradation.data.batches import Batch
 from resnet_degradation.data.in_memory import MemoryBatches
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import read_final_errors
 from resnet_degradation.system.errors import Stopped
 from resnet_degradation.system.os_signals import STOP_SIGNALS, catch_signals
@@ -94,7 +94,7 @@ def test_a_signal_saves_the_iteration_and_ends_the_run(
     with pytest.raises(Stopped, match=f"after {after} of 12 .* command resumes it") as stop:
         session.train(config, SignalledProgress(after, number))
     assert stop.value.exit_code == 128 + number
-    assert last_checkpoint(run_folder(config)) == after
+    assert last_checkpoint_iteration(run_folder(config)) == after
     assert signal.getsignal(number) is handler
     assert_ends_as(config, whole, train_run)
 
@@ -133,7 +133,7 @@ def test_a_second_interrupt_stops_at_once(tiny: Tiny, train_run: TrainRun, whole
     config = tiny(*PLATEAU, *WARMUP)
     with pytest.raises(Stopped, match="stopped at once"):
         session.train(config, SignalledProgress(7, signal.SIGINT, signal.SIGINT))
-    assert last_checkpoint(run_folder(config)) == 5
+    assert last_checkpoint_iteration(run_folder(config)) == 5
     assert_ends_as(config, whole, train_run)
 
 
@@ -193,7 +193,7 @@ def test_a_reader_who_leaves_ends_the_run_which_is_saved(tmp_path: Path) -> None
     (line,) = said.splitlines()
     assert "all saved: the same command resumes it" in line
     assert line.endswith("(the reader of the output closed the pipe)")
-    assert last_checkpoint(run_folders(tmp_path)[0]) > 0
+    assert last_checkpoint_iteration(run_folders(tmp_path)[0]) > 0
 
 
 def test_a_study_says_that_the_reader_of_its_plan_went_away(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_the_command_ends_with_the_code_of_the_signal(
     assert line.endswith(f"({number.name})")
     assert "Traceback" not in said
     (folder,) = run_folders(tmp_path)
-    assert f"after {last_checkpoint(folder):,} of" in line
+    assert f"after {last_checkpoint_iteration(folder):,} of" in line
 
 
 def streamed(root: Path) -> tuple[str, ...]:
@@ -297,7 +297,7 @@ def test_a_study_saves_every_run_under_way_and_leaves_no_process(tmp_path: Path,
     assert "Traceback" not in said
     wait_until(lambda: not group_members(process.pid))
     assert len(run_folders(tmp_path)) == jobs
-    assert all(last_checkpoint(folder) > 0 for folder in run_folders(tmp_path))
+    assert all(last_checkpoint_iteration(folder) > 0 for folder in run_folders(tmp_path))
 
 
 @pytest.mark.slow
@@ -315,4 +315,4 @@ def test_jobs_of_a_launcher_save_their_runs_although_others_end_first(
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert all(last_checkpoint(folder) > 0 for folder in run_folders(tmp_path))
+    assert all(last_checkpoint_iteration(folder) > 0 for folder in run_folders(tmp_path))

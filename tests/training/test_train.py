@@ -127,7 +127,7 @@ def test_a_run_folder_holds_the_whole_record(tiny: Tiny, train_run: TrainRun) ->
     assert [row.lr for row in rows] == pytest.approx([0.01] * 3 + [0.001] * 2 + [0.0001])
     assert rows[-1].epoch == pytest.approx(12 * 32 / 1437, abs=1e-4)
     summary = read_summary(folder)
-    assert summary["final_errors_percent"] == read_final_errors(folder).by_name()
+    assert summary["final_errors_percent"] == read_final_errors(folder).as_dict()
     assert summary["num_parameters"] > 0
     assert summary["multiply_adds"] > 0
     assert summary["versions"]["torch"] == torch.__version__

@@ -13,7 +13,7 @@ from resnet_degradation.config.identity import run_name
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import Config, EvaluationConfig
 from resnet_degradation.records.metrics import COLUMNS, read_metrics
-from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
+from resnet_degradation.records.run_folder import drop_duplicate_runs, find_runs, read_config
 from resnet_degradation.records.summary import (
     FinalErrors,
     is_finished,
@@ -155,7 +155,7 @@ def plot(
         Drawing(), title=title, x=x, errors=errors, together=together, smooth=smooth, log=log,
         dashed=dashed, y_max=y_max, width=width,
     )  # fmt: skip
-    nets = load_curves(without_copies(find_run_folders(runs)), drawing.x, drawing.smooth)
+    nets = load_curves(drop_duplicate_runs(find_run_folders(runs)), drawing.x, drawing.smooth)
     return prepare_for_notebook(plot_curves(nets, drawing))
 
 

@@ -51,7 +51,7 @@ def study(
     exceptions are the same as for `rd.train`. `resnet-study --help` lists the settings. jobs=2
     starts processes, so a script must make this call below `if __name__ == "__main__":`.
     """
-    from resnet_degradation.studies.command import check_alone, run_study
+    from resnet_degradation.studies.command import check_single_process, run_study
     from resnet_degradation.studies.definition import resolve_study
 
     base_arguments = build_overrides((), {"study": name}, StudyRunConfig)
@@ -61,7 +61,7 @@ def study(
         if composed.plan or composed.part is not None:
             raise ConfigError("plan and part are settings of the command resnet-study only")
         resolved = resolve_study(composed, compose("study_config", base_arguments))
-    check_alone()
+    check_single_process()
     with show_progress(quiet) as progress:
         report = run_study(resolved, progress.console, composed.jobs, arguments)
     return StudyResult(

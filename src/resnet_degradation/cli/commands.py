@@ -66,9 +66,9 @@ def _study(composed: DictConfig) -> None:
         study_name = HydraConfig.get().runtime.choices["study"]
         study = resolve_study(composed, compose("study_config", [f"study={study_name}"]))
     if composed.part is None:
-        from resnet_degradation.studies.command import check_alone
+        from resnet_degradation.studies.command import check_single_process
 
-        check_alone()
+        check_single_process()
     with show_progress() as progress:
         if composed.plan:
             from resnet_degradation.studies.plan import print_plan

@@ -20,7 +20,7 @@ from resnet_degradation.config.schema import ERROR_CHOICES
 from resnet_degradation.figures.drawing import X_COLUMNS, Drawing, adjust_drawing, read_drawing
 from resnet_degradation.figures.registry import FIGURES, USED_SETTINGS
 from resnet_degradation.figures.style import FORMATS, save_figure
-from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
+from resnet_degradation.records.run_folder import drop_duplicate_runs, find_runs, read_config
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.report import write_paper_tables
 from resnet_degradation.studies.results import read_result
@@ -68,7 +68,7 @@ def draw_figure(arguments: argparse.Namespace) -> None:
         raise UserError("these are files: give the folders of runs or of a study")
     stem = arguments.figure if arguments.width is None else f"{arguments.figure}-paper"
     default_output = folders[0] / stem if len(folders) == 1 else Path(stem)
-    runs = without_copies([run for folder in folders for run in find_runs(folder)])
+    runs = drop_duplicate_runs([run for folder in folders for run in find_runs(folder)])
     settings = {k: v for k, v in vars(arguments).items() if k not in INPUT_OUTPUT_OPTIONS}
     refuse_unused(arguments.figure, settings)
     # The drawings differ unless the folders belong to one study on several machines.

@@ -1,3 +1,3 @@
-"""`resnet-eval`: the error of a trained net by a testing protocol of the paper.
+"""`resnet-eval`: tests a trained net by a protocol of the paper.
 
 May import training and the rooms below it."""

@@ -1,4 +1,4 @@
-"""The options of `resnet-eval`: which net, which images, which views of them."""
+"""The options of `resnet-eval`: the net, the images, and the protocol of the test."""
 
 import json
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from resnet_degradation.training.load_run import load_run_config
 
 PROTOCOLS = ("center", "ten-crop", "multi-scale", "none")
 
-# Section 3.4: shorter sides of whole images, for nets trained on crops of 224.
+# Section 3.4 of the paper: the shorter sides of images for nets trained on crops of 224 pixels.
 SCALES = (224, 256, 384, 480, 640)
 SCALES_CROP = 224
 
-# Keys that may differ from those of the run.
-FREE_KEYS = (
+# Settings that an evaluation may change from the run's values.
+CHANGEABLE_KEYS = (
     *("run", "weights", "protocol", "split", "shorter_side", "scales", "export", "output_dir"),
     *("data.root", "runtime"),
 )
@@ -38,19 +38,19 @@ FREE_KEYS = (
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A net, from a run or a file of weights, and how it is tested."""
+    """Which net to test, from a run or a weights file, and how to test it."""
 
-    config: Config  # resolved: the net, its data, its recipe
-    run: Path | None  # the run folder; None with a file of weights
+    config: Config  # the resolved configuration of the net, its data and its recipe
+    run: Path | None  # the run folder; None for a weights file
     protocol: str  # one of PROTOCOLS
-    split: str | None  # one of the held-out splits; None: all
+    split: str | None  # "val" or "test"; None for all held-out splits
     shorter_side: int
     scales: tuple[int, ...]
     export: Path | None
-    output_dir: Path | None = None  # where the record of a run is written; None: in its folder
+    output_dir: Path | None = None  # parent folder of a run's record; None for the run folder
 
-    def record(self) -> Path:
-        """The JSON file of the result."""
+    def record_file(self) -> Path:
+        """The path of the JSON record."""
         sizes = [self.shorter_side, *self.scales] if self.has_custom_sizes() else []
         parts = [self.protocol, *([self.split] if self.split else []), *map(str, sizes)]
         if self.run is None:
@@ -63,34 +63,34 @@ class Evaluation:
         return folder / f"{'-'.join(parts)}.json"
 
     def has_custom_sizes(self) -> bool:
-        """Whether the sizes of views differ from the protocol's defaults."""
-        default = (default_shorter_side(self.config), default_scales(self.config))
-        return (self.shorter_side, self.scales) != default
+        """Whether the image sizes differ from the protocol's defaults."""
+        defaults = (default_shorter_side(self.config), default_scales(self.config))
+        return (self.shorter_side, self.scales) != defaults
 
 
 def default_shorter_side(config: Config) -> int:
-    """The shorter side of images before crops are cut: 256 for crops of 224."""
+    """The shorter side of an image before cropping: 256 pixels for crops of 224."""
     return config.recipe.scale[0] if config.recipe.scale else config.data.image_size
 
 
 def default_scales(config: Config) -> tuple[int, ...]:
-    """The scales of multi-scale testing: SCALES, multiplied by the size of the crops over 224."""
+    """The scales of multi-scale testing: SCALES, in proportion to the crop size."""
     return tuple(round(config.data.image_size * side / SCALES_CROP) for side in SCALES)
 
 
 def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evaluation:
-    """The evaluation that a composed configuration and the command line's overrides describe.
+    """Make an Evaluation from a composed configuration and the overrides of the command line.
 
-    A run's net and data are those of its own configuration; an override must not contradict it.
-    Raises ConfigError, or UserError for a folder without a run.
+    With run=, the net and the data come from the run's configuration. Raises ConfigError if an
+    override contradicts it or is not valid, and UserError if the folder holds no run.
     """
     options = OmegaConf.to_object(composed)
     assert isinstance(options, EvaluationConfig)
     _check_options(options)
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    given = [override.key_or_group for override in parsed]
+    given_keys = [override.key_or_group for override in parsed]
     if options.run is not None:
-        config = _config_of_run(options, Path(options.run), given)
+        config = _load_run_config(options, Path(options.run), given_keys)
     else:
         settings = {field.name: getattr(options, field.name) for field in fields(Config)}
         unresolved = use_shortcut_of_weights(Config(**settings))
@@ -106,7 +106,7 @@ def resolve_evaluation(composed: DictConfig, overrides: Sequence[str]) -> Evalua
         ),
         scales=default_scales(config) if options.scales is None else tuple(options.scales),
         export=None if options.export is None else Path(expand_home(options.export)),
-        output_dir=Path(options.output_dir) if "output_dir" in given else None,
+        output_dir=Path(options.output_dir) if "output_dir" in given_keys else None,
     )
     _check_sizes(options, evaluation)
     return evaluation
@@ -117,7 +117,7 @@ def _check_options(options: EvaluationConfig) -> None:
     if protocol not in PROTOCOLS:
         raise ConfigError(f"protocol={protocol} is not valid: choose {', '.join(PROTOCOLS)}")
     if protocol == "none" and options.export is None:
-        raise ConfigError("protocol=none tests nothing: use it with export=FILE")
+        raise ConfigError("protocol=none tests nothing: add export=FILE, or choose a protocol")
     check_evaluation_runtime("resnet-eval", options.runtime)
     if read_process_info() is not None:
         raise ConfigError(
@@ -125,16 +125,19 @@ def _check_options(options: EvaluationConfig) -> None:
             f"their variables ({describe_process_variables()})"
         )
     if options.run is not None and options.weights is not None:
-        raise ConfigError("run and weights both name a net: set one of them, not both")
+        raise ConfigError("run and weights both name a net: set only one of them")
     if options.run is None and options.weights is None:
         raise ConfigError(
-            "name what to evaluate: run=FOLDER of a run, or weights=FILE with its depth, "
-            "residual, shortcut and data"
+            "no net to evaluate: set run=FOLDER, or weights=FILE with its depth, residual, "
+            "shortcut and data"
         )
 
 
-def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) -> Config:
-    """The configuration of a run; raises ConfigError if a given key or group contradicts it."""
+def _load_run_config(options: EvaluationConfig, folder: Path, given_keys: list[str]) -> Config:
+    """Load the configuration of a run; raise ConfigError if an override contradicts it.
+
+    given_keys: the keys and groups that the command line overrides.
+    """
     runs = find_runs(folder)
     if folder.resolve() not in [run.resolve() for run in runs]:
         names = ", ".join(str(run) for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
@@ -142,18 +145,20 @@ def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) ->
         raise ConfigError(
             f"run={folder} holds {count} {names}: name one, or several with -m run=FOLDER,FOLDER"
         )
-    root = options.data.root if "data.root" in given else None
+    root = options.data.root if "data.root" in given_keys else None
     config = load_run_config(folder, options.runtime, root)
-    trained, asked = flatten_dict(asdict(config)), flatten_dict(asdict(options))
-    for override in given:
-        for key in asked:
-            if not _is_in(key, override) or any(_is_in(key, free) for free in FREE_KEYS):
+    trained, requested = flatten_dict(asdict(config)), flatten_dict(asdict(options))
+    for override in given_keys:
+        for key in requested:
+            is_changeable = any(_belongs_to(key, group) for group in CHANGEABLE_KEYS)
+            if is_changeable or not _belongs_to(key, override):
                 continue
-            if trained[key] != asked[key] and not _is_equivalent(config, key, asked[key]):
+            value = requested[key]
+            if trained[key] != value and not _is_equivalent_value(config, key, value):
                 group = "" if override == key else f"{override}= sets "
                 given_value, trained_value = (
                     value if isinstance(value, str) else json.dumps(value)
-                    for value in (asked[key], trained[key])
+                    for value in (requested[key], trained[key])
                 )
                 raise ConfigError(
                     f"{group}{key}={given_value}, but run={folder} was trained with "
@@ -162,21 +167,21 @@ def _config_of_run(options: EvaluationConfig, folder: Path, given: list[str]) ->
     return config
 
 
-def _is_in(key: str, group: str) -> bool:
-    """Whether a dotted key is this key, or in this group."""
+def _belongs_to(key: str, group: str) -> bool:
+    """Whether `key` is `group` itself or one of its settings, such as data.root of data."""
     return f"{key}.".startswith(f"{group}.")
 
 
-def _is_equivalent(config: Config, key: str, value: Any) -> bool:
-    """Whether this value (such as a number of epochs) resolves to the run's setting."""
-    # The weights file may no longer exist.
-    without_weights = replace(config, weights=None, weights_digest=None)
+def _is_equivalent_value(config: Config, key: str, value: Any) -> bool:
+    """Whether the value, such as a number of epochs, resolves to the same setting as the run's."""
+    # Without weights, because their file may no longer exist.
+    base = replace(config, weights=None, weights_digest=None)
     group, _, name = key.rpartition(".")
     changed: Any = {name: value}
     if group:
-        changed = {group: replace(getattr(without_weights, group), **changed)}
+        changed = {group: replace(getattr(base, group), **changed)}
     try:
-        return resolve(replace(without_weights, **changed)) == without_weights
+        return resolve(replace(base, **changed)) == base
     except ConfigError:
         return False
 
@@ -185,19 +190,19 @@ def _check_sizes(options: EvaluationConfig, evaluation: Evaluation) -> None:
     config, size = evaluation.config, evaluation.config.data.image_size
     for key, protocol in (("shorter_side", "ten-crop"), ("scales", "multi-scale")):
         if getattr(options, key) is not None and options.protocol != protocol:
-            raise ConfigError(f"{key} belongs to protocol={protocol}: omit it")
+            raise ConfigError(f"{key} applies only to protocol={protocol}: omit it")
     if options.shorter_side is not None and config.recipe.augmentation != "scale-jitter":
         raise ConfigError(
-            "shorter_side belongs to images that are streamed from files "
+            "shorter_side applies only to images that are streamed from files "
             "(recipe.augmentation=scale-jitter): omit it"
         )
     side, scales = evaluation.shorter_side, evaluation.scales
     if not size <= side <= MAX_IMAGE_SIZE:
         raise ConfigError(
-            f"shorter_side={side} is not valid: it must be {size} to {MAX_IMAGE_SIZE}"
+            f"shorter_side={side} is not valid: it must be from {size} to {MAX_IMAGE_SIZE}"
         )
     if not scales or min(scales) < size or max(scales) > MAX_IMAGE_SIZE:
         raise ConfigError(
-            f"scales={list(scales)} is not valid: shorter sides must be {size} (the size "
-            f"of the training images) to {MAX_IMAGE_SIZE}"
+            f"scales={list(scales)} is not valid: each must be from {size} (the size of the "
+            f"training images) to {MAX_IMAGE_SIZE}"
         )

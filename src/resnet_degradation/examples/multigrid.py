@@ -1,8 +1,9 @@
-"""A Poisson equation solved by relaxation alone, and with corrections from a coarse grid.
+"""Solves a Poisson equation by relaxation, with and without corrections from a coarse grid.
 
-u'' = f on the unit interval, with u = 0 at both ends. Relaxation (weighted Jacobi) removes
-errors that change from point to point, but hardly touches smooth ones. The two-grid method solves
-for the error on a coarse grid, with the residual as the right side, and adds it as a correction.
+The equation is u'' = f on the unit interval, with u = 0 at both ends. Relaxation (weighted Jacobi)
+removes errors that oscillate from point to point, but hardly reduces smooth ones. The two-grid
+method computes the error on a coarse grid, by solving the equation for the residual, and adds it
+as a correction.
 """
 
 from collections.abc import Callable
@@ -16,48 +17,50 @@ from matplotlib.figure import Figure
 from resnet_degradation.figures.style import rc, save_figure
 
 Values = npt.NDArray[np.float64]
-NUM_POINTS = 127  # inside the interval; the coarse grid has every second one
-WEIGHT = 2 / 3  # weight of Jacobi's update; best for the errors that the coarse grid misses
-CYCLES = 8  # coarse corrections
-SWEEPS = 3  # before each coarse correction, and again after it
+NUM_POINTS = 127  # interior points of the fine grid; the coarse grid has every second one
+JACOBI_WEIGHT = 2 / 3  # the best weight for errors that the coarse grid cannot represent
+NUM_CYCLES = 8  # each cycle has one coarse correction
+NUM_SWEEPS = 3  # before each coarse correction, and again after it
 
 
-def apply(u: Values) -> Values:
-    """The left side of the equation: the second difference of u (N,), with u = 0 outside."""
+def apply_operator(u: Values) -> Values:
+    """Apply the left side of the equation, a second difference, to u of shape (N,)."""
     padded = np.pad(u, 1)
     second: Values = (padded[:-2] - 2 * u + padded[2:]) * (len(u) + 1) ** 2
     return second
 
 
 def relax(u: Values, f: Values, sweeps: int) -> Values:
-    """u (N,) after some sweeps of weighted Jacobi."""
+    """Apply sweeps of weighted Jacobi to u of shape (N,), and return the result."""
     for _ in range(sweeps):
-        u = u - WEIGHT * (f - apply(u)) / (2 * (len(u) + 1) ** 2)
+        u = u - JACOBI_WEIGHT * (f - apply_operator(u)) / (2 * (len(u) + 1) ** 2)
     return u
 
 
-def solve(f: Values) -> Values:
-    """The exact solution (N,) of the discrete equation."""
-    matrix = np.stack([apply(unit) for unit in np.eye(len(f))])
+def solve_exactly(f: Values) -> Values:
+    """The exact solution of the discrete equation, of shape (N,)."""
+    matrix = np.stack([apply_operator(unit_vector) for unit_vector in np.eye(len(f))])
     exact: Values = np.linalg.solve(matrix, f).astype(np.float64)
     return exact
 
 
-def two_grids(u: Values, f: Values) -> Values:
-    """u (N,) after sweeps, a correction from the coarse grid, and sweeps again."""
-    u = relax(u, f, SWEEPS)
-    residual = f - apply(u)
-    coarse = (residual[:-2:2] + 2 * residual[1::2] + residual[2::2]) / 4
+def two_grid_cycle(u: Values, f: Values) -> Values:
+    """Apply sweeps, a correction from the coarse grid, and sweeps again to u of shape (N,)."""
+    u = relax(u, f, NUM_SWEEPS)
+    residual = f - apply_operator(u)
+    coarse_residual = (residual[:-2:2] + 2 * residual[1::2] + residual[2::2]) / 4
     correction = np.zeros_like(u)
-    correction[1::2] = solve(coarse)
-    around = np.pad(correction, 1)
-    correction[::2] = (around[:-2:2] + around[2::2]) / 2  # the mean of both neighbours
-    return relax(u + correction, f, SWEEPS)
+    correction[1::2] = solve_exactly(coarse_residual)
+    padded = np.pad(correction, 1)
+    correction[::2] = (padded[:-2:2] + padded[2::2]) / 2  # the mean of both neighbours
+    return relax(u + correction, f, NUM_SWEEPS)
 
 
-def errors(step: Callable[[Values, Values], Values], num_steps: int, f: Values) -> list[float]:
-    """The norm of the error before and after each step, relative to the initial one."""
-    exact, u = solve(f), np.zeros_like(f)
+def relative_errors(
+    step: Callable[[Values, Values], Values], num_steps: int, f: Values
+) -> list[float]:
+    """The norms of the initial error and of the error after each step, over the initial norm."""
+    exact, u = solve_exactly(f), np.zeros_like(f)
     norms = [float(np.linalg.norm(u - exact))]
     for _ in range(num_steps):
         u = step(u, f)
@@ -66,30 +69,31 @@ def errors(step: Callable[[Values, Values], Values], num_steps: int, f: Values) 
 
 
 def measure() -> dict[str, tuple[list[int], list[float]]]:
-    """For each method, numbers of sweeps over the fine grid, and the errors after these sweeps."""
+    """The numbers of sweeps over the fine grid and the errors after them, for each method."""
     f = np.random.default_rng(0).standard_normal(NUM_POINTS)
-    per_cycle = 2 * SWEEPS
+    sweeps_per_cycle = 2 * NUM_SWEEPS
+    num_sweeps = [sweeps_per_cycle * i for i in range(NUM_CYCLES + 1)]
     return {
         "relaxation alone": (
-            [per_cycle * i for i in range(CYCLES + 1)],
-            errors(lambda u, f: relax(u, f, per_cycle), CYCLES, f),
+            num_sweeps,
+            relative_errors(lambda u, f: relax(u, f, sweeps_per_cycle), NUM_CYCLES, f),
         ),
         "with a coarse-grid correction": (
-            [per_cycle * i for i in range(CYCLES + 1)],
-            errors(two_grids, CYCLES, f),
+            num_sweeps,
+            relative_errors(two_grid_cycle, NUM_CYCLES, f),
         ),
     }
 
 
 def plot(curves: dict[str, tuple[list[int], list[float]]]) -> Figure:
-    """The error against sweeps."""
+    """Plot the errors of each method against the number of sweeps."""
     with rc_context(rc()):
         figure = Figure(figsize=(4.6, 3.4))
         axes = figure.subplots()
-        for (name, (sweeps, shares)), colour in zip(
+        for (name, (num_sweeps, errors)), colour in zip(
             curves.items(), ("#D55E00", "#0072B2"), strict=True
         ):
-            axes.semilogy(sweeps, shares, ".-", color=colour, linewidth=2, label=name)
+            axes.semilogy(num_sweeps, errors, ".-", color=colour, linewidth=2, label=name)
         axes.set(xlabel="sweeps over the fine grid", ylabel="error (relative to the initial one)")
         axes.legend(loc=(0.36, 0.78))
         figure.subplots_adjust(left=0.16, right=0.97, top=0.96, bottom=0.15)
@@ -97,10 +101,10 @@ def plot(curves: dict[str, tuple[list[int], list[float]]]) -> Figure:
 
 
 def main(folder: Path = Path("outputs/examples")) -> None:
-    """Measure, print and draw."""
+    """Measure the errors, print them and plot them."""
     curves = measure()
-    for name, (sweeps, shares) in curves.items():
-        print(f"{name}: after {sweeps[-1]} sweeps, {shares[-1]:.1e} of the initial error")
+    for name, (num_sweeps, errors) in curves.items():
+        print(f"{name}: after {num_sweeps[-1]} sweeps, {errors[-1]:.1e} of the initial error")
     folder.mkdir(parents=True, exist_ok=True)
     print(f"figure: {save_figure(plot(curves), folder / 'multigrid')[0]}")
 

@@ -1,10 +1,11 @@
-"""Builds a residual net (with wider blocks) that computes exactly what a plain net computes.
+"""Builds a residual net with wider blocks that computes exactly what a plain net computes.
 
-A block receives x >= 0, the output of a ReLU, and ends with ReLU(F(x) + x). It computes a plain
-block ReLU(G(x)) if F(x) = G(x) - x. For that, F needs G's inner channels, and one more for each
-channel of x: Dirac kernels carry x through the inner ReLU, which does not change it, and the second
-convolution subtracts it. So blocks of larger inner width contain every plain block; this program
-builds them from a trained plain net. docs/residual-representations.md says what is proved.
+A residual block receives x >= 0, the output of a ReLU, and computes ReLU(F(x) + x). This equals the
+output ReLU(G(x)) of a plain block if F(x) = G(x) - x. Such an F has the inner channels of G, and
+one more for each channel of x. The first convolution copies x with Dirac kernels, the inner ReLU
+leaves it unchanged, and the second convolution subtracts it. So residual blocks with enough inner
+channels can compute every plain block. This program builds them from a trained plain net.
+docs/residual-representations.md says what is proved.
 """
 
 import sys
@@ -41,24 +42,24 @@ class WideInside(BasicBlock):
 
 @torch.no_grad()
 def subtract_x(plain: BasicBlock, wide: WideInside) -> None:
-    """Make F(x) of a residual block a plain block's G(x) minus x, in evaluation mode, in place."""
-    outside, inside = plain.conv2.out_channels, plain.conv1.out_channels
-    carried = wide.conv1.out_channels - inside
-    wide.conv1.weight[:inside] = plain.conv1.weight
-    nn.init.dirac_(wide.conv1.weight[inside:])
+    """Set the weights of `wide` so that F(x) = G(x) - x in evaluation mode, with G of `plain`."""
+    out_channels, inner_channels = plain.conv2.out_channels, plain.conv1.out_channels
+    num_copied = wide.conv1.out_channels - inner_channels
+    wide.conv1.weight[:inner_channels] = plain.conv1.weight
+    nn.init.dirac_(wide.conv1.weight[inner_channels:])
     _make_identity(wide.bn1)
     for name, value in plain.bn1.state_dict().items():
         if value.dim():
-            wide.bn1.state_dict()[name][:inside] = value
-    # The second normalization becomes part of the convolution, because it must not change -x.
+            wide.bn1.state_dict()[name][:inner_channels] = value
+    # Merge the second normalization into the convolution, because it must not change -x.
     norm = plain.bn2
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     wide.conv2.weight.zero_()
-    wide.conv2.weight[:, :inside] = plain.conv2.weight * scale.view(-1, 1, 1, 1)
-    channels = torch.arange(min(carried, outside))
-    wide.conv2.weight[channels, inside + channels, 1, 1] = -1
+    wide.conv2.weight[:, :inner_channels] = plain.conv2.weight * scale.view(-1, 1, 1, 1)
+    channels = torch.arange(min(num_copied, out_channels))
+    wide.conv2.weight[channels, inner_channels + channels, 1, 1] = -1
     _make_identity(wide.bn2)
     wide.bn2.bias.copy_(norm.bias - scale * norm.running_mean)
 
@@ -72,8 +73,11 @@ def _make_identity(norm: nn.BatchNorm2d) -> None:
     norm.bias.zero_()
 
 
-def residual_twin(plain: ResNet, width: float = 1.0) -> ResNet:
-    """A residual net of WideInside blocks with the logits of a plain net, in evaluation mode."""
+def make_residual_twin(plain: ResNet, width: float = 1.0) -> ResNet:
+    """Build a residual net of WideInside blocks with the same logits as `plain` in evaluation mode.
+
+    The net is returned in evaluation mode.
+    """
     twin = ResNet(
         plain.arch.depth,
         residual=True,
@@ -95,21 +99,23 @@ def residual_twin(plain: ResNet, width: float = 1.0) -> ResNet:
 
 @torch.no_grad()
 def largest_difference(plain: ResNet, twin: ResNet, images: Tensor) -> tuple[float, float]:
-    """The largest difference between both nets' logits for images, and the largest logit."""
+    """The largest difference between the logits of both nets, and the largest logit."""
     plain_logits, twin_logits = plain(images), twin(images)
     difference = plain_logits - twin_logits
     return float(difference.abs().max()), float(plain_logits.abs().max())
 
 
 @torch.no_grad()
-def use_own_statistics(net: ResNet, images: Tensor) -> None:
-    """Set every normalization's statistics to those of its input for images (N, 3, H, W), in place.
+def recompute_statistics(net: ResNet, images: Tensor) -> None:
+    """Replace the running statistics of all batch normalizations by those for `images`, in place.
 
-    Scales and shifts are changed so that the function in evaluation mode stays the same. The
-    function in training mode, which normalizes by the statistics of a batch, is then close to it.
+    Scales and shifts change so that the net computes the same in evaluation mode. In training mode,
+    which normalizes by the statistics of a batch, it then computes nearly the same, too.
+
+    images: tensor of shape (N, 3, H, W).
     """
 
-    def change(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def replace_statistics(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -122,35 +128,35 @@ def use_own_statistics(net: ResNet, images: Tensor) -> None:
         norm.bias.copy_(shift + scale * mean)
 
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    hooks = [norm.register_forward_pre_hook(change) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(replace_statistics) for norm in norms]
     net.eval()(images)
     for hook in hooks:
         hook.remove()
 
 
 def train_from_both_starts(plain: TrainedNet, *overrides: str) -> dict[str, Run]:
-    """Train the plain net again, and two residual twins. Return all runs by name.
+    """Train the plain net further, and two residual twins; return all runs by name.
 
-    One of the twins starts with the plain net's function, the other with its usual weights.
+    One twin starts from the function of the plain net, the other from its usual initialization.
     """
-    twin = residual_twin(plain.net, plain.config.width)
+    twin = make_residual_twin(plain.net, plain.config.width)
     with closing(plain.batches.training(0, 8)) as batches:
-        use_own_statistics(twin, torch.cat([images for images, _ in batches]))
-    start = plain.folder / "twin.pt"
-    torch.save(twin.state_dict(), start)
-    usual = [f"depth={plain.config.depth}", *overrides]
-    wide = [*usual, "residual=true", "block=resnet_degradation.examples.unadd:WideInside"]
-    again = [*usual, "residual=false", f"weights={checkpoint_files(plain.folder)[0]}"]
+        recompute_statistics(twin, torch.cat([images for images, _ in batches]))
+    twin_file = plain.folder / "twin.pt"
+    torch.save(twin.state_dict(), twin_file)
+    shared = [f"depth={plain.config.depth}", *overrides]
+    wide = [*shared, "residual=true", "block=resnet_degradation.examples.unadd:WideInside"]
+    retrained = [*shared, "residual=false", f"weights={checkpoint_files(plain.folder)[0]}"]
     return {
         "plain": Run(plain.folder),
-        "plain, trained again": train(again),
-        "residual, from the plain net": train([*wide, f"weights={start}"]),
+        "plain, trained again": train(retrained),
+        "residual, from the plain net": train([*wide, f"weights={twin_file}"]),
         "residual, usual start": train(wide),
     }
 
 
 def plot(runs: dict[str, Run]) -> Figure:
-    """The training error of each run, with the name at its end."""
+    """Plot the training error of each run, with the run's name at the end of its curve."""
     with rc_context(rc()):
         figure = Figure(figsize=(6.4, 3.2))
         axes, labels = figure.subplots(), []
@@ -167,16 +173,15 @@ def plot(runs: dict[str, Run]) -> Figure:
 
 
 def main(*overrides: str, training: bool = False) -> None:
-    """Train plain-20 unless it is trained already; build its residual twin and compare logits.
+    """Train plain-20 unless it is already trained, build its residual twin and compare the logits.
 
-    training: also train the twin, from the plain net's function and from its usual start, and draw
-    the errors.
+    training: also train the twin from both starts, and plot the errors.
     """
     folder = train(overrides, depth=20, residual=False).folder
     trained = load_trained_net(folder, RuntimeConfig(), torch.device("cpu"), num_held_out=500)
     (images, _), *_ = trained.batches.held_out(next(iter(trained.batches.splits)))
     difference, largest = largest_difference(
-        trained.net, residual_twin(trained.net, trained.config.width), images
+        trained.net, make_residual_twin(trained.net, trained.config.width), images
     )
     print(
         f"{folder.name} and a residual net with the same function: logits of up to {largest:.1f} "
@@ -186,7 +191,7 @@ def main(*overrides: str, training: bool = False) -> None:
         runs = train_from_both_starts(trained, *overrides)
         for name, run in runs.items():
             print(f"{name}: {run.errors}")
-        # Runs are in OUTPUT_DIR/DATA.
+        # The run folder is output_dir/DATA/RUN.
         stem = folder.parents[1] / "examples" / f"unadd-seed{trained.config.seed}"
         print(f"figure: {save_figure(plot(runs), stem)[0]}")
 

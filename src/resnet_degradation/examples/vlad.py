@@ -1,9 +1,9 @@
-"""Image retrieval with descriptors that sum residuals (VLAD) or sum the vectors themselves.
+"""Compares two descriptors for image retrieval: sums of residuals (VLAD) and sums of vectors.
 
-Patches of the digits are assigned to the nearest of a few visual words. A digit is described, for
-each word, by the sum of the differences between its patches and the word (VLAD), or by the sum of
-the patches themselves. Both have the same length. The program measures which one
-finds more digits of the same class.
+Each patch of a digit is assigned to the nearest of a few visual words. For each word, a descriptor
+contains the sum of the patches minus the word (VLAD), or the sum of the patches themselves. Both
+descriptors have the same length. The program measures which one finds more digits of the same
+class.
 """
 
 from pathlib import Path
@@ -23,8 +23,8 @@ PATCH_SIZE, NUM_TRAIN, TOP_K = 4, 1437, 10
 WORDS = (2, 4, 8, 16, 32, 64)
 
 
-def patches_of(images: Values) -> Values:
-    """All patches of images (N, 8, 8), each with its mean subtracted: (N, 25, 16)."""
+def extract_patches(images: Values) -> Values:
+    """All patches of images of shape (N, 8, 8), minus their means, as an array (N, 25, 16)."""
     windows = np.lib.stride_tricks.sliding_window_view(
         images, (PATCH_SIZE, PATCH_SIZE), axis=(1, 2)
     )
@@ -34,30 +34,33 @@ def patches_of(images: Values) -> Values:
 
 
 def describe(patches: Values, words: Values, residual: bool) -> Values:
-    """The unit-length descriptors (N, words * 16) of images, from their patches (N, P, 16)."""
+    """Compute the unit-length descriptors of images from their patches.
+
+    patches: array of shape (N, P, 16). Returns an array of shape (N, words * 16).
+    """
     distances = ((patches[:, :, None] - words) ** 2).sum(axis=3)
     nearest = np.eye(len(words))[distances.argmin(axis=2)]  # (N, P, words)
     sums = np.einsum("npw,npd->nwd", nearest, patches)
     if residual:
         sums -= nearest.sum(axis=1)[:, :, None] * words
-    signed_root = np.sign(sums) * np.sqrt(np.abs(sums))  # as is usual for VLAD
+    signed_root = np.sign(sums) * np.sqrt(np.abs(sums))  # power normalization, usual for VLAD
     flat = signed_root.reshape(len(patches), -1)
-    unit: Values = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
-    return unit
+    normalized: Values = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-12)
+    return normalized
 
 
 def precision(descriptors: Values, labels: npt.NDArray[np.int64]) -> float:
-    """The percentage of the TOP_K nearest digits that have the class of the held-out digit."""
-    scores = descriptors[NUM_TRAIN:] @ descriptors[:NUM_TRAIN].T
-    found = np.argsort(-scores, axis=1)[:, :TOP_K]
-    right = labels[:NUM_TRAIN][found] == labels[NUM_TRAIN:, None]
-    return 100 * float(right.mean())
+    """The percentage of the TOP_K nearest training digits that have the held-out digit's class."""
+    similarities = descriptors[NUM_TRAIN:] @ descriptors[:NUM_TRAIN].T
+    nearest = np.argsort(-similarities, axis=1)[:, :TOP_K]
+    is_same_class = labels[:NUM_TRAIN][nearest] == labels[NUM_TRAIN:, None]
+    return 100 * float(is_same_class.mean())
 
 
 def measure(num_words: int, seed: int) -> tuple[float, float]:
-    """The precision of summed vectors and of summed residuals, with k-means words from `seed`."""
+    """The precision of sums of vectors and of sums of residuals; `seed` initializes k-means."""
     digits = load_digits()
-    patches = patches_of(digits.images / 16)
+    patches = extract_patches(digits.images / 16)
     train = patches[:NUM_TRAIN].reshape(-1, PATCH_SIZE * PATCH_SIZE)
     words = KMeans(num_words, n_init=1, random_state=seed).fit(train).cluster_centers_
     vectors, residuals = (
@@ -67,7 +70,7 @@ def measure(num_words: int, seed: int) -> tuple[float, float]:
 
 
 def plot(results: dict[int, list[tuple[float, float]]]) -> Figure:
-    """Precision against the number of words; a dot is one choice of words."""
+    """Plot the precision against the number of words: the mean as a line, each seed as a dot."""
     with rc_context(rc()):
         figure = Figure(figsize=(4.6, 3.4))
         axes = figure.subplots()
@@ -87,7 +90,7 @@ def plot(results: dict[int, list[tuple[float, float]]]) -> Figure:
 
 
 def main(folder: Path = Path("outputs/examples")) -> None:
-    """Measure, print and draw."""
+    """Measure the precisions, print them and plot them."""
     results = {}
     for num_words in WORDS:
         pairs = results[num_words] = [measure(num_words, seed) for seed in range(3)]

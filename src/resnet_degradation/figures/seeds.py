@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from resnet_degradation.config.identity import group_by_net
 from resnet_degradation.config.schema import Config
-from resnet_degradation.records.run_folder import read_config, without_copies
+from resnet_degradation.records.run_folder import drop_duplicate_runs, read_config
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.errors import UserError
 
@@ -44,7 +44,7 @@ def load_nets(folders: list[Path], read: Callable[[Path], Sequence[Any]]) -> lis
 
 def finished_runs(folders: list[Path]) -> list[Path]:
     """Return the folders of finished runs, without copies; raises UserError if there are none."""
-    finished = without_copies([folder.resolve() for folder in folders if is_finished(folder)])
+    finished = drop_duplicate_runs([folder.resolve() for folder in folders if is_finished(folder)])
     if not finished:
         raise UserError("nothing to draw yet: no run is finished")
     return finished

@@ -20,7 +20,7 @@ from resnet_degradation.figures.inspection import load_measurements
 from resnet_degradation.figures.style import save_figure
 from resnet_degradation.inspection.probe import Finding, Nets, Probe
 from resnet_degradation.inspection.report import write_report
-from resnet_degradation.records.run_folder import find_runs, read_config, without_copies
+from resnet_degradation.records.run_folder import drop_duplicate_runs, find_runs, read_config
 from resnet_degradation.system.errors import ConfigError
 
 
@@ -73,7 +73,7 @@ def find_runs_to_inspect(options: InspectionConfig) -> list[Path]:
     check_evaluation_runtime("resnet-inspect", options.runtime)
     names = [options.run] if isinstance(options.run, str) else options.run
     folders = [folder for name in names for folder in find_runs(Path(expand_home(str(name))))]
-    return without_copies(list(dict.fromkeys(folder.resolve() for folder in folders)))
+    return drop_duplicate_runs(list(dict.fromkeys(folder.resolve() for folder in folders)))
 
 
 def parse_measurements(what: object) -> list[str]:

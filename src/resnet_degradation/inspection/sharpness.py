@@ -9,7 +9,7 @@ from resnet_degradation.figures.sharpness import plot_sharpness
 from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.probes.sharpness import Sharpness, measure_sharpness, stability_limit
-from resnet_degradation.records.metrics import read_whole_rows
+from resnet_degradation.records.metrics import read_valid_rows
 from resnet_degradation.training.load_run import load_kept_nets
 
 # A Hessian-vector product takes about three times as long as a training step on the same images,
@@ -28,7 +28,7 @@ def measure(subject: Subject) -> list[Sharpness]:
     last_size = num_images - sum(len(labels) for _, labels in batches[:-1])
     batches[-1] = (batches[-1][0][:last_size], batches[-1][1][:last_size])
     images = sum(len(labels) for _, labels in batches)
-    record = [row for row in read_whole_rows(trained.folder) if row.iteration <= trained.iteration]
+    record = [row for row in read_valid_rows(trained.folder) if row.iteration <= trained.iteration]
 
     def limit_at(iteration: int) -> float:
         # Not every iteration has a row in the record, so take the next row.

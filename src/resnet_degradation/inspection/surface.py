@@ -10,7 +10,7 @@ from resnet_degradation.figures.titles import NetMeasurement, compose_title
 from resnet_degradation.inspection.probe import Finding, Nets, Probe, Subject
 from resnet_degradation.inspection.surface_workers import measure_in_parallel, surface_batches
 from resnet_degradation.probes.surface import SurfacePoint, measure_surface
-from resnet_degradation.records.layers import unfinished_inspection
+from resnet_degradation.records.layers import open_unfinished_inspection
 
 # How far the plane extends from the net along each direction. At a distance of 1, the added random
 # weights have the same norm as the net's weights.
@@ -27,7 +27,7 @@ def measure(subject: Subject) -> list[SurfacePoint]:
     axis = [EXTENT * (2 * i / (options.points - 1) - 1) for i in range(options.points)]
     points = list(product(axis, axis))
     key = f"{subject.trained.iteration} {options.images} {options.points}"
-    partial_table = unfinished_inspection(subject.trained.folder, "surface", SurfacePoint, key)
+    partial_table = open_unfinished_inspection(subject.trained.folder, "surface", SurfacePoint, key)
     remaining = points[len(partial_table.rows) :]
     if options.jobs > 1:
         measured = measure_in_parallel(subject, remaining)

@@ -1,9 +1,9 @@
-"""The files of a run folder: reading, writing and locking them.
+"""Reads, writes and locks the files of a run folder.
 
-A run folder holds `config.yaml`, `classes.json`, `metrics.csv` (the record), TensorBoard's events
-(a view of the record), `checkpoints/`, `skipped.csv` if unreadable images were left out,
-`signals.csv` if layer statistics were recorded, `extension.json` if the run started from a
-shallower net, and, once the run is finished, `responses.csv` and `summary.json`. Later
-measurements are in `evaluations/` and `inspection/`.
+Every run folder holds `config.yaml`, `classes.json`, `metrics.csv`, TensorBoard event files with
+the same values, and `checkpoints/`. A finished run also has `responses.csv` and `summary.json`.
+Depending on the run, there are `skipped.csv` (unreadable images), `signals.csv` (layer statistics)
+and `extension.json` (how the run started from a shallower net). `evaluations/` and `inspection/`
+hold later measurements.
 
 May import reference, distributed, config and system."""

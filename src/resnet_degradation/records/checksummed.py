@@ -1,6 +1,6 @@
-"""Tensors in files whose names end with a checksum of their content, as in torch.hub.
+"""Files of tensors whose names end with a checksum of the content, as in torch.hub.
 
-Loading therefore notices an incomplete file, and even a single changed bit.
+Loading detects any change of the content, such as a truncated file or a flipped bit.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ class DamagedError(Exception):
 
 
 def save_checksummed(folder: Path, stem: str, value: Any) -> Path:
-    """Save `value` with torch.save, atomically, as <folder>/<stem>-<checksum>.pt.
+    """Save `value` atomically with torch.save, and return the path, <folder>/<stem>-<checksum>.pt.
 
-    Returns the file. Raises OSError.
+    Raises OSError if the file cannot be written.
     """
     buffer = io.BytesIO()
     torch.save(value, buffer)
@@ -32,7 +32,7 @@ def save_checksummed(folder: Path, stem: str, value: Any) -> Path:
 
 
 def load_checksummed(file: Path) -> Any:
-    """Load what `save_checksummed` saved, onto the CPU; code in a file is never executed.
+    """Load a file of `save_checksummed` onto the CPU, without executing pickled code.
 
     Raises DamagedError for any other file, PermissionError for one without read permission.
     """

@@ -1,4 +1,4 @@
-"""Dataclasses as rows of CSV files, with a column for each field."""
+"""CSV tables whose rows are dataclass instances, with a column for each field."""
 
 import csv
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ PARSERS: dict[Any, Any] = {
     bool: lambda text: text == "True",
     float | None: lambda text: float(text) if text else None,
 }
-_TYPES: dict[Any, dict[str, Any]] = {}  # a cache for column_types, which is called for every row
+_TYPES: dict[Any, dict[str, Any]] = {}  # a cache: column_types is called for every row
 
 
 def column_names(row_type: type[Any]) -> list[str]:
-    """The header of a table."""
+    """The column names of a table: the names of the fields."""
     return [column.name for column in fields(row_type)]
 
 
 def column_types(row_type: type[Any]) -> dict[str, Any]:
-    """The type of each column; raises TypeError, naming the column, if a type is not supported."""
+    """The type of each column; raises TypeError for an unsupported type."""
     if row_type in _TYPES:
         return _TYPES[row_type]
     try:
@@ -35,17 +35,21 @@ def column_types(row_type: type[Any]) -> dict[str, Any]:
     except NameError as error:
         raise TypeError(f"{row_type.__name__}: {error}") from error
     types = {name: hints[name] for name in column_names(row_type)}
-    for name, its_type in types.items():
-        if its_type not in PARSERS:
+    for name, column_type in types.items():
+        if column_type not in PARSERS:
             raise TypeError(
-                f"{row_type.__name__}.{name} is a {getattr(its_type, '__name__', its_type)}: use "
-                "int, float, str, bool or float | None"
+                f"{row_type.__name__}.{name} is a "
+                f"{getattr(column_type, '__name__', column_type)}: use int, float, str, bool or "
+                "float | None"
             )
     return _TYPES.setdefault(row_type, types)
 
 
 def format_row(row: Any) -> list[str]:
-    """The cells of a row: floats have 6 digits, or the field's "format"; None is empty."""
+    """Format the cells of a row; None becomes an empty cell.
+
+    Floats have 6 significant digits unless the field's metadata sets another "format".
+    """
     cells = []
     for column in fields(row):
         value = getattr(row, column.name)
@@ -55,15 +59,18 @@ def format_row(row: Any) -> list[str]:
 
 
 def parse_row(cells: dict[str, str], row_type: type[RowType]) -> RowType:
-    """The row from its cells by column; raises ValueError or KeyError if they do not fit."""
+    """Parse a row from its cells, keyed by column name.
+
+    Raises ValueError or KeyError if the cells do not match the fields of `row_type`.
+    """
     if None in cells or None in cells.values():
-        raise ValueError("the numbers of cells and columns differ")
+        raise ValueError("the number of cells differs from the number of columns")
     types = column_types(row_type)
     return row_type(**{name: PARSERS[types[name]](cells[name]) for name in types})
 
 
 def write_table(file: Path, rows: Sequence[RowType], row_type: type[RowType]) -> None:
-    """Write a whole table atomically."""
+    """Write a table atomically."""
     with atomic_write(file) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(column_names(row_type))
@@ -71,10 +78,10 @@ def write_table(file: Path, rows: Sequence[RowType], row_type: type[RowType]) ->
 
 
 class PartialTable(Generic[RowType]):
-    """The rows of an unfinished table, saved one by one so that an interruption loses none.
+    """An unfinished table. Each row is saved at once, so that an interruption loses none.
 
-    key: identifies the table; rows that were saved under another key are dropped. Delete the file
-        once the whole table is written elsewhere.
+    The constructor reads the rows of an earlier process if they were saved with the same `key`,
+    and drops them otherwise. Delete the file once the finished table is written elsewhere.
     """
 
     def __init__(self, file: Path, row_type: type[RowType], key: str) -> None:
@@ -89,11 +96,11 @@ class PartialTable(Generic[RowType]):
     def _read(file: Path, row_type: type[RowType], key: str) -> list[RowType]:
         if not file.is_file():
             return []
-        first, *lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
-        if first != key:
+        saved_key, *lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+        if saved_key != key:
             return []
         with suppress(ValueError, KeyError, csv.Error):
-            # The last line is empty, or was cut off by an interruption.
+            # The last line is empty, or an interruption has cut it off.
             return [parse_row(cells, row_type) for cells in csv.DictReader(lines[:-1])]
         return []
 
@@ -105,9 +112,10 @@ class PartialTable(Generic[RowType]):
 
 
 def read_table(file: Path, row_type: type[RowType], remedy: str) -> list[RowType]:
-    """The rows of a table.
+    """Read the rows of a table.
 
-    Raises UserError, ending with `remedy` if the file is missing or damaged.
+    Raises UserError if this fails. The message ends with `remedy` if the file is missing or
+    damaged.
     """
     try:
         with file.open(newline="", encoding="utf-8") as stream:

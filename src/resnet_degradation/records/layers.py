@@ -1,7 +1,7 @@
-"""Tables of a net's layers and blocks.
+"""Tables of measurements of a net's layers and blocks, in its run folder.
 
-In a run folder, signals.csv is written during training and responses.csv at its end; inspection/
-holds a table for each measurement of `resnet-inspect`.
+Training writes signals.csv while it runs and responses.csv when it ends. `resnet-inspect` writes
+one table per measurement to inspection/.
 """
 
 import csv
@@ -13,31 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from resnet_degradation.records.csv_tables import PartialTable, parse_row, read_table, write_table
-from resnet_degradation.records.metrics import RESTORE
+from resnet_degradation.records.metrics import RESTORE_HINT
 
 
 @dataclass(frozen=True)
 class Response:
-    """The standard deviation of a 3x3 layer's output (figure 7).
+    """The standard deviation of a 3x3 layer's output (figure 7)."""
 
-    `layer` counts the 3x3 layers from 1, in order; `name` is the name of the convolution.
-    """
-
-    layer: int
-    name: str
+    layer: int  # numbers the 3x3 layers from 1
+    name: str  # the name of the convolution
     std: float
 
 
 @dataclass(frozen=True)
 class LayerStats:
-    """Statistics of a layer with weights in the forward and backward pass: a row of signals.csv.
+    """A row of signals.csv: the forward and backward signals of a layer with weights."""
 
-    `iteration` is the number of iterations trained before; `layer` counts the layers of the main
-    path from 1.
-    """
-
-    iteration: int
-    layer: int
+    iteration: int  # number of iterations completed before the measurement
+    layer: int  # numbers the layers of the main path from 1
     name: str
     signal_std: float
     gradient_norm: float
@@ -48,50 +41,48 @@ class LayerStats:
 class ResidualNorms:
     """Euclidean norms of the two terms that a block adds, averaged over images."""
 
-    block: int  # counted from 1
+    block: int  # numbers the blocks from 1
     name: str
     branch: float  # ||F(x)||
     shortcut: float  # ||shortcut(x)||, where shortcut(x) is x, or x projected or downsampled
-    ratio: float  # ||F(x)|| / ||shortcut(x)||, computed per image, then averaged
+    ratio: float  # mean over images of ||F(x)|| / ||shortcut(x)||
     is_identity: bool  # whether the shortcut is x itself
 
 
 @dataclass(frozen=True)
 class LesionRow:
-    """The error in percent without `count` blocks, whose names are joined by spaces.
+    """The error of a net after some of its blocks are removed."""
 
-    `position` is the place of a single block in the net, from 1; it is 0 for several or none.
-    `of` is the number of blocks of the net.
-    """
-
-    count: int
-    position: int
-    of: int
-    blocks: str
-    error: float
+    count: int  # number of removed blocks
+    position: int  # number of the removed block, from 1; 0 if none or several are removed
+    of: int  # number of blocks of the whole net
+    blocks: str  # names of the removed blocks, separated by spaces
+    error: float  # in percent
 
 
-LayerStatsLog = dict[int, list[LayerStats]]  # keyed by the number of iterations trained before
+LayerStatsLog = dict[int, list[LayerStats]]  # keyed by LayerStats.iteration
 
 
-def write_inspection(folder: Path, name: str, rows: Sequence[Any], row: type[Any]) -> None:
-    """Write one measurement of the run in `folder`, and delete its unfinished table."""
-    write_table(folder / "inspection" / f"{name}.csv", rows, row)
-    _unfinished(folder, name).unlink(missing_ok=True)
+def write_inspection(folder: Path, name: str, rows: Sequence[Any], row_type: type[Any]) -> None:
+    """Write the table of one measurement of a run, and delete the unfinished table."""
+    write_table(folder / "inspection" / f"{name}.csv", rows, row_type)
+    _unfinished_file(folder, name).unlink(missing_ok=True)
 
 
-def unfinished_inspection(folder: Path, name: str, row: type[Any], key: str) -> PartialTable[Any]:
-    """The rows of a measurement that was interrupted, to be continued; see PartialTable."""
-    return PartialTable(_unfinished(folder, name), row, key)
+def open_unfinished_inspection(
+    folder: Path, name: str, row_type: type[Any], key: str
+) -> PartialTable[Any]:
+    """Open the table of an interrupted measurement, or start one; see PartialTable."""
+    return PartialTable(_unfinished_file(folder, name), row_type, key)
 
 
-def _unfinished(folder: Path, name: str) -> Path:
+def _unfinished_file(folder: Path, name: str) -> Path:
     return folder / "inspection" / f"{name}.part.csv"
 
 
-def read_inspection(folder: Path, name: str, row: type[Any]) -> list[Any]:
-    """The rows of one measurement; raises UserError if the table is missing or damaged."""
-    return read_table(folder / "inspection" / f"{name}.csv", row, "inspect the run again")
+def read_inspection(folder: Path, name: str, row_type: type[Any]) -> list[Any]:
+    """Read the table of one measurement; raise UserError if it is missing or damaged."""
+    return read_table(folder / "inspection" / f"{name}.csv", row_type, "inspect the run again")
 
 
 def write_layer_stats(folder: Path, log: LayerStatsLog) -> None:
@@ -100,7 +91,7 @@ def write_layer_stats(folder: Path, log: LayerStatsLog) -> None:
 
 
 def read_layer_stats(folder: Path) -> LayerStatsLog:
-    """The rows of signals.csv before the first damaged one; empty without that file."""
+    """Read signals.csv up to the first damaged row; empty if there is no such file."""
     log: LayerStatsLog = {}
     with (
         suppress(FileNotFoundError, KeyError, ValueError, csv.Error),
@@ -118,6 +109,6 @@ def write_responses(folder: Path, responses: list[Response]) -> None:
 
 
 def read_responses(folder: Path) -> list[Response]:
-    """The layer responses of a finished run; raises UserError if they are missing."""
-    remedy = f"it is written when a run finishes. If this run is finished, {RESTORE}"
+    """Read the layer responses of a finished run; raise UserError if they are missing."""
+    remedy = f"a run writes it when it finishes. If this run is finished, {RESTORE_HINT}"
     return read_table(folder / "responses.csv", Response, remedy)

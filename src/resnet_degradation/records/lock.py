@@ -16,32 +16,34 @@ from resnet_degradation.system.atomic_files import atomic_write
 from resnet_degradation.system.errors import ConfigError, UserError, describe_os_error
 from resnet_degradation.system.file_locks import try_lock, unlock
 
-# Seconds to wait for the lock of a killed process, because its child processes hold the lock until
-# they notice, a few seconds later.
-GRACE = 20.0
+# How long to wait for the lock of a killed process. Its child processes hold the lock until they
+# notice its end, which takes a few seconds.
+GRACE_SECONDS = 20.0
 
-# The errors of file systems without locks, such as some network file systems.
-NO_LOCKS = {errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+# Error numbers of file systems that do not support locks, such as some network file systems.
+LOCKS_UNSUPPORTED = {
+    *(errno.EPERM, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL),
+}
 
 
 @contextmanager
 def run_lock(folder: Path, output_dir: str, setting: str = "on") -> Iterator[None]:
     """Lock the run in `folder`; the operating system releases the lock when this process ends.
 
-    setting: runtime.lock ("on", "off" or a folder); "off" locks nothing.
+    setting: the value of runtime.lock: "on", "off" (no lock) or a folder for the locks.
 
-    Raises UserError, naming the host and process of the owner, if another process has the lock;
-    ConfigError if the lock cannot be created.
+    Raises UserError if another process holds the lock; the message names this process and its host.
+    Raises ConfigError if the lock cannot be created.
     """
     if setting == "off":
         warnings.warn(
             "runtime.lock=off: nothing keeps two processes from training the same run at once, "
-            "which would spoil its record",
+            "which would corrupt its files",
             stacklevel=2,
         )
         yield
         return
-    lock, owner = _files(folder, output_dir, setting)
+    lock, owner = _lock_paths(folder, output_dir, setting)
     with ExitStack() as held:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -51,13 +53,14 @@ def run_lock(folder: Path, output_dir: str, setting: str = "on") -> Iterator[Non
             with atomic_write(owner) as text:
                 text.write(f"{os.getpid()} {socket.gethostname()}")
         except OSError as error:
-            raise ConfigError(_cannot_lock(lock.parent, output_dir, setting, error)) from error
+            problem = _describe_lock_failure(lock.parent, output_dir, setting, error)
+            raise ConfigError(problem) from error
         yield
 
 
 def lock_owner(folder: Path, output_dir: str, setting: str = "on") -> int | None:
-    """The ID of the process on this machine that has locked the run in `folder`, or None."""
-    lock, owner = _files(folder, output_dir, setting)
+    """The ID of the process on this machine that holds the lock of the run in `folder`, or None."""
+    lock, owner = _lock_paths(folder, output_dir, setting)
     if setting == "off" or not owner.is_file():
         return None
     with lock.open("ab") as stream:
@@ -65,42 +68,42 @@ def lock_owner(folder: Path, output_dir: str, setting: str = "on") -> int | None
             unlock(stream)
             return None
     process, host = _read_owner(owner)
-    return int(process) if host == socket.gethostname() and not _is_dead(process, host) else None
+    return int(process) if host == socket.gethostname() and not _has_ended(process, host) else None
 
 
-def signal_runs(runs: list[Config], number: int) -> None:
+def signal_runs(runs: list[Config], signal_number: int) -> None:
     """Send a signal to every process on this machine that trains one of these runs."""
     for run in runs:
         if (process := lock_owner(run_folder(run), run.output_dir, run.runtime.lock)) is not None:
             with suppress(ProcessLookupError):
-                os.kill(process, number)
+                os.kill(process, signal_number)
 
 
-def _files(folder: Path, output_dir: str, setting: str) -> tuple[Path, Path]:
-    """The lock file of a run, and the file that names the owner of the lock."""
+def _lock_paths(folder: Path, output_dir: str, setting: str) -> tuple[Path, Path]:
+    """The lock file of a run, and the file that names the process that holds the lock."""
     name = f"{folder.parent.name}-{folder.name}"
     if setting in ("on", "off"):
         locks = Path(output_dir) / ".locks"
-    else:  # one folder of locks may serve several output folders
+    else:  # several output folders may share this folder
         locks = Path(setting)
         name = f"{short_hash(str(Path(output_dir).resolve()))}-{name}"
     return locks / f"{name}.lock", locks / f"{name}.holder"
 
 
-def _cannot_lock(locks: Path, output_dir: str, setting: str, error: OSError) -> str:
+def _describe_lock_failure(locks: Path, output_dir: str, setting: str, error: OSError) -> str:
     problem = describe_os_error(error)
-    if error.errno in NO_LOCKS and error.filename is None:
+    if error.errno in LOCKS_UNSUPPORTED and error.filename is None:
         return (
             f"{locks} is on a file system without locks ({problem}), so two processes could "
-            "train the same run at once: use runtime.lock=FOLDER, a folder on another file "
-            "system, or runtime.lock=off and make sure yourself that nothing else trains it"
+            "train the same run at once: set runtime.lock to a folder on another file system, or "
+            "set runtime.lock=off and make sure that only one process trains each run"
         )
     chosen = f"output_dir={output_dir}" if setting == "on" else f"runtime.lock={setting}"
-    return f"{chosen} is not a writable folder ({problem}): fix that, or choose another"
+    return f"{chosen} is not a writable folder ({problem}): make it writable or choose another"
 
 
 def _read_owner(owner: Path) -> tuple[str, str]:
-    """The process and the host that the file names; empty if it does not exist."""
+    """The process ID and the host in the file; empty strings if there is no file."""
     with suppress(FileNotFoundError):
         process, _, host = owner.read_text("utf-8").partition(" ")
         return process, host
@@ -108,19 +111,20 @@ def _read_owner(owner: Path) -> tuple[str, str]:
 
 
 def _acquire(stream: IO[bytes], folder: Path, owner: Path) -> None:
-    deadline = time.monotonic() + GRACE
+    deadline = time.monotonic() + GRACE_SECONDS
     while not try_lock(stream):
         process, host = _read_owner(owner)
-        if not _is_dead(process, host) or time.monotonic() > deadline:
-            known = f"process {process} on {host}" if process else "another process"
+        if not _has_ended(process, host) or time.monotonic() > deadline:
+            trainer = f"process {process} on {host}" if process else "another process"
             raise UserError(
-                f"{folder} is being trained by {known}: wait for it or end it, then repeat"
+                f"{folder} is being trained by {trainer}: wait until it ends, or stop it, and then "
+                "repeat the command"
             )
         time.sleep(0.2)
 
 
-def _is_dead(process: str, host: str) -> bool:
-    """Whether the process is known to have ended."""
+def _has_ended(process: str, host: str) -> bool:
+    """Whether the process is known to have ended; False if that is unknown."""
     if host != socket.gethostname() or not process.isdigit() or os.name != "posix":
         return False
     try:
@@ -128,5 +132,5 @@ def _is_dead(process: str, host: str) -> bool:
     except ProcessLookupError:
         return True
     except OSError:
-        pass  # the process of another user, which is alive
+        pass  # the process runs, but belongs to another user
     return False

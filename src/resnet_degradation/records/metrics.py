@@ -1,4 +1,4 @@
-"""metrics.csv, the record of a run."""
+"""Reads and writes metrics.csv, which records the errors of a run during training."""
 
 import csv
 from collections.abc import Sequence
@@ -9,34 +9,35 @@ from typing import Any
 from resnet_degradation.records.csv_tables import column_names, format_row, parse_row, write_table
 from resnet_degradation.system.errors import UserError
 
-RESTORE = (
-    "the run's command restores it from the last checkpoint (delete summary.json first, if there "
-    "is one)"
+RESTORE_HINT = (
+    "the run's command restores it from the last checkpoint (first delete summary.json if it "
+    "exists)"
 )
 
 
-def _formatted(digits: str) -> Any:
-    return field(metadata={"format": digits})
+def _field_with_format(spec: str) -> Any:
+    return field(metadata={"format": spec})
 
 
 @dataclass(frozen=True)
 class Row:
     """One row of metrics.csv, after `iteration` iterations.
 
-    Errors are in percent. The training loss and error are those of the augmented batches since
-    the last row, in training mode. The held-out errors are those of all images, in evaluation
-    mode; None if not measured. `seconds` is the run's time so far.
+    Errors are in percent. The training loss and error are averages over the augmented batches since
+    the last row, in training mode. The validation and test errors cover all images of their split,
+    in evaluation mode; they are None if they were not measured. `seconds` is the time spent on the
+    run so far.
     """
 
     iteration: int
-    epoch: float = _formatted(".8g")
-    lr: float = _formatted(".8g")
-    train_loss: float = _formatted(".6f")
-    train_error: float = _formatted(".6f")
-    val_error: float | None = _formatted(".6f")
-    test_error: float | None = _formatted(".6f")
-    images_per_second: float = _formatted(".1f")
-    seconds: float = _formatted(".2f")
+    epoch: float = _field_with_format(".8g")
+    lr: float = _field_with_format(".8g")
+    train_loss: float = _field_with_format(".6f")
+    train_error: float = _field_with_format(".6f")
+    val_error: float | None = _field_with_format(".6f")
+    test_error: float | None = _field_with_format(".6f")
+    images_per_second: float = _field_with_format(".1f")
+    seconds: float = _field_with_format(".2f")
 
     def held_out_error(self) -> float | None:
         """The validation error, or the test error of data that has no validation set."""
@@ -46,8 +47,8 @@ class Row:
 COLUMNS = column_names(Row)
 
 
-def as_recorded(row: Row) -> Row:
-    """The row as it is read back from the file, where numbers are rounded."""
+def round_as_recorded(row: Row) -> Row:
+    """Round the numbers of a row as writing and reading metrics.csv would."""
     return parse_row(dict(zip(COLUMNS, format_row(row), strict=True)), Row)
 
 
@@ -57,37 +58,39 @@ def write_metrics(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def read_metrics(folder: Path) -> list[Row]:
-    """The rows of a run's metrics.csv; raises UserError, naming the line, if it is damaged."""
+    """Read a run's metrics.csv; raise UserError if it is missing or damaged."""
     file = folder / "metrics.csv"
     if not file.is_file():
         raise UserError(f"{folder} is not a run folder: it has no metrics.csv")
-    rows, problem = _parse(file)
+    rows, problem = _parse_valid_rows(file)
     if problem:
-        raise UserError(f"{file}, {problem}. If another program saved the file, {RESTORE}")
+        raise UserError(f"{file}, {problem}. If another program saved the file, {RESTORE_HINT}")
     return rows
 
 
-def read_whole_rows(folder: Path) -> list[Row]:
-    """The rows before the first damaged one: a power cut can cut off the last row."""
+def read_valid_rows(folder: Path) -> list[Row]:
+    """Read metrics.csv up to the first damaged row: a power cut can truncate the last one."""
     file = folder / "metrics.csv"
-    return _parse(file)[0] if file.is_file() else []
+    return _parse_valid_rows(file)[0] if file.is_file() else []
 
 
-def _parse(file: Path) -> tuple[list[Row], str]:
-    """The rows before the first bad line, and what is wrong with it (empty if nothing)."""
+def _parse_valid_rows(file: Path) -> tuple[list[Row], str]:
+    """The rows before the first invalid line, and what is wrong with this line, or ""."""
     rows: list[Row] = []
-    # Spreadsheets start a file with a byte order mark.
+    # utf-8-sig: spreadsheet programs put a byte order mark at the start.
     lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines(keepends=True)
-    torn = bool(lines) and not lines[-1].endswith("\n")  # a cut-off row may look whole
-    reader = csv.DictReader(lines[:-1] if torn else lines)
+    is_cut_off = bool(lines) and not lines[-1].endswith("\n")  # even if the row looks valid
+    reader = csv.DictReader(lines[:-1] if is_cut_off else lines)
     try:
         if reader.fieldnames != COLUMNS:
             return rows, f"line 1: expected the columns {','.join(COLUMNS)}"
         for cells in reader:
             row = parse_row(cells, Row)
             if rows and row.iteration <= rows[-1].iteration:
-                raise ValueError(f"iteration {row.iteration} comes after {rows[-1].iteration}")
+                raise ValueError(
+                    f"iteration {row.iteration} comes after iteration {rows[-1].iteration}"
+                )
             rows.append(row)
     except (KeyError, ValueError, csv.Error) as error:
         return rows, f"line {reader.line_num}: {error}"
-    return rows, f"line {len(lines)}: it is cut off" if torn else ""
+    return rows, f"line {len(lines)}: it is cut off" if is_cut_off else ""

@@ -1,4 +1,4 @@
-"""Finds run folders, and reads their smaller files: config.yaml, classes.json and others."""
+"""Finds run folders and reads their small files, such as config.yaml and classes.json."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from yaml import YAMLError
 from resnet_degradation import __version__
 from resnet_degradation.config.identity import digest, run_name
 from resnet_degradation.config.schema import Config
-from resnet_degradation.records.metrics import read_whole_rows
+from resnet_degradation.records.metrics import read_valid_rows
 from resnet_degradation.system.atomic_files import write_json
 from resnet_degradation.system.errors import UserError
 
@@ -25,9 +25,9 @@ _CHECKPOINT = re.compile(r"iteration-(\d{1,12})\b.*\.pt$")
 
 
 def find_runs(folder: Path) -> list[Path]:
-    """The run folders at or below `folder`, sorted; in a study's folder, those in study.json.
+    """Find the run folders at or below `folder`, in order; symbolic links are followed.
 
-    Links to folders are followed. Raises UserError if there is no run.
+    For a study's folder, returns the runs listed in study.json. Raises UserError if there is none.
     """
     if (index := folder / "study.json").is_file():
         try:
@@ -49,34 +49,35 @@ def find_runs(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def without_copies(folders: list[Path]) -> list[Path]:
-    """These run folders without copies: of several copies of a run, the longest one is kept.
+def drop_duplicate_runs(folders: list[Path]) -> list[Path]:
+    """Keep one folder of each run: the one that was trained for longest.
 
-    A copy of a run folder, such as a backup, is not another seed. Warns of each copy left out.
+    A copy, such as a backup, must not count as another seed. Warns about each dropped copy.
     """
     copies: dict[str, list[Path]] = {}
     for folder in dict.fromkeys(folders):
         copies.setdefault(digest(read_config(folder)), []).append(folder)
-    longest = [
-        max(same, key=_last_recorded) if len(same) > 1 else same[0] for same in copies.values()
+    kept_folders = [
+        max(same_run, key=_last_recorded_iteration) if len(same_run) > 1 else same_run[0]
+        for same_run in copies.values()
     ]
-    for kept, same in zip(longest, copies.values(), strict=True):
-        for left_out in same:
-            if left_out.resolve() != kept.resolve():
+    for kept, same_run in zip(kept_folders, copies.values(), strict=True):
+        for dropped in same_run:
+            if dropped.resolve() != kept.resolve():
                 warnings.warn(
-                    f"{left_out} is left out: {kept} holds the same run, "
+                    f"{dropped} is left out: {kept} holds the same run, "
                     f"{run_name(read_config(kept))} with the same settings",
                     stacklevel=2,
                 )
-    return [folder for folder in dict.fromkeys(folders) if folder in longest]
+    return [folder for folder in dict.fromkeys(folders) if folder in kept_folders]
 
 
-def _last_recorded(folder: Path) -> int:
-    return max((row.iteration for row in read_whole_rows(folder)), default=0)
+def _last_recorded_iteration(folder: Path) -> int:
+    return max((row.iteration for row in read_valid_rows(folder)), default=0)
 
 
 def read_config(folder: Path) -> Config:
-    """The resolved configuration of a run; raises UserError if it is missing or damaged."""
+    """Read the resolved configuration of a run; raise UserError if it is missing or damaged."""
     file = folder / "config.yaml"
     if not file.is_file():
         raise UserError(f"{folder} is not a run folder: it has no config.yaml")
@@ -90,24 +91,24 @@ def read_config(folder: Path) -> Config:
         ) from error
     except (OSError, OmegaConfBaseException, YAMLError, TypeError, ValueError) as error:
         raise UserError(
-            f"{file} is not the configuration of a run: {str(error).splitlines()[0]}"
+            f"{file} is not a valid configuration of a run: {str(error).splitlines()[0]}"
         ) from error
     assert isinstance(config, Config)
     return config
 
 
 def write_classes(folder: Path, classes: list[str]) -> None:
-    """Write the names of a run's classes, in the order of its logits."""
+    """Write the names of a run's classes, in the order of the logits."""
     write_json(folder / "classes.json", classes)
 
 
 def read_classes(folder: Path) -> list[str] | None:
-    """The classes of a run in the order of its logits, or None if they were not recorded."""
+    """Read a run's classes, in the order of the logits; None if they were not recorded."""
     return _read_json(folder / "classes.json", list)
 
 
 def read_extension(folder: Path) -> dict[str, Any] | None:
-    """How a run started from a shallower net; None if it did not."""
+    """Read how a run started from a shallower net; None if it did not."""
     return _read_json(folder / "extension.json", dict)
 
 
@@ -120,8 +121,8 @@ def _read_json(file: Path, parse: Callable[[Any], Parsed]) -> Parsed | None:
         raise UserError(f"{file} is damaged: {error}") from error
 
 
-def num_skipped_images(folder: Path) -> int:
-    """How many images a run left out because they could not be read."""
+def count_skipped_images(folder: Path) -> int:
+    """Count the images that a run skipped because they could not be read."""
     file = folder / "skipped.csv"
     if not file.is_file():
         return 0
@@ -130,9 +131,10 @@ def num_skipped_images(folder: Path) -> int:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints in a run folder, newest first.
+    """The checkpoint files of a run, newest first.
 
-    Raises OSError if the folder exists but cannot be listed. Returning [] would restart the run.
+    Raises OSError if their folder exists but cannot be listed: an empty list would make the run
+    start over.
     """
     try:
         files = list((folder / "checkpoints").iterdir())
@@ -143,12 +145,12 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def checkpoint_iteration(file: Path) -> int:
-    """The iteration in a checkpoint's name."""
+    """The iteration in the name of a checkpoint file."""
     match = _CHECKPOINT.match(file.name)
     assert match is not None
     return int(match[1])
 
 
-def last_checkpoint(folder: Path) -> int:
-    """The iteration of the newest checkpoint in a run folder, 0 if there is none."""
+def last_checkpoint_iteration(folder: Path) -> int:
+    """The iteration of a run's newest checkpoint; 0 if there is none."""
     return next(map(checkpoint_iteration, checkpoint_files(folder)), 0)

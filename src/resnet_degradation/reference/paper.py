@@ -1,4 +1,4 @@
-"""The paper's errors (He et al., CVPR 2016), each with its table, and its training settings."""
+"""The errors in the tables of the paper (He et al., CVPR 2016), and its training settings."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,28 +12,28 @@ from resnet_degradation.config.schema import Config, DataConfig, RecipeConfig
 
 @dataclass(frozen=True)
 class Reference:
-    """An error that the paper reports: top-1, in percent, on the test (or validation) set."""
+    """A top-1 error in percent that the paper reports: CIFAR-10 test, or ImageNet validation."""
 
     error: float
     table: str
-    testing: str  # how it was tested
-    top5: float | None = None  # top-5 error, where the paper gives it
-    spread: float | None = None  # standard deviation over five runs, where the paper gives it
+    protocol: str  # single view, ten-crop or multi-scale
+    top5: float | None = None  # top-5 error in percent; None if the paper does not report it
+    spread: float | None = None  # standard deviation over five runs; None if not reported
 
     def __str__(self) -> str:
         spread = "" if self.spread is None else f" ± {self.spread:.2f}"
         return f"{self.error:.2f}{spread}"
 
 
-# Depth -> ResNets on CIFAR-10. The paper prints no numbers for its plain nets. For five
-# runs of depth 110 it gives mean and deviation, and the best (6.43), selected on the test set.
-CIFAR = {
+# Depth -> error of a ResNet on CIFAR-10. The paper gives no numbers for plain nets. For five runs
+# of depth 110, it gives the mean, the standard deviation, and the lowest test error (6.43).
+CIFAR_ERRORS = {
     depth: Reference(error, "Table 6", "single view", spread=0.16 if depth == 110 else None)
     for depth, error in {20: 8.75, 32: 7.51, 44: 7.17, 56: 6.97, 110: 6.61, 1202: 7.93}.items()
 }
 
-# (Depth, shortcut option or None for a plain net) -> errors on ImageNet; top-5 is from Table 3.
-IMAGENET = {
+# (Depth, shortcut option or None for a plain net) -> errors on ImageNet. Top-5 is from Table 3.
+IMAGENET_ERRORS = {
     (18, None): Reference(27.94, "Table 2", "ten-crop"),
     (34, None): Reference(28.54, "Table 2", "ten-crop", 10.02),
     (18, "A"): Reference(27.88, "Table 2", "ten-crop"),
@@ -45,8 +45,8 @@ IMAGENET = {
     (152, "B"): Reference(21.43, "Table 3", "ten-crop", 5.71),
 }
 
-# (Depth, shortcut option) -> errors of single models on ImageNet, tested at several scales.
-MULTI_SCALE = {
+# (Depth, shortcut option) -> errors on ImageNet of single models, with multi-scale testing.
+MULTI_SCALE_ERRORS = {
     (34, "B"): Reference(21.84, "Table 4", "multi-scale", 5.71),
     (34, "C"): Reference(21.53, "Table 4", "multi-scale", 5.60),
     (50, "B"): Reference(20.74, "Table 4", "multi-scale", 5.25),
@@ -54,8 +54,7 @@ MULTI_SCALE = {
     (152, "B"): Reference(19.38, "Table 4", "multi-scale", 4.49),
 }
 
-# Sections 4.2 and 3.4. What the paper does not specify, such as when the error has reached a
-# plateau, is not compared.
+# The training settings in sections 4.2 and 3.4 of the paper.
 RECIPES = {
     "cifar": RecipeConfig(),
     "imagenet": RecipeConfig(
@@ -70,7 +69,8 @@ RECIPES = {
     ),
 }
 
-# Settings that are not compared: those that the paper does not specify, and paths.
+# Settings that list_differences ignores: paths, and what the paper does not specify, such as the
+# definition of a plateau.
 NOT_COMPARED = {
     "recipe.plateau_every",
     "recipe.plateau_patience",
@@ -80,7 +80,7 @@ NOT_COMPARED = {
     "data.loader",
 }
 
-DATA = {
+DATA_SETTINGS = {
     "cifar": DataConfig(name="cifar10", image_size=32),
     "imagenet": DataConfig(name="imagenet", image_size=224),
 }
@@ -89,33 +89,37 @@ DATA = {
 NUM_TEST_IMAGES = {"cifar": 10_000, "imagenet": 50_000}
 
 
-def reference(config: Config) -> Reference | None:
-    """The paper's error of this net, whatever data it is trained on here; None if there is none."""
+def find_reference(config: Config) -> Reference | None:
+    """The paper's error of this net, whatever data `config` has; None if it reports none."""
     if config.width != 1 or config.block is not None:
         return None
     if config.family == "cifar":
         is_paper_net = config.residual and config.shortcut == "A"
-        return CIFAR.get(config.depth) if is_paper_net else None
+        return CIFAR_ERRORS.get(config.depth) if is_paper_net else None
     if IMAGENET_DEPTHS[config.depth][0] == "bottleneck" and config.bottleneck_stride != "1x1":
         return None
-    return IMAGENET.get((config.depth, config.shortcut))
+    return IMAGENET_ERRORS.get((config.depth, config.shortcut))
 
 
-def reference_under_protocol(config: Config, protocol: str) -> Reference | None:
-    """The paper's error of this net under a testing protocol; None if there is none."""
-    reported = reference(config)
-    if reported is not None and protocol == "multi-scale":
-        shortcut = str(config.shortcut)
-        return MULTI_SCALE.get((config.depth, shortcut)) if config.family == "imagenet" else None
-    testing = "single view" if protocol == "center" else protocol
-    return reported if reported is not None and reported.testing == testing else None
+def find_reference_for_protocol(config: Config, protocol: str) -> Reference | None:
+    """The paper's error of this net by a protocol of `resnet-eval`; None if it reports none."""
+    reference = find_reference(config)
+    if reference is None:
+        return None
+    if protocol == "multi-scale":
+        is_imagenet = config.family == "imagenet"
+        key = (config.depth, str(config.shortcut))
+        return MULTI_SCALE_ERRORS.get(key) if is_imagenet else None
+    paper_protocol = "single view" if protocol == "center" else protocol
+    return reference if reference.protocol == paper_protocol else None
 
 
-def differences(config: Config, num_skipped: int = 0) -> list[str]:
-    """How a run differs from the paper's run of the same net; empty if it does not.
+def list_differences(config: Config, num_skipped: int = 0) -> list[str]:
+    """List how a run differs from the paper's run of the same net.
 
-    config: resolved. num_skipped: how many images were left out as unreadable. Every setting of
-    the run's identity is compared, so that a new setting is not forgotten here.
+    Compares all settings of the run's identity, so that a new setting cannot be forgotten here.
+
+    config: a resolved configuration. num_skipped: number of unreadable images that were skipped.
     """
     family = cast(Family, config.family)
     paper_config = Config(
@@ -124,23 +128,25 @@ def differences(config: Config, num_skipped: int = 0) -> list[str]:
         shortcut=config.shortcut,
         family=family,
         seed=config.seed,
-        data=DATA[family],
+        data=DATA_SETTINGS[family],
         recipe=replace(RECIPES[family], warmup=default_warmup(config.depth, family)),
     )
-    found = [
+    differences = [
         _format_difference(key, config)
         for key in differing_settings([config, paper_config])
         if key not in NOT_COMPARED
         and not (
             key == "recipe.milestones"
-            and _fractions(config.recipe) == _fractions(paper_config.recipe)
+            and _milestone_fractions(config.recipe) == _milestone_fractions(paper_config.recipe)
         )
     ]
-    return found + ([f"unreadable images left out: {num_skipped:,}"] if num_skipped else [])
+    if num_skipped:
+        differences.append(f"unreadable images left out: {num_skipped:,}")
+    return differences
 
 
-def _fractions(recipe: RecipeConfig) -> list[Any]:
-    """The milestones, as fractions of the length if possible: 32k of 64k is 0.5."""
+def _milestone_fractions(recipe: RecipeConfig) -> list[Any]:
+    """The milestones, as fractions of the length where possible: 32k of 64k is 0.5."""
     length = recipe.iterations
     return [
         m / length if isinstance(m, int) and isinstance(length, int) else m
@@ -151,7 +157,7 @@ def _fractions(recipe: RecipeConfig) -> list[Any]:
 def _format_difference(key: str, config: Config) -> str:
     value = get_setting(config, key)
     held_out = f"{config.data.validation_fraction:.0%} of the training set held out"
-    words = {
+    descriptions = {
         "block": f"blocks {value}",
         "data.name": f"data {data_name(config)}",
         "data.image_size": f"images of {value}x{value}",
@@ -161,4 +167,4 @@ def _format_difference(key: str, config: Config) -> str:
         "extends": f"initialized with the solution of plain-{value}",
         "weights_digest": f"initialized with the weights of {Path(str(config.weights)).name}",
     }
-    return words.get(key, f"{key.rpartition('.')[2]} {value}")
+    return descriptions.get(key, f"{key.rpartition('.')[2]} {value}")

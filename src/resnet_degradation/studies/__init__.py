@@ -1,3 +1,3 @@
-"""Studies: many runs from one configuration, their plan, tables, verdicts, figures and report.
+"""Studies: trains many runs from one configuration and writes figures, tables and a report.
 
 May import every room but cli, inspection and evaluation."""

@@ -24,10 +24,10 @@ from resnet_degradation.distributed.world import World
 from resnet_degradation.nets.activation_checkpointing import activation_bytes
 from resnet_degradation.nets.build import make_net
 from resnet_degradation.nets.cost import LayerCost, layer_costs
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.studies.definition import Study
-from resnet_degradation.studies.execute import with_share_of_threads
+from resnet_degradation.studies.execute import with_thread_share
 from resnet_degradation.system.errors import DataError
 from resnet_degradation.system.process import describe_threads
 from resnet_degradation.system.worker import init_worker
@@ -37,41 +37,37 @@ from resnet_degradation.training.memory import uses_activation_checkpointing
 from resnet_degradation.training.schedule import make_plan
 from resnet_degradation.training.step import num_slow_steps, training_steps
 
-# A training step is a forward pass, and a backward pass that costs twice as much.
-FORWARDS_PER_STEP = 3
+# A training step costs as much as three forward passes: a backward pass costs two.
+FORWARD_PASSES_PER_STEP = 3
 
-# A timed step has at most this many multiply-adds, so that it takes at most about a second, and
+# The maximal number of multiply-adds of a timed step, so that it takes about a second at most, and
 # little memory. Larger batches are reduced.
 MAX_MULTIPLY_ADDS = {"cpu": 2e10, "mps": 1e11, "cuda": 1e12}
 TIMED_STEPS = 5
 
-# Nets are timed for about this many seconds, the cheapest first. The others are assumed to take
-# as long per multiply-add as the last net that was timed.
-SECONDS_OF_TIMING = 10.0
+# Nets are timed for about this many seconds, the cheapest first. All others are assumed to take as
+# long per multiply-add as the last timed net.
+TIMING_BUDGET_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The remaining cost of one run.
-
-    state: "finished", "at 12,000" or "to do". multiply_adds: of training and evaluations.
-    seconds: estimated from the fastest, the median and the slowest timed step.
-    """
+    """The remaining cost of one run."""
 
     run: Config
-    iterations: int
-    state: str
-    multiply_adds: float = 0.0
-    seconds: tuple[float, ...] = (0.0, 0.0, 0.0)
+    iterations: int  # of the whole run
+    state: str  # "finished", "at 12,000" (iterations) or "to do"
+    multiply_adds: float = 0.0  # of the remaining training and evaluations
+    seconds: tuple[float, ...] = (0.0, 0.0, 0.0)  # with the fastest, median and slowest timed step
 
 
 def run_cost(run: Config) -> float:
-    """A cost for comparing runs of one recipe: multiply-adds per image, times iterations."""
+    """The multiply-adds per image times the iterations, to compare runs of the same recipe."""
     return image_cost(run) * parse_duration(run.recipe.iterations, "recipe.iterations")[0]
 
 
 def image_cost(run: Config, num_classes: int = 10) -> int:
-    """The multiply-adds of one image in a forward pass of a run's net."""
+    """The multiply-adds of a forward pass of a run's net, per image."""
     return sum(layer.multiply_adds for layer in _layers(run, num_classes))
 
 
@@ -84,114 +80,124 @@ def _layers(run: Config, num_classes: int = 10) -> list[LayerCost]:
 def plan_costs(study: Study, jobs: int = 1) -> tuple[list[Cost], list[str]]:
     """The remaining cost of every run, and notes on how it was measured.
 
-    jobs: how many runs train at once, which slows each of them.
+    jobs: number of runs that train in parallel, which slows each of them.
 
-    Raises DataError if custom images are missing, or if built-in ones are not downloaded and the
-    length is given in epochs.
+    Raises DataError if custom images are missing, or if built-in ones are not downloaded but needed
+    because the length is given in epochs.
     """
     first, source, notes = study.runs[0], None, []
     try:
         source = load_source(replace(first.data, download=False))
     except DataError as error:
         if first.data.name in USER_DATA_NAMES or first.data.loader is not None:
-            raise  # no run will download them
+            raise  # training cannot download these images
         if parse_duration(first.recipe.iterations, "recipe.iterations")[1]:
             raise DataError(f"recipe.iterations is given in epochs, but {error}") from error
         missing = f"{data_name(first)} is not in {first.data.root} yet"
         notes.append(f"Evaluations are not counted: {missing}")
     num_classes = 10 if source is None else len(source.classes)
-    lengths = [_length(run, source) for run in study.runs]
-    per_image = {net_key(run): image_cost(run, num_classes) for run in study.runs}
-    speeds: dict[str, list[float]] = {}
-    if pending := study.pending():
-        speeds, measured = measure_speeds(pending, per_image, num_classes, jobs)
-        notes = measured + notes
+    lengths = [_count_iterations_and_images(run, source) for run in study.runs]
+    image_costs = {net_key(run): image_cost(run, num_classes) for run in study.runs}
+    seconds_per_operation: dict[str, list[float]] = {}
+    if pending := study.unfinished_runs():
+        seconds_per_operation, timing_notes = measure_seconds_per_operation(
+            pending, image_costs, num_classes, jobs
+        )
+        notes = timing_notes + notes
     costs = []
-    for run, (iterations, evaluated) in zip(study.runs, lengths, strict=True):
+    for run, (iterations, num_evaluated_images) in zip(study.runs, lengths, strict=True):
         if is_finished(run_folder(run)):
             costs.append(Cost(run, iterations, "finished"))
             continue
-        done = last_checkpoint(run_folder(run))
-        images = FORWARDS_PER_STEP * run.recipe.batch_size * iterations + evaluated
-        work = per_image[net_key(run)] * images * (1 - done / iterations)
-        seconds = tuple(work * speed for speed in speeds[net_key(run)])
-        costs.append(Cost(run, iterations, f"at {done:,}" if done else "to do", work, seconds))
+        done = last_checkpoint_iteration(run_folder(run))
+        num_forward_passes = (
+            FORWARD_PASSES_PER_STEP * run.recipe.batch_size * iterations + num_evaluated_images
+        )
+        multiply_adds = image_costs[net_key(run)] * num_forward_passes * (1 - done / iterations)
+        seconds = tuple(multiply_adds * per_one for per_one in seconds_per_operation[net_key(run)])
+        state = f"at {done:,}" if done else "to do"
+        costs.append(Cost(run, iterations, state, multiply_adds, seconds))
     return costs, notes
 
 
-def _length(run: Config, source: Source | None) -> tuple[int, int]:
-    """The iterations of a run, and the number of images of its evaluations."""
-    if source is None:
+def _count_iterations_and_images(run: Config, source: Source | None) -> tuple[int, int]:
+    """The number of iterations of a run, and the number of images in all its evaluations."""
+    if source is None:  # the images are not downloaded
         return int(run.recipe.iterations), 0
     num_held_out = sum(len(images) for images in source.held_out.values())
     plan = make_plan(run, len(source.train), num_held_out)
-    # Plus one pass over the images, for the layer responses at the end.
+    # The layer responses at the end take one more pass over the images.
     num_evaluations = math.ceil(plan.num_iterations / plan.eval_every) + 1
     return plan.num_iterations, num_held_out * num_evaluations
 
 
-def measure_speeds(
-    runs: list[Config], per_image: dict[str, int], num_classes: int, jobs: int
+def measure_seconds_per_operation(
+    runs: list[Config], image_costs: dict[str, int], num_classes: int, jobs: int
 ) -> tuple[dict[str, list[float]], list[str]]:
-    """Seconds per multiply-add by net key (fastest, median, slowest step), and notes on them.
+    """Time training steps with the settings of the runs, in as many processes as would train.
 
-    per_image: multiply-adds, by net key. Steps are timed with the runs' own settings, in as many
-    processes as would train at once.
+    Returns the seconds per multiply-add of the fastest, median and slowest step, keyed by net, and
+    notes on the measurement.
+
+    image_costs: multiply-adds per image, keyed by net.
     """
-    devices = num_processes(runs[0])
+    num_devices = num_processes(runs[0])
     distinct = {net_key(run): run for run in runs}
     names = dict(zip(distinct, distinct_names([*distinct.values()]), strict=True))
-    speeds: dict[str, list[float]] = {}
-    measured: list[str] = []
-    spent = 0.0
-    num_at_once = min(jobs, len(runs)) * devices
-    with step_timer(num_at_once) as time_steps:
-        for net in sorted(distinct, key=lambda net: per_image[net]):
-            if spent >= SECONDS_OF_TIMING:
-                speeds[net] = list(speeds.values())[-1]
+    seconds_per_operation: dict[str, list[float]] = {}
+    timed_nets: list[str] = []
+    timed_seconds = 0.0
+    num_concurrent = min(jobs, len(runs)) * num_devices
+    with step_timer(num_concurrent) as time_steps:
+        for net in sorted(distinct, key=lambda net: image_costs[net]):
+            if timed_seconds >= TIMING_BUDGET_SECONDS:
+                seconds_per_operation[net] = list(seconds_per_operation.values())[-1]
                 continue
-            sample = sample_of(distinct[net], jobs * devices)
+            sample = timing_config(distinct[net], jobs * num_devices)
             batch_size = sample.recipe.batch_size
-            steps = time_steps(sample, num_classes)
-            work = FORWARDS_PER_STEP * per_image[net] * batch_size * devices
-            speeds[net] = [step / work for step in (min(steps), median(steps), max(steps))]
-            measured.append(f"{names[net]} ({median(steps):.2g} s for {batch_size} images)")
-            spent += sum(steps) / num_at_once
-    if len(measured) < len(distinct):
-        measured.append("the others by multiply-adds")
-    return speeds, _notes(runs[0], sample, jobs, ", ".join(measured))
+            step_seconds = time_steps(sample, num_classes)
+            typical = median(step_seconds)
+            step_cost = FORWARD_PASSES_PER_STEP * image_costs[net] * batch_size * num_devices
+            seconds_per_operation[net] = [
+                seconds / step_cost for seconds in (min(step_seconds), typical, max(step_seconds))
+            ]
+            timed_nets.append(f"{names[net]} ({typical:.2g} s for {batch_size} images)")
+            timed_seconds += sum(step_seconds) / num_concurrent
+    if len(timed_nets) < len(distinct):
+        timed_nets.append("the others by multiply-adds")
+    return seconds_per_operation, _timing_notes(runs[0], sample, jobs, ", ".join(timed_nets))
 
 
-def _notes(run: Config, sample: Config, jobs: int, measured: str) -> list[str]:
-    """How the runs were timed, and what their times leave out."""
-    device, devices = choose_device(sample).type, num_processes(run)
+def _timing_notes(run: Config, sample: Config, jobs: int, timed_nets: str) -> list[str]:
+    """Notes on how the runs were timed, and on what the times do not include."""
+    device, num_devices = choose_device(sample).type, num_processes(run)
     if device == "cpu":
         device = describe_threads(sample.runtime.num_threads or torch.get_num_threads())
-    if devices > 1:
-        device = f"{devices} processes, each with its share of a batch on {device}"
+    if num_devices > 1:
+        device = f"{num_devices} processes, each with its share of a batch on {device}"
     order = f"{jobs} runs at once, each" if jobs > 1 else "one run after another"
     notes = [
-        f"Time: {order} on {device}, {run.runtime.precision}; as fast as the median of "
-        f"{TIMED_STEPS} training steps on random images: {measured}"
+        f"Time: {order} on {device}, {run.runtime.precision}; estimated from the median of "
+        f"{TIMED_STEPS} training steps on random images: {timed_nets}"
     ]
-    if devices > 1:
+    if num_devices > 1:
         notes.append("Not counted: the time that processes take to average their gradients")
     if run.recipe.augmentation == "scale-jitter":
         notes.append("Not counted: reading images from files, if that is slower than training")
     return notes
 
 
-def sample_of(run: Config, num_at_once: int) -> Config:
-    """The configuration to time for one of `num_at_once` processes of a run.
+def timing_config(run: Config, num_concurrent: int) -> Config:
+    """The configuration with which one of `num_concurrent` processes times the steps of a run.
 
-    It differs from the run's in lengths, and in augmentation that needs image files.
+    It has few iterations and small batches, and no augmentation that needs image files.
     """
-    device, devices, layers = choose_device(run), num_processes(run), _layers(run)
-    per_image = sum(layer.multiply_adds for layer in layers)
-    limit = MAX_MULTIPLY_ADDS[device.type] / (FORWARDS_PER_STEP * per_image)
-    # Decided for the whole batch: the batch of the sample may be smaller.
+    device, num_devices, layers = choose_device(run), num_processes(run), _layers(run)
+    multiply_adds = sum(layer.multiply_adds for layer in layers)
+    limit = MAX_MULTIPLY_ADDS[device.type] / (FORWARD_PASSES_PER_STEP * multiply_adds)
+    # Decide this for the batch of the run, because the timed batch may be smaller.
     recomputes = uses_activation_checkpointing(
-        run, activation_bytes(layers), device, World(size=devices, local_size=devices)
+        run, activation_bytes(layers), device, World(size=num_devices, local_size=num_devices)
     )
     return replace(
         run,
@@ -200,26 +206,26 @@ def sample_of(run: Config, num_at_once: int) -> Config:
         extends=None,
         recipe=replace(
             run.recipe,
-            batch_size=int(min(run.recipe.batch_size // devices, max(2, limit))),
+            batch_size=int(min(run.recipe.batch_size // num_devices, max(2, limit))),
             iterations=1 + TIMED_STEPS,
             schedule="milestones",
             milestones=[],
             augmentation="pad-crop" if run.recipe.augmentation == "pad-crop" else "none",
         ),
         runtime=replace(
-            with_share_of_threads(run, num_at_once).runtime,
+            with_thread_share(run, num_concurrent).runtime,
             checkpoint_activations="on" if recomputes else "off",
         ),
     )
 
 
-_BARRIER: list[Barrier] = []  # set in a process that times steps together with other processes
+_BARRIER: list[Barrier] = []  # not empty in a process that times steps together with others
 
 
 def time_steps(sample: Config, num_classes: int) -> list[float]:
-    """The seconds of each of TIMED_STEPS training steps on random images.
+    """Time TIMED_STEPS training steps on random images; return the seconds of each.
 
-    The first steps are slower and are not timed. After them, processes wait for each other.
+    The first, slower steps are not timed. After them, processes wait for each other.
     """
     size = sample.data.image_size
     images = torch.randint(256, (sample.recipe.batch_size, 3, size, size), dtype=torch.uint8)
@@ -233,7 +239,7 @@ def time_steps(sample: Config, num_classes: int) -> list[float]:
     with closing(training_steps(run, 0, num_slow + TIMED_STEPS)) as steps:
         for number, step in enumerate(steps, 1):
             step(0.0)
-            run.meter.totals.tolist()  # waits until the device has done the step
+            run.meter.totals.tolist()  # waits until the device has finished the step
             if number < num_slow:
                 continue
             if number == num_slow:
@@ -244,25 +250,25 @@ def time_steps(sample: Config, num_classes: int) -> list[float]:
 
 
 @contextmanager
-def step_timer(num_at_once: int) -> Iterator[Callable[[Config, int], list[float]]]:
-    """A function that times steps in this process, or in `num_at_once` processes together."""
-    if num_at_once == 1:
+def step_timer(num_concurrent: int) -> Iterator[Callable[[Config, int], list[float]]]:
+    """Yield a function that times steps in `num_concurrent` processes; one is this process."""
+    if num_concurrent == 1:
         yield time_steps
         return
     spawn = multiprocessing.get_context("spawn")
-    barrier, slots = spawn.Barrier(num_at_once), spawn.SimpleQueue()
-    for slot in range(num_at_once):
+    barrier, slots = spawn.Barrier(num_concurrent), spawn.SimpleQueue()
+    for slot in range(num_concurrent):
         slots.put(slot)
 
     def time_together(sample: Config, num_classes: int) -> list[float]:
-        # Each process takes one task, because all wait for each other at the barrier.
-        futures = [pool.submit(time_steps, sample, num_classes) for _ in range(num_at_once)]
+        # Each process runs one task, because all tasks wait for each other at the barrier.
+        futures = [pool.submit(time_steps, sample, num_classes) for _ in range(num_concurrent)]
         finished, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         if waiting:
             barrier.abort()
         return [seconds for future in finished for seconds in future.result()]
 
-    with ProcessPoolExecutor(num_at_once, spawn, _init_timer, (slots, barrier)) as pool:
+    with ProcessPoolExecutor(num_concurrent, spawn, _init_timer, (slots, barrier)) as pool:
         yield time_together
 
 

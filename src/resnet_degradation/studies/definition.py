@@ -1,4 +1,4 @@
-"""Which runs a study consists of, and which folder its figures go to."""
+"""Defines a study: its runs, its figures and its folder."""
 
 import copy
 import dataclasses
@@ -42,68 +42,67 @@ from resnet_degradation.system.errors import ConfigError
 
 @dataclass(frozen=True)
 class Study:
-    """A named set of resolved runs, the figures to draw of them, and the folder for figures."""
+    """A named set of resolved runs, the figures that show them, and the folder of these figures."""
 
     name: str
     runs: list[Config]
     figures: list[str]
     drawing: Drawing
     folder: Path
-    grid: list[str] = field(default_factory=list)  # dotted keys of the varied settings
+    grid: list[str] = field(default_factory=list)  # flatten_dict keys of the settings that vary
 
-    def pending(self) -> list[Config]:
-        """The unfinished runs."""
+    def unfinished_runs(self) -> list[Config]:
+        """The runs that are still to be trained or resumed."""
         return [run for run in self.runs if not is_finished(run_folder(run))]
 
     @cached_property
     def run_names(self) -> dict[Path, str]:
-        """A unique name for each run, by its folder."""
+        """A unique name for each run, keyed by run folder."""
         folders = [run_folder(run) for run in self.runs]
         return dict(zip(folders, distinct_run_names(self.runs), strict=True))
 
-    def name_of(self, run: Config) -> str:
+    def unique_name(self, run: Config) -> str:
         """The unique name of a run."""
         return self.run_names[run_folder(run)]
 
 
-def resolve_study(composed: DictConfig, without_overrides: DictConfig | None = None) -> Study:
-    """The study that a composed configuration names: every net with every seed.
+def resolve_study(composed: DictConfig, base_config: DictConfig | None = None) -> Study:
+    """Make a study from a composed configuration: a run for each net, seed and grid point.
 
-    without_overrides: the original study. If overrides change its runs or figures, the study gets
-    a separate folder, so that it does not overwrite the original's figures.
+    base_config: the configuration without overrides. If the overrides change runs or figures, the
+    study gets its own folder, so that it does not overwrite the figures of the original study.
 
-    Raises ConfigError if something cannot be run or drawn.
+    Raises ConfigError if a setting is not valid.
     """
     config = cast(StudyRunConfig, OmegaConf.to_object(composed))
-    study, runs = config.study, _runs(composed)
+    study, runs = config.study, _make_runs(composed)
     _check_study(config, runs)
     name = study.name
-    if without_overrides is not None:
-        original = cast(StudyRunConfig, OmegaConf.to_object(without_overrides))
-        identity = _digest(study, runs)
-        if original.study.name == name and identity != _digest(
-            original.study, _runs(without_overrides)
-        ):
-            name = f"{name}-{data_name(runs[0])}-{identity}"
-        if study.nets != original.study.nets and study.title == original.study.title:
+    if base_config is not None:
+        original = cast(StudyRunConfig, OmegaConf.to_object(base_config)).study
+        study_hash = _hash_study(study, runs)
+        if original.name == name and study_hash != _hash_study(original, _make_runs(base_config)):
+            name = f"{name}-{data_name(runs[0])}-{study_hash}"
+        if study.nets != original.nets and study.title == original.title:
             study.title = ""  # the title describes the original nets
     folder = Path(config.output_dir) / "studies" / name
-    return Study(
-        study.name, runs, study.figures, _drawing(study), folder, [axis.key for axis in study.grid]
-    )
+    varied_keys = [axis.key for axis in study.grid]
+    return Study(study.name, runs, study.figures, _make_drawing(study), folder, varied_keys)
 
 
-def _runs(composed: DictConfig) -> list[Config]:
-    """Every net with every seed and every point of the grid; all runs of one seed first."""
+def _make_runs(composed: DictConfig) -> list[Config]:
+    """Make a run for each net, seed and grid point, grouped by seed."""
     config = cast(StudyRunConfig, OmegaConf.to_object(composed))
     if not config.study.nets or not config.seeds:
         raise ConfigError("study.nets and seeds need at least one entry each")
     runs = []
-    points = [_settings(composed, point) for point in _grid_points(config.study.grid)]
+    points = _grid_points(config.study.grid)
+    settings_per_point = [_settings_at_point(composed, point) for point in points]
     for seed in config.seeds:
         for net in config.study.nets:
-            given = {key: value for key, value in vars(net).items() if value is not None}
-            runs += [resolve(Config(**(shared | given | {"seed": seed}))) for shared in points]
+            net_settings = {key: value for key, value in vars(net).items() if value is not None}
+            for settings in settings_per_point:
+                runs.append(resolve(Config(**(settings | net_settings | {"seed": seed}))))
     folder, count = Counter(map(run_folder, runs)).most_common(1)[0]
     if count > 1:
         raise ConfigError(f"study.nets, seeds or study.grid name the same run twice: {folder.name}")
@@ -111,23 +110,25 @@ def _runs(composed: DictConfig) -> list[Config]:
 
 
 def _grid_points(grid: list[GridConfig]) -> list[dict[str, Any]]:
-    """Every combination of the values of a grid, as settings by dotted key."""
+    """The points of a grid: every combination of values, each keyed by flatten_dict key."""
     prefixes = ("recipe.", "data.", "runtime.precision")
     keys = [key for key in schema_fields(Settings) if key.startswith(prefixes)]
     for axis in grid:
         if axis.key not in keys:
             raise ConfigError(
-                f"study.grid: {axis.key} is not a setting of recipe or data, or runtime.precision "
-                "(settings of nets belong in study.nets)"
+                f"study.grid: {axis.key} cannot vary: choose a setting under recipe or data, or "
+                "runtime.precision (settings of nets belong in study.nets)"
             )
         if not axis.values or any(isinstance(value, list | dict) for value in axis.values):
-            raise ConfigError(f"study.grid: {axis.key} needs a list of single values")
+            raise ConfigError(
+                f"study.grid: {axis.key} needs a list of values, each a number or a word"
+            )
     keys = [axis.key for axis in grid]
     return [dict(zip(keys, values, strict=True)) for values in product(*(a.values for a in grid))]
 
 
-def _settings(composed: DictConfig, point: dict[str, Any]) -> dict[str, Any]:
-    """The settings that runs share at a point of the grid; ConfigError if they are not valid."""
+def _settings_at_point(composed: DictConfig, point: dict[str, Any]) -> dict[str, Any]:
+    """The settings of all runs at a grid point; raises ConfigError if they are not valid."""
     changed = copy.deepcopy(composed)
     names = [field.name for field in dataclasses.fields(Settings)]
     for key, value in point.items():
@@ -140,7 +141,7 @@ def _settings(composed: DictConfig, point: dict[str, Any]) -> dict[str, Any]:
     return {name: getattr(config, name) for name in names}
 
 
-def _drawing(study: StudyConfig) -> Drawing:
+def _make_drawing(study: StudyConfig) -> Drawing:
     return Drawing(study.title, study.panels, dashed=study.dashed, log=study.log, y_max=study.y_max)
 
 
@@ -155,13 +156,13 @@ def _check_study(config: StudyRunConfig, runs: list[Config]) -> None:
         raise ConfigError(f"jobs={config.jobs} is not valid: it must be at least 1")
     if config.jobs > 1 and config.runtime.devices != 1:
         raise ConfigError(
-            f"jobs={config.jobs} with runtime.devices={config.runtime.devices}: several "
-            "devices can train only one run at a time: set either jobs or runtime.devices, not both"
+            f"jobs={config.jobs} does not work with runtime.devices={config.runtime.devices}: "
+            "parallel runs have one device each, so set only one of the two"
         )
     if config.part is not None and not 1 <= config.part <= len(runs):
         raise ConfigError(
-            f"part={config.part} is not valid: this study has the parts 1 .. {len(runs)} "
-            "(plan=true lists them)"
+            f"part={config.part} is not valid: it must be from 1 to {len(runs)} "
+            "(plan=true lists the parts)"
         )
 
 
@@ -177,7 +178,7 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
                 "custom function, such as my_code:draw"
             )
     if "grid" in study.figures and len(study.grid) != 1:
-        raise ConfigError("the figure grid needs one setting in study.grid, with several values")
+        raise ConfigError("study.figures=[grid] needs exactly one setting in study.grid")
     if len(set(map(attribute_name, study.figures))) < len(study.figures):
         raise ConfigError(f"study.figures={study.figures}: two figures have the same name")
     for panel in study.panels:
@@ -189,21 +190,21 @@ def _check_drawing(study: StudyConfig, runs: list[Config]) -> None:
     for run in runs:
         if not any(panel_shows(panel, run) for panel in study.panels):
             raise ConfigError(
-                f"no panel in study.panels shows {net_name(run)}: relax residual, min_depth or "
-                "max_depth of a panel, or leave that net out of study.nets"
+                f"no panel in study.panels shows {net_name(run)}: change residual, min_depth or "
+                "max_depth of a panel, or remove this net from study.nets"
             )
     if study.y_max is not None and not 0 < study.y_max <= 100:
         raise ConfigError(f"study.y_max={study.y_max} must be above 0 and at most 100 (percent)")
 
 
-def _digest(study: StudyConfig, runs: list[Config]) -> str:
-    """Eight hexadecimal digits for the runs of a study and how they are drawn."""
-    parts = [[digest(run) for run in runs], study.figures, _drawing(study).study_settings()]
+def _hash_study(study: StudyConfig, runs: list[Config]) -> str:
+    """A short hash of a study's runs, figures and drawing settings."""
+    parts = [[digest(run) for run in runs], study.figures, _make_drawing(study).study_settings()]
     return short_hash(json.dumps(parts))
 
 
 def write_index(study: Study, verdicts: list[str]) -> None:
-    """Write study.json: the runs of a study, its figures and its verdicts."""
+    """Write study.json: the runs and figures of a study, and the verdicts of its report."""
     index = {
         "study": study.name,
         "runs": [os.path.relpath(run_folder(run), study.folder) for run in study.runs],

@@ -1,4 +1,4 @@
-"""The figures of a study: as files, and in report.html, where a pointer or finger shows values."""
+"""Draws the figures of a study, as files and as interactive figures of report.html."""
 
 import base64
 import tempfile
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Part = TypeVar("Part")
+AxesOrLine = TypeVar("AxesOrLine")
 
 ALT_TEXTS = {
     "curves": "Training and held-out error of every net against iterations",
@@ -30,50 +30,48 @@ ALT_TEXTS = {
     "responses": "Standard deviation of the responses of every net's 3x3 layers",
 }
 
-# Pixels per inch of a wide figure (text of 8 points is then 12 pixels high), and at most of a
-# narrow one.
-WIDE, NARROW = 110, 160
-# In pixels: the largest width of the page's content (also in report.html.jinja), and the width of
-# its margins and a scroll bar together.
-PAGE, MARGINS = 1176, 56
+# Pixels per inch of a wide figure (text of 8 points is 12 pixels high) and of a narrow figure.
+WIDE_DPI, NARROW_DPI = 110, 160
+# Sizes in pixels: the largest width of the page's content, which report.html.jinja also sets, and
+# the width of the margins and a scroll bar.
+PAGE_WIDTH, MARGINS_WIDTH = 1176, 56
 
-# The alternative text of a figure gives all values of a panel whose lines have at most this many
-# points.
-FEW_POINTS = 8
+# The alternative text lists all values of a panel if its lines have at most this many points.
+MAX_LISTED_POINTS = 8
 
 
 def draw_figures(study: Study) -> list[dict[str, Any]]:
-    """Save the figures of a study in its folder; return the data of each for the report.
+    """Save the figures of a study in its folder; return the data of each figure for the report.
 
-    Each has a name, alternative text, and layouts: a wide one, unless it is wider than the page
-    can be, and a narrow one, unless a custom function draws the figure. The page shows the first
-    layout that fits. A layout has a media query (for which pages it is), a size in pixels, data
-    URLs for light and dark pages, and the values of its lines.
+    The data are a name, an alternative text and layouts: a narrow one, unless a custom function
+    draws the figure, and a wide one, unless it is wider than the page. The page shows the first
+    layout that fits. A layout has a media query, a size in pixels, data URLs for light and dark
+    pages, and the values of its lines.
 
-    Raises ConfigError if a custom function returns no figure.
+    Raises ConfigError if a custom function does not return a figure.
     """
     figures = []
     untitled = replace(study.drawing, title="")
     for setting in study.figures:
         name = attribute_name(setting)
-        draw = _drawer(setting, study)
+        draw = _load_draw_function(setting, study)
         save_figure(draw(study.drawing, False), study.folder / name)
-        wide = _layout(draw, untitled)
+        wide = _make_layout(draw, untitled)
         layouts = [wide]
         if not is_custom(setting):
-            narrow = _layout(draw, replace(untitled, narrow=True))
-            if wide["width"] > PAGE:
+            narrow = _make_layout(draw, replace(untitled, narrow=True))
+            if wide["width"] > PAGE_WIDTH:
                 layouts = [narrow]
             else:
-                narrow["media"] = f"(max-width: {wide['width'] + MARGINS - 1}px)"
+                narrow["media"] = f"(max-width: {wide['width'] + MARGINS_WIDTH - 1}px)"
                 layouts = [narrow, wide]
         alt = f"{ALT_TEXTS.get(name, name)}. {wide.pop('text')}"
         figures.append({"name": name, "alt": alt, "layouts": layouts})
     return figures
 
 
-def _drawer(name: str, study: Study) -> Draw:
-    """The function that draws a figure of the study. Built-in ones load the runs only once."""
+def _load_draw_function(name: str, study: Study) -> Draw:
+    """Load the function that draws a figure; a built-in figure also loads the runs, once."""
     import matplotlib as mpl
 
     folders = [run_folder(run) for run in study.runs]
@@ -93,21 +91,25 @@ def _drawer(name: str, study: Study) -> Draw:
     return draw
 
 
-def _layout(draw: Draw, drawing: Drawing) -> dict[str, Any]:
+def _make_layout(draw: Draw, drawing: Drawing) -> dict[str, Any]:
     light, dark = draw(drawing, False), draw(drawing, True)
-    width, height = light.get_size_inches() * (NARROW if drawing.narrow else WIDE)
+    width, height = light.get_size_inches() * (NARROW_DPI if drawing.narrow else WIDE_DPI)
     urls = {"light": _data_url(light, dark=False), "dark": _data_url(dark, dark=True)}
-    # Saving has fixed the positions of everything.
-    panels = [_panel(axes, twin, light) for axes, twin in _paired(light.axes, dark.axes)]
+    # Only now, because saving a figure determines the final positions.
+    panels = [
+        _describe_panel(axes, dark_axes, light)
+        for axes, dark_axes in _pair_with_dark(light.axes, dark.axes)
+    ]
     size = {"media": "all", "width": round(width), "height": round(height)}
-    return urls | size | {"panels": panels, "text": _text(light, panels)}
+    return urls | size | {"panels": panels, "text": _alt_text(light, panels)}
 
 
-def _paired(light: Sequence[Part], dark: Sequence[Part]) -> list[tuple[Part, Part]]:
-    """The parts of a light figure, each with the same part of its dark twin.
+def _pair_with_dark(
+    light: Sequence[AxesOrLine], dark: Sequence[AxesOrLine]
+) -> list[tuple[AxesOrLine, AxesOrLine]]:
+    """Pair the axes or lines of a figure for light pages with those of the one for dark pages.
 
-    A custom function may draw another number of parts on dark pages. Then the parts of the light
-    figure are paired with themselves.
+    If their numbers differ, which a custom function can cause, each is paired with itself.
     """
     return [*zip(light, dark if len(dark) == len(light) else light, strict=True)]
 
@@ -118,59 +120,61 @@ def _data_url(figure: "Figure", dark: bool) -> str:
         return "data:image/svg+xml;base64," + base64.b64encode(file.read_bytes()).decode()
 
 
-def _panel(axes: "Axes", twin: "Axes", figure: "Figure") -> dict[str, Any]:
-    """A panel of a drawn figure, and the named lines of data in it: values and positions.
+def _describe_panel(axes: "Axes", dark_axes: "Axes", figure: "Figure") -> dict[str, Any]:
+    """Describe a panel of a drawn figure, and its named lines, with their values and positions.
 
-    Positions are fractions of the figure from its upper left corner; the box is
-    [left, top, right, bottom]. twin: the same panel of the figure for dark pages.
+    Positions are fractions of the figure, from its upper left corner. The box is
+    [left, top, right, bottom].
+
+    dark_axes: the same panel of the figure for dark pages.
     """
     from matplotlib.colors import to_hex
 
     box, lines = axes.get_position(), []
     to_figure = axes.transData - figure.transFigure
-    for line, dark in _paired(axes.get_lines(), twin.get_lines()):
+    for line, dark_line in _pair_with_dark(axes.get_lines(), dark_axes.get_lines()):
         if str(line.get_label()).startswith("_") or line.get_transform() != axes.transData:
             continue
         values = np.asarray(line.get_xydata(), dtype=float)
         positions = to_figure.transform(values)
-        drawn = np.isfinite(values).all(axis=1) & np.isfinite(positions).all(axis=1)
+        is_drawn = np.isfinite(values).all(axis=1) & np.isfinite(positions).all(axis=1)
         lines.append(
             {
                 "name": line.get_label(),
-                "colours": [to_hex(line.get_color()), to_hex(dark.get_color())],
-                "x": [float(f"{x:.9g}") for x in values[drawn, 0]],
-                "y": [float(f"{y:.5g}") for y in values[drawn, 1]],
-                "across": positions[drawn, 0].round(4).tolist(),
-                "down": (1 - positions[drawn, 1]).round(4).tolist(),
+                "colours": [to_hex(line.get_color()), to_hex(dark_line.get_color())],
+                "x": [float(f"{x:.9g}") for x in values[is_drawn, 0]],
+                "y": [float(f"{y:.5g}") for y in values[is_drawn, 1]],
+                "across": positions[is_drawn, 0].round(4).tolist(),
+                "down": (1 - positions[is_drawn, 1]).round(4).tolist(),
             }
         )
     return {
-        "box": [round(place, 4) for place in (box.x0, 1 - box.y1, box.x1, 1 - box.y0)],
+        "box": [round(edge, 4) for edge in (box.x0, 1 - box.y1, box.x1, 1 - box.y0)],
         "title": axes.get_title(),
         "horizontal": axes.get_xlabel().removesuffix(" (1e4)"),
         "lines": lines,
     }
 
 
-def _text(figure: "Figure", panels: list[dict[str, Any]]) -> str:
-    """The title of a figure, and the values of its lines.
+def _alt_text(figure: "Figure", panels: list[dict[str, Any]]) -> str:
+    """The alternative text of a figure: its title and the values of its lines.
 
-    If a panel has a line with more than FEW_POINTS points, only the last value of each of its
-    lines is given. The text is empty if the figure has neither title nor lines.
+    For a panel with a line of more than MAX_LISTED_POINTS points, it has only the last values.
+    It is empty if the figure has neither a title nor lines.
     """
     parts = [" ".join(figure.get_suptitle().split())]
     for axes, panel in zip(figure.axes, panels, strict=True):
         lines = [line for line in panel["lines"] if line["x"]]
         if not lines:
             continue
-        few = all(len(line["x"]) <= FEW_POINTS for line in lines)
-        end = "" if few else f", at the end ({panel['horizontal']} {lines[0]['x'][-1]:,g})"
-        about = panel["title"] or " ".join(axes.get_ylabel().split())
+        lists_all = all(len(line["x"]) <= MAX_LISTED_POINTS for line in lines)
+        end = "" if lists_all else f", at the end ({panel['horizontal']} {lines[0]['x'][-1]:,g})"
+        heading = panel["title"] or " ".join(axes.get_ylabel().split())
         numbers = [
             f"{line['name']} "
             + (", ".join(f"{y:.3g} at {x:,g}" for x, y in zip(line["x"], line["y"], strict=True))
-               if few else f"{line['y'][-1]:.3g}")
+               if lists_all else f"{line['y'][-1]:.3g}")
             for line in lines
         ]  # fmt: skip
-        parts.append(f"{about}{end}: {'; '.join(numbers)}")
+        parts.append(f"{heading}{end}: {'; '.join(numbers)}")
     return ". ".join(filter(None, parts))

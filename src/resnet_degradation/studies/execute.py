@@ -1,7 +1,7 @@
-"""Trains the runs of a study: one after another, in worker processes, or by a Hydra launcher.
+"""Trains the runs of a study: one after another, in worker processes, or with a Hydra launcher.
 
-A failed run does not stop the others. The progress of a run in another process is read from its
-record.
+A failed run does not stop the others. The progress of runs in other processes is read from their
+metrics.csv.
 """
 
 import multiprocessing
@@ -42,8 +42,8 @@ from resnet_degradation.system.os_signals import (
 from resnet_degradation.system.process import num_cpus
 from resnet_degradation.system.worker import init_worker
 
-STOPPING = "stopping after the current iterations (Ctrl-C again: stop at once)"
-TICK = 1.0  # seconds between readings of the records of runs in other processes
+STOPPING_MESSAGE = "stopping after the current iterations (Ctrl-C again: stop at once)"
+POLL_SECONDS = 1.0  # how often to read the metrics.csv of runs in other processes
 
 
 def run_sequentially(runs: list[Config], progress: StudyProgress) -> None:
@@ -55,12 +55,15 @@ def run_sequentially(runs: list[Config], progress: StudyProgress) -> None:
         try:
             train(run, progress.start_run(run))
         except Exception as error:
-            failure = _reason(error)
+            failure = _explain_failure(error)
         progress.finish_run(run, failure)
 
 
 def run_concurrently(runs: list[Config], jobs: int, progress: StudyProgress) -> None:
-    """Train up to `jobs` runs at once, each in its own process; if it dies, only its run fails."""
+    """Train up to `jobs` runs in parallel, each in its own process.
+
+    If a process dies, only its run fails.
+    """
     spawn = multiprocessing.get_context("spawn")
     slots: SimpleQueue[int] = SimpleQueue()
     for slot in range(jobs):
@@ -70,15 +73,16 @@ def run_concurrently(runs: list[Config], jobs: int, progress: StudyProgress) -> 
 
     def train_in_process(run: Config) -> str | None:
         slot = slots.get()
-        # The share stays the same when few runs are left, because a resumed run must not change it.
-        share = with_share_of_threads(run, jobs)
+        # The number of threads stays the same when few runs are left, so that a run resumes with
+        # the same number.
+        run_with_share = with_thread_share(run, jobs)
         try:
             if stopping.is_set():
                 return "the study was stopped"
             with ProcessPoolExecutor(1, spawn, init_worker, (slot,)) as process:
-                return process.submit(_train_quietly, share).result()
+                return process.submit(_train_quietly, run_with_share).result()
         except BrokenProcessPool:
-            return "its process ended unexpectedly (if memory ran out, the system killed it)"
+            return "its process ended unexpectedly (the system may have killed it to free memory)"
         finally:
             slots.put(slot)
 
@@ -89,7 +93,7 @@ def run_concurrently(runs: list[Config], jobs: int, progress: StudyProgress) -> 
         pending = {threads.submit(train_in_process, run): run for run in runs}
         with handle_signals(save):
             while pending:
-                ended, _ = wait(pending, timeout=TICK, return_when=FIRST_COMPLETED)
+                ended, _ = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in ended:
                     progress.finish_run(pending.pop(future), future.result())
                 for future, run in pending.items():
@@ -104,8 +108,8 @@ def run_concurrently(runs: list[Config], jobs: int, progress: StudyProgress) -> 
 
 
 def _terminate(futures: list[Future[str | None]]) -> None:
-    """Let the processes of futures save their runs; kill them if another signal arrives."""
-    print_from_handler(STOPPING)
+    """Tell the processes to save their runs and end; kill them if another signal arrives."""
+    print_from_handler(STOPPING_MESSAGE)
     processes: list[multiprocessing.process.BaseProcess] = []
     try:
         # A future may start its process only now.
@@ -125,13 +129,14 @@ def _terminate(futures: list[Future[str | None]]) -> None:
 def run_by_launcher(
     study: Study, runs: list[Config], arguments: list[str], progress: StudyProgress
 ) -> None:
-    """Train each run as a job of the Hydra launcher that the command's arguments choose.
+    """Train each run as a job of the Hydra launcher that `arguments` choose.
 
     The jobs print to launcher.log in the study's folder.
     """
     parts = ",".join(str(study.runs.index(run) + 1) for run in runs)
     command = [sys.executable, "-m", "resnet_degradation.study", "--multirun", *arguments]
-    command += [*ray_arguments(runs[0], arguments), *_absolute_paths(runs[0]), f"part={parts}"]
+    command += ray_arguments(runs[0], arguments)
+    command += [*_absolute_path_arguments(runs[0]), f"part={parts}"]
     log = study.folder / "launcher.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     unfinished = runs.copy()
@@ -141,7 +146,7 @@ def run_by_launcher(
         )
         try:
             while launcher.poll() is None:
-                time.sleep(TICK)
+                time.sleep(POLL_SECONDS)
                 for run in unfinished.copy():
                     if is_finished(run_folder(run)):
                         unfinished.remove(run)
@@ -155,8 +160,8 @@ def run_by_launcher(
         progress.finish_run(run, None if finished else f"its job did not finish: see {log}")
 
 
-def _absolute_paths(run: Config) -> list[str]:
-    """Arguments with absolute paths, because jobs may start in another folder."""
+def _absolute_path_arguments(run: Config) -> list[str]:
+    """Arguments that make paths absolute, because jobs may start in another folder."""
     paths = {"output_dir": os.path.abspath(run.output_dir), "data.root": run.data.root}  # noqa: PTH100
     if run.runtime.lock not in ("on", "off"):
         paths["runtime.lock"] = os.path.abspath(run.runtime.lock)  # noqa: PTH100
@@ -164,14 +169,14 @@ def _absolute_paths(run: Config) -> list[str]:
 
 
 def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> None:
-    """Stop a launcher and its jobs on this machine (jobs of a cluster keep running).
+    """Stop a launcher and its jobs on this machine; jobs on a cluster keep running.
 
-    The jobs save their runs first. The launcher is suspended meanwhile, because some launchers
+    First, the jobs save their runs. The launcher is suspended meanwhile, because some launchers
     kill all jobs when one ends.
     """
     if launcher.poll() is None:
-        print_from_handler(STOPPING)
-        if hasattr(signal, "SIGSTOP"):  # Windows has none, so runs are not saved there
+        print_from_handler(STOPPING_MESSAGE)
+        if hasattr(signal, "SIGSTOP"):  # not on Windows, where runs are not saved
             os.kill(launcher.pid, signal.SIGSTOP)
     try:
         signal_runs(runs, signal.SIGTERM)
@@ -189,8 +194,8 @@ def _end_session(launcher: "subprocess.Popen[bytes]", runs: list[Config]) -> Non
         launcher.wait()
 
 
-def with_share_of_threads(run: Config, jobs: int) -> Config:
-    """The run with its share of the CPU threads, unless runtime.num_threads is set."""
+def with_thread_share(run: Config, jobs: int) -> Config:
+    """Give a run its share of the CPU threads, unless runtime.num_threads is set."""
     if jobs == 1 or run.runtime.num_threads > 0:
         return run
     share = max(1, num_cpus() // jobs)
@@ -204,14 +209,14 @@ def _train_quietly(run: Config) -> str | None:
     try:
         train_on_devices(run, NullProgress())
     except Stopped as stop:
-        os._exit(stop.exit_code)  # an exception would be passed to the study, which is ending
+        os._exit(stop.exit_code)  # do not pass an exception to the study, which is ending
     except Exception as error:
-        return _reason(error)
+        return _explain_failure(error)
     return None
 
 
-def _reason(error: Exception) -> str:
-    """Why a run failed, in one line; a bug shows its traceback first."""
+def _explain_failure(error: Exception) -> str:
+    """Describe in one line why a run failed; for a bug, print the traceback first."""
     if (message := explain(error)) is not None:
         return message
     traceback.print_exception(error)

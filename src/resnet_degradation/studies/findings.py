@@ -1,4 +1,4 @@
-"""Computes the findings of a study from its runs: verdicts, and cautions about them."""
+"""Computes the verdicts of a study from its results, and cautions about these verdicts."""
 
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, cast
@@ -15,12 +15,17 @@ from resnet_degradation.config.identity import (
 )
 from resnet_degradation.config.schema import Config
 from resnet_degradation.records.run_folder import read_extension
-from resnet_degradation.studies.results import NetResults, Result, by_net, mean_and_spread
+from resnet_degradation.studies.results import (
+    NetResults,
+    Result,
+    format_mean_and_spread,
+    group_results_by_net,
+)
 from resnet_degradation.studies.verdict import (
-    CURE,
-    DEPTH,
-    EXTENSION,
-    RESIDUAL,
+    CURE_WORDING,
+    DEPTH_WORDING,
+    EXTENSION_WORDING,
+    RESIDUAL_WORDING,
     Comparison,
     Spread,
     Wording,
@@ -31,37 +36,37 @@ from resnet_degradation.studies.verdict import (
 
 
 class DepthSeries(NamedTuple):
-    """The settings that must be equal in nets that are compared across depths."""
+    """The settings of nets that differ only in depth, and so can be compared across depths."""
 
-    shortcut: str | None  # the option; None for plain nets
-    shortcut_padding: str  # of option A
+    shortcut: str | None  # option A, B or C; None for plain nets
+    shortcut_padding: str  # where option A puts its zero channels
     width: float
-    block: str  # basic, bottleneck, or a custom one as module:attribute
+    block: str  # basic, bottleneck, or a custom block as module:attribute
     family: str
 
 
-# A setting that distinguishes a net from its twin, the twin's value, and its name in verdicts.
+# The setting that differs between a net and its twin, the twin's value, and its name in verdicts.
 TWINS: tuple[tuple[str, Any, str], ...] = (
     ("shortcut", "A", "option A"),
     ("shortcut_padding", "behind", "shortcut_padding=behind"),
     ("block", "basic", "basic blocks"),
 )
-SeriesByDepth = dict[DepthSeries, dict[int, NetResults]]  # the nets of each series, by depth
+NetsBySeries = dict[DepthSeries, dict[int, NetResults]]  # the nets of each series, keyed by depth
 
 
 def find_verdicts(results: list[Result]) -> list[str]:
-    """The verdicts on pairs of nets that have seeds in common.
+    """Compare pairs of nets that have seeds in common; return a verdict on each pair.
 
-    First the deepest net of each series against its shallowest, then the deepest residual net
-    against the plain net of the same depth, then each series against its twin (shortcut option A,
-    basic blocks), and last the nets that extend a shallow one against those trained from scratch.
+    The pairs, in order: the shallowest and the deepest net of each series; a plain and a residual
+    net of the same depth, the largest that both have; each net and its twin (with shortcut option A
+    or basic blocks); a net trained from scratch and one that extends a shallower net.
     """
-    nets = by_net(results)
-    series: SeriesByDepth = {}
+    nets = group_results_by_net(results)
+    series: NetsBySeries = {}
     for net in nets:
         if net.config.extends is None:
-            series.setdefault(depth_series_of(net.config), {})[net.config.depth] = net
-    spread_of_all = pooled_spread(
+            series.setdefault(get_depth_series(net.config), {})[net.config.depth] = net
+    pooled_over_study = pooled_spread(
         [result.errors.train_error for result in net.results]
         for depths in series.values()
         for net in depths.values()
@@ -69,99 +74,103 @@ def find_verdicts(results: list[Result]) -> list[str]:
     verdicts: list[str] = []
 
     def add_verdict(first: NetResults, second: NetResults, wording: Wording) -> str | None:
-        """Compare two nets; return the outcome, None if they have no seed in common."""
-        comparison = compare_nets(first, second, spread_of_all)
+        """Compare two nets and return the outcome, or None if they have no seed in common."""
+        comparison = compare_nets(first, second, pooled_over_study)
         if comparison is None:
             return None
-        verdicts.append(comparison.verdict(wording))
+        verdicts.append(comparison.describe(wording))
         return comparison.outcome
 
     outcomes: dict[DepthSeries, str | None] = {}
     for key, depths in series.items():
         if len(depths) > 1:
-            outcomes[key] = add_verdict(depths[min(depths)], depths[max(depths)], DEPTH)
+            outcomes[key] = add_verdict(depths[min(depths)], depths[max(depths)], DEPTH_WORDING)
     for key, depths in series.items():
         plain_key = key._replace(shortcut=None, shortcut_padding="behind")
         plain = series.get(plain_key, {})
         if key.shortcut is not None and (shared := depths.keys() & plain.keys()):
             degraded = outcomes.get(plain_key) == "worse"
             cured = degraded and outcomes.get(key) in ("alike", "better")
-            add_verdict(plain[max(shared)], depths[max(shared)], CURE if cured else RESIDUAL)
-    for twin, net, name in _twins(series):
+            add_verdict(
+                plain[max(shared)], depths[max(shared)], CURE_WORDING if cured else RESIDUAL_WORDING
+            )
+    for twin, net, name in _find_twins(series):
         add_verdict(twin, net, twin_wording(name))
     for net in nets:
         if net.config.extends is not None:
             first = min(net.results, key=lambda result: result.config.seed)
             if (facts := read_extension(first.folder)) is not None:
-                verdicts.append(extension_verdict(facts, first.config.seed))
-            if from_scratch := series.get(depth_series_of(net.config), {}).get(net.config.depth):
-                add_verdict(from_scratch, net, EXTENSION)
+                verdicts.append(describe_extension(facts, first.config.seed))
+            if from_scratch := series.get(get_depth_series(net.config), {}).get(net.config.depth):
+                add_verdict(from_scratch, net, EXTENSION_WORDING)
     return verdicts
 
 
 def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -> Comparison | None:
-    """Compare the second net with the first, over the seeds that both have; None without any.
+    """Compare two nets over their common seeds; return None if they have none.
 
-    pooled: the spread over the nets of the study, for a comparison over a single seed.
+    pooled: the spread pooled over the nets of the study, for comparisons over a single seed.
     """
     pairs = [
-        (result, other)
-        for result in first.results
-        for other in second.results
-        if result.config.seed == other.config.seed
+        (first_result, second_result)
+        for first_result in first.results
+        for second_result in second.results
+        if first_result.config.seed == second_result.config.seed
     ]
     if not pairs:
         return None
     return compare(
         first.name,
         second.name,
-        [result.errors.train_error for result, _ in pairs],
-        [other.errors.train_error for _, other in pairs],
+        [first_result.errors.train_error for first_result, _ in pairs],
+        [second_result.errors.train_error for _, second_result in pairs],
         min(result.errors.num_counted_images for result in pairs[0]),
         pooled,
     )
 
 
-def depth_series_of(config: Config) -> DepthSeries:
-    """The settings that must be equal in nets that are compared with this one across depths."""
+def get_depth_series(config: Config) -> DepthSeries:
+    """The series that a net belongs to."""
     family = cast(Family, config.family)
     block = config.block or find_architecture(config.depth, family).block
     padding = str(config.shortcut_padding)
     return DepthSeries(config.shortcut, padding, config.width, block, family)
 
 
-def _twins(series: SeriesByDepth) -> Iterator[tuple[NetResults, NetResults, str]]:
-    """Yield (twin, net, name): option A with option B or C, and basic with other blocks.
+def _find_twins(series: NetsBySeries) -> Iterator[tuple[NetResults, NetResults, str]]:
+    """Yield each net with its twin, as (twin, net, name of the twin's setting).
 
-    Twins have equal depths or, like 34 and 50 layers (Table 1), equally many blocks in each stage.
+    The twin of a net with shortcut option B or C has option A, for example. Twins have the same
+    depth, or the same number of blocks in each stage, as 34 and 50 layers have (Table 1).
     """
     for key, depths in sorted(series.items(), key=str):
-        for field, usual, name in TWINS:
-            if getattr(key, field) in (None, usual):
+        for field, twin_value, name in TWINS:
+            if getattr(key, field) in (None, twin_value):
                 continue
-            twin_key = key._replace(**{field: usual})
+            twin_key = key._replace(**{field: twin_value})
             if field == "block" and twin_key not in series:
-                # Bottlenecks at another width have the multiply-adds of basic blocks at width 1.
+                # Bottlenecks of another width can match the multiply-adds of basic blocks of
+                # width 1.
                 twin_key = twin_key._replace(width=1.0)
             twins = series.get(twin_key, {})
             pairs = [
-                (t, d)
-                for d in depths
-                for t in twins
-                if _blocks_per_stage(t) == _blocks_per_stage(d)
+                (twin_depth, depth)
+                for depth in depths
+                for twin_depth in twins
+                if _get_blocks_per_stage(twin_depth) == _get_blocks_per_stage(depth)
             ]
             if pairs:
                 twin_depth, depth = max(pairs)
                 yield twins[twin_depth], depths[depth], name
 
 
-def _blocks_per_stage(depth: int) -> tuple[int, ...]:
-    """The blocks of each stage of an ImageNet net; of other nets, the depth."""
+def _get_blocks_per_stage(depth: int) -> tuple[int, ...]:
+    """The number of blocks in each stage of an ImageNet net; for other nets, just the depth."""
     return IMAGENET_DEPTHS.get(depth, ("basic", (depth,)))[1]
 
 
-def extension_verdict(facts: dict[str, Any], seed: int) -> str:
-    """A sentence that compares the extended net before training with the shallow net.
+def describe_extension(facts: dict[str, Any], seed: int) -> str:
+    """Describe how the extended net, before training, compares with the shallow net.
 
     facts: the content of extension.json.
     """
@@ -179,26 +188,28 @@ def extension_verdict(facts: dict[str, Any], seed: int) -> str:
     )
 
 
-def response_summary(results: list[Result]) -> str:
-    """The standard deviation of responses, averaged over the 3x3 layers of each net."""
+def summarize_responses(results: list[Result]) -> str:
+    """Describe the standard deviations of responses, averaged over the 3x3 layers of each net."""
     means = [
-        f"{net.name} {mean_and_spread(result.mean_response for result in net.results)}"
-        for net in by_net(results)
+        f"{net.name} {format_mean_and_spread(result.mean_response for result in net.results)}"
+        for net in group_results_by_net(results)
     ]
     return f"standard deviation of layer responses, mean over layers: {', '.join(means)}"
 
 
 def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str]:
-    """Reasons why a verdict may be misleading.
+    """List reasons why the verdicts may be misleading.
 
     grid: the dotted keys of the settings that the study varies on purpose.
     """
-    nets = by_net(results)
+    nets = group_results_by_net(results)
     configs, net_names = [net.config for net in nets], [net.name for net in nets]
     extended = [net.config for net in nets if net.config.extends is not None]
-    # In a grid, nets at all values have the same caution: give it once.
-    cautions = list(dict.fromkeys(_extension_caution(config, nets, grid) for config in extended))
-    # Settings that do not describe the net may also differ: warmup=auto depends on the depth.
+    # Remove duplicates, because the caution is the same at all points of a grid.
+    cautions = list(
+        dict.fromkeys(_make_extension_caution(config, nets, grid) for config in extended)
+    )
+    # Other settings may differ, too: warmup=auto depends on the depth.
     cautions += [
         describe_values(key, [get_setting(config, key) for config in configs], net_names)
         + ": a difference between these nets need not come from their architecture"
@@ -212,21 +223,22 @@ def find_cautions(results: list[Result], grid: Collection[str] = ()) -> list[str
             f"{', '.join(warming_up)} ended while still warming up, at the smaller learning rate "
             "(recipe.warmup_lr): not comparable with the other nets; train for longer"
         )
-    chance = max(100 * (1 - 1 / result.num_classes) for result in results)
-    near = [name for name, result in named if result.errors.train_error > 0.9 * chance]
-    if len(near) == len(results):
+    chance_error = max(100 * (1 - 1 / result.num_classes) for result in results)
+    near_chance = [name for name, result in named if result.errors.train_error > 0.9 * chance_error]
+    if len(near_chance) == len(results):
         cautions.append(
-            f"every training error is near chance ({chance:.1f} %): nets cannot be "
+            f"every training error is near chance ({chance_error:.1f} %): nets cannot be "
             "compared: train longer, or change the learning rate"
         )
-    elif near:
+    elif near_chance:
         cautions.append(
-            f"{', '.join(near)} ended near chance ({chance:.1f} %): a longer run may change that"
+            f"{', '.join(near_chance)} ended near chance ({chance_error:.1f} %): a longer run may "
+            "change that"
         )
     return cautions
 
 
-def _extension_caution(extended: Config, nets: list[NetResults], grid: Collection[str]) -> str:
+def _make_extension_caution(extended: Config, nets: list[NetResults], grid: Collection[str]) -> str:
     shallow = shallow_config(extended)
     caution = (
         f"{net_name(extended)} began with the solution of {net_name(shallow)}, so its total "

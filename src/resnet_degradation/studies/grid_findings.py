@@ -1,4 +1,4 @@
-"""The findings of a study that trains every net at several values of a setting."""
+"""Computes the verdicts of a study that trains every net at several values of a setting."""
 
 import math
 from collections import defaultdict
@@ -7,78 +7,85 @@ from statistics import mean
 from typing import Any
 
 from resnet_degradation.config.identity import architecture_key, get_setting, net_name
-from resnet_degradation.studies.findings import compare_nets, depth_series_of, find_verdicts
-from resnet_degradation.studies.results import NetResults, Result, by_net
+from resnet_degradation.studies.findings import compare_nets, find_verdicts, get_depth_series
+from resnet_degradation.studies.results import NetResults, Result, group_results_by_net
 from resnet_degradation.studies.verdict import pooled_spread
 
-Point = tuple[Any, ...]  # a value of each setting of the grid
+GridPoint = tuple[Any, ...]  # one value for each setting of the grid
 
 
 def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
-    """The gap between deep and shallow nets at every value, and verdicts on nets at their best.
+    """Compare deep with shallow nets at each grid point, and all nets at their best points.
 
-    keys: the dotted keys of the settings that vary. A net is at its best at the value with the
-    lowest mean training error, among the values at which all its seeds have finished. This value is
-    chosen from the same runs whose error is reported, which favours all nets in the same way.
+    The best point of a net has the lowest mean training error, among the points where all its seeds
+    have finished. It is chosen by the same errors that are reported, which favours all nets alike.
+
+    keys: the flatten_dict keys of the settings that vary.
     """
-    nets: dict[str, dict[Point, NetResults]] = defaultdict(dict)  # the points of each net
-    for net in by_net(results):
+    nets: dict[str, dict[GridPoint, NetResults]] = defaultdict(dict)  # keyed by net, then by point
+    for net in group_results_by_net(results):
         point = tuple(get_setting(net.config, key) for key in keys)
         nets[architecture_key(net.config)][point] = net
     names = {key: net_name(next(iter(points.values())).config) for key, points in nets.items()}
-    gaps = [_gap(shallow, deep, names, nets, keys) for shallow, deep in _depth_pairs(nets)]
+    gaps = [
+        _describe_gap(shallow, deep, names, nets, keys) for shallow, deep in _find_depth_pairs(nets)
+    ]
     verdicts = [gap for gap in gaps if gap]
-    texts, best, left_out = [], {}, []
+    best_texts, best, incomplete = [], {}, []
     for key, points in nets.items():
-        seeds = {seed for net in points.values() for seed in _seeds(net)}
-        complete = [point for point in points if _seeds(points[point]) == seeds]
-        left_out += [f"{names[key]} at {_at(p, keys)}" for p in points if p not in complete]
+        seeds = {seed for net in points.values() for seed in _get_seeds(net)}
+        complete = [point for point in points if _get_seeds(points[point]) == seeds]
+        incomplete += [
+            f"{names[key]} at {_format_point(point, keys)}"
+            for point in points
+            if point not in complete
+        ]
         if complete:
-            best[key] = min(complete, key=lambda point: _error(points[point]))
-            error = f"{_error(points[best[key]]):.2f} %"
-            texts.append(f"{names[key]} at {_at(best[key], keys)} ({error})")
+            best[key] = min(complete, key=lambda point: _mean_error(points[point]))
+            error = f"{_mean_error(points[best[key]]):.2f} %"
+            best_texts.append(f"{names[key]} at {_format_point(best[key], keys)} ({error})")
         else:
-            texts.append(f"{names[key]} unclear")
-    note = f"; left out, because a seed is missing: {', '.join(left_out)}" if left_out else ""
-    verdicts.append(f"lowest training error of each net: {', '.join(texts)}{note}")
-    at_best = [result for key, point in best.items() for result in nets[key][point].results]
-    verdicts += [f"each net at its best: {verdict}" for verdict in find_verdicts(at_best)]
+            best_texts.append(f"{names[key]} unclear")
+    note = f"; left out, because a seed is missing: {', '.join(incomplete)}" if incomplete else ""
+    verdicts.append(f"lowest training error of each net: {', '.join(best_texts)}{note}")
+    best_results = [result for key, point in best.items() for result in nets[key][point].results]
+    verdicts += [f"each net at its best: {verdict}" for verdict in find_verdicts(best_results)]
     return verdicts
 
 
-def _seeds(net: NetResults) -> set[int]:
+def _get_seeds(net: NetResults) -> set[int]:
     return {result.config.seed for result in net.results}
 
 
-def _error(net: NetResults) -> float:
+def _mean_error(net: NetResults) -> float:
     return mean(result.errors.train_error for result in net.results)
 
 
-def _at(point: Point, keys: Sequence[str]) -> str:
+def _format_point(point: GridPoint, keys: Sequence[str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in zip(keys, point, strict=True))
 
 
-def _depth_pairs(nets: dict[str, dict[Point, NetResults]]) -> list[tuple[str, str]]:
-    """The shallowest and the deepest net of each series, by their keys."""
+def _find_depth_pairs(nets: dict[str, dict[GridPoint, NetResults]]) -> list[tuple[str, str]]:
+    """The keys of the shallowest and the deepest net of each series."""
     series: dict[Any, list[tuple[int, str]]] = defaultdict(list)
     for key, points in nets.items():
         config = next(iter(points.values())).config
         if config.extends is None:
-            series[depth_series_of(config)].append((config.depth, key))
+            series[get_depth_series(config)].append((config.depth, key))
     pairs = [(min(members), max(members)) for members in series.values()]
     return [(first[1], last[1]) for first, last in pairs if first[0] < last[0]]
 
 
-def _gap(
+def _describe_gap(
     shallow: str,
     deep: str,
     names: dict[str, str],
-    nets: dict[str, dict[Point, NetResults]],
+    nets: dict[str, dict[GridPoint, NetResults]],
     keys: Sequence[str],
 ) -> str:
-    """The deep net's training error minus the shallow one's at every point, and its trend.
+    """Describe the deep net's training error minus the shallow net's at each point, and its trend.
 
-    Empty if the nets have no point and seed in common.
+    Returns "" if the nets have no point and seed in common.
     """
     spread = pooled_spread(
         [result.errors.train_error for result in net.results]
@@ -88,28 +95,32 @@ def _gap(
     gaps = {}
     for point in nets[shallow]:
         if point in nets[deep]:
-            gap = compare_nets(nets[shallow][point], nets[deep][point], spread)
-            if gap is not None:
-                gaps[point] = gap
+            comparison = compare_nets(nets[shallow][point], nets[deep][point], spread)
+            if comparison is not None:
+                gaps[point] = comparison
     if not gaps:
         return ""
     listed = ", ".join(
-        f"{gap.mean:+.2f} (noise {gap.threshold:.2f}) at {_at(point, keys)}"
+        f"{gap.mean:+.2f} (noise {gap.threshold:.2f}) at {_format_point(point, keys)}"
         for point, gap in gaps.items()
     )
     outcomes = [gap.outcome for gap in gaps.values()]
     words = {"worse": "worse", "alike": "not different", "better": "better"}
-    counts = [f"{text} at {outcomes.count(o)}" for o, text in words.items() if o in outcomes]
+    counts = [
+        f"{word} at {outcomes.count(outcome)}"
+        for outcome, word in words.items()
+        if outcome in outcomes
+    ]
     return (
         f"{names[deep]} minus {names[shallow]}, points of training error: {listed}. "
         f"The deeper net is {', '.join(counts)} of {len(gaps)} values"
-        f"{_trend({point[0]: gap.mean for point, gap in gaps.items()}, keys)}"
+        f"{_describe_trend({point[0]: gap.mean for point, gap in gaps.items()}, keys)}"
     )
 
 
-def _trend(gaps: dict[Any, float], keys: Sequence[str]) -> str:
-    """How the gap changes with the length of the training."""
-    if [*keys] != ["recipe.iterations"] or not all(isinstance(x, int) for x in gaps):
+def _describe_trend(gaps: dict[Any, float], keys: Sequence[str]) -> str:
+    """Describe how the gap changes with the length of training; "" if the length does not vary."""
+    if [*keys] != ["recipe.iterations"] or not all(isinstance(length, int) for length in gaps):
         return ""
     first, last = min(gaps), max(gaps)
     if first == last or min(gaps[first], gaps[last]) <= 0:

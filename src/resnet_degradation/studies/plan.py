@@ -1,4 +1,4 @@
-"""Prints what a study would train, and how long it would take."""
+"""Prints the runs of a study and how long they would take, without training them."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,17 +11,18 @@ from resnet_degradation.system.process import describe_cpu_load
 from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 from resnet_degradation.training.build import choose_device
 
-# Steps agree if the slowest takes at most this many times as long as the fastest.
-STEPS_AGREE = 1.2
+# The plan shows a range of times if the slowest step takes more than this many times as long as the
+# fastest.
+MAX_STEADY_RATIO = 1.2
 
 
 def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
-    """Print every run of a study, its progress and its remaining cost; train nothing."""
-    busy = describe_cpu_load()  # before the measurement loads the machine
-    timing = "timing a few training steps"
-    if not console.is_terminal:  # where the status is not shown
-        print_line(console, timing)
-    with console.status(timing):
+    """Print the state and the remaining cost of every run of a study, without training."""
+    load_note = describe_cpu_load()  # before the measurement, which loads the CPU
+    status = "timing a few training steps"
+    if not console.is_terminal:  # console.status would show nothing
+        print_line(console, status)
+    with console.status(status):
         costs, notes = plan_costs(study, jobs)
     title = escape(study.drawing.title or study.name)
     table = Table(title=f"{title}: what would be run")
@@ -30,26 +31,29 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     for column in ("state", "iterations", "mult-adds", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     for part, cost in enumerate(costs, 1):
-        name = study.name_of(cost.run).replace(" (", "\n(")
-        work, seconds = cost.multiply_adds, cost.seconds[1]
-        remaining = (f"{work:.1e}", duration(seconds)) if work else ("-", "-")
+        name = study.unique_name(cost.run).replace(" (", "\n(")
+        multiply_adds, seconds = cost.multiply_adds, cost.seconds[1]
+        is_left = multiply_adds > 0
+        remaining = (f"{multiply_adds:.1e}", format_duration(seconds)) if is_left else ("-", "-")
         table.add_row(str(part), name, cost.state, f"{cost.iterations:,}", *remaining)
     table.add_section()
-    # Concurrent runs share the time, but none is faster than alone.
-    fastest, usual, slowest = (
+    # Parallel runs divide the total time, but it cannot be shorter than that of the longest run.
+    fastest, typical, slowest = (
         max(sum(seconds) / jobs, *seconds)
         for seconds in zip(*(cost.seconds for cost in costs), strict=True)
     )
-    time = duration(usual)
-    if slowest > STEPS_AGREE * fastest:
-        time += f"\n({duration(fastest)} to {duration(slowest)})"
+    time = format_duration(typical)
+    if slowest > MAX_STEADY_RATIO * fastest:
+        time += f"\n({format_duration(fastest)} to {format_duration(slowest)})"
         notes.append("In brackets: the range from the fastest to the slowest step")
     left = [cost.multiply_adds for cost in costs if cost.multiply_adds]
     remaining = (f"{sum(left):.1e}" if left else "-", time)
     table.add_row("", f"{len(left)} of {len(costs)} runs left", "", "", *remaining)
     print_table(console, table, ("mult-adds", "iterations"))
-    if busy and left:
-        notes.append(f"{busy[0].upper()}{busy[1:]}: without it, runs are faster than measured now")
+    if load_note and left:
+        notes.append(
+            f"{load_note[0].upper()}{load_note[1:]}: without it, runs are faster than measured now"
+        )
     if left and choose_device(study.runs[0]).type == "cpu":
         hint = precision_note(study.runs[0].runtime.precision, has_bf16_instructions())
         notes += [hint] if hint else []
@@ -58,8 +62,8 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
         print_line(console, note)
 
 
-def duration(seconds: float) -> str:
-    """A time as text, as in "7 min"."""
+def format_duration(seconds: float) -> str:
+    """Format a duration, such as "7 min"."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

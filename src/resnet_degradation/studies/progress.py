@@ -1,4 +1,4 @@
-"""Progress of a study: live bars in a terminal, plain lines elsewhere, and the time left."""
+"""Shows the progress of a study: live bars in a terminal, plain lines elsewhere."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +23,8 @@ from resnet_degradation.console.progress import (
     make_bar_column,
     stderr_is_terminal,
 )
-from resnet_degradation.records.metrics import Row, read_whole_rows
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.metrics import Row, read_valid_rows
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import read_final_errors, read_summary
 
 FIELDS: dict[str, Any] = {"count": "", "status": "", "held_out": ""}
@@ -38,17 +38,17 @@ class StudyProgress:
         console: Console,
         costs: dict[str, float],
         num_finished: int,
-        name_of: Callable[[Config], str] = run_name,
+        unique_name: Callable[[Config], str] = run_name,
     ) -> None:
-        """costs: the cost of each unfinished run, by its name, in any unit.
+        """costs: the cost of each unfinished run, in any unit, keyed by run name.
 
-        name_of: returns a unique name for each run.
+        unique_name: returns the unique name of a run.
         """
         self.console = console
-        self.name_of = name_of
+        self.unique_name = unique_name
         self.costs = costs
-        self.spent = dict.fromkeys(costs, 0.0)  # cost that this call has spent
-        self.planned = costs.copy()  # cost that this call will have spent at its end
+        self.used_cost = dict.fromkeys(costs, 0.0)  # what this command has done so far
+        self.expected_cost = costs.copy()  # what this command will do in total
         self.failures: dict[str, str] = {}
         self.num_runs = num_finished + len(costs)
         self.num_finished = num_finished
@@ -63,7 +63,7 @@ class StudyProgress:
             TextColumn("{task.description}"),
             *position,
             TextColumn("{task.fields[status]}"),
-            TextColumn("{task.fields[held_out]}"),  # of the last evaluation
+            TextColumn("{task.fields[held_out]}"),  # error of the last evaluation
             TIME_LEFT_COLUMN,
             console=console,
             expand=is_wide,
@@ -75,51 +75,51 @@ class StudyProgress:
         self.update()
 
     def say(self, text: str) -> None:
-        """Print a line, above the bars if there are any."""
+        """Print a line, above the bars if they are shown."""
         print_line(self.console, text)
 
     def start_run(self, run: Config) -> "StudyRunProgress":
-        """The progress of one run; the same object if the run has started."""
-        name = self.name_of(run)
+        """Return the progress of a run, which is created on the first call."""
+        name = self.unique_name(run)
         if name not in self.running:
             self.running[name] = StudyRunProgress(self, run)
         return self.running[name]
 
     def finish_run(self, run: Config, failure: str | None) -> None:
         """Report that a run has finished, or why it failed."""
-        name = self.name_of(run)
+        name = self.unique_name(run)
         if name in self.running:
             self.bar.remove_task(self.running.pop(name).bar)
         if failure is None:
-            self.spent[name] = self.planned[name]
+            self.used_cost[name] = self.expected_cost[name]
             self.num_finished += 1
             seconds = read_summary(run_folder(run))["seconds"]
             self.say(f"{name}: {read_final_errors(run_folder(run))} ({seconds:.0f} s)")
         else:
-            self.planned[name] = self.spent[name]
+            self.expected_cost[name] = self.used_cost[name]
             self.failures[name] = failure
             self.say(f"{name} failed: {failure}")
         self.update()
 
     def update(self) -> None:
-        """Update the study's bar, and the text for lines, as in "2/4 runs, 01:05 left"."""
+        """Update the study's bar, and the text at the end of lines: "2/4 runs, 01:05 left"."""
         task, count = self.bar.tasks[0], f"{self.num_finished}/{self.num_runs} runs"
-        task.total = sum(self.planned.values())  # update(total=...) would forget the speed
-        self.bar.update(task.id, completed=sum(self.spent.values()), description=count)
+        task.total = sum(self.expected_cost.values())  # update(total=...) would forget the speed
+        self.bar.update(task.id, completed=sum(self.used_cost.values()), description=count)
         self.text = ", ".join(filter(None, (count, format_time_left(task))))
 
 
 class StudyRunProgress(Progress):
-    """Shows one run within its study, which reports how the run ended."""
+    """Shows the progress of one run; StudyProgress.finish_run reports how it ended."""
 
     def __init__(self, study: StudyProgress, run: Config) -> None:
         self.study = study
         self.run = run
-        self.name = study.name_of(run)
-        # Until the run resumes, its record is that of an earlier call. It may end with rows that
-        # will be recorded again.
-        self._stale = _record_inode(run)
-        self._shown = last_checkpoint(run_folder(run))  # the last iteration shown
+        self.name = study.unique_name(run)
+        # Until the run resumes, its metrics.csv is left over from an earlier command, and may end
+        # with rows after the last checkpoint, which will be written again.
+        self._stale_inode = _metrics_inode(run)
+        self._last_shown = last_checkpoint_iteration(run_folder(run))  # an iteration
         self._total = 0
         self._lines = Throttle(SECONDS_BETWEEN_LINES)
         self._updates = Throttle(SECONDS_BETWEEN_UPDATES)
@@ -137,7 +137,7 @@ class StudyRunProgress(Progress):
     def begin(self, start: int, total: int, description: str = "") -> None:
         del description
         self._total = total
-        self.study.planned[self.name] = self.study.costs[self.name] * (1 - start / total)
+        self.study.expected_cost[self.name] = self.study.costs[self.name] * (1 - start / total)
         if start > 0:
             self.study.say(f"{self.name}: resumed after {start:,} iterations")
         fields = FIELDS | {"count": f"{start}/{total}"}
@@ -145,7 +145,7 @@ class StudyRunProgress(Progress):
 
     def advance(self, done: int) -> None:
         remaining = self.study.costs[self.name] * (1 - done / self._total)
-        self.study.spent[self.name] = self.study.planned[self.name] - remaining
+        self.study.used_cost[self.name] = self.study.expected_cost[self.name] - remaining
         if self._updates.is_due():
             self._show(done)
 
@@ -154,7 +154,7 @@ class StudyRunProgress(Progress):
         self.study.update()
 
     def show_row(self, row: Row) -> None:
-        self._shown = row.iteration
+        self._last_shown = row.iteration
         self.advance(row.iteration)
         self._show(row.iteration)
         errors = format_errors(row)
@@ -164,22 +164,22 @@ class StudyRunProgress(Progress):
             self.study.say(f"{self.name:<18} {done} {status} [{self.study.text}]")
 
     def read(self) -> None:
-        """Show the new rows in the record of a run in another process."""
-        if self._stale is not None and _record_inode(self.run) == self._stale:
+        """Show the newest row that another process has written to metrics.csv."""
+        if self._stale_inode is not None and _metrics_inode(self.run) == self._stale_inode:
             return  # the run has not resumed yet
-        self._stale = None
-        rows = read_whole_rows(run_folder(self.run))
-        if not rows or rows[-1].iteration <= self._shown:
+        self._stale_inode = None
+        rows = read_valid_rows(run_folder(self.run))
+        if not rows or rows[-1].iteration <= self._last_shown:
             return
         last = rows[-1]
         if self._total == 0:
             length, in_epochs = parse_duration(self.run.recipe.iterations, "recipe.iterations")
             total = round(length * last.iteration / last.epoch) if in_epochs else int(length)
-            self.begin(self._shown, max(1, total))
+            self.begin(self._last_shown, max(1, total))
         self.show_row(last)
 
 
-def _record_inode(run: Config) -> int | None:
-    """The inode of a run's metrics.csv, which changes when the run resumes."""
+def _metrics_inode(run: Config) -> int | None:
+    """The inode of a run's metrics.csv; it changes when the run resumes."""
     file = run_folder(run) / "metrics.csv"
     return file.stat().st_ino if file.is_file() else None

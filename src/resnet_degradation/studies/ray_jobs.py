@@ -1,4 +1,4 @@
-"""The resources that a job of the Ray launcher requests: by default, those that its run needs."""
+"""Default resources of the jobs of the Ray launcher: those that a run needs."""
 
 from collections.abc import Sequence
 
@@ -6,27 +6,28 @@ from resnet_degradation.config.schema import Config
 
 
 def ray_arguments(run: Config, arguments: Sequence[str]) -> list[str]:
-    """The arguments for Ray that a command with these arguments does not set.
+    """Default arguments for the Ray launcher, without those that `arguments` set.
 
-    Empty unless hydra/launcher=ray is among them. One request holds for all jobs of a command.
+    Empty unless hydra/launcher=ray is in `arguments`. All jobs of a command request the same
+    resources.
     """
     if "hydra/launcher=ray" not in arguments:
         return []
-    # Slow to load, and needed only where Ray is used.
+    # Imported here, because these modules load slowly and only Ray needs them.
     import torch
 
     from resnet_degradation.training.launch import num_processes
 
     count, device = num_processes(run), run.runtime.device
-    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    given = {argument.partition("=")[0].lstrip("+") for argument in arguments}
+    uses_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    given_keys = {argument.partition("=")[0].lstrip("+") for argument in arguments}
     defaults = {
         # Ray limits a job to one thread per requested CPU.
         "remote.num_cpus": count * max(1, run.runtime.num_threads),
-        # One per process; with runtime.device=auto, none if the submitting machine has none.
-        "remote.num_gpus": count if on_gpu else 0,
-        # A running cluster refuses the launcher's default.
+        # One per process. With runtime.device=auto, 0 if this machine has no GPU.
+        "remote.num_gpus": count if uses_gpu else 0,
+        # A running cluster rejects the launcher's default.
         "init.object_store_memory": "null",
     }
-    keys = {f"hydra.launcher.ray.{key}": value for key, value in defaults.items()}
-    return [f"++{key}={value}" for key, value in keys.items() if key not in given]
+    settings = {f"hydra.launcher.ray.{key}": value for key, value in defaults.items()}
+    return [f"++{key}={value}" for key, value in settings.items() if key not in given_keys]

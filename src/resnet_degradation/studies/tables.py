@@ -1,4 +1,4 @@
-"""The table of final errors for a paper: results.md, and results.tex for LaTeX's booktabs."""
+"""Writes the table of final errors for a paper: results.md, and results.tex with booktabs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from resnet_degradation.system.atomic_files import atomic_write
 
 # Characters that must be escaped in LaTeX.
-LATEX = {
+LATEX_ESCAPES = {
     **{letter: rf"\{letter}" for letter in "&%$#_{}"},
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -17,36 +17,41 @@ LATEX = {
     "†": r"$\dagger$",
     "\u00a0": "~",
 }
-LEFT_OUT = ("multiply-adds", "seeds", "seconds")  # the notes give the seeds
+OMITTED_COLUMNS = ("multiply-adds", "seeds", "seconds")  # the notes state the seeds
 
 
 def write_tables(folder: Path, rows: Sequence[dict[str, str]], notes: Sequence[str]) -> list[Path]:
-    """Write the rows of a report's table for a paper; columns without any value are left out.
+    """Write a report's table for a paper, without empty columns; return the paths of the files.
 
-    notes: on data, schedule and seeds, and on values that are not comparable; below the table, or
-    as comments in LaTeX. Returns the files.
+    notes: on the conditions, and on what is not comparable. They are written below the table in
+    Markdown, and as comments in LaTeX.
     """
     columns = [
-        name for name in rows[0] if name not in LEFT_OUT and any(row[name] != "-" for row in rows)
+        name
+        for name in rows[0]
+        if name not in OMITTED_COLUMNS and any(row[name] != "-" for row in rows)
     ]
     table = [columns, *([row[name] for name in columns] for row in rows)]
-    files = [folder / "results.md", folder / "results.tex"]
-    for file, text in zip(files, (markdown(table, notes), latex(table, notes)), strict=True):
+    contents = {
+        folder / "results.md": format_markdown(table, notes),
+        folder / "results.tex": format_latex(table, notes),
+    }
+    for file, content in contents.items():
         with atomic_write(file) as stream:
-            stream.write(text)
-    return files
+            stream.write(content)
+    return [*contents]
 
 
-def markdown(table: list[list[str]], notes: Sequence[str]) -> str:
-    """A Markdown table, whose first row is the heading, and the notes below it."""
+def format_markdown(table: list[list[str]], notes: Sequence[str]) -> str:
+    """Format a table in Markdown, with its first row as the heading and the notes below."""
     lines = [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in table]
     lines.insert(1, f"| --- |{' ---: |' * (len(table[0]) - 1)}")
     return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
 
 
-def latex(table: list[list[str]], notes: Sequence[str]) -> str:
-    """The same as a tabular with the rules of booktabs, and the notes as comments."""
-    head, *rows = [" & ".join(map(escaped, row)) + r" \\" for row in table]
+def format_latex(table: list[list[str]], notes: Sequence[str]) -> str:
+    """Format a table as a LaTeX tabular with booktabs, and the notes as comments."""
+    head, *rows = [" & ".join(map(escape_latex, row)) + r" \\" for row in table]
     return "\n".join(
         [
             r"% \usepackage{booktabs}",
@@ -59,6 +64,6 @@ def latex(table: list[list[str]], notes: Sequence[str]) -> str:
     )
 
 
-def escaped(text: str) -> str:
-    """Escape a cell's text for LaTeX; "-", which means that there is no value, becomes a dash."""
-    return "--" if text == "-" else "".join(LATEX.get(letter, letter) for letter in text)
+def escape_latex(text: str) -> str:
+    """Escape the text of a cell for LaTeX; "-" (no value) becomes a dash."""
+    return "--" if text == "-" else "".join(LATEX_ESCAPES.get(letter, letter) for letter in text)

@@ -1,4 +1,4 @@
-"""Verdicts on whether depth and shortcuts help, computed from final training errors."""
+"""Compares nets by their final training errors: do depth and shortcuts help?"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from statistics import mean, stdev, variance
 from typing import NamedTuple
 
-# 95 % of a normal distribution lie within this many standard deviations.
+# 95 % of a normal distribution lies within this many standard deviations of its mean.
 NORMAL_QUANTILE = 1.96
 
-# The rule in short, for reports; docs/studies.md explains it.
+# A summary of the rule for reports; docs/studies.md explains it.
 RULE = (
     "A difference is reported only if it is larger than its noise. Noise is the larger of two: "
     "1.96 standard errors of counting wrong answers among finitely many images, and the standard "
@@ -17,78 +17,74 @@ RULE = (
     "Welch's degrees of freedom."
 )
 
-# The text of a verdict by the outcome of a comparison. The second net is the deep one, the
-# residual one, or the one that extends another.
+# The text of a verdict for each outcome of a comparison. "Better" and "worse" describe the second
+# net: the deeper one, the residual one, or the one that extends another.
 Wording = Mapping[str, str]
-ALIKE = {"alike": "there is no difference beyond the noise"}
-DEPTH = {
+ALIKE_WORDING = {"alike": "there is no difference beyond the noise"}
+DEPTH_WORDING = {
     "worse": "the deeper net trains worse: degradation",
     "better": "the deeper net trains better: no degradation",
     "alike": "there is no difference beyond the noise: no degradation seen",
 }
-RESIDUAL = ALIKE | {
+RESIDUAL_WORDING = ALIKE_WORDING | {
     "worse": "the residual net trains worse",
     "better": "the residual net trains better",
 }
-CURE = RESIDUAL | {"better": "the shortcuts cure it"}
-EXTENSION = ALIKE | {
+CURE_WORDING = RESIDUAL_WORDING | {"better": "the shortcuts cure it"}
+EXTENSION_WORDING = ALIKE_WORDING | {
     "worse": "it ends worse than training from scratch",
     "better": "training from scratch missed a better solution",
 }
 
 
 def twin_wording(twin: str) -> Wording:
-    """The texts of a verdict on a net and its twin, such as the one with shortcut option A."""
-    return ALIKE | {
+    """The wording of a verdict on a net and its twin, such as the net with shortcut option A."""
+    return ALIKE_WORDING | {
         "worse": f"it trains worse than {twin}",
         "better": f"it trains better than {twin}",
     }
 
 
 class Spread(NamedTuple):
-    """The standard deviation of final errors over seeds, in points, and its degrees of freedom."""
+    """How much final errors vary over seeds."""
 
-    deviation: float
-    degrees: float
+    deviation: float  # standard deviation, in percentage points
+    degrees: float  # degrees of freedom of the deviation
 
 
 def pooled_spread(errors_by_net: Iterable[list[float]]) -> Spread | None:
     """The spread of final errors over seeds, pooled over nets; None if no net has two seeds."""
-    several = [errors for errors in errors_by_net if len(errors) > 1]
-    if not several:
+    repeated = [errors for errors in errors_by_net if len(errors) > 1]
+    if not repeated:
         return None
-    degrees = sum(len(errors) - 1 for errors in several)
-    squares = sum((len(errors) - 1) * variance(errors) for errors in several)
-    return Spread(math.sqrt(squares / degrees), degrees)
+    degrees = sum(len(errors) - 1 for errors in repeated)
+    sum_of_squares = sum((len(errors) - 1) * variance(errors) for errors in repeated)
+    return Spread(math.sqrt(sum_of_squares / degrees), degrees)
 
 
 def welch_spread(first: list[float], second: list[float]) -> Spread:
-    """The spread over seeds of two nets with equally many seeds, at least two.
+    """The common spread of two nets with the same number of seeds, n >= 2.
 
-    deviation: the root of the mean of both variances. degrees: the degrees of freedom of Welch's
-    test, which does not assume equal variances: from n - 1 (if one net does not vary) to 2 (n - 1)
-    (if both vary equally).
+    The deviation is the root of the mean variance. The degrees of freedom are those of Welch's t
+    test, which does not assume equal variances. They range from n - 1, if the error of one net does
+    not vary, to 2 (n - 1), if both variances are equal.
     """
-    one, other = variance(first), variance(second)
+    variance1, variance2 = variance(first), variance(second)
     degrees = float(2 * (len(first) - 1))
-    if one + other > 0:
-        degrees = (len(first) - 1) * (one + other) ** 2 / (one**2 + other**2)
-    return Spread(math.sqrt((one + other) / 2), degrees)
+    if variance1 + variance2 > 0:
+        degrees = (len(first) - 1) * (variance1 + variance2) ** 2 / (variance1**2 + variance2**2)
+    return Spread(math.sqrt((variance1 + variance2) / 2), degrees)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two nets, compared by final training error (second minus first, in points, seed by seed).
+    """A comparison of the final training errors of two nets."""
 
-    threshold: the noise; a mean difference above it counts as a difference (see RULE).
-    spread: the spread of both nets over seeds; None if it is unknown.
-    """
-
-    first: str
+    first: str  # name of a net
     second: str
-    differences: list[float]
-    threshold: float
-    spread: Spread | None
+    differences: list[float]  # second minus first, in percentage points, for each seed
+    threshold: float  # the noise: smaller mean differences do not count (see RULE)
+    spread: Spread | None  # of both nets over seeds; None if it is unknown
 
     @property
     def mean(self) -> float:
@@ -97,13 +93,13 @@ class Comparison:
 
     @property
     def outcome(self) -> str:
-        """Whether `second` trains "worse", "better", or "alike" within the noise."""
+        """How `second` trains: "worse", "better", or "alike" if the difference is noise."""
         if abs(self.mean) <= self.threshold:
             return "alike"
         return "worse" if self.mean > 0 else "better"
 
-    def verdict(self, wording: Wording) -> str:
-        """The difference, its noise and the outcome, in one sentence."""
+    def describe(self, wording: Wording) -> str:
+        """Describe the difference, its noise and the outcome in one sentence."""
         num_seeds, deviation, noise_note = len(self.differences), "", ""
         if num_seeds == 1:
             seeds = "one seed"
@@ -126,10 +122,10 @@ class Comparison:
 
 
 def counting_noise(error: float, num_images: int) -> float:
-    """The standard error in points of an error (percent) counted on `num_images` images."""
-    # Assume at least one wrong answer; otherwise an error of zero would have no noise.
-    share = min(max(error / 100, 1 / num_images), 1 - 1 / num_images)
-    return 100 * math.sqrt(share * (1 - share) / num_images)
+    """The standard error, in points, of an error in percent measured on `num_images` images."""
+    # Assume at least one wrong and one right answer. Otherwise, the noise would be zero.
+    fraction = min(max(error / 100, 1 / num_images), 1 - 1 / num_images)
+    return 100 * math.sqrt(fraction * (1 - fraction) / num_images)
 
 
 def compare(
@@ -140,12 +136,11 @@ def compare(
     num_images: int,
     pooled: Spread | None = None,
 ) -> Comparison:
-    """Compare the mean final training errors (percent) of two nets, listed in the same seed order.
+    """Compare the mean final training errors of two nets with an unpaired test.
 
-    The test is unpaired.
-
-    num_images: how many training images each error was counted on.
-    pooled: the spread over the nets of the study, for a comparison over a single seed.
+    first_errors, second_errors: errors in percent, for the same seeds in the same order.
+    num_images: number of training images on which each error was measured.
+    pooled: the spread pooled over the nets of the study, for a comparison over a single seed.
     """
     pairs = list(zip(first_errors, second_errors, strict=True))
     noise = [math.hypot(*(counting_noise(error, num_images) for error in pair)) for pair in pairs]

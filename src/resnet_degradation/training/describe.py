@@ -64,7 +64,7 @@ def make_summary(run: Run, final: FinalErrors) -> dict[str, Any]:
         "num_skipped_images": len(run.skipped),
         "iterations": plan.num_iterations,
         "epochs": plan.num_iterations / plan.iterations_per_epoch,
-        "final_errors_percent": final.by_name(),
+        "final_errors_percent": final.as_dict(),
         "final_train_images": final.num_counted_images,
         "still_warming_up": run.schedule.state.warming_up,
         "num_parameters": num_parameters(run.net),

@@ -22,7 +22,7 @@ from resnet_degradation.config.validate import check_batch_division
 from resnet_degradation.console.progress import NullProgress, Progress, RunProgress
 from resnet_degradation.console.terminal import Terminal
 from resnet_degradation.records.lock import signal_runs
-from resnet_degradation.records.run_folder import last_checkpoint
+from resnet_degradation.records.run_folder import last_checkpoint_iteration
 from resnet_degradation.records.summary import is_finished
 from resnet_degradation.system.encoding import use_ascii_fallback
 from resnet_degradation.system.errors import (
@@ -231,7 +231,7 @@ def exit_on_stop_signals(code: int) -> None:
 
 def describe_resume(folder: Path) -> str:
     """Say from which iteration the same command resumes."""
-    iteration = last_checkpoint(folder)
+    iteration = last_checkpoint_iteration(folder)
     if not iteration:
         return "Nothing was saved"
     return f"The same command resumes from iteration {iteration:,}"

@@ -18,8 +18,8 @@ from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.nets.weights import assign_weights
 from resnet_degradation.records.checkpoint import (
     Checkpoint,
-    kept_checkpoints,
     load_checkpoint,
+    load_kept_checkpoints,
 )
 from resnet_degradation.records.run_folder import read_config
 from resnet_degradation.system.errors import CheckpointError
@@ -108,7 +108,7 @@ def load_kept_nets(trained: TrainedNet) -> Iterator[tuple[int, ResNet]]:
         return
     size, key = config.recipe.batch_size, "runtime.keep_every"
     device = next(trained.net.parameters()).device
-    for checkpoint in kept_checkpoints(
+    for checkpoint in load_kept_checkpoints(
         folder, to_iterations(keep_every, batches.num_train, size, key)
     ):
         if checkpoint.iteration < trained.iteration:

@@ -9,7 +9,7 @@ from resnet_degradation.console.progress import Progress
 from resnet_degradation.distributed.stop_agreement import StopAgreement
 from resnet_degradation.probes.errors import held_out_errors
 from resnet_degradation.probes.layer_stats import measure_layer_stats
-from resnet_degradation.records.metrics import Row, as_recorded
+from resnet_degradation.records.metrics import Row, round_as_recorded
 from resnet_degradation.records.run_folder import checkpoint_files
 from resnet_degradation.system.errors import DivergenceError, Stopped
 from resnet_degradation.training.recorder import Recorder
@@ -120,7 +120,7 @@ class Monitor:
             seconds=run.clock.seconds(),
         )
         # Round the row as the file does, because a resumed run reads rounded rows.
-        run.rows.append(as_recorded(row))
+        run.rows.append(round_as_recorded(row))
         self.progress.show_row(row)
         is_single_cpu_process = run.device.type == "cpu" and run.world.size == 1
         num_threads = torch.get_num_threads() if is_single_cpu_process else 0

@@ -146,7 +146,7 @@ class Recorder:
     ) -> None:
         """Write responses and, last, summary.json, which marks the run as finished."""
         write_responses(self.folder, responses)
-        errors = {f"final/{n}": e for n, e in final.by_name().items() if e is not None}
+        errors = {f"final/{n}": e for n, e in final.as_dict().items() if e is not None}
         self.add_scalars(summary["iterations"], errors)
         self._add_summary(self._hparams_end)
         os.fsync(self._stream.fileno())

@@ -15,8 +15,8 @@ from resnet_degradation.distributed.world import World
 from resnet_degradation.nets.resnet import ResNet
 from resnet_degradation.records.checkpoint import (
     Checkpoint,
-    first_difference,
-    other_version,
+    describe_first_difference,
+    other_version_error,
     save_checkpoint,
 )
 from resnet_degradation.records.csv_tables import format_row, parse_row
@@ -96,11 +96,11 @@ class Run:
 
         Raises CheckpointError if it belongs to another run or was written by another version.
         """
-        problem = first_difference(checkpoint.fingerprint, self.identity)
+        problem = describe_first_difference(checkpoint.fingerprint, self.identity)
         if problem is None:
             parts = self.parts()
             if checkpoint.parts.keys() != parts.keys():
-                raise other_version(self.folder)
+                raise other_version_error(self.folder)
             try:
                 for name, part in parts.items():
                     part.load_state_dict(checkpoint.parts[name])
@@ -111,7 +111,7 @@ class Run:
             except RuntimeError as error:  # the code of a custom block was changed
                 problem = str(error).strip().splitlines()[-1].strip()
             except (KeyError, TypeError, ValueError) as error:
-                raise other_version(self.folder) from error
+                raise other_version_error(self.folder) from error
         if problem is not None:
             raise CheckpointError(
                 f"the checkpoints in {self.folder} belong to another run: {problem}. "
@@ -119,7 +119,9 @@ class Run:
             )
         # Version 0.1.0 did not record runtime.compile.
         initial_environment = {"runtime.compile": "none", **checkpoint.environment}
-        if difference := first_difference(initial_environment, self.environment, default="unknown"):
+        if difference := describe_first_difference(
+            initial_environment, self.environment, default="unknown"
+        ):
             warnings.warn(
                 f"{self.name} resumes under different conditions than it started with, so "
                 f"results will differ slightly: {difference}",
