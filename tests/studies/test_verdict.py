@@ -199,6 +199,18 @@ def test_a_cure_needs_a_disease_and_health(
     assert find_verdicts(results)[-1].endswith(said)
 
 
+def test_residual_nets_are_compared_at_depths_of_plain_nets_and_over_all_their_depths() -> None:
+    errors = {(20, False): 5, (56, False): 70, (20, True): 5, (56, True): 3, (110, True): 40}
+    verdicts = find_verdicts([finished(*net, error) for net, error in errors.items()])
+    assert [verdict.partition(":")[0] for verdict in verdicts] == [
+        "plain-56 minus plain-20",
+        "ResNet-56 minus ResNet-20",
+        "ResNet-110 minus ResNet-20",
+        "ResNet-56 minus plain-56",
+    ]
+    assert verdicts[-1].endswith("the shortcuts cure it")  # at 56 layers, whatever 110 layers do
+
+
 def test_nets_are_compared_over_the_seeds_that_both_have() -> None:
     results = [finished(20, False, 5, seed) for seed in (0, 1)] + [finished(56, False, 70, 1)]
     (verdict,) = find_verdicts(results)

@@ -57,9 +57,10 @@ NetsBySeries = dict[DepthSeries, dict[int, NetResults]]  # the nets of each seri
 def find_verdicts(results: list[Result]) -> list[str]:
     """Compare pairs of nets that have seeds in common; return a verdict on each pair.
 
-    The pairs, in order: the shallowest and the deepest net of each series; a plain and a residual
-    net of the same depth, the largest that both have; each net and its twin (with shortcut option A
-    or basic blocks); a net trained from scratch and one that extends a shallower net.
+    The pairs, in order: the shallowest and the deepest net of each series, for residual nets also
+    among the depths that plain nets have; a plain and a residual net of the same depth, the largest
+    that both have; each net and its twin (with shortcut option A or basic blocks); a net trained
+    from scratch and one that extends a shallower net.
     """
     nets = group_results_by_net(results)
     series: NetsBySeries = {}
@@ -81,15 +82,18 @@ def find_verdicts(results: list[Result]) -> list[str]:
         verdicts.append(comparison.describe(wording))
         return comparison.outcome
 
+    # The first outcome of each series. A residual net is first compared at depths of plain nets.
     outcomes: dict[DepthSeries, str | None] = {}
     for key, depths in series.items():
-        if len(depths) > 1:
-            outcomes[key] = add_verdict(depths[min(depths)], depths[max(depths)], DEPTH_WORDING)
+        shared = depths.keys() & _get_plain_series(series, key).keys()
+        ranges = [(min(group), max(group)) for group in (shared, depths) if len(group) > 1]
+        for shallowest, deepest in dict.fromkeys(ranges):
+            outcome = add_verdict(depths[shallowest], depths[deepest], DEPTH_WORDING)
+            outcomes.setdefault(key, outcome)
     for key, depths in series.items():
-        plain_key = key._replace(shortcut=None, shortcut_padding="behind")
-        plain = series.get(plain_key, {})
+        plain = _get_plain_series(series, key)
         if key.shortcut is not None and (shared := depths.keys() & plain.keys()):
-            degraded = outcomes.get(plain_key) == "worse"
+            degraded = outcomes.get(_get_plain_key(key)) == "worse"
             cured = degraded and outcomes.get(key) in ("alike", "better")
             add_verdict(
                 plain[max(shared)], depths[max(shared)], CURE_WORDING if cured else RESIDUAL_WORDING
@@ -104,6 +108,15 @@ def find_verdicts(results: list[Result]) -> list[str]:
             if from_scratch := series.get(get_depth_series(net.config), {}).get(net.config.depth):
                 add_verdict(from_scratch, net, EXTENSION_WORDING)
     return verdicts
+
+
+def _get_plain_key(key: DepthSeries) -> DepthSeries:
+    return key._replace(shortcut=None, shortcut_padding="behind")
+
+
+def _get_plain_series(series: NetsBySeries, key: DepthSeries) -> dict[int, NetResults]:
+    """The plain nets with otherwise the same settings, keyed by depth."""
+    return series.get(_get_plain_key(key), {})
 
 
 def compare_nets(first: NetResults, second: NetResults, pooled: Spread | None) -> Comparison | None:
