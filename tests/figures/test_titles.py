@@ -106,6 +106,11 @@ def test_the_figure_over_depth_says_what_depth_does() -> None:
     ]
     assert {title, "a topic"} <= {*texts}
     assert depths_title([series(False, [7], [69])]).endswith("7.0 → 69.0 % (one seed)")
+    deeper = replace(both[1], configs=[config(20, True), config(110, True)])
+    assert depths_title([both[0], deeper]) == (
+        "Training error from 20 to 56 layers: plain nets 7.5 → 69.5 %; from 20 to 110 layers: "
+        "residual nets 2.0 → 3.0 % (unclear: within the noise of 2 seeds)"
+    )
     alone = replace(both[0], configs=both[0].configs[:1], errors=both[0].errors[:1])
     assert depths_title([alone]) == ""
 

@@ -111,11 +111,12 @@ def depths_title(series: list[Series]) -> str:
     for group in series:
         depths, first, last = [c.depth for c in group.configs], group.errors[0], group.errors[-1]
         if len(depths) > 1:
-            span = f"Training error from {depths[0]} to {depths[-1]} layers"
+            span = f"from {depths[0]} to {depths[-1]} layers"
             uncertainty = uncertainty_note(first.tolist(), last.tolist())
             values = f"{first.mean():.1f} → {last.mean():.1f} %{uncertainty}"
             texts.setdefault(span, []).append(f"{group.name} {values}")
-    return "; ".join(f"{span}: {', '.join(series_texts)}" for span, series_texts in texts.items())
+    spans = [f"{span}: {', '.join(series_texts)}" for span, series_texts in texts.items()]
+    return f"Training error {'; '.join(spans)}" if spans else ""
 
 
 def _space_out_ticks(ticks: list[int], min_distance: float) -> list[int]:
