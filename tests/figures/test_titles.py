@@ -155,7 +155,7 @@ def test_no_line_begins_with_a_number() -> None:
 @pytest.mark.parametrize("suffix", ["", " (learning rate 0.01)"])
 @pytest.mark.parametrize("name", ["lesions", "signals", "sharpness"])
 def test_all_text_lies_in_the_figure_whatever_the_names_are(name: str, suffix: str) -> None:
-    nets = runpy.run_path(str(SCRIPT))["inspected"](name)
+    nets = runpy.run_path(str(SCRIPT))["read_inspected_nets"](name)
     nets = [replace(one, name=one.name + suffix) for one in nets]
     figure = PROBES[name].make_figure(nets, PROBES[name].make_finding(nets, name).title)
     renderer = FigureCanvasAgg(figure).get_renderer()
@@ -173,7 +173,7 @@ def test_the_documented_findings_are_those_of_the_committed_tables() -> None:
     script = runpy.run_path(str(SCRIPT))
     page = (ROOT / "docs" / "why.md").read_text(encoding="utf-8")
     titles = [
-        probe.make_finding(script["inspected"](name), name).title for name, probe in PROBES.items()
+        probe.make_finding(script["read_inspected_nets"](name), name).title for name, probe in PROBES.items()
     ]
-    titles += [depths_title(script["depths"]()), extension_title(script["constructed"]())]
+    titles += [depths_title(script["read_depth_series"]()), extension_title(script["load_constructed_curves"]())]
     assert [title for title in titles if f"![{title}]" not in page] == []

@@ -52,7 +52,7 @@ class Subject:
     def held_out(self) -> "list[Batch]":
         """Batches of at most `options.images` held-out images (N, 3, H, W) with labels (N,).
 
-        `load_trained` chose the images at even distances in the run's first held-out split.
+        `load_trained_net` chose the images at even distances in the run's first held-out split.
         """
         batches = self.trained.batches
         with closing(batches.held_out(next(iter(batches.splits)))) as held_out:
