@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -41,13 +42,17 @@ HEAVY = [
 ]
 
 
-def forked(folder: Path, name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+def forked(
+    folder: Path, name: str, *arguments: str, prepare: Callable[[], None] | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
     """The same as `call`, in a new process that is forked from one with torch.
 
     Importing torch is most of what a short command costs. Not for tests of how a command starts, of
     variables that Python or torch read when they start, or of commands that start processes.
+    prepare: a function of a module, called in the process before the command.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
+        assert prepare is None
         return call(folder, str(BIN / name), *arguments, **env)
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(HEAVY)
@@ -55,7 +60,7 @@ def forked(folder: Path, name: str, *arguments: str, **env: str) -> subprocess.C
     with tempfile.TemporaryDirectory() as folder_of_output:
         files = [Path(folder_of_output) / stream for stream in ("stdout", "stderr")]
         process = server.Process(
-            target=_run_command, args=(folder, name, arguments, environment, files)
+            target=_run_command, args=(folder, name, arguments, environment, files, prepare)
         )
         process.start()
         process.join()
@@ -65,7 +70,12 @@ def forked(folder: Path, name: str, *arguments: str, **env: str) -> subprocess.C
 
 
 def _run_command(
-    folder: Path, name: str, arguments: tuple[str, ...], env: dict[str, str], files: list[Path]
+    folder: Path,
+    name: str,
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    files: list[Path],
+    prepare: Callable[[], None] | None,
 ) -> None:
     """Become the process of a command."""
     for file, stream in zip(files, (sys.stdout, sys.stderr), strict=True):
@@ -73,8 +83,10 @@ def _run_command(
             os.dup2(written.fileno(), stream.fileno())
     os.chdir(folder)
     os.environ.clear()
-    os.environ.update(env)
+    os.environ.update(environment)
     sys.argv = [str(BIN / name), *arguments]
+    if prepare is not None:
+        prepare()
     (command,) = entry_points(group="console_scripts", name=name)
     sys.exit(command.load()())
 
