@@ -73,6 +73,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_the_page_works_word_by_word(tmp_path: Path) -> None:
     commands = write_examples(tmp_path)
     assert len(commands) == 6
