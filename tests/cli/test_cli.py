@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import venv
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from support.commands import BIN, TINY, TINY_STUDY, call, run_folders
+from support.commands import BIN, TINY, TINY_STUDY, call, forked, run_folders
 from support.waiting import wait_until
 
 from resnet_degradation.config.schema import (
@@ -31,7 +32,7 @@ from resnet_degradation.training.torch_settings import restore_settings
 
 
 def resnet_train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return call(folder, str(BIN / "resnet-train"), *arguments)
+    return forked(folder, "resnet-train", *arguments)
 
 
 MISTAKES = [
@@ -110,7 +111,7 @@ def test_a_mistake_gets_one_clear_line_and_leaves_nothing_behind(
 def test_processes_that_cannot_find_each_other_report_the_missing_variables(
     tmp_path: Path, environment: dict[str, str], said: str
 ) -> None:
-    done = call(tmp_path, str(BIN / "resnet-train"), *TINY, **environment)
+    done = forked(tmp_path, "resnet-train", *TINY, **environment)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert said in line
@@ -121,7 +122,7 @@ def test_commands_of_one_process_name_the_variables_that_speak_of_several(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     command, *settings = arguments
-    done = call(tmp_path, str(BIN / command), *settings, WORLD_SIZE="2", RANK="1")
+    done = forked(tmp_path, command, *settings, WORLD_SIZE="2", RANK="1")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "(WORLD_SIZE=2 RANK=1)" in line
@@ -218,7 +219,7 @@ def test_a_sweep_makes_one_folder_per_job_and_continues_after_a_failed_one(tmp_p
 @pytest.mark.long
 def test_a_job_of_a_sweep_has_the_threads_that_it_would_have_alone(tmp_path: Path) -> None:
     swept = ("runtime.num_threads=3,0", "output_dir=threads-${runtime.num_threads}")
-    done = resnet_train(tmp_path, "-m", *TINY[:-1], *swept)
+    done = call(tmp_path, str(BIN / "resnet-train"), "-m", *TINY[:-1], *swept)
     assert done.returncode == 0, done.stderr
     threads = [line.partition("cpu, ")[2] for line in done.stdout.splitlines() if "cpu, " in line]
     assert threads == ["3 threads", "1 thread"]
@@ -316,7 +317,7 @@ def test_a_warning_is_given_to_each_run_of_a_process() -> None:
 
 
 def resnet_study(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return call(folder, str(BIN / "resnet-study"), *arguments)
+    return forked(folder, "resnet-study", *arguments)
 
 
 @pytest.mark.long
@@ -350,31 +351,31 @@ def test_a_study_runs_through_a_hydra_launcher(tmp_path: Path, launcher: str) ->
     pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher", reason=f"no {plugin} launcher")
     chosen = (*TINY_STUDY, f"hydra/launcher={launcher}")
     assert resnet_study(tmp_path, *TINY_STUDY, "part=1").returncode == 0
-    done = resnet_study(tmp_path, *chosen)
+    done = call(tmp_path, str(BIN / "resnet-study"), *chosen)
     assert done.returncode == 0, done.stderr
     assert [folder.name[:5] for folder in run_folders(tmp_path)] == ["ResNe", "plain"]
     (folder,) = (tmp_path / "outputs/studies").iterdir()
     assert {"report.html", "curves.png", "launcher.log"} <= {file.name for file in folder.iterdir()}
-    failed = resnet_study(tmp_path, *chosen, "recipe.milestones=[900]")
+    failed = call(tmp_path, str(BIN / "resnet-study"), *chosen, "recipe.milestones=[900]")
     assert failed.returncode == 2
     assert "its job did not finish" in failed.stderr
     assert "Traceback" not in failed.stderr
 
 
 def test_a_study_points_at_its_nets_for_what_a_run_calls_depth(tmp_path: Path) -> None:
-    done = call(tmp_path, str(BIN / "resnet-study"), "depth=20")
+    done = resnet_study(tmp_path, "depth=20")
     assert done.returncode == 2
     expected = (
         "error: there is no key depth: set 'study.nets=[{depth: 20, residual: false}, ...]'\n"
     )
     assert done.stderr == expected
-    done = call(tmp_path, str(BIN / "resnet-study"), "study.nets=[{depth: 8, recipe: {lr: 1}}]")
+    done = resnet_study(tmp_path, "study.nets=[{depth: 8, recipe: {lr: 1}}]")
     assert done.stderr.startswith("error: a net in study.nets has no key recipe, only depth, ")
-    done = call(tmp_path, str(BIN / "resnet-study"), "study.nets.depth=20")
+    done = resnet_study(tmp_path, "study.nets.depth=20")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: these settings cannot be read: ")
-    done = call(tmp_path, str(BIN / "resnet-study"), "seeds=0,1")
+    done = resnet_study(tmp_path, "seeds=0,1")
     assert (
         done.stderr == "error: 'seeds=0,1' names several values: use a list, such as seeds=[0,1]\n"
     )
@@ -470,9 +471,11 @@ def test_a_wheel_carries_its_configuration(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     environment = tmp_path / "environment"
-    assert call(tmp_path, sys.executable, "-m", "venv", str(environment)).returncode == 0
+    venv.create(environment)
     python = environment / "bin" / "python"
-    installed = call(tmp_path, str(python), "-m", "pip", "install", "--no-deps", str(wheel))
+    # With this environment's pip: installing another one would take seconds.
+    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps")
+    installed = call(tmp_path, *pip, str(wheel))
     assert installed.returncode == 0, installed.stderr
     # Python finds torch and the other dependencies in this environment, after its own packages.
     site = next((environment / "lib").glob("python*/site-packages"))

@@ -1,7 +1,5 @@
 """Paths on the command line may contain any characters."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +8,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from support.commands import BIN, call, forked
 from support.studies import untimed_record
 
 from resnet_degradation.config.arguments import quote, quote_paths, to_override
 from resnet_degradation.config.schema import Config, InspectionConfig, StudyRunConfig
 from resnet_degradation.system.errors import ConfigError
 
-BIN = Path(sys.executable).parent
 NAMES = [
     "fotos-ü", "cats (1)", "it's", "a#b", "a=b", "a,b", "${x}", "$HOME", "end ", "back\\slash",
     "[brackets]", "{braces}", "\N{SMILING FACE WITH OPEN MOUTH}", "a: b", "100%", 'say "x"', "123",
@@ -25,12 +23,6 @@ TINY = (
     "depth=8", "width=0.25", "data=folder", "data.image_size=8", "recipe.iterations=2",
     "recipe.batch_size=4", "recipe.pad=1", "runtime.num_workers=0", "runtime.num_threads=1",
 )  # fmt: skip
-
-
-def call(cwd: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [str(BIN / name), *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -89,13 +81,13 @@ def test_a_run_is_trained_tested_and_inspected_in_folders_of_any_name(
     assert callable(digits_folder)
     images = digits_folder(size=8)
     images.rename(tmp_path / name)
-    done = call(tmp_path, "resnet-train", f"data.root={name}", "output_dir=out", *TINY)
+    done = forked(tmp_path, "resnet-train", f"data.root={name}", "output_dir=out", *TINY)
     assert (done.returncode, done.stderr) == (0, "")
     (folder,) = (tmp_path / "out").glob(f"{name}/*/metrics.csv")
     assert len(untimed_record(folder.parent)) > 0
     run = f"run={folder.parent.relative_to(tmp_path)}"
     for command in ("resnet-eval", "resnet-inspect"):
-        done = call(tmp_path, command, run, "runtime.num_threads=1")
+        done = forked(tmp_path, command, run, "runtime.num_threads=1")
         assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -105,7 +97,7 @@ def test_a_launched_study_resolves_its_paths_once(tmp_path: Path, digits_folder:
     digits_folder(size=8)
     done = call(
         tmp_path,
-        "resnet-study",
+        str(BIN / "resnet-study"),
         "study.nets=[{depth: 8, residual: false}, {depth: 8, residual: true}]",
         "hydra/launcher=joblib",
         "hydra.launcher.n_jobs=1",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.commands import BIN, call
+from support.commands import forked
 from support.evaluation import evaluation_of
 from support.training import Tiny
 
@@ -25,7 +25,7 @@ def run(tiny: Tiny, train_run: TrainRun) -> Path:
 
 
 def resnet_eval(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return call(folder, str(BIN / "resnet-eval"), "runtime.num_threads=1", *arguments)
+    return forked(folder, "resnet-eval", "runtime.num_threads=1", *arguments)
 
 
 # Parts of the message: about the setting, and about the run.
@@ -76,7 +76,7 @@ def test_what_the_run_has_may_be_given_however_it_is_written(tmp_path: Path, run
 def test_a_precision_that_would_have_no_effect_is_refused(
     tmp_path: Path, run: Path, command: str
 ) -> None:
-    done = call(tmp_path, str(BIN / command), f"run={run}", "runtime.precision=bf16")
+    done = forked(tmp_path, command, f"run={run}", "runtime.precision=bf16")
     assert done.returncode == 2
     assert done.stderr == f"error: {command} computes in fp32: omit runtime.precision\n"
 

@@ -1,8 +1,6 @@
 """Testing protocols give the same errors as independent, literal computations."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ import torchvision
 from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_sample_images
+from support.commands import forked
 from support.evaluation import evaluation_of
 from support.public_net import PublicNet
 from support.training import Configure, Tiny
@@ -474,16 +473,8 @@ def test_the_command_prints_a_table_within_80_columns(
     tmp_path: Path, tiny: Tiny, train_run: TrainRun
 ) -> None:
     folder = train_run(tiny("recipe.iterations=2"))
-    command = [
-        sys.executable,
-        "-c",
-        "from resnet_degradation.cli.commands import evaluate; evaluate()",
-    ]
-    done = subprocess.run(
-        [*command, f"run={folder}", "protocol=ten-crop"],
-        capture_output=True, text=True, check=True, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.stderr == ""
+    done = forked(tmp_path, "resnet-eval", f"run={folder}", "protocol=ten-crop")
+    assert (done.returncode, done.stderr) == (0, "")
     # On a busy machine there are lines of progress, too.
     lines = [line for line in done.stdout.splitlines() if not line.startswith("ten-crop, val: ")]
     assert lines[0] == "ResNet-8-width0.5 after 2 iterations, digits: ten-crop (5 views)"
@@ -493,12 +484,7 @@ def test_the_command_prints_a_table_within_80_columns(
 
 
 def test_a_configuration_error_has_code_2(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-c",
-        "from resnet_degradation.cli.commands import evaluate; evaluate()",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = forked(tmp_path, "resnet-eval")
     assert done.returncode == ConfigError.exit_code
     assert done.stderr.startswith("error: no net to evaluate")
     assert len(done.stderr.splitlines()) == 1

@@ -35,6 +35,7 @@ from resnet_degradation.config.schema import (
     RecipeConfig,
     RuntimeConfig,
 )
+from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curves
 from resnet_degradation.figures.depths import load_errors_by_depth, plot_depths
 from resnet_degradation.figures.drawing import Drawing, adjust_drawing, read_drawing
@@ -50,8 +51,23 @@ from resnet_degradation.records.layers import read_responses
 from resnet_degradation.records.metrics import Row, read_metrics, write_metrics
 from resnet_degradation.records.run_folder import find_runs
 from resnet_degradation.studies.command import run_study
+from resnet_degradation.studies.definition import Study
 from resnet_degradation.studies.results import read_result
 from resnet_degradation.system.errors import ConfigError, UserError
+from resnet_degradation.training import session
+
+
+def train_runs(study: Study) -> list[Path]:
+    """Train the runs of a study, without its report and figures; return their folders."""
+    return [session.train(run, NullProgress()) for run in study.runs]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A finished study; no test changes its folder."""
+    study = study_of(tmp_path_factory.mktemp("finished"))
+    run_study(study, quiet())
+    return study
 
 
 @pytest.mark.long
@@ -75,10 +91,9 @@ def test_figures_are_drawn_from_the_record_alone(tmp_path: Path) -> None:
         assert again == drawn[study.folder / f"curves.{end}"]
 
 
-def test_a_run_named_twice_is_drawn_once(tmp_path: Path) -> None:
-    study = study_of(tmp_path)
-    run_study(study, quiet())
-    folders = find_runs(study.folder) + find_runs(tmp_path / "outputs" / "digits")
+def test_a_run_named_twice_is_drawn_once(finished: Study) -> None:
+    outputs = run_folder(finished.runs[0]).parent
+    folders = find_runs(finished.folder) + find_runs(outputs)
     assert [net.num_seeds for net in load_curves(folders)] == [1] * 4
 
 
@@ -86,10 +101,9 @@ def test_a_run_named_twice_is_drawn_once(tmp_path: Path) -> None:
 def test_runs_without_a_common_iteration_cannot_be_averaged(tmp_path: Path) -> None:
     for seed, interval in ((0, 5), (1, 4)):
         study = study_of(tmp_path, f"seeds=[{seed}]", "recipe.iterations=6")
-        run_study(study, quiet())
-        for run in study.runs:
-            rows = [row for row in read_metrics(run_folder(run)) if row.iteration == interval + 1]
-            write_metrics(run_folder(run), rows or read_metrics(run_folder(run))[:1])
+        for folder in train_runs(study):
+            rows = [row for row in read_metrics(folder) if row.iteration == interval + 1]
+            write_metrics(folder, rows or read_metrics(folder)[:1])
     with pytest.raises(UserError, match="no recorded iteration in common"):
         load_curves(find_runs(tmp_path / "outputs"))
 
@@ -112,8 +126,8 @@ def test_a_damaged_index_is_named(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path: Path) -> None:
     study = study_of(tmp_path, "seeds=[0,1,2]")
-    run_study(study, quiet())
-    nets = load_curves(find_runs(study.folder))
+    folders = train_runs(study)
+    nets = load_curves(folders)
     assert [net.num_seeds for net in nets] == [3] * 4
     plain = nets[0]
     runs = [read_metrics(read_result(run).folder) for run in study.runs if run.depth == 8][0::2]
@@ -126,7 +140,7 @@ def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path:
     caption = " ".join(caption.split())
     for part in ("digits 8x8", "6 iterations of 32 images", "rate 0.01", "50% and 75%", "3 seeds"):
         assert part in caption
-    (smoothed, *_) = load_curves(find_runs(study.folder), x="epoch", smooth=2)
+    (smoothed, *_) = load_curves(folders, x="epoch", smooth=2)
     last_two = [[row.train_error for row in rows[-2:]] for rows in runs]
     assert smoothed.train.mean[-1] == pytest.approx(np.mean(last_two))
     assert smoothed.train.x[-1] == pytest.approx(6 * 32 / 1437)
@@ -136,7 +150,7 @@ def test_curves_average_over_seeds_at_the_iterations_that_all_recorded(tmp_path:
 @pytest.mark.long
 def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -> None:
     for lr in ("0.01", "0.02"):
-        run_study(study_of(tmp_path, f"recipe.lr={lr}"), quiet())
+        train_runs(study_of(tmp_path, f"recipe.lr={lr}"))
     nets = load_curves(find_runs(tmp_path / "outputs"))
     assert len(nets) == 8
     twins = [net for net in nets if net.config.depth == 8 and net.config.residual]
@@ -149,10 +163,10 @@ def test_runs_that_differ_in_more_than_the_seed_are_kept_apart(tmp_path: Path) -
 
 @pytest.mark.long
 def test_series_that_differ_in_more_than_depth_are_named_after_it(tmp_path: Path) -> None:
-    run_study(study_of(tmp_path), quiet())
+    folders = train_runs(study_of(tmp_path))
     nets = "[{depth: 8, residual: true, shortcut: B}, {depth: 8, residual: false, width: 1}]"
-    run_study(study_of(tmp_path, f"study.nets={nets}"), quiet())
-    series = load_errors_by_depth(find_runs(tmp_path / "outputs"))
+    folders += train_runs(study_of(tmp_path, f"study.nets={nets}"))
+    series = load_errors_by_depth(folders)
     assert {one.name: depths_of(one) for one in series} == {
         "plain nets (width 0.5)": [8, 14],
         "plain nets (width 1.0)": [8],
@@ -241,13 +255,11 @@ def test_a_series_averages_no_other_nets_as_if_they_were_seeds(tmp_path: Path) -
 
 
 @pytest.mark.long
-def test_options_of_the_script_change_the_figure(tmp_path: Path) -> None:
-    study = study_of(tmp_path)
-    run_study(study, quiet())
+def test_options_of_the_script_change_the_figure(finished: Study, tmp_path: Path) -> None:
     svg = tmp_path / "figure.svg"
 
     def drawn(*options: str) -> str:
-        done = plot(study.folder, "--output", tmp_path / "figure", "--formats", "svg", *options)
+        done = plot(finished.folder, "--output", tmp_path / "figure", "--formats", "svg", *options)
         assert done.returncode == 0, done.stderr
         assert done.stdout.split() == [str(svg)]
         return svg.read_text()
@@ -264,7 +276,7 @@ def test_options_of_the_script_change_the_figure(tmp_path: Path) -> None:
     assert drawn("--dashed") != usual
     assert "training error" not in drawn("--errors", "held-out")
     for mistake in (["--smooth", "0"], ["--y-max", "-3"], ["--x", "time"], ["--width", "50"]):
-        refused = plot(study.folder, *mistake)
+        refused = plot(finished.folder, *mistake)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "Traceback" not in refused.stderr
 

@@ -173,7 +173,11 @@ def test_the_documented_findings_are_those_of_the_committed_tables() -> None:
     script = runpy.run_path(str(SCRIPT))
     page = (ROOT / "docs" / "why.md").read_text(encoding="utf-8")
     titles = [
-        probe.make_finding(script["read_inspected_nets"](name), name).title for name, probe in PROBES.items()
+        probe.make_finding(script["read_inspected_nets"](name), name).title
+        for name, probe in PROBES.items()
     ]
-    titles += [depths_title(script["read_depth_series"]()), extension_title(script["load_constructed_curves"]())]
+    titles += [
+        depths_title(script["read_depth_series"]()),
+        extension_title(script["load_constructed_curves"]()),
+    ]
     assert [title for title in titles if f"![{title}]" not in page] == []

@@ -35,6 +35,7 @@ def test_variants_that_take_turns_keep_their_settings() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_a_dry_run_measures_everything_and_writes_a_report(tmp_path: Path) -> None:
     command = [sys.executable, SCRIPT, "--dry-run", "--output", tmp_path / "check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -2,13 +2,13 @@
 
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from support.commands import forked
 from support.studies import composed_study
 from support.training import TrainRun, assert_equal_states, final_state
 from torch.nn import functional as F
@@ -56,10 +56,7 @@ def write_examples(folder: Path) -> list[str]:
 def called(command: str, folder: Path) -> str:
     """The output of a command of this project in a folder; the command must succeed."""
     name, *arguments = shlex.split(command)
-    program = Path(sys.executable).parent / name
-    done = subprocess.run(
-        [program, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+    done = forked(folder, name, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -76,6 +73,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_the_page_works_word_by_word(tmp_path: Path) -> None:
     commands = write_examples(tmp_path)
     assert len(commands) == 6

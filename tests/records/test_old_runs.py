@@ -2,11 +2,10 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.commands import forked
 from support.studies import composed_study, rounds_like, untimed_record
 
 from resnet_degradation.cli import compose as cli
@@ -15,7 +14,6 @@ from resnet_degradation.records.summary import is_finished, read_summary
 
 MADE = Path(__file__).parents[1] / "support" / "data" / "runs-0.1.0"
 NAMES: dict[str, list[tuple[list[str], str]]] = json.loads((MADE / "names.json").read_text())
-BIN = Path(sys.executable).parent
 NET = "digits/ResNet-8-width0.25-seed0-2c343493"
 # The start of a description of a tensor in a safetensors file; only the content matters.
 WEIGHTS = b'8\0\0\0\0\0\0\0{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}  \0\0\0\0'
@@ -35,10 +33,8 @@ def made(tmp_path: Path) -> Path:
     return shutil.copytree(MADE, tmp_path / "made")
 
 
-def run(*command: object, cwd: Path) -> str:
-    done = subprocess.run(
-        [*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False
-    )
+def run(name: str, *arguments: object, cwd: Path) -> str:
+    done = forked(cwd, name, *map(str, arguments))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
@@ -75,9 +71,7 @@ def same_machine(made: Path) -> bool:
 def test_an_interrupted_run_resumes_exactly(made: Path) -> None:
     folder = made / "interrupted" / NET
     before = untimed_record(folder)
-    said = run(
-        BIN / "resnet-train", "depth=8", *RECIPE, *RUNTIME, "output_dir=interrupted", cwd=made
-    )
+    said = run("resnet-train", "depth=8", *RECIPE, *RUNTIME, "output_dir=interrupted", cwd=made)
     assert "resumed after 10 iterations" in said
     assert is_finished(folder)
     rows, whole = untimed_record(folder), untimed_record(made / "finished" / NET)
@@ -93,30 +87,29 @@ def test_an_interrupted_run_resumes_exactly(made: Path) -> None:
 
 def test_a_finished_run_is_not_changed(made: Path) -> None:
     before = {file: file.read_bytes() for file in made.rglob("*") if file.is_file()}
-    command = [BIN / "resnet-train", "depth=8", *RECIPE, "output_dir=finished"]
+    command = ["resnet-train", "depth=8", *RECIPE, "output_dir=finished"]
     assert "is already finished" in run(*command, cwd=made)
     assert all(file.read_bytes() == content for file, content in before.items())
 
 
 def test_runs_are_evaluated_and_inspected(made: Path) -> None:
     folder = made / "finished" / NET
-    run(BIN / "resnet-eval", f"run={folder}", "runtime.num_threads=1", cwd=made)
+    run("resnet-eval", f"run={folder}", "runtime.num_threads=1", cwd=made)
     (measured,) = (folder / "evaluations").glob("*.json")
     error = json.loads(measured.read_text())["splits"]["val"]["top1_error"]
     recorded = float(untimed_record(folder)[-1][5])
     assert error == pytest.approx(recorded, abs=100 / 360)  # one image, because of rounding
-    inspect = [BIN / "resnet-inspect", f"run={folder}", "runtime.num_threads=1"]
+    inspect = ["resnet-inspect", f"run={folder}", "runtime.num_threads=1"]
     run(*inspect, "what=[responses,signals,residuals]", cwd=made)
     assert (folder / "inspection" / "signals.csv").is_file()
 
 
 def test_runs_are_drawn_and_make_a_study(made: Path) -> None:
-    script = Path(__file__).parents[2] / "scripts" / "plot_curves.py"
-    run(sys.executable, script, "finished", "--formats", "png", cwd=made)
-    run(sys.executable, script, "interrupted", "--formats", "png", cwd=made)
+    run("resnet-plot", "finished", "--formats", "png", cwd=made)
+    run("resnet-plot", "interrupted", "--formats", "png", cwd=made)
     assert (made / "finished" / "curves.png").is_file()
     nets = "study.nets=[{depth: 8, residual: false}, {depth: 8, residual: true}]"
-    study = [BIN / "resnet-study", "study=quick", nets, *RECIPE, "output_dir=finished"]
+    study = ["resnet-study", "study=quick", nets, *RECIPE, "output_dir=finished"]
     figures = "study.figures=[curves,depths,responses]"
     said = run(*study, figures, "runtime.num_threads=1", cwd=made)
     assert "2 of 2 runs are finished" in said

@@ -1,16 +1,17 @@
 """Full disks and read-only or missing folders: one line of error, and the last checkpoint stays."""
 
+import ctypes
 import errno
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support.commands import TINY, run_folders
+from support.commands import TINY, forked, run_folders
 from support.training import Tiny, everything_in, without_times
 from support.waiting import wait_until
 
@@ -27,15 +28,13 @@ pytestmark = pytest.mark.long
 resource = pytest.importorskip("resource", reason="limits are set as on POSIX systems")
 fcntl = pytest.importorskip("fcntl", reason="files are locked as on POSIX systems")
 BIN = Path(sys.executable).parent
-RUN = (*TINY, "recipe.iterations=300", "runtime.checkpoint_every=20", "runtime.log_every=5")
+RUN = (*TINY, "recipe.iterations=60", "runtime.checkpoint_every=20", "runtime.log_every=5")
 LONG = (*RUN, "recipe.iterations=100000")
 
 
-def start(
-    folder: Path, *overrides: str, before: Sequence[str] = (), **options: object
-) -> "subprocess.Popen[str]":
+def start(folder: Path, *overrides: str, **options: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-        [*before, str(BIN / "resnet-train"), *overrides],
+        [str(BIN / "resnet-train"), *overrides],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -44,27 +43,42 @@ def start(
     )
 
 
-def said(process: "subprocess.Popen[str]", code: int = 2) -> str:
-    """The only line that a command prints; it must end with this code."""
+def said(process: "subprocess.Popen[str]") -> str:
+    """The only line that a command prints; it must end with code 2."""
     _, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
+    return line_of(process.returncode, err)
+
+
+def refused(folder: Path, *overrides: str, prepare: Callable[[], None] | None = None) -> str:
+    """The only line that `resnet-train` prints in this folder; it must end with code 2."""
+    done = forked(folder, "resnet-train", *overrides, prepare=prepare)
+    return line_of(done.returncode, done.stderr)
+
+
+def line_of(code: int, err: str) -> str:
+    assert code == 2, err
     (line,) = err.splitlines()
     assert line.startswith("error: ")
     return line
+
+
+def trained(folder: Path, *overrides: str, prepare: Callable[[], None] | None = None) -> None:
+    """Run `resnet-train` in this folder; it must succeed."""
+    done = forked(folder, "resnet-train", *overrides, prepare=prepare)
+    assert done.returncode == 0, done.stderr
 
 
 def wait_for_checkpoint(folder: Path) -> None:
     wait_until(lambda: list(folder.rglob("iteration-*40-*.pt")))
 
 
-@pytest.mark.slow
+def limit_files() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+
+
 def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     """The limit on the size of files is only too small for checkpoints."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
-
-    line = said(start(tmp_path, *RUN, preexec_fn=limit))
+    line = refused(tmp_path, *RUN, prepare=limit_files)
     assert "cannot continue (File too large: outputs/" in line
     assert "It has no checkpoint yet. Once the cause is fixed, the same command starts" in line
     (folder,) = run_folders(tmp_path)
@@ -72,9 +86,7 @@ def test_a_checkpoint_that_cannot_be_written_costs_nothing(tmp_path: Path) -> No
     whole = tmp_path / "whole"
     whole.mkdir()
     for where in (tmp_path, whole):
-        process = start(where, *RUN)
-        process.communicate()
-        assert process.returncode == 0
+        trained(where, *RUN)
     (one, other) = sorted(run_folders(tmp_path))
     assert without_times(one) == without_times(other)
 
@@ -116,7 +128,7 @@ def test_a_disk_that_fills_up_keeps_the_last_good_state(small_disk: Path) -> Non
     assert f"Its last good checkpoint is {newest.name}" in line
     assert not list(folder.rglob("*.tmp"))
     before = last_checkpoint_iteration(folder)
-    assert "No space left on device" in said(start(small_disk, *LONG))  # the same error again
+    assert "No space left on device" in refused(small_disk, *LONG)  # the same error again
     assert last_checkpoint_iteration(folder) == before
     filler.unlink()
     process = start(small_disk, *LONG)
@@ -127,35 +139,37 @@ def test_a_disk_that_fills_up_keeps_the_last_good_state(small_disk: Path) -> Non
 
 
 def test_a_read_only_disk_is_named_and_a_finished_run_on_it_is_found(small_disk: Path) -> None:
-    process = start(small_disk, *RUN)
-    process.communicate()
+    trained(small_disk, *RUN)
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     before = everything_in(small_disk)
-    assert "Read-only file system: " in said(start(small_disk, *RUN, "seed=1"))
-    again = start(small_disk, *RUN)
-    again.communicate()
-    assert again.returncode == 0
+    assert "Read-only file system: " in refused(small_disk, *RUN, "seed=1")
+    trained(small_disk, *RUN)
     assert everything_in(small_disk) == before
 
 
-def without_root_permissions() -> list[str]:
-    """The start of a command line that, for root, drops its permission to access every file."""
+def drop_root_permissions() -> None:
+    """Take the permission to access every file from this process of root (Linux)."""
     if os.geteuid() != 0:
-        return []
-    if shutil.which("setpriv") is None:
-        pytest.skip("root ignores permissions, and setpriv is not installed")
-    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
+        return
+    libc = ctypes.CDLL(None)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the version of the call, and this process
+    capabilities = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, capabilities) == 0
+    for kind in (0, 1):  # effective, permitted
+        capabilities[kind] &= ~0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+    assert libc.capset(header, capabilities) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(
+    sys.platform != "linux" and os.geteuid() == 0, reason="root ignores permissions"
+)
 def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> None:
-    process = start(tmp_path, *RUN)
-    process.communicate()
+    trained(tmp_path, *RUN)
     (folder,) = run_folders(tmp_path)
     (folder / "summary.json").unlink()
     before = everything_in(folder)
     for path, mode, expected in (
-        (folder, 0o555, "config.yaml). Its last good checkpoint is iteration-000000300-"),
+        (folder, 0o555, "config.yaml). Its last good checkpoint is iteration-000000060-"),
         (folder / "checkpoints", 0o000, "Permission denied: "),
         (checkpoint_files(folder)[0], 0o000, "Permission denied: "),
         (folder, 0o000, "Permission denied: "),
@@ -164,15 +178,13 @@ def test_folders_that_may_not_be_written_or_read_are_named(tmp_path: Path) -> No
         usual = path.stat().st_mode
         path.chmod(mode)
         try:
-            line = said(start(tmp_path, *RUN, before=without_root_permissions()))
+            line = refused(tmp_path, *RUN, prepare=drop_root_permissions)
             assert "Permission denied: " in line
             assert expected in line
         finally:
             path.chmod(usual)
         assert everything_in(folder) == before
-    process = start(tmp_path, *RUN, before=without_root_permissions())
-    process.communicate()
-    assert process.returncode == 0
+    trained(tmp_path, *RUN, prepare=drop_root_permissions)
 
 
 @pytest.mark.parametrize("after", [4, 5, 11])
@@ -192,7 +204,7 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(
     small_disk: Path, digits_folder: Callable[..., Path]
 ) -> None:
     fill(small_disk)
-    assert "No space left on device" in said(start(small_disk, *RUN))
+    assert "No space left on device" in refused(small_disk, *RUN)
     streamed = ("data=imagenet", "depth=18", "data.image_size=64", "recipe.batch_size=6")
     root = f"data.root={digits_folder(size=24)}"
     assert "No space left on device" in said(start(small_disk, *RUN, *streamed, root))
@@ -214,7 +226,7 @@ def test_images_that_vanish_under_a_run_are_named(
     (folder,) = run_folders(tmp_path)
     before = last_checkpoint_iteration(folder)
     assert before >= 40
-    assert "no images: looked for the folder" in said(start(tmp_path, *overrides))
+    assert "no images: looked for the folder" in refused(tmp_path, *overrides)
     assert last_checkpoint_iteration(folder) == before
     away.rename(root)
     process = start(tmp_path, *overrides)

@@ -270,18 +270,27 @@ def test_a_killed_process_takes_its_run_and_no_other(tmp_path: Path) -> None:
     assert all(is_finished(run_folder(run)) for run in study.runs)
 
 
+KILLED = (
+    *("recipe.iterations=120", "runtime.log_every=10", "runtime.eval_every=20"),
+    *("runtime.checkpoint_every=15", "runtime.num_threads=1"),
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study that was never interrupted."""
+    study = study_of(tmp_path_factory.mktemp("whole"), *KILLED)
+    run_study(study, quiet())
+    return study
+
+
 @pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_study_killed_at_any_moment_ends_as_one_never_interrupted(
-    tmp_path: Path, jobs: int
+    whole: Study, tmp_path: Path, jobs: int
 ) -> None:
-    overrides = (
-        *("recipe.iterations=120", "runtime.log_every=10", "runtime.eval_every=20"),
-        *("runtime.checkpoint_every=15", "runtime.num_threads=1"),
-    )
-    whole = study_of(tmp_path / "whole", *overrides)
-    run_study(whole, quiet())
-    killed = study_of(tmp_path / "killed", *overrides)
+    killed = study_of(tmp_path / "killed", *KILLED)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; "
         "from support.studies import quiet, study_of; "
@@ -292,7 +301,7 @@ def test_a_study_killed_at_any_moment_ends_as_one_never_interrupted(
     script.write_text(f"if __name__ == '__main__':\n    {code}\n")
     command = [
         *(sys.executable, str(script), str(Path(__file__).parents[1]), str(tmp_path / "killed")),
-        *(str(jobs), *overrides),
+        *(str(jobs), *KILLED),
     ]
     kills = 0
     for delay in (0.2, 0.7, 1.3, 0.4):
@@ -359,6 +368,7 @@ def test_a_plan_needs_no_images_unless_lengths_are_in_epochs(tmp_path: Path) -> 
 
 
 @pytest.mark.long
+@pytest.mark.slow
 def test_the_quick_figure_shows_degradation_and_its_cure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,12 @@
 """Runs the commands in processes, as a user does."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from support.waiting import wait_until
@@ -28,6 +32,63 @@ def call(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
         check=False,
         env={**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1", **environment},
     )
+
+
+# What every command imports; the commands themselves are small.
+HEAVY = [
+    *("torch", "torch.utils.tensorboard", "sklearn.datasets", "matplotlib.backends.backend_agg"),
+    *("scipy.stats", "jinja2", "resnet_degradation.cli.commands"),
+    "resnet_degradation.training.launch",
+]
+
+
+def forked(
+    folder: Path, name: str, *arguments: str, prepare: Callable[[], None] | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """The same as `call`, in a new process that is forked from one with torch.
+
+    Importing torch is most of what a short command costs. Not for tests of how a command starts, of
+    variables that Python or torch read when they start, or of commands that start processes.
+    prepare: a function of a module, called in the process before the command.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        assert prepare is None
+        return call(folder, str(BIN / name), *arguments, **env)
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(HEAVY)
+    environment = {**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1", **env}
+    with tempfile.TemporaryDirectory() as folder_of_output:
+        files = [Path(folder_of_output) / stream for stream in ("stdout", "stderr")]
+        process = server.Process(
+            target=_run_command, args=(folder, name, arguments, environment, files, prepare)
+        )
+        process.start()
+        process.join()
+        said = [file.read_text("utf-8") for file in files]
+    assert process.exitcode is not None
+    return subprocess.CompletedProcess([name, *arguments], process.exitcode, *said)
+
+
+def _run_command(
+    folder: Path,
+    name: str,
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    files: list[Path],
+    prepare: Callable[[], None] | None,
+) -> None:
+    """Become the process of a command."""
+    for file, stream in zip(files, (sys.stdout, sys.stderr), strict=True):
+        with file.open("wb") as written:
+            os.dup2(written.fileno(), stream.fileno())
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [str(BIN / name), *arguments]
+    if prepare is not None:
+        prepare()
+    (command,) = entry_points(group="console_scripts", name=name)
+    sys.exit(command.load()())
 
 
 def run_folders(folder: Path) -> list[Path]:
