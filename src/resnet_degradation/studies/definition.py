@@ -49,7 +49,7 @@ class Study:
     figures: list[str]
     drawing: Drawing
     folder: Path
-    grid: list[str] = field(default_factory=list)  # flatten_dict keys of the settings that vary
+    grid: list[str] = field(default_factory=list)  # dotted keys of the settings that vary
 
     def unfinished_runs(self) -> list[Config]:
         """The runs that are still to be trained or resumed."""
@@ -110,7 +110,7 @@ def _make_runs(composed: DictConfig) -> list[Config]:
 
 
 def _grid_points(grid: list[GridConfig]) -> list[dict[str, Any]]:
-    """The points of a grid: every combination of values, each keyed by flatten_dict key."""
+    """The points of a grid: every combination of values, each a dictionary with dotted keys."""
     prefixes = ("recipe.", "data.", "runtime.precision")
     keys = [key for key in schema_fields(Settings) if key.startswith(prefixes)]
     for axis in grid:

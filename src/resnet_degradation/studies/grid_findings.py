@@ -20,7 +20,7 @@ def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     The best point of a net has the lowest mean training error, among the points where all its seeds
     have finished. It is chosen by the same errors that are reported, which favours all nets alike.
 
-    keys: the flatten_dict keys of the settings that vary.
+    keys: the dotted keys of the settings that vary.
     """
     nets: dict[str, dict[GridPoint, NetResults]] = defaultdict(dict)  # keyed by net, then by point
     for net in group_results_by_net(results):
