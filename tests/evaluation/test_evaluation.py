@@ -359,7 +359,7 @@ def test_public_weights_have_the_error_of_their_own_net_to_the_image(
         (again,) = run_evaluation(f"weights={exported}", *common[1:])
         assert again.errors == tested.errors
     # With other places of the zero channels, or another order of classes, the net differs.
-    with pytest.warns(UserWarning, match="the given shortcut_padding=behind is used"):
+    with pytest.warns(UserWarning, match="but the configured shortcut_padding=behind is used"):
         (behind,) = run_evaluation(*common, "shortcut_padding=behind")
     assert behind.errors[1] > tested.errors[1] + 20
     for name in ("module.linear.weight", "module.linear.bias"):

@@ -647,7 +647,7 @@ def test_responses_are_recorded_and_drawn_over_seeds(tmp_path: Path) -> None:
 
 
 def test_missing_or_damaged_responses_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"responses\.csv is missing: it is written"):
+    with pytest.raises(UserError, match=r"responses\.csv is missing: a run writes it"):
         read_responses(tmp_path)
     (tmp_path / "responses.csv").write_text("layer,name,std\n1,conv1,much\n")
     with pytest.raises(UserError, match=r"responses\.csv is damaged"):

@@ -66,7 +66,7 @@ drawn = {
 logarithmic = Drawing(log=True, x="epoch")
 drawn["log"] = FIGURES["curves"](runs, logarithmic)(logarithmic, True)
 for name in ("signals", "residuals", "lesions"):
-    drawn[name] = PROBES[name].figure(load_measurements(runs, name, PROBES[name].row), name)
+    drawn[name] = PROBES[name].make_figure(load_measurements(runs, name, PROBES[name].row), name)
 for name, figure in drawn.items():
     save_figure(figure, out / name, ("png",), dark=name == "log")
 """

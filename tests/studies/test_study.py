@@ -117,9 +117,9 @@ def test_a_study_that_is_given_a_name_keeps_it() -> None:
         ("study.panels=[{residual: true}]", "shows plain-8"),
         ("study.y_max=-1", "study.y_max"),
         ("jobs=0", "jobs=0"),
-        (("jobs=2", "runtime.devices=2"), r"jobs=2 with runtime\.devices=2"),
-        ("part=5", "the parts 1 .. 4"),
-        ("part=0", "the parts 1 .. 4"),
+        (("jobs=2", "runtime.devices=2"), r"jobs=2 does not work with runtime\.devices=2"),
+        ("part=5", "it must be from 1 to 4"),
+        ("part=0", "it must be from 1 to 4"),
     ],
 )
 def test_what_cannot_be_a_study_is_refused(
