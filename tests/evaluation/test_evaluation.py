@@ -367,7 +367,7 @@ def test_public_weights_have_the_error_of_their_own_net_to_the_image(
     torch.save(named, file)
     evaluate(evaluation_of(*common), console, RunProgress(console))
     printed = " ".join(capsys.readouterr().out.split())
-    assert "is high: guessing gives 90.00 %. If these weights are better elsewhere" in printed
+    assert "is high: guessing gives 90.00 %. If these weights do better in other code" in printed
     for cause in ("data.mean=[0.3, 0.4, 0.5]", "order of the classes", "shortcut_padding=around"):
         assert cause in printed
 
@@ -458,14 +458,14 @@ def test_other_images_must_have_the_classes_that_the_net_was_trained_on(
     moved = photographs.rename(photographs.parent / "moved")
     run_evaluation(f"run={folder}", f"data.root={moved}")
     (moved / "val/class3/0.png").unlink()
-    with pytest.warns(UserWarning, match="not the images of the run: the number of val images"):
+    with pytest.warns(UserWarning, match="trained on other images: the number of val images"):
         run_evaluation(f"run={folder}", f"data.root={moved}")
     for split in ("train", "val"):
         (moved / split / "class3").rename(moved / split / "class30")
         (moved / split / "class2").rename(moved / split / "class3")
         (moved / split / "class1").rename(moved / split / "class2")
         (moved / split / "class0").rename(moved / split / "class1")
-    with pytest.raises(DataError, match="class 0 is class1 instead of class0"):
+    with pytest.raises(DataError, match="class 0 is class1, but should be class0"):
         run_evaluation(f"run={folder}", f"data.root={moved}")
 
 

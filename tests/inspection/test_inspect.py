@@ -13,7 +13,7 @@ from support.inspection import run_inspection
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_degradation.config.schema import DEFAULT_INSPECTIONS, Config, InspectionConfig
+from resnet_degradation.config.schema import DEFAULT_MEASUREMENTS, Config, InspectionConfig
 from resnet_degradation.console.progress import NullProgress
 from resnet_degradation.data.in_memory import MemoryBatches
 from resnet_degradation.data.sources.digits import load_digits
@@ -275,7 +275,7 @@ def test_several_runs_are_inspected_and_left_as_they_were(
         after = {name: data for name, data in content(run).items() if "inspection/" not in name}
         assert after == files
     assert {file.name for file in where.iterdir()} == {
-        *(f"{what}.{end}" for what in DEFAULT_INSPECTIONS for end in ("png", "svg", "pdf")),
+        *(f"{what}.{end}" for what in DEFAULT_MEASUREMENTS for end in ("png", "svg", "pdf")),
         "report.md", "index.html",
     }  # fmt: skip
     report = (where / "report.md").read_text()
@@ -307,8 +307,8 @@ def test_the_responses_of_all_held_out_images_are_those_that_the_run_recorded(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"run": None}, "name what to inspect"),
-        ({"run": 3}, "name what to inspect"),
+        ({"run": None}, "set run to the folder"),
+        ({"run": 3}, "set run to the folder"),
         ({"run": "nowhere"}, "no run in nowhere"),
         ({"what": ["dreams"]}, "what=dreams is not valid: choose from responses, signals"),
         ({"images": 0}, "at least 1"),

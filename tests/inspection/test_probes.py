@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.inspection import run_inspection
 
-from resnet_degradation.config.schema import OPTIONAL_INSPECTIONS, Config, InspectionConfig
+from resnet_degradation.config.schema import OPTIONAL_MEASUREMENTS, Config, InspectionConfig
 from resnet_degradation.figures.inspection import load_measurements
 from resnet_degradation.figures.seeds import NetRows
 from resnet_degradation.figures.sharpness import plot_sharpness
@@ -37,10 +37,10 @@ def test_every_further_probe_leaves_a_table_a_figure_and_a_sentence(
     runs: list[Path], tmp_path: Path
 ) -> None:
     where = run_inspection(
-        *runs, output_dir=tmp_path, what=list(OPTIONAL_INSPECTIONS), images=32, points=3
+        *runs, output_dir=tmp_path, what=list(OPTIONAL_MEASUREMENTS), images=32, points=3
     )
     report = (where / "report.md").read_text()
-    for name in OPTIONAL_INSPECTIONS:
+    for name in OPTIONAL_MEASUREMENTS:
         assert (where / f"{name}.png").is_file()
         assert f"({name}.png)" in report
     points = read_inspection(runs[0], "surface", SurfacePoint)

@@ -29,7 +29,7 @@ IMAGENET_DEPTHS: dict[int, tuple[BlockKind, tuple[int, ...]]] = {
 class Architecture:
     """The stages of a net.
 
-    `channels` has the width of each stage's 3x3 layers. A bottleneck's output is 4 times as wide.
+    `channels` holds the width of each stage's 3x3 layers. A bottleneck's output is 4 times as wide.
     """
 
     family: Family
@@ -40,7 +40,7 @@ class Architecture:
 
 
 def is_valid_depth(depth: int, family: Family) -> bool:
-    """Whether `family` has a net of this depth: 6n+2 for CIFAR (section 4.2), else Table 1."""
+    """Whether `family` has a net of this depth: 6n+2 for CIFAR (section 4.2), or one in Table 1."""
     if family == "cifar":
         return 8 <= depth <= MAX_CIFAR_DEPTH and (depth - 2) % 6 == 0
     return depth in IMAGENET_DEPTHS
@@ -59,7 +59,7 @@ def choose_family(depth: int, candidates: tuple[Family, ...]) -> Family:
         "imagenet": ", ".join(map(str, IMAGENET_DEPTHS)),
     }
     choices = "; ".join(f"{family} family: {valid_depths[family]}" for family in candidates)
-    hint = "" if len(candidates) == len(FAMILIES) else " (another family: family=cifar|imagenet)"
+    hint = "" if len(candidates) == len(FAMILIES) else " (for another family, set family)"
     raise ConfigError(f"there is no net with depth={depth}. Valid: {choices}{hint}")
 
 

@@ -9,13 +9,13 @@ from typing import cast
 from resnet_degradation.config.architectures import Family, choose_family, default_shortcut
 from resnet_degradation.config.durations import is_fraction, normalize_duration
 from resnet_degradation.config.schema import Config, DataConfig
-from resnet_degradation.config.validate import check_custom_code, check_extends, check_values
+from resnet_degradation.config.validate import check_custom_code, check_net_to_extend, check_values
 from resnet_degradation.system.errors import ConfigError
 
 # In section 4.2, nets of at least this depth start with a smaller learning rate.
 MIN_WARMUP_DEPTH = 110
 
-# The shorter side relative to the crop: section 3.4 samples it from [256, 480] for crops of 224.
+# Range of an image's shorter side, in multiples of the crop size. Section 3.4: 256 to 480 for 224.
 SCALE_RATIOS = (256 / 224, 480 / 224)
 
 
@@ -36,7 +36,7 @@ def resolve(config: Config) -> Config:
     check_values(config)
     candidates = data.families if config.family is None else [config.family]
     family = choose_family(config.depth, cast(tuple[Family, ...], tuple(candidates)))
-    check_extends(config, family)
+    check_net_to_extend(config, family)
     check_custom_code(config, family)
     weights, weights_digest = _resolve_weights(config)
     shortcut = config.shortcut or default_shortcut(config.depth, family)
@@ -66,7 +66,7 @@ def resolve(config: Config) -> Config:
 
 
 def default_warmup(depth: int, family: Family) -> str:
-    """The value that warmup=auto stands for with this net (section 4.2)."""
+    """Return the warmup that "auto" selects for this net (section 4.2)."""
     return "always" if family == "cifar" and depth >= MIN_WARMUP_DEPTH else "never"
 
 
@@ -83,7 +83,7 @@ def _resolve_data_root(data: DataConfig) -> str | None:
 
 
 def _absolute_path(path: str) -> str:
-    """Make a path absolute and remove "..", so that each folder has a single name."""
+    """Make a path absolute and remove "..", so that a folder is always written the same way."""
     return os.path.abspath(expand_home(path))  # noqa: PTH100 (Path keeps "..")
 
 
@@ -96,7 +96,7 @@ def _resolve_weights(config: Config) -> tuple[str | None, str | None]:
     """Return the absolute path of the initial weights, and 16 digits of the file's checksum."""
     if not config.weights:
         if config.weights_digest:
-            raise ConfigError("weights_digest needs the weights themselves: set weights=FILE, too")
+            raise ConfigError("weights_digest is set without weights: also set weights=FILE")
         return None, None
     path = _absolute_path(config.weights)
     try:

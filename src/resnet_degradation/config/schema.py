@@ -22,8 +22,8 @@ DATA_NAMES = ("digits", "cifar10", "cifar100", "folder", "imagenet", "imagenette
 # Data sets that the user supplies. Only their folder identifies them.
 USER_DATA_NAMES = ("folder", "imagenet")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-DEFAULT_INSPECTIONS = ("responses", "signals", "residuals", "lesions")
-OPTIONAL_INSPECTIONS = ("surface", "shattering", "sharpness")  # measured only if `what` names them
+DEFAULT_MEASUREMENTS = ("responses", "signals", "residuals", "lesions")
+OPTIONAL_MEASUREMENTS = ("surface", "shattering", "sharpness")  # measured only if `what` names them
 ERROR_CHOICES = ("both", "training", "held-out")  # which errors a panel of curves shows
 
 
@@ -151,7 +151,7 @@ class InspectionConfig:
     """Which runs are inspected, and what is measured."""
 
     run: Any = field(default=None, metadata=INPUT_PATH_LIST)
-    what: Any = field(default_factory=lambda: list(DEFAULT_INSPECTIONS))
+    what: Any = field(default_factory=lambda: list(DEFAULT_MEASUREMENTS))
     images: int = 500  # number of images to measure on
     draws: int = 5  # number of random sets of blocks to remove, for each size of the set
     max_blocks: int = 60  # maximum number of blocks that are removed one at a time

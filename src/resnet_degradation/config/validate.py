@@ -182,8 +182,8 @@ def check_shortcut_padding(config: Config, resolved: Config) -> None:
         )
 
 
-def check_extends(config: Config, family: Family) -> None:
-    """Raise ConfigError if `extends` is set and the net cannot start from a shallower net."""
+def check_net_to_extend(config: Config, family: Family) -> None:
+    """Raise ConfigError if `extends` names a net that this net cannot start from."""
     if config.extends is None:
         return
     if config.weights:

@@ -123,7 +123,7 @@ class StreamBatches(Batches):
             files, view, request_all_images(len(files), count), collate=group_by_size
         )
         for groups, labels in zip(batches, files.labels.split(count), strict=True):
-            sizes = []
+            normalized = []
             for rows, pixels in groups:
                 views = self._scale_on_device(torch.from_numpy(pixels))
                 if protocol.name == "multi-scale" and protocol.mirror:
@@ -131,8 +131,8 @@ class StreamBatches(Batches):
                     views = add_mirror_images(views)
                 views = views - resize_images(self.mean, *pixels.shape[-2:])
                 positions = torch.tensor(rows, device=self.device)
-                sizes.append(SameSizeViews(positions, views / self.std))
-            yield MultiViewBatch(sizes, labels.to(self.device))
+                normalized.append(SameSizeViews(positions, views / self.std))
+            yield MultiViewBatch(normalized, labels.to(self.device))
 
     def _scale_on_device(self, pixels: Tensor) -> Tensor:
         return self._move_to_device(pixels) / 255

@@ -28,7 +28,7 @@ ProtocolName = Literal["center", "ten-crop", "multi-scale"]
 
 @dataclass(frozen=True)
 class EvalProtocol:
-    """Which views of an image a net's outputs are averaged over.
+    """The views of an image over which a net's outputs are averaged.
 
     center: the single view used to evaluate runs. ten-crop: the four corners and the centre, and
     their mirror images. multi-scale: the whole image at several scales, and its mirror images,
@@ -49,7 +49,7 @@ class EvalProtocol:
         return 2 * views if self.mirror else views
 
     def images_per_batch(self, num_crops: int) -> int:
-        """Return how many images have about as many pixels in their views as `num_crops` crops."""
+        """Return how many images have views with about as many pixels as `num_crops` crops."""
         crops = float(self.views_per_image())
         if self.name == "multi-scale":
             crops *= sum(side**2 for side in self.scales) / len(self.scales) / self.image_size**2
@@ -57,7 +57,7 @@ class EvalProtocol:
 
 
 class SameSizeViews(NamedTuple):
-    """Normalized views of the same size, of some images of a batch."""
+    """The normalized views of one size, for some images of a batch."""
 
     rows: Tensor  # (n,) int64, positions of the images in the batch
     views: Tensor  # (n, V, C, H, W) float32
@@ -66,7 +66,7 @@ class SameSizeViews(NamedTuple):
 class MultiViewBatch(NamedTuple):
     """A batch of held-out images with all their views."""
 
-    sizes: list[SameSizeViews]
+    groups: list[SameSizeViews]  # one for each size of views
     labels: Tensor  # (B,) int64
 
 
@@ -174,7 +174,7 @@ def read_views(
 
 
 def group_by_size(images: list[list[Pixels]]) -> list[tuple[list[int], Pixels]]:
-    """Return (positions of images in the batch, views (n, V, C, H, W)) for each view size."""
+    """Group views by size, as (positions of the images in the batch, views (n, V, C, H, W))."""
     groups: dict[tuple[int, tuple[int, ...]], tuple[list[int], list[Pixels]]] = {}
     for position, views in enumerate(images):
         for number, pixels in enumerate(views):

@@ -1,7 +1,7 @@
-"""Collective operations of the processes that train one run together.
+"""Collective operations of the processes that share one training run.
 
-All processes must make the same calls in the same order. NCCL transfers tensors on GPUs, and Gloo
-tensors on CPUs. A single process transfers nothing.
+All processes must make the same calls in the same order. NCCL transfers tensors on GPUs; Gloo
+transfers those on CPUs. A single process transfers nothing.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World(ProcessInfo):
-    """This process among all processes of a run. Only rank 0 owns the run folder."""
+    """The processes of a run, as seen by one of them. Only rank 0 owns the run folder."""
 
     @property
     def is_main(self) -> bool:

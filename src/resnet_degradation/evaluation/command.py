@@ -40,8 +40,8 @@ from resnet_degradation.training.describe import describe_environment
 from resnet_degradation.training.load_run import make_inspection_batches, require_checkpoint
 from resnet_degradation.training.torch_settings import restore_settings, set_arithmetic
 
-# The error of weights from a file is suspiciously high above this fraction of the error of random
-# guessing.
+# If weights from a file have an error above this fraction of that of random guessing, the usual
+# causes are printed.
 HIGH_ERROR_RATIO = 0.75
 
 
@@ -79,7 +79,7 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
         net = move_to_device(_load_net(evaluation, checkpoint, len(classes), progress), device)
         batches = make_inspection_batches(config, source, device, progress.show_preparation)
         file = evaluation.record_file()
-        # Check this before the test, so that its result cannot be lost.
+        # Checked before the test, so that no test result is lost.
         problem = f"the record of this evaluation cannot be written to {file.parent}"
         check_writable(file.parent, problem, "choose another folder with output_dir=FOLDER")
         results = _test_splits(net, batches, evaluation, progress)
@@ -103,48 +103,49 @@ def evaluate(evaluation: Evaluation, console: Console, progress: Progress) -> li
 
 
 def explain_high_error(config: Config, results: list[SplitErrors], num_classes: int) -> str | None:
-    """The usual causes if weights from a file are barely better than random guessing, else None."""
+    """Return the usual causes of an error close to that of guessing; None if it is lower."""
     chance_error = 100 * (1 - 1 / num_classes)
     highest = max(result.errors[1] for result in results)
     if highest <= HIGH_ERROR_RATIO * chance_error:
         return None
     causes = [
-        f"another mean or std (here data.mean={config.data.mean}, "
+        f"a different mean or std (here data.mean={config.data.mean}, "
         f"data.std={config.data.std or 'null'})",
-        "another order of the classes",
+        "a different order of the classes",
     ]
     if config.residual and config.shortcut == "A":
-        causes.append(f"other zero padding (here shortcut_padding={config.shortcut_padding})")
+        causes.append(f"different zero padding (here shortcut_padding={config.shortcut_padding})")
     return (
         f"An error of {highest:.2f} % is high: guessing gives {chance_error:.2f} %. If these "
-        f"weights are better elsewhere, the usual causes are: {'; '.join(causes)}."
+        f"weights do better in other code, the usual causes are: {'; '.join(causes)}."
     )
 
 
 def _load_net(
     evaluation: Evaluation,
     checkpoint: Checkpoint | None,
-    expected_classes: int | None,
+    expected_num_classes: int | None,
     progress: Progress,
 ) -> ResNet:
     """Load the net from the checkpoint if there is one, else from the weights file.
 
-    expected_classes: number of classes; None to take it from the weights.
+    expected_num_classes: number of classes; None to take it from the weights.
     """
     config = evaluation.config
     if checkpoint is not None:
         weights = checkpoint.parts["net"]
-        net = make_net(config, expected_classes or len(weights["fc.bias"]), initialized=False)
+        net = make_net(config, expected_num_classes or len(weights["fc.bias"]), initialized=False)
         assign_weights(net, weights, f"the checkpoint of {evaluation.run}")
     else:
         file = Path(str(config.weights))
-        net = make_net(config, expected_classes or num_classes(file), initialized=False)
-        progress.say(load_weights(net, file))
+        net = make_net(config, expected_num_classes or num_classes(file), initialized=False)
+        layout = load_weights(net, file)
+        progress.say(layout)
     return net
 
 
 def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint | None) -> None:
-    """Check that the split exists, and that classes and images are those of the run.
+    """Check that the split exists, and that the run was trained on these classes and images.
 
     Raises ConfigError for an unknown split, and DataError if the classes differ. Warns if the
     images differ.
@@ -158,16 +159,16 @@ def _check_images(evaluation: Evaluation, source: Source, checkpoint: Checkpoint
         return
     trained_on = read_classes(evaluation.run)
     if trained_on is not None and trained_on != source.classes:
-        pairs = zip([*trained_on, "nothing"], [*source.classes, "nothing"], strict=False)
+        pairs = zip([*trained_on, "absent"], [*source.classes, "absent"], strict=False)
         number, (expected, found) = next((i, p) for i, p in enumerate(pairs) if p[0] != p[1])
         raise DataError(
             f"the classes in {evaluation.config.data.root} are not those that the net was trained "
-            f"on: class {number} is {found} instead of {expected}"
+            f"on: class {number} is {found}, but should be {expected}"
         )
     contents = source.describe_contents()
     recorded = {key: value for key, value in checkpoint.fingerprint.items() if key in contents}
     if difference := describe_first_difference(recorded, contents):
-        warnings.warn(f"these are not the images of the run: {difference}", stacklevel=2)
+        warnings.warn(f"the run was trained on other images: {difference}", stacklevel=2)
 
 
 def _test_splits(
@@ -241,7 +242,7 @@ def _print_results(
         table.add_row(f"paper, {reference.table}", "", *[str(reference), top5][: len(ks)])
     print_table(console, table)
     if reference is not None and (differences := _list_differences(evaluation, results)):
-        note = f"Not comparable with the paper's error. Here: {'; '.join(differences)}."
+        note = f"Not comparable with the paper's error. Differences: {'; '.join(differences)}."
         console.print(note, highlight=False, markup=False)
 
 
@@ -255,7 +256,7 @@ def _list_differences(evaluation: Evaluation, results: list[SplitErrors]) -> lis
         if not is_finished(evaluation.run):
             differences.insert(0, "the run is not finished")
     if evaluation.has_custom_sizes():
-        differences.append("other sizes of views")
+        differences.append("non-default sizes of views")
     paper_count = paper.NUM_TEST_IMAGES[str(config.family)]
     if all(result.num_images != paper_count for result in results):
         differences.insert(0, f"not the paper's {paper_count:,} images")

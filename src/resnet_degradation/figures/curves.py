@@ -124,7 +124,7 @@ def plot_curves(
                 _sort_names(_make_labels(panel, members, dark), top) for panel, members in shown
             ]
             heights = [phone.names_height(names) for names in names_per_panel]
-            row_gap += phone.TICKS + max(heights)
+            row_gap += phone.TICKS_HEIGHT + max(heights)
             bottom_margin += heights[-1]
         total_height = bottom_margin + rows * height + (rows - 1) * row_gap
         figure.set_figheight(total_height)

@@ -1,4 +1,4 @@
-"""Figures for a phone: stacked panels, with rows of names below each panel."""
+"""Figures for a phone: stacked panels, each with the names of its curves below it."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from resnet_degradation.figures.labels import text_width, wrap_text
 from resnet_degradation.figures.style import ensure_contrast, name_size
 
 # Sizes in inches.
-WIDTH = 3.0  # of a figure; its smallest text is 12 pixels high on a page 360 pixels wide
+WIDTH = 3.0  # of a figure; on a screen 360 pixels wide, its smallest text is 12 pixels high
 MARGIN = 0.1  # left and right of names
-TICKS = 0.48  # height of the ticks and the label below a panel
-ROW = 0.17  # height of a row of names
-HANDLE = 0.4  # width of the line sample before a name
+TICKS_HEIGHT = 0.48  # height of the ticks and the label below a panel
+ROW_HEIGHT = 0.17  # height of a row of names
+HANDLE_WIDTH = 0.4  # width of the line sample before a name
 
 Names = Sequence[tuple[str, Line2D]]  # (name, line that it belongs to)
 
@@ -21,11 +21,11 @@ Names = Sequence[tuple[str, Line2D]]  # (name, line that it belongs to)
 def names_height(names: Names) -> float:
     """Return the height in inches that `write_names` needs below the ticks of a panel."""
     texts, columns = _arrange_names(names)
-    return ROW * (sum(map(len, texts)) if columns == 1 else -(-len(texts) // columns))
+    return ROW_HEIGHT * (sum(map(len, texts)) if columns == 1 else -(-len(texts) // columns))
 
 
 def write_names(axes: Axes, names: Names) -> None:
-    """Write names below the ticks of a panel, each after a sample of its line.
+    """Write names below the ticks of a panel, each preceded by a sample of its line.
 
     The panel must already have its final position.
     """
@@ -40,7 +40,10 @@ def write_names(axes: Axes, names: Names) -> None:
         labels=["\n".join(text) for text in texts],
         labelcolor=[ensure_contrast(str(line.get_color())) for _, line in names],
         loc="upper left",
-        bbox_to_anchor=((MARGIN / width - panel.x0) / panel.width, -TICKS / height / panel.height),
+        bbox_to_anchor=(
+            (MARGIN / width - panel.x0) / panel.width,
+            -TICKS_HEIGHT / height / panel.height,
+        ),
         ncols=columns,
         fontsize=name_size(),
         handlelength=2.0,
@@ -53,12 +56,12 @@ def write_names(axes: Axes, names: Names) -> None:
 
 
 def _arrange_names(names: Names) -> tuple[list[list[str]], int]:
-    """Return each name as a list of lines, and the number of columns."""
+    """Wrap each name into lines of text; return these lists, and the number of columns."""
     available = WIDTH - 2 * MARGIN
-    texts = [wrap_text(text, available - HANDLE) for text, _ in names]
+    texts = [wrap_text(text, available - HANDLE_WIDTH) for text, _ in names]
     if not texts or max(map(len, texts)) > 1:
         return texts, 1
-    return texts, max(1, int(available / (HANDLE + text_width([text for text, _ in names]))))
+    return texts, max(1, int(available / (HANDLE_WIDTH + text_width([text for text, _ in names]))))
 
 
 def _copy_line_style(line: Line2D) -> Line2D:

@@ -1,4 +1,4 @@
-"""`resnet-inspect`: measures the named runs, then writes figures, tables and a report."""
+"""`resnet-inspect`: measures the given runs, then writes figures, tables and a report."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from resnet_degradation.config.custom_code import check_custom_name, is_custom
 from resnet_degradation.config.identity import net_name, short_hash
 from resnet_degradation.config.resolve import expand_home
 from resnet_degradation.config.schema import (
-    DEFAULT_INSPECTIONS,
-    OPTIONAL_INSPECTIONS,
+    DEFAULT_MEASUREMENTS,
+    OPTIONAL_MEASUREMENTS,
     InspectionConfig,
 )
 from resnet_degradation.config.validate import check_evaluation_runtime
@@ -27,7 +27,7 @@ from resnet_degradation.system.errors import ConfigError
 def inspect(
     options: InspectionConfig, console: Console, progress: Progress
 ) -> tuple[Path, dict[str, Finding], dict[str, tuple[Probe, Nets]]]:
-    """Measure the named runs; print the findings, and write figures and a report.
+    """Measure the given runs; print the findings, and write figures and a report.
 
     Returns the report's folder and two dictionaries keyed by the name of the measurement: the
     findings, and the probes with the measured nets.
@@ -41,34 +41,34 @@ def inspect(
 
     probes = load_probes(parse_measurements(options.what))
     iterations = measure_runs(folders, probes, options, progress)
-    results = report_folder(folders, options.output_dir)
-    results.mkdir(parents=True, exist_ok=True)
+    report_folder = choose_report_folder(folders, options.output_dir)
+    report_folder.mkdir(parents=True, exist_ok=True)
     findings: dict[str, Finding] = {}
     measured: dict[str, tuple[Probe, Nets]] = {}
     for name, probe in probes.items():
         nets = load_measurements(folders, name, probe.row)
         if not nets:
-            progress.say(f"{name}: nothing to show (plain nets have no shortcuts)")
+            progress.say(f"{name}: nothing to show (it may need nets with shortcuts)")
             continue
         findings[name], measured[name] = probe.make_finding(nets, name), (probe, nets)
-        save_figure(probe.make_figure(nets, findings[name].title), results / name)
+        save_figure(probe.make_figure(nets, findings[name].title), report_folder / name)
         _print_finding(findings[name], console)
     definitions = {name: probe.about for name, probe in probes.items()}
-    write_report(results, iterations, findings, definitions)
-    print_path(console, "report: ", results / "index.html", " (or report.md)")
-    return results, findings, measured
+    write_report(report_folder, iterations, findings, definitions)
+    print_path(console, "report: ", report_folder / "index.html", " (or report.md)")
+    return report_folder, findings, measured
 
 
 def find_runs_to_inspect(options: InspectionConfig) -> list[Path]:
     """Find the folders of the runs to inspect; raises ConfigError for invalid options."""
     if not options.run or not isinstance(options.run, str | list):
-        raise ConfigError("name what to inspect: run=FOLDER of a run or a study, or a list of them")
+        raise ConfigError("set run to the folder of a run or a study, or to a list of folders")
     if min(options.images, options.draws, options.max_blocks, options.jobs) < 1:
         raise ConfigError("images, draws, max_blocks and jobs must be at least 1")
     if options.points < 3 or options.points % 2 == 0:
         raise ConfigError(
-            f"points={options.points} is not valid: it must be odd, so that the net is one of the "
-            "points, and at least 3"
+            f"points={options.points} is not valid: it must be at least 3, and odd, so that one "
+            "of the points is the trained net"
         )
     check_evaluation_runtime("resnet-inspect", options.runtime)
     names = [options.run] if isinstance(options.run, str) else options.run
@@ -78,7 +78,7 @@ def find_runs_to_inspect(options: InspectionConfig) -> list[Path]:
 
 def parse_measurements(what: object) -> list[str]:
     """Return the names in `what`, without duplicates; raises ConfigError for an invalid name."""
-    built_in = [*DEFAULT_INSPECTIONS, *OPTIONAL_INSPECTIONS]
+    built_in = [*DEFAULT_MEASUREMENTS, *OPTIONAL_MEASUREMENTS]
     names = what if isinstance(what, list) else [what]
     if "all" in names:
         names = [*built_in, *(name for name in names if name != "all")]
@@ -95,8 +95,8 @@ def parse_measurements(what: object) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def report_folder(folders: list[Path], output_dir: str) -> Path:
-    """The folder for the report. A single run has it in its run folder."""
+def choose_report_folder(folders: list[Path], output_dir: str) -> Path:
+    """Choose the folder of the report. For a single run, it lies in the run folder."""
     if len(folders) == 1:
         return folders[0] / "inspection"
     nets = list(dict.fromkeys(net_name(read_config(folder)) for folder in folders))

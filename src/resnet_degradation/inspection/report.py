@@ -10,24 +10,24 @@ from resnet_degradation.system.templates import write_from_templates
 
 
 def write_report(
-    results: Path,
+    report_folder: Path,
     iterations: dict[Path, int],
     findings: dict[str, Finding],
     definitions: dict[str, str],
 ) -> None:
-    """Write both files to `results`: the sentence, figure, table and definition of each finding.
+    """Write both files: the sentence, figure, table and definition of each finding.
 
     iterations: for how many iterations each run was trained, keyed by run folder.
     definitions: the definition of each measurement.
     """
     runs = []
     for folder, iteration in iterations.items():
-        path = Path(os.path.relpath(folder, results)).as_posix()
+        path = Path(os.path.relpath(folder, report_folder)).as_posix()
         run = {"name": folder.name, "path": path, "url": quote(path)}
         runs.append(run | {"iterations": f"{iteration:,}"})
     pictures = {
         name: "data:image/png;base64,"
-        + base64.b64encode((results / f"{name}.png").read_bytes()).decode()
+        + base64.b64encode((report_folder / f"{name}.png").read_bytes()).decode()
         for name in findings
     }
     content = {
@@ -37,4 +37,4 @@ def write_report(
         "pictures": pictures,
     }
     names = ["report.md", "index.html"]
-    write_from_templates("resnet_degradation.inspection", results, names, content)
+    write_from_templates("resnet_degradation.inspection", report_folder, names, content)

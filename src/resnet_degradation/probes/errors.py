@@ -110,7 +110,7 @@ def average_over_views(
     if protocol.name == "multi-scale":
         window = final_map_size(net, size, total.device)
         forward = partial(fully_convolutional_logits, net, window=window)
-    for rows, views in batch.sizes:
+    for rows, views in batch.groups:
         flat = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         batch_size = max(1, views_per_pass * size**2 // flat.shape[2:].numel())
         logits = torch.cat([forward(images) for images in flat.split(batch_size)])

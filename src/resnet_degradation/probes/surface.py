@@ -1,4 +1,4 @@
-"""The loss surface around a trained net, along filter-normalized directions (Li et al. 2018)."""
+"""The loss on a plane through a trained net's weights, after Li et al. (2018)."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ Direction = dict[str, Tensor]  # keyed by parameter name
 
 @dataclass(frozen=True)
 class SurfacePoint:
-    """The coordinates of a point of the plane, and the mean loss and error in percent there."""
+    """A point of the plane, with its mean loss and its error in percent."""
 
     first: float
     second: float
@@ -25,18 +25,18 @@ class SurfacePoint:
     error: float
 
 
-def random_direction(net: nn.Module, number: int) -> Direction:
-    """Draw random weights, and scale each filter to the norm of the net's filter.
+def random_direction(net: nn.Module, index: int) -> Direction:
+    """Draw random filters, and scale each to the norm of the net's corresponding filter.
 
     Biases and parameters of batch normalization are left out, as in the code of Li et al.
 
-    number: identifies the direction. Different numbers give independent directions.
+    index: which direction to draw. Different indices give independent directions.
     """
     direction = {}
     for name, parameter in net.named_parameters():
         if parameter.dim() > 1:
             shape = parameter.shape
-            noise = torch.randn(shape, generator=generator("surface", number, name)).to(parameter)
+            noise = torch.randn(shape, generator=generator("surface", index, name)).to(parameter)
             dims = tuple(range(1, parameter.dim()))
             filter_norm, noise_norm = (
                 torch.linalg.vector_norm(w, dim=dims, keepdim=True) for w in (parameter, noise)
@@ -84,11 +84,11 @@ def measure_loss_and_error(net: nn.Module, batches: list[Batch]) -> tuple[float,
 def measure_surface(
     net: nn.Module, batches: list[Batch], coordinates: list[tuple[float, float]]
 ) -> Iterator[SurfacePoint]:
-    """Measure loss and error at points of the plane through the net along two random directions.
+    """Measure loss and error at points of the plane that two random directions span at the net.
 
     Yields the points in the order of `coordinates`. The net itself is at (0, 0).
     """
-    directions = [random_direction(net, number) for number in (0, 1)]
+    directions = [random_direction(net, index) for index in (0, 1)]
     for point in coordinates:
         with move_weights(net, zip(point, directions, strict=True)):
             yield SurfacePoint(*point, *measure_loss_and_error(net, batches))

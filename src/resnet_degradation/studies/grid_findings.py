@@ -1,4 +1,4 @@
-"""Computes the verdicts of a study that trains every net at several values of a setting."""
+"""Writes the conclusions (verdicts) of a study that trains each net at several grid points."""
 
 import math
 from collections import defaultdict
@@ -17,8 +17,9 @@ GridPoint = tuple[Any, ...]  # one value for each setting of the grid
 def find_grid_verdicts(results: list[Result], keys: Sequence[str]) -> list[str]:
     """Compare deep with shallow nets at each grid point, and all nets at their best points.
 
-    The best point of a net has the lowest mean training error, among the points where all its seeds
-    have finished. It is chosen by the same errors that are reported, which favours all nets alike.
+    The best point of a net has the lowest mean training error of the points at which every seed
+    used for this net has finished. Selection and report use the same errors, so all nets look
+    slightly too good, about equally.
 
     keys: the dotted keys of the settings that vary.
     """
@@ -66,7 +67,7 @@ def _format_point(point: GridPoint, keys: Sequence[str]) -> str:
 
 
 def _find_depth_pairs(nets: dict[str, dict[GridPoint, NetResults]]) -> list[tuple[str, str]]:
-    """The keys of the shallowest and the deepest net of each series."""
+    """Return the keys of the shallowest and the deepest net of each series."""
     series: dict[Any, list[tuple[int, str]]] = defaultdict(list)
     for key, points in nets.items():
         config = next(iter(points.values())).config
@@ -83,9 +84,9 @@ def _describe_gap(
     nets: dict[str, dict[GridPoint, NetResults]],
     keys: Sequence[str],
 ) -> str:
-    """Describe the deep net's training error minus the shallow net's at each point, and its trend.
+    """Describe how far the deep net's training error exceeds the shallow net's, and the trend.
 
-    Returns "" if the nets have no point and seed in common.
+    Returns "" if there is no point at which both nets have finished the same seed.
     """
     spread = pooled_spread(
         [result.errors.train_error for result in net.results]

@@ -11,9 +11,8 @@ from resnet_degradation.system.process import describe_cpu_load
 from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 from resnet_degradation.training.build import choose_device
 
-# The plan shows a range of times if the slowest step takes more than this many times as long as the
-# fastest.
-MAX_STEADY_RATIO = 1.2
+# The plan shows a range of times if the longest is more than this many times the shortest.
+MIN_RANGE_RATIO = 1.2
 
 
 def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
@@ -33,28 +32,28 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     for part, cost in enumerate(costs, 1):
         name = study.unique_name(cost.run).replace(" (", "\n(")
         multiply_adds, seconds = cost.multiply_adds, cost.seconds[1]
-        is_left = multiply_adds > 0
-        remaining = (f"{multiply_adds:.1e}", format_duration(seconds)) if is_left else ("-", "-")
+        is_done = multiply_adds == 0
+        remaining = ("-", "-") if is_done else (f"{multiply_adds:.1e}", format_duration(seconds))
         table.add_row(str(part), name, cost.state, f"{cost.iterations:,}", *remaining)
     table.add_section()
-    # Parallel runs divide the total time, but it cannot be shorter than that of the longest run.
+    # Running in parallel divides the total time, but not below the time of the longest run.
     fastest, typical, slowest = (
         max(sum(seconds) / jobs, *seconds)
         for seconds in zip(*(cost.seconds for cost in costs), strict=True)
     )
     time = format_duration(typical)
-    if slowest > MAX_STEADY_RATIO * fastest:
+    if slowest > MIN_RANGE_RATIO * fastest:
         time += f"\n({format_duration(fastest)} to {format_duration(slowest)})"
-        notes.append("In brackets: the range from the fastest to the slowest step")
-    left = [cost.multiply_adds for cost in costs if cost.multiply_adds]
-    remaining = (f"{sum(left):.1e}" if left else "-", time)
-    table.add_row("", f"{len(left)} of {len(costs)} runs left", "", "", *remaining)
+        notes.append("In brackets: the times at the speed of the fastest and of the slowest step")
+    unfinished = [cost.multiply_adds for cost in costs if cost.multiply_adds]
+    remaining = (f"{sum(unfinished):.1e}" if unfinished else "-", time)
+    table.add_row("", f"{len(unfinished)} of {len(costs)} runs left", "", "", *remaining)
     print_table(console, table, ("mult-adds", "iterations"))
-    if load_note and left:
+    if load_note and unfinished:
         notes.append(
-            f"{load_note[0].upper()}{load_note[1:]}: without it, runs are faster than measured now"
+            f"{load_note[0].upper()}{load_note[1:]}: the runs may be faster than this estimate"
         )
-    if left and choose_device(study.runs[0]).type == "cpu":
+    if unfinished and choose_device(study.runs[0]).type == "cpu":
         hint = precision_note(study.runs[0].runtime.precision, has_bf16_instructions())
         notes += [hint] if hint else []
     notes.append(f"Figures, table and report will be in {study.folder}")
@@ -63,7 +62,7 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
 
 
 def format_duration(seconds: float) -> str:
-    """Format a duration, such as "7 min"."""
+    """Return a duration as text, such as "7 min"."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

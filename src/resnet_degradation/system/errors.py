@@ -1,4 +1,4 @@
-"""Errors that tell the user in one line what is wrong and what to do; one-line warnings."""
+"""Errors and warnings of one line each, which tell the user what is wrong and what to do."""
 
 import re
 import signal
@@ -6,7 +6,7 @@ import warnings
 
 from resnet_degradation.system.process import get_rank
 
-# The signal number of SIGPIPE, which Windows lacks. Python raises BrokenPipeError instead.
+# The number of SIGPIPE, which Windows lacks. Python ignores it and raises BrokenPipeError.
 BROKEN_PIPE = 13
 
 # Out-of-memory messages of errors other than OutOfMemoryError: on a CPU, on an Apple GPU, and for
@@ -20,7 +20,7 @@ class UserError(Exception):
     """An error that the user can fix; printed as one line, without a traceback."""
 
     exit_code = 2
-    rank = 0  # rank of the process that prints the message, which may not be the one that failed
+    rank = 0  # rank of the process that prints the message (not always the failed one)
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows instead of a traceback."""
@@ -60,7 +60,7 @@ class LostContactError(UserError):
 
 
 class PeerFailedError(UserError):
-    """Another process of the same run failed, and prints why."""
+    """Another process of the same run has failed, and prints the reason."""
 
     def __init__(self, rank: int) -> None:
         super().__init__(f"rank {rank} failed")
@@ -74,7 +74,7 @@ class Stopped(BaseException):
     """
 
     def __init__(self, signum: int, message: str) -> None:
-        super().__init__(signum, message)  # all arguments, so that it can be pickled
+        super().__init__(signum, message)  # pickle needs all arguments
         self.message = message
         self.signum = signum
         self.exit_code = 128 + signum
@@ -123,8 +123,8 @@ def explain(error: Exception) -> str | None:
         )
     if type(error).__module__ in ("torch._inductor.exc", "torch._dynamo.exc"):
         return (
-            f"torch.compile failed ({str(error).splitlines()[0]}): runtime.compile=none trains "
-            "without it"
+            f"torch.compile failed ({str(error).splitlines()[0]}): to train without it, "
+            "set runtime.compile=none"
         )
     if is_out_of_memory(error):
         return (

@@ -53,7 +53,7 @@ def prepare(
     check_step_capture(config, device, world)
     set_arithmetic(config.runtime.precision)
     if source is None:
-        # One process per machine downloads.
+        # Only one process on each machine downloads.
         source = world.local_rank_zero_first(lambda: find_images(config, report))
     batches = make_batches(source, config, device, world, report)
     plan = make_plan(config, batches.num_train, sum(batches.splits.values()))
@@ -120,7 +120,7 @@ def initialize_momentum(optimizer: torch.optim.Optimizer) -> None:
     """Set every parameter's momentum buffer to zero. This does not change the first step.
 
     Otherwise fused SGD allocates the buffer in the first step, and leaves it uninitialized if the
-    scaler skips that step. This can happen while the scale is still too large.
+    scaler skips that step, as it does while the scale is too large.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:

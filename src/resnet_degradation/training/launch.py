@@ -54,8 +54,8 @@ LAUNCHER_SIGNALS = [*STOP_SIGNALS, *([signal.SIGQUIT] if hasattr(signal, "SIGQUI
 # Seconds that workers get to save the run after a stop signal.
 SAVE_SECONDS = 120
 
-# Seconds that a worker waits before it exits because it lost contact. Meanwhile, the launcher
-# notices the worker that died.
+# Seconds that a worker waits before it exits because it lost contact. This lets the launcher first
+# notice the worker that died.
 EXIT_DELAY = 1.0
 
 
@@ -106,7 +106,7 @@ def launch_workers(config: Config, count: int, quiet: bool = False) -> None:
 
     If a worker dies, all restart from the last checkpoint, up to `runtime.max_restarts` times.
     """
-    # Imported here because a single process does not need them. On macOS, they print a note.
+    # Imported here because a single process does not need them, and on macOS they print a note.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -121,7 +121,7 @@ def launch_workers(config: Config, count: int, quiet: bool = False) -> None:
         preempt_signals.append(signum)
         raise SignalException("preempted", signal.SIGTERM)
 
-    handlers: dict[int, Any] = {n: signal.getsignal(n) for n in LAUNCHER_SIGNALS}
+    handlers: dict[int, Any] = {sig: signal.getsignal(sig) for sig in LAUNCHER_SIGNALS}
     handlers |= {SAVE_SIGNAL: save} if SAVE_SIGNAL is not None else {}
     handlers |= dict.fromkeys(find_submitit_signals(), preempt)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # inherited by the workers
@@ -148,13 +148,14 @@ def launch_workers(config: Config, count: int, quiet: bool = False) -> None:
         )
         # Keep ignoring signals that are ignored, for example because of nohup.
         handled_signals = [
-            n.name for n in LAUNCHER_SIGNALS if signal.getsignal(n) is not signal.SIG_IGN
+            sig.name for sig in LAUNCHER_SIGNALS if signal.getsignal(sig) is not signal.SIG_IGN
         ]
         optional_settings = {
             "signals_to_handle": ",".join(handled_signals),
             "shutdown_timeout": SAVE_SECONDS,
         }
-        for name in optional_settings.keys() & vars(settings).keys():  # not in all torch versions
+        # Some versions of torch lack them.
+        for name in optional_settings.keys() & vars(settings).keys():
             setattr(settings, name, optional_settings[name])
         try:
             outcomes: dict[int, Stopped | UserError | None] = elastic_launch(settings, run_worker)(
@@ -176,8 +177,8 @@ def launch_workers(config: Config, count: int, quiet: bool = False) -> None:
 def run_worker(config: Config, quiet: bool) -> Stopped | UserError | None:
     """Train a run as one of several workers; return an error that the user can fix, or None.
 
-    Raising the error would restart all workers. Its message is empty if another worker reports the
-    cause.
+    Raising the error would restart all workers. The message is empty if another worker reports
+    the cause.
     """
     use_ascii_fallback()
     use_one_line_warnings()

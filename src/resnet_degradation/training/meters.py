@@ -16,7 +16,7 @@ from resnet_degradation.system.apple_gpu import MPS
 # Data is the bottleneck if training waits for it more than this percentage of the time.
 MAX_WAITING_PERCENT = 20.0
 
-# Seconds of training without a warning, because the decoding processes are still starting.
+# There is no warning in the first seconds of training, while the decoding processes start.
 START_UP_SECONDS = 10.0
 
 
@@ -57,7 +57,7 @@ class Meter:
         self.num_finite += self.totals[0].isfinite()
 
     def read(self, reader: str) -> TrainingError:
-        """Return the mean over all processes since the last read of `reader`."""
+        """Return the mean over all processes since `reader` last called this."""
         loss, wrong, num_images = self._collect()
         last_loss, last_wrong, last_num_images = self.last_read[reader]
         self.last_read[reader] = (loss, wrong, num_images)
@@ -111,7 +111,7 @@ class Clock:
     def lap(self) -> float:
         """Return the seconds of training in this lap, and start the next lap.
 
-        Never returns 0, even if the lap is shorter than a tick, because speeds are divided by it.
+        Never returns 0, even if the clock has not advanced, because speeds are divided by it.
         """
         lap = max(self._lap_so_far(), 1e-6)
         self._lap = 0.0
@@ -154,7 +154,7 @@ class Throughput(NamedTuple):
 
 
 def compute_throughput(stats: DecodeStats, seconds: float) -> Throughput:
-    """The throughput over `seconds` of training."""
+    """Return the throughput over `seconds` of training."""
     waiting = 100 * stats.wait_seconds / seconds if seconds > 0 else 0.0
     return Throughput(stats.images_per_second(), min(waiting, 100.0))
 
@@ -174,14 +174,14 @@ class ThroughputMonitor:
     def begin(self) -> None:
         """Ignore images that were decoded before training."""
         if self._stats is not None:
-            self._last = self._first = self._stats.since(DecodeStats())
+            self._last = self._first = self._stats.since(DecodeStats())  # a copy
 
     def measure_recent(self, seconds: float) -> Throughput | None:
         """Measure the `seconds` of training since the last call; warn once if data is too slow."""
         if self._stats is None:
             return None
         recent = compute_throughput(self._stats.since(self._last), seconds)
-        self._last = self._stats.since(DecodeStats())
+        self._last = self._stats.since(DecodeStats())  # a copy
         self._seconds += seconds
         too_slow = self._seconds > START_UP_SECONDS and recent.waiting_percent > MAX_WAITING_PERCENT
         if too_slow and not self._warned:

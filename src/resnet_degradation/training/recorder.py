@@ -51,7 +51,7 @@ CHARTS = {
     "errors (%)": {"training and held-out": ["Multiline", ["error/train", "error/(val|test)"]]}
 }
 
-# Settings that change no results. The name of the data set is shown as "data".
+# Settings left out of the hparams: they change no results, or "data" already shows them.
 NOT_SHOWN = ("output_dir", "data.name", "data.families", "data.download", "data.on_error")
 
 
@@ -89,7 +89,7 @@ class Recorder:
         self._tensorboard = SummaryWriter(str(folder), purge_step=0)
         self._tensorboard.add_text("configuration", f"```yaml\n{configuration}```", 0)
         self._tensorboard.add_custom_scalars(CHARTS)
-        # Without torch's list of columns: TensorBoard would use the list of the first run for all.
+        # Omit torch's list of columns, because TensorBoard would use the first run's for all runs.
         _, hparams_start, self._hparams_end = hparams(_hparams(run.config), {})
         self._add_summary(hparams_start)
         for row in rows:
@@ -146,7 +146,7 @@ class Recorder:
     ) -> None:
         """Write responses and, last, summary.json, which marks the run as finished."""
         write_responses(self.folder, responses)
-        errors = {f"final/{n}": e for n, e in final.as_dict().items() if e is not None}
+        errors = {f"final/{name}": e for name, e in final.as_dict().items() if e is not None}
         self.add_scalars(summary["iterations"], errors)
         self._add_summary(self._hparams_end)
         os.fsync(self._stream.fileno())
@@ -180,9 +180,9 @@ def _silence_event_writer(args: threading.ExceptHookArgs) -> None:
 
 
 def _hparams(config: Config) -> dict[str, Any]:
-    """The settings that can change results, for TensorBoard's hparams.
+    """Return the settings that can change results, for TensorBoard's hparams.
 
-    All of them, because TensorBoard compares a setting of two runs only if both have it.
+    Defaults are included, because TensorBoard compares two runs only in settings that both have.
     """
     return {"net": net_name(config), "data": data_name(config)} | {
         key: value if isinstance(value, bool | int | float) else escape_non_utf8(str(value))

@@ -143,6 +143,6 @@ class GraphedFunction:
                 raise cause from None
             raise ConfigError(
                 f"a training step cannot be captured ({str(cause).splitlines()[0]}): "
-                "runtime.compile=none trains without it"
+                "to train without this, set runtime.compile=none"
             ) from error
         return graph
