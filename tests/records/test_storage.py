@@ -286,7 +286,7 @@ def test_without_file_locks_a_run_says_what_is_lost_and_how_to_continue(
     message = str(refused.value)
     assert f"{config.output_dir}/.locks is on a file system without locks" in message
     assert "so two processes could train the same run at once" in message
-    assert "runtime.lock=FOLDER, a folder on another file system, or runtime.lock=off" in message
+    assert "set runtime.lock to a folder on another file system, or set runtime.lock=off" in message
     assert not run_folder(config).exists()
     off = tiny("runtime.lock=off")
     with pytest.warns(UserWarning, match=r"runtime\.lock=off: nothing keeps two processes"):
