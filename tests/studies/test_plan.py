@@ -140,7 +140,7 @@ def test_steps_that_disagree_give_a_range_and_others_none(
     assert "fastest step" not in text
     timed(0.10, 0.10, 0.11, 0.11, 0.20)
     text = printed(study, capsys)
-    assert "the range from the fastest to the slowest step" in text
+    assert "at the speed of the fastest and of the slowest step" in text
     assert "(40 min to 80 min)" in text
 
 
