@@ -26,7 +26,7 @@ SYNONYMS = {
     "data.root": "root data_dir datadir data_path dataset_path data_root",
     "data.image_size": "img_size imgsize size resolution input_size crop_size",
     "runtime.device": "accelerator",
-    "runtime.devices": "gpus num_gpus n_gpus ngpus gpu nproc nproc_per_node world_size",
+    "runtime.devices": "gpus num_gpus n_gpus ngpus nproc nproc_per_node world_size",
     "runtime.num_workers": "workers n_workers j dataloader_workers",
     "runtime.num_threads": "threads n_threads cpu_threads",
     "runtime.precision": "dtype",
@@ -60,6 +60,15 @@ ANSWERS = {
         ("dry_run", "dryrun", "fast_dev_run"),
         "resnet-study plan=true lists the runs of a study; recipe.iterations=10 trains briefly",
     ),
+    **dict.fromkeys(
+        ("cutout", "mixup", "cutmix", "label_smoothing", "dropout", "nesterov", "ema"),
+        "the paper's recipe has no such setting, and this trainer follows it",
+    ),
+    **dict.fromkeys(
+        ("gpu", "gpu_id", "gpu_ids", "device_id", "cuda_device"),
+        "type runtime.device=cuda; the environment variable CUDA_VISIBLE_DEVICES selects GPUs",
+    ),
+    "num_classes": "the data set decides the number of classes",
     "tensorboard": "every run writes its files: tensorboard --logdir outputs shows them",
 }
 VALUE_SYNONYMS = {
@@ -93,6 +102,8 @@ def refuse_guesses(arguments: Sequence[str], schema: type[Any]) -> None:
         if key.startswith("-"):
             problem = f"{key} is not an option"
             answer = _suggest_for_setting(name, value, keys) or setting
+            if name == "list":
+                answer = _suggest_for_word(name, keys)
         elif equals:
             known = name in (*keys, *GROUPS)
             problem = f"there is no {name}={value}" if known else f"there is no key {name}"
@@ -139,6 +150,8 @@ def _suggest_for_key(name: str, value: str, keys: list[str]) -> str | None:
         return f"type -m seed={value.strip('[]').replace(' ', '') or '0,1,2'}"
     if EPOCH_NAMES.fullmatch(last):
         our_key, value = "recipe.iterations", f"{value or 10}ep"
+    elif last.startswith("no_"):
+        our_key, value = last[3:], "false"
     elif last in DATASET_NAMES:
         return f"type data={value.lower().replace('-', '') or 'NAME'}"
     else:
@@ -151,16 +164,31 @@ def _suggest_for_key(name: str, value: str, keys: list[str]) -> str | None:
 
 def _suggest_for_word(word: str, keys: list[str]) -> str | None:
     """What to type for an argument without "=" that is no setting's name; None if nothing fits."""
-    if word in ("help", "usage", "list", "train", "fit"):
-        return "type --help"
+    word = re.sub(r"^(fig|table)(ure)?[-_ ]?(?=\d)", r"\1", word)
     for group in ("study", "data", "recipe"):
         if group in keys and (config_folder() / group / f"{word}.yaml").exists():
             return f"type {group}={word}"
-    if "study" in keys and word in STUDY_ANSWERS:
-        return STUDY_ANSWERS[word]
+    if "study" in keys and re.fullmatch(r"list|studies|(fig|table)\d\w*", word):
+        studies = sorted(path.stem for path in (config_folder() / "study").glob("*.yaml"))
+        return STUDY_ANSWERS.get(word, f"type study=NAME with one of {', '.join(studies)}")
+    if word in ("help", "usage", "list", "train", "fit"):
+        return "type --help"
+    return (
+        _suggest_for_path(word, keys)
+        or _suggest_for_value("data", word, keys)
+        or _suggest_net(word, keys)
+    )
+
+
+def _suggest_for_path(word: str, keys: list[str]) -> str | None:
+    """What to type for a file of weights or the folder of a run; None if it is neither."""
+    if Path(word).suffix in (".pt", ".pth", ".ckpt", ".safetensors"):
+        if "weights" in keys:
+            return f"type weights={word} with the net's depth, residual and data"
+        return f"resnet-eval tests such a file: weights={word}"
     if "run" in keys and (Path(word).exists() or "/" in word):
         return f"type run={word}"
-    return _suggest_for_value("data", word, keys) or _suggest_net(word, keys)
+    return None
 
 
 def _suggest_net(text: str, keys: list[str]) -> str | None:
