@@ -93,9 +93,10 @@ def plot(curves: dict[str, tuple[list[int], list[float]]]) -> Figure:
         for (name, (num_sweeps, errors)), colour in zip(
             curves.items(), ("#D55E00", "#0072B2"), strict=True
         ):
-            axes.semilogy(num_sweeps, errors, ".-", color=colour, linewidth=2, label=name)
+            axes.semilogy(num_sweeps, errors, ".-", color=colour, linewidth=2)
+            position = (num_sweeps[2], errors[2])
+            axes.annotate(name, position, (8, 4 if errors[2] < 0.1 else -14), textcoords="offset points", color=colour)
         axes.set(xlabel="sweeps over the fine grid", ylabel="error (relative to the initial one)")
-        axes.legend(loc=(0.36, 0.78))
         figure.subplots_adjust(left=0.16, right=0.97, top=0.96, bottom=0.15)
     return figure
 
