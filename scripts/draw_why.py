@@ -1,4 +1,4 @@
-"""Redraw the pictures of docs/why.md from the tables in outputs/reference/why.
+"""Redraw the pictures of docs/why.md, and report.md, from the tables in outputs/reference/why.
 
 python scripts/draw_why.py
 """
@@ -25,15 +25,20 @@ from resnet_degradation.figures.style import save_figure
 from resnet_degradation.inspection.registry import PROBES
 from resnet_degradation.records.csv_tables import parse_row
 from resnet_degradation.studies.definition import Study, resolve_study
+from resnet_degradation.system.templates import write_from_templates
 
 WHY = Path(__file__).parents[1] / "outputs/reference/why"
 
 
 def main() -> None:
+    findings = {}
     for name, probe in PROBES.items():
         nets = read_inspected_nets(name)
-        figure = probe.make_figure(nets, probe.make_finding(nets, name).title)
-        save_figure(figure, WHY / name, ("png",))
+        findings[name] = probe.make_finding(nets, name)
+        save_figure(probe.make_figure(nets, findings[name].title), WHY / name, ("png",))
+    definitions = {name: probe.about for name, probe in PROBES.items()}
+    content = {"findings": findings, "definitions": definitions, "runs": []}
+    write_from_templates("resnet_degradation.inspection", WHY, ["report.md"], content)
     figure = plot_depths(read_depth_series(), load_study("depths").drawing)
     save_figure(figure, WHY / "depths", ("png",))
     figure = plot_curves(load_constructed_curves(), load_study("constructed").drawing)

@@ -94,8 +94,10 @@ def plot(curves: dict[str, tuple[list[int], list[float]]]) -> Figure:
             curves.items(), ("#D55E00", "#0072B2"), strict=True
         ):
             axes.semilogy(num_sweeps, errors, ".-", color=colour, linewidth=2)
-            position = (num_sweeps[2], errors[2])
-            axes.annotate(name, position, (8, 4 if errors[2] < 0.1 else -14), textcoords="offset points", color=colour)
+            offset = (8, 4 if errors[2] < 0.1 else -14)  # in points; away from both curves
+            axes.annotate(
+                name, (num_sweeps[2], errors[2]), offset, textcoords="offset points", color=colour
+            )
         axes.set(xlabel="sweeps over the fine grid", ylabel="error (relative to the initial one)")
         figure.subplots_adjust(left=0.16, right=0.97, top=0.96, bottom=0.15)
     return figure
