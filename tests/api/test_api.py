@@ -125,7 +125,8 @@ def test_a_finished_run_is_only_read_and_the_process_stays_as_it_was(
         torch.set_num_threads(1)
     assert (run.folder / "metrics.csv").stat() == record
     assert (
-        capsys.readouterr().out == f"ResNet-8-width0.5 seed 0 is already finished:\n{run.folder}\n"
+        capsys.readouterr().out
+        == f"ResNet-8-width0.5 seed 0 is already finished: {run.errors}\n{run.folder}\n"
     )
 
 

@@ -60,7 +60,7 @@ MISTAKES = [
     (["data=CIFAR10"], "there is no data=CIFAR10, the nearest is data=cifar10; valid: cifar10"),
     (["data=cifar"], "there is no data=cifar, the nearest is data=cifar10; valid: cifar10"),
     (["recipe=slow"], "there is no recipe=slow"),
-    (["depth=21"], "there is no net with depth=21"),
+    (["depth=21"], "there is no net with depth=21: the nearest is 20"),
     (["depth"], "'depth' is not a setting: type depth=VALUE"),
     (["depth=[1"], "[1"),
     (["depth=20,56"], "'depth=20,56' names several values: add -m to run each"),

@@ -40,7 +40,7 @@ from resnet_degradation.figures.curves import NetCurves, load_curves, plot_curve
 from resnet_degradation.figures.depths import load_errors_by_depth, plot_depths
 from resnet_degradation.figures.drawing import Drawing, adjust_drawing, read_drawing
 from resnet_degradation.figures.inspection import load_responses, responses_title
-from resnet_degradation.figures.labels import describe_conditions, separate_boxes
+from resnet_degradation.figures.labels import compose_caption, describe_conditions, separate_boxes
 from resnet_degradation.figures.registry import FIGURES
 from resnet_degradation.figures.seeds import Curve, Series
 from resnet_degradation.figures.style import choose_colours, save_figure
@@ -289,6 +289,8 @@ def test_options_of_the_script_change_the_figure(finished: Study, tmp_path: Path
         ({"y_max": -1.0}, "y_max=-1.0 is not valid: it must be above 0"),
         ({"y_max": float("nan")}, "y_max=nan is not valid"),
         ({"width": 0}, "width=0 is not valid: it must be 1 to 40"),
+        ({"width": "wide"}, "width=wide is not valid: it must be 1 to 40 (inches), column or"),
+        ({"y_max": "50"}, "y_max=50 is not valid: it must be above 0"),
     ],
 )
 def test_numbers_of_a_drawing_have_ranges(settings: dict[str, Any], expected: str) -> None:
@@ -403,6 +405,17 @@ def test_spread_out_boxes_keep_their_order_and_do_not_overlap(
     assert all(low >= -1e-9 for low, _ in ends)
     if sum(heights) <= 1.02:
         assert all(high <= 1.02 + 1e-9 for _, high in ends)
+
+
+def test_boxes_that_would_overlap_are_centred_on_their_places() -> None:
+    assert separate_boxes([0.5, 0.5, 0.5, 0.9], [0.1] * 4) == pytest.approx([0.4, 0.5, 0.6, 0.9])
+    assert separate_boxes([0.0, 0.0], [0.1, 0.1]) == pytest.approx([0.05, 0.15])
+
+
+def test_a_caption_says_if_nets_have_different_numbers_of_seeds() -> None:
+    config = net_ending_at(10).config
+    assert compose_caption([config] * 2, [1, 3], "mean").endswith("; 1 to 3 seeds per net (mean)")
+    assert compose_caption([config] * 2, [1, 1], "mean").endswith("; 1 seed")
 
 
 def test_panels_choose_nets_and_errors() -> None:

@@ -76,7 +76,7 @@ def translate_errors(schema: type[Any], resumes: bool = False) -> Iterator[None]
     except Exception as error:
         if (explained := explain(error, schema)) is None:
             raise
-        raise UserError(" ".join(explained.split())) from error
+        raise UserError(" ".join(explained.split())) from None
     finally:
         warnings.formatwarning = formatwarning
 

@@ -133,7 +133,7 @@ def plot(
     log: bool | None = None,
     dashed: bool | None = None,
     y_max: float | None = None,
-    width: float | None = None,
+    width: float | str | None = None,
 ) -> "Figure":
     """Plot training (thin) and held-out errors (bold) of runs, or of all runs in folders.
 
@@ -143,7 +143,8 @@ def plot(
     together: draw plain and residual nets in one panel. smooth: how many rows each point of a
     training curve averages. log: use a logarithmic error axis. dashed: draw training errors dashed.
     y_max: upper end of the error axis.
-    width: in inches, for a paper: with smaller text, and without title and caption.
+    width: in inches, or column or text, for a paper: with smaller text, and without title and
+    caption.
 
     Raises UserError if there is nothing to draw.
     """

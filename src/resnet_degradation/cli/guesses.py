@@ -108,6 +108,8 @@ def refuse_guesses(arguments: Sequence[str], schema: type[Any]) -> None:
             known = name in (*keys, *GROUPS)
             problem = f"there is no {name}={value}" if known else f"there is no key {name}"
             answer = _suggest_for_setting(name, value, keys)
+            if name in keys and key.lstrip("+") != name:  # as in recipe.weight-decay=0
+                problem, answer = f"there is no key {key}", setting
         elif number > 0 and arguments[number - 1].startswith("-"):  # an option's value
             continue
         else:
@@ -133,7 +135,7 @@ def _suggest_for_value(name: str, value: str, keys: list[str]) -> str | None:
     if name == "study":
         return STUDY_ANSWERS.get(value)
     if name == "seeds" and value.isdecimal() and 0 < int(value) < 100:
-        return f"type seeds=[{','.join(map(str, range(int(value))))}]"
+        return f"type 'seeds=[{','.join(map(str, range(int(value))))}]'"
     if name == "depth" and not value.isdecimal():
         return _suggest_net(value, keys)
     return None
@@ -152,6 +154,10 @@ def _suggest_for_key(name: str, value: str, keys: list[str]) -> str | None:
         our_key, value = "recipe.iterations", f"{value or 10}ep"
     elif last.startswith("no_"):
         our_key, value = last[3:], "false"
+    elif last == "plain":
+        our_key, value = "residual", str(value.lower() in ("false", "no", "0")).lower()
+    elif last == "seed" and "seeds" in keys:
+        our_key, value = "seeds", f"[{value}]"
     elif last in DATASET_NAMES:
         return f"type data={value.lower().replace('-', '') or 'NAME'}"
     else:
@@ -159,7 +165,8 @@ def _suggest_for_key(name: str, value: str, keys: list[str]) -> str | None:
         if not our_key and first not in GROUPS:
             our_key = next((key for key in keys if key.rpartition(".")[2] == last), "")
     value = VALUE_SYNONYMS.get((our_key, value), value) or "VALUE"
-    return f"type {our_key}={value}" if our_key in keys else None
+    setting = f"'{our_key}={value}'" if "[" in value else f"{our_key}={value}"
+    return f"type {setting}" if our_key in keys else None
 
 
 def _suggest_for_word(word: str, keys: list[str]) -> str | None:

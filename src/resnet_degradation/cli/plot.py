@@ -17,7 +17,13 @@ from typing import Any, NoReturn
 from resnet_degradation import __version__
 from resnet_degradation.cli.app import flush_output
 from resnet_degradation.config.schema import ERROR_CHOICES
-from resnet_degradation.figures.drawing import X_COLUMNS, Drawing, adjust_drawing, read_drawing
+from resnet_degradation.figures.drawing import (
+    WIDTHS,
+    X_COLUMNS,
+    Drawing,
+    adjust_drawing,
+    read_drawing,
+)
 from resnet_degradation.figures.registry import FIGURES, USED_SETTINGS
 from resnet_degradation.figures.style import FORMATS, save_figure
 from resnet_degradation.records.run_folder import drop_duplicate_runs, find_runs, read_config
@@ -30,7 +36,7 @@ from resnet_degradation.system.errors import BROKEN_PIPE, UserError, explain, us
 # Options that are not settings of a drawing.
 INPUT_OUTPUT_OPTIONS = ("folders", "output", "formats", "figure", "table")
 
-WIDTHS = {"column": 3.3, "text": 6.8}
+OTHER_FORMATS = (".jpg", ".jpeg", ".gif", ".tif", ".tiff", ".eps", ".webp", ".bmp")
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,6 +83,8 @@ def draw_figure(arguments: argparse.Namespace) -> None:
     drawing = adjust_drawing(drawing, **settings)
     figure = FIGURES[arguments.figure](runs, drawing)(drawing, False)
     output, formats = arguments.output or default_output, arguments.formats
+    if output.suffix.lower() in OTHER_FORMATS:
+        raise UserError(f"--output {output}: the formats are {', '.join(FORMATS)}")
     if (ending := output.suffix.removeprefix(".")) in FORMATS:
         output, formats = output.with_suffix(""), formats or [ending]
     files = save_figure(figure, output, tuple(formats or FORMATS))

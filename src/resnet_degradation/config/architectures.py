@@ -58,9 +58,15 @@ def choose_family(depth: int, candidates: tuple[Family, ...]) -> Family:
         "cifar": f"6n+2, such as 20, 32, 44, 56, 110 or 1202 (at most {MAX_CIFAR_DEPTH})",
         "imagenet": ", ".join(map(str, IMAGENET_DEPTHS)),
     }
+    depths = [
+        d for d in range(MAX_CIFAR_DEPTH + 1) if any(is_valid_depth(d, f) for f in candidates)
+    ]
+    nearest = min(depths, key=lambda valid_depth: abs(valid_depth - depth))
     choices = "; ".join(f"{family} family: {valid_depths[family]}" for family in candidates)
     hint = "" if len(candidates) == len(FAMILIES) else " (for another family, set family)"
-    raise ConfigError(f"there is no net with depth={depth}. Valid: {choices}{hint}")
+    raise ConfigError(
+        f"there is no net with depth={depth}: the nearest is {nearest}. Valid: {choices}{hint}"
+    )
 
 
 def find_architecture(depth: int, family: Family) -> Architecture:

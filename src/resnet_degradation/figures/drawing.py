@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from resnet_degradation.system.errors import ConfigError, UserError
 
 # Columns of metrics.csv that can be on the x axis.
 X_COLUMNS = ("iteration", "epoch", "seconds")
+
+WIDTHS = {"column": 3.3, "text": 6.8}  # of usual papers, in inches
 
 
 @dataclass(frozen=True)
@@ -48,24 +51,30 @@ def adjust_drawing(
 ) -> Drawing:
     """Return a copy of the drawing with the given settings; None leaves a setting unchanged.
 
+    width: in inches, or column or text.
     errors: both, training or held-out. together: show plain and residual nets in one panel.
     settings: fields of Drawing; with a width, the figure has no title unless one is given.
     Raises ConfigError if a value is not valid.
     """
     given = {key: value for key, value in settings.items() if value is not None}
+    if isinstance(given.get("width"), str):
+        given["width"] = WIDTHS.get(given["width"], given["width"])
     for key, value, choices in (
         ("x", given.get("x"), X_COLUMNS),
         ("errors", errors, ERROR_CHOICES),
     ):
         if value is not None and value not in choices:
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
-    for name, allowed, expected in (
-        ("smooth", lambda n: isinstance(n, int) and n > 0, "a whole number of at least 1"),
-        ("y_max", lambda n: 0 < n <= 100, "above 0 and at most 100 (percent)"),
-        ("width", lambda n: 1 <= n <= 40, "1 to 40 (inches)"),
+    for name, kind, lowest, highest, expected in (
+        ("smooth", int, 1, math.inf, "a whole number of at least 1"),
+        ("y_max", int | float, 1e-9, 100, "above 0 and at most 100 (percent)"),
+        ("width", int | float, 1, 40, "1 to 40 (inches), column or text"),
     ):
-        if name in given and not allowed(given[name]):
-            raise ConfigError(f"{name}={given[name]} is not valid: it must be {expected}")
+        value = given.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, kind) or not lowest <= value <= highest:
+            raise ConfigError(f"{name}={value} is not valid: it must be {expected}")
     panels = [PanelConfig()] if together else drawing.panels
     if errors is not None:
         panels = [replace(panel, errors=errors) for panel in panels]

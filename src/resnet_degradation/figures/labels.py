@@ -5,6 +5,8 @@ import re
 import textwrap
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -99,21 +101,26 @@ def is_named(line: Line2D) -> bool:
 
 
 def separate_boxes(centres: list[float], heights: list[float]) -> list[float]:
-    """Move the centres of boxes until no two boxes overlap.
+    """Move the centres of boxes until no two boxes overlap, as little as possible.
+
+    Boxes that would overlap form a group, which is centred on their preferred positions.
 
     centres: preferred centres, in ascending order, as fractions of the axes' height (0 is the
     bottom). heights: in the same unit. The boxes stay inside the axes if they fit.
     """
-    moved: list[float] = []
-    floor = 0.0
-    for centre, height in zip(centres, heights, strict=True):
-        moved.append(max(centre, floor + height / 2))
-        floor = moved[-1] + height / 2
-    ceiling = max(1.02, sum(heights))
-    for i in reversed(range(len(moved))):
-        moved[i] = min(moved[i], ceiling - heights[i] / 2)
-        ceiling = moved[i] - heights[i] / 2
-    return moved
+    *starts, total = accumulate(heights, initial=0.0)  # bottoms of boxes stacked on each other
+    groups: list[list[float]] = []  # of touching boxes: how far each one wants to be from the stack
+    for centre, height, start in zip(centres, heights, starts, strict=True):
+        groups.append([centre - height / 2 - start])
+        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
+            upper = groups.pop()
+            groups[-1] += upper
+    room = max(1.02 - total, 0.0)
+    shifts = [min(max(fmean(group), 0.0), room) for group in groups for _ in group]
+    return [
+        shift + start + height / 2
+        for shift, start, height in zip(shifts, starts, heights, strict=True)
+    ]
 
 
 def write_title(figure: Figure, title: str, topic: str = "") -> None:
@@ -172,8 +179,12 @@ def compose_caption(
 
     seeds_note: how several seeds are drawn.
     """
-    seeds = " / ".join(map(str, sorted(set(num_seeds))))
-    seeds += " seed" if set(num_seeds) == {1} else f" seeds ({seeds_note})"
+    fewest, most = min(num_seeds), max(num_seeds)
+    seeds = f"{most} seed{'s' * (most > 1)}"
+    if fewest < most:
+        seeds = f"{fewest} to {seeds} per net"
+    if most > 1:
+        seeds += f" ({seeds_note})"
     return "; ".join([describe_conditions(configs), seeds, *(notes or [])])
 
 

@@ -50,9 +50,10 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     table.add_row("", f"{len(unfinished)} of {len(costs)} runs left", "", "", *remaining)
     print_table(console, table, ("mult-adds", "iterations"))
     if load_note and unfinished:
-        notes.append(
-            f"{load_note[0].upper()}{load_note[1:]}: the runs may be faster than this estimate"
-        )
+        faster = "the runs may be faster than this estimate"
+        if study.runs[0].runtime.num_threads != 1:
+            faster += ", and runtime.num_threads=1 may be faster while the cores are busy"
+        notes.append(f"{load_note[0].upper()}{load_note[1:]}: {faster}")
     if unfinished and choose_device(study.runs[0]).type == "cpu":
         hint = precision_note(study.runs[0].runtime.precision, has_bf16_instructions())
         notes += [hint] if hint else []

@@ -17,20 +17,21 @@ LATEX_ESCAPES = {
     "†": r"$\dagger$",
     "\u00a0": "~",
 }
-OMITTED_COLUMNS = ("multiply-adds", "seeds", "seconds")  # the notes state the seeds
+OMITTED_COLUMNS = ("multiply-adds", "seconds")
 
 
 def write_tables(folder: Path, rows: Sequence[dict[str, str]], notes: Sequence[str]) -> list[Path]:
     """Write a report's table for a paper, without empty columns; return the paths of the files.
 
+    Without the column of seeds, too, if all nets have the same number: the notes state it.
+
     notes: on the conditions, and on what is not comparable. They are written below the table in
     Markdown, and as comments in LaTeX.
     """
-    columns = [
-        name
-        for name in rows[0]
-        if name not in OMITTED_COLUMNS and any(row[name] != "-" for row in rows)
-    ]
+    omitted = [name for name in rows[0] if all(row[name] == "-" for row in rows)]
+    if len({row["seeds"].count(",") for row in rows}) == 1:
+        omitted.append("seeds")
+    columns = [name for name in rows[0] if name not in (*OMITTED_COLUMNS, *omitted)]
     table = [columns, *([row[name] for name in columns] for row in rows)]
     contents = {
         folder / "results.md": format_markdown(table, notes),

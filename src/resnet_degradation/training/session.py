@@ -16,7 +16,7 @@ from resnet_degradation.probes.responses import measure_responses
 from resnet_degradation.records.layers import Response
 from resnet_degradation.records.lock import run_lock
 from resnet_degradation.records.run_folder import checkpoint_files
-from resnet_degradation.records.summary import FinalErrors, is_finished
+from resnet_degradation.records.summary import FinalErrors, is_finished, read_final_errors
 from resnet_degradation.system.apple_gpu import apple_gpu_note
 from resnet_degradation.system.errors import (
     ConfigError,
@@ -51,7 +51,9 @@ def train(config: Config, progress: Progress) -> Path:
         if not world.is_main:
             progress = NullProgress()
         if world.broadcast(lambda: is_finished(folder)):
-            progress.say(f"{run_name(config)} is already finished:\n{folder}")
+            if world.is_main:
+                errors = read_final_errors(folder)
+                progress.say(f"{run_name(config)} is already finished: {errors}\n{folder}")
             return folder
         if world.is_main:
             create_output_dir(config.output_dir)
