@@ -39,7 +39,10 @@ MISTAKES = [
     (["dept=20"], "there is no key dept: the nearest is depth"),
     (["recipe.iteration=3"], "there is no key recipe.iteration: the nearest is recipe.iterations"),
     (["lr=0.1"], "there is no key lr: type recipe.lr=0.1"),
-    (["--random-erasing", "5"], "unrecognized arguments: --random-erasing: settings are given as key=VALUE"),
+    (
+        ["--random-erasing", "5"],
+        "unrecognized arguments: --random-erasing: settings are given as key=VALUE",
+    ),
     (["--cfg", "net.yaml"], "invalid choice: 'net.yaml'"),
     (["depth=8", "--cfg", "job", "width=2"], "width=2: settings are given as key=VALUE, options "),
     (["digit"], "'digit' lacks a value: settings are given as key=VALUE, see --help"),

@@ -110,7 +110,9 @@ def test_an_invalid_setting_is_an_error(configure: Configure, override: str, mes
 
 
 def test_a_family_that_lacks_the_depth_is_refused_with_its_depths(configure: Configure) -> None:
-    with pytest.raises(ConfigError, match=r"depth=34: the nearest is 32\. Valid: cifar family: 6n\+2"):
+    with pytest.raises(
+        ConfigError, match=r"depth=34: the nearest is 32\. Valid: cifar family: 6n\+2"
+    ):
         configure("data=cifar10", "depth=34")
 
 

@@ -286,17 +286,18 @@ def test_options_of_the_script_change_the_figure(finished: Study, tmp_path: Path
     [
         ({"smooth": 0}, "smooth=0 is not valid: it must be a whole number of at least 1"),
         ({"smooth": 2.5}, "smooth=2.5 is not valid"),
-        ({"y_max": -1.0}, "y_max=-1.0 is not valid: it must be above 0"),
+        ({"y_max": -1.0}, "y_max=-1.0 is not valid: it must be a number above 0"),
         ({"y_max": float("nan")}, "y_max=nan is not valid"),
         ({"width": 0}, "width=0 is not valid: it must be 1 to 40"),
-        ({"width": "wide"}, "width=wide is not valid: it must be 1 to 40 (inches), column or"),
-        ({"y_max": "50"}, "y_max=50 is not valid: it must be above 0"),
+        ({"width": "wide"}, "width='wide' is not valid: it must be 1 to 40 (inches), column or"),
+        ({"y_max": "50"}, "y_max='50' is not valid: it must be a number above 0"),
     ],
 )
 def test_numbers_of_a_drawing_have_ranges(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):
         adjust_drawing(Drawing(), **settings)
     assert adjust_drawing(Drawing(), smooth=1, y_max=100, width=3.3).width == 3.3
+    assert adjust_drawing(Drawing(), width="column").width == 3.3
 
 
 @pytest.mark.parametrize(
@@ -464,6 +465,9 @@ def test_a_run_before_its_first_evaluation_is_drawn(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     (net,) = load_curves([tmp_path / "0", tmp_path / "1"])
     assert (net.held_out_name, net.num_seeds) == ("validation", 2)
+    refused = plot(tmp_path, "--output", tmp_path / "figure.jpg")
+    assert refused.returncode == UserError.exit_code
+    assert "figure.jpg: the formats are png, svg, pdf" in refused.stderr
 
 
 # --- figures for a paper ---

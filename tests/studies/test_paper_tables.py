@@ -50,7 +50,13 @@ def test_special_characters_are_escaped() -> None:
 
 
 def test_columns_without_values_are_left_out(tmp_path: Path) -> None:
-    row = {"net": "plain-20", "the paper (%)": "-", "error (%)": "7.0", "seeds": "0"}
+    row = {
+        "net": "plain-20",
+        "the paper (%)": "-",
+        "error (%)": "7.0",
+        "seeds": "0",
+        "seconds": "18",
+    }
     md, tex = write_tables(tmp_path, [row], ["one note"])
     assert md.read_text() == "| net | error (%) |\n| --- | ---: |\n| plain-20 | 7.0 |\n\none note\n"
     assert tex.read_text().splitlines()[1:4] == [

@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 from hydra import compose
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from resnet_degradation.cli.guesses import refuse_guesses
 from resnet_degradation.cli.messages import explain, explain_parser_error, refuse_unknown_keys
@@ -76,7 +78,8 @@ def translate_errors(schema: type[Any], resumes: bool = False) -> Iterator[None]
     except Exception as error:
         if (explained := explain(error, schema)) is None:
             raise
-        raise UserError(" ".join(explained.split())) from None
+        cause = None if isinstance(error, HydraException | OmegaConfBaseException) else error
+        raise UserError(" ".join(explained.split())) from cause
     finally:
         warnings.formatwarning = formatwarning
 
@@ -119,7 +122,7 @@ def compose_command(config_name: str, schema: type[Any], arguments: Sequence[str
         config = compose(config_name, overrides=list(arguments))
     except Exception as error:
         if explain(error, schema) is None and (message := explain_parser_error(error)):
-            raise ConfigError(message) from error
+            raise ConfigError(message) from None
         raise
     refuse_unknown_keys(config, schema)
     return config

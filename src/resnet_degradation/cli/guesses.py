@@ -36,18 +36,27 @@ SYNONYMS = {
     "runtime.checkpoint_every": "save_every ckpt_every save_interval checkpoint_interval save_freq",
 }
 KEY_BY_SYNONYM = {name: key for key, names in SYNONYMS.items() for name in names.split()}
+# Names of the opposite of residual.
+NEGATIONS = {"plain", "no_residual", *(f"no_{name}" for name in SYNONYMS["residual"].split())}
 
 EPOCH_NAMES = re.compile("((num|max|n|nb|train)_)?epochs?")
 MODEL_NAMES = ["model", "net", "arch", "architecture", "network", "backbone", "name"]
 DATASET_NAMES = ["dataset", "data_name", "data_set", "ds"]
 ANSWERS = {
     **dict.fromkeys(
+        ("amp", "fp16", "mixed_precision", "autocast", "half"), "type runtime.precision=bf16"
+    ),
+    **dict.fromkeys(
+        ("gpu", "gpu_id", "gpu_ids", "device_id", "cuda_device"),
+        "type runtime.device=cuda; the environment variable CUDA_VISIBLE_DEVICES selects GPUs",
+    ),
+    "num_classes": "the data set decides the number of classes",
+}
+TRAINING_ANSWERS = {
+    **dict.fromkeys(
         ("optimizer", "optim", "opt", "sched", "scheduler", "lr_scheduler"),
         "every run uses the paper's SGD, with the settings recipe.lr, recipe.momentum, "
         "recipe.milestones and recipe.weight_decay",
-    ),
-    **dict.fromkeys(
-        ("amp", "fp16", "mixed_precision", "autocast", "half"), "type runtime.precision=bf16"
     ),
     **dict.fromkeys(
         ("resume", "checkpoint", "ckpt", "restore", "load"),
@@ -64,11 +73,6 @@ ANSWERS = {
         ("cutout", "mixup", "cutmix", "label_smoothing", "dropout", "nesterov", "ema"),
         "the paper's recipe has no such setting, and this trainer follows it",
     ),
-    **dict.fromkeys(
-        ("gpu", "gpu_id", "gpu_ids", "device_id", "cuda_device"),
-        "type runtime.device=cuda; the environment variable CUDA_VISIBLE_DEVICES selects GPUs",
-    ),
-    "num_classes": "the data set decides the number of classes",
     "tensorboard": "every run writes its files: tensorboard --logdir outputs shows them",
 }
 VALUE_SYNONYMS = {
@@ -146,18 +150,17 @@ def _suggest_for_key(name: str, value: str, keys: list[str]) -> str | None:
     first, last = name.partition(".")[0], name.rpartition(".")[2].lower()
     if last in MODEL_NAMES:
         return _suggest_net(value, keys) or "type depth=56 residual=false, for instance"
-    if last in ANSWERS and "run" not in keys:
-        return ANSWERS[last]
+    answers = ANSWERS if "run" in keys else ANSWERS | TRAINING_ANSWERS
+    if last in answers:
+        return answers[last]
     if name == "seeds":
         return f"type -m seed={value.strip('[]').replace(' ', '') or '0,1,2'}"
     if EPOCH_NAMES.fullmatch(last):
         our_key, value = "recipe.iterations", f"{value or 10}ep"
-    elif last.startswith("no_"):
-        our_key, value = last[3:], "false"
-    elif last == "plain":
+    elif last in NEGATIONS:
         our_key, value = "residual", str(value.lower() in ("false", "no", "0")).lower()
     elif last == "seed" and "seeds" in keys:
-        our_key, value = "seeds", f"[{value}]"
+        our_key, value = "seeds", f"[{value.strip('[]') or '0,1,2'}]"
     elif last in DATASET_NAMES:
         return f"type data={value.lower().replace('-', '') or 'NAME'}"
     else:
@@ -171,13 +174,13 @@ def _suggest_for_key(name: str, value: str, keys: list[str]) -> str | None:
 
 def _suggest_for_word(word: str, keys: list[str]) -> str | None:
     """What to type for an argument without "=" that is no setting's name; None if nothing fits."""
-    word = re.sub(r"^(fig|table)(ure)?[-_ ]?(?=\d)", r"\1", word)
+    figure = re.sub(r"^(fig|table)(ure)?[-_ ]?(?=\d)", r"\1", word)
     for group in ("study", "data", "recipe"):
-        if group in keys and (config_folder() / group / f"{word}.yaml").exists():
-            return f"type {group}={word}"
-    if "study" in keys and re.fullmatch(r"list|studies|(fig|table)\d\w*", word):
+        if group in keys and (config_folder() / group / f"{figure}.yaml").exists():
+            return f"type {group}={figure}"
+    if "study" in keys and re.fullmatch(r"list|studies|(fig|table)\d\w*", figure):
         studies = sorted(path.stem for path in (config_folder() / "study").glob("*.yaml"))
-        return STUDY_ANSWERS.get(word, f"type study=NAME with one of {', '.join(studies)}")
+        return STUDY_ANSWERS.get(figure, f"type study=NAME with one of {', '.join(studies)}")
     if word in ("help", "usage", "list", "train", "fit"):
         return "type --help"
     return (

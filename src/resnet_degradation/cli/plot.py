@@ -70,6 +70,8 @@ def draw_figure(arguments: argparse.Namespace) -> None:
     """
     # A wildcard for runs may also match files of figures.
     folders = [path for path in arguments.folders if not path.is_file()]
+    if arguments.output and arguments.output.suffix.lower() in OTHER_FORMATS:
+        raise UserError(f"--output {arguments.output}: the formats are {', '.join(FORMATS)}")
     if not folders:
         raise UserError("these are files: give the folders of runs or of a study")
     stem = arguments.figure if arguments.width is None else f"{arguments.figure}-paper"
@@ -83,8 +85,6 @@ def draw_figure(arguments: argparse.Namespace) -> None:
     drawing = adjust_drawing(drawing, **settings)
     figure = FIGURES[arguments.figure](runs, drawing)(drawing, False)
     output, formats = arguments.output or default_output, arguments.formats
-    if output.suffix.lower() in OTHER_FORMATS:
-        raise UserError(f"--output {output}: the formats are {', '.join(FORMATS)}")
     if (ending := output.suffix.removeprefix(".")) in FORMATS:
         output, formats = output.with_suffix(""), formats or [ending]
     files = save_figure(figure, output, tuple(formats or FORMATS))

@@ -58,9 +58,7 @@ def choose_family(depth: int, candidates: tuple[Family, ...]) -> Family:
         "cifar": f"6n+2, such as 20, 32, 44, 56, 110 or 1202 (at most {MAX_CIFAR_DEPTH})",
         "imagenet": ", ".join(map(str, IMAGENET_DEPTHS)),
     }
-    depths = [
-        d for d in range(MAX_CIFAR_DEPTH + 1) if any(is_valid_depth(d, f) for f in candidates)
-    ]
+    depths = [d for d in range(MAX_CIFAR_DEPTH + 1) if is_valid_depth(d, candidates[0])]
     nearest = min(depths, key=lambda valid_depth: abs(valid_depth - depth))
     choices = "; ".join(f"{family} family: {valid_depths[family]}" for family in candidates)
     hint = "" if len(candidates) == len(FAMILIES) else " (for another family, set family)"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +67,15 @@ def adjust_drawing(
         if value is not None and value not in choices:
             raise ConfigError(f"{key}={value} is not valid: choose {', '.join(choices)}")
     for name, kind, lowest, highest, expected in (
-        ("smooth", int, 1, math.inf, "a whole number of at least 1"),
-        ("y_max", int | float, 1e-9, 100, "above 0 and at most 100 (percent)"),
-        ("width", int | float, 1, 40, "1 to 40 (inches), column or text"),
+        ("smooth", Integral, 1, math.inf, "a whole number of at least 1"),
+        ("y_max", Real, 1e-9, 100, "a number above 0 and at most 100 (percent)"),
+        ("width", Real, 1, 40, "1 to 40 (inches), column or text"),
     ):
         value = given.get(name)
         if value is None:
             continue
-        if not isinstance(value, kind) or not lowest <= value <= highest:
-            raise ConfigError(f"{name}={value} is not valid: it must be {expected}")
+        if not isinstance(value, kind) or not lowest <= float(value) <= highest:
+            raise ConfigError(f"{name}={value!r} is not valid: it must be {expected}")
     panels = [PanelConfig()] if together else drawing.panels
     if errors is not None:
         panels = [replace(panel, errors=errors) for panel in panels]

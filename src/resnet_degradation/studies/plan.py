@@ -7,6 +7,7 @@ from rich.table import Table
 from resnet_degradation.console.lines import print_line, print_table
 from resnet_degradation.studies.cost import plan_costs
 from resnet_degradation.studies.definition import Study
+from resnet_degradation.studies.execute import with_thread_share
 from resnet_degradation.system.process import describe_cpu_load
 from resnet_degradation.system.processor import has_bf16_instructions, precision_note
 from resnet_degradation.training.build import choose_device
@@ -49,12 +50,13 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     remaining = (f"{sum(unfinished):.1e}" if unfinished else "-", time)
     table.add_row("", f"{len(unfinished)} of {len(costs)} runs left", "", "", *remaining)
     print_table(console, table, ("mult-adds", "iterations"))
+    uses_cpu = choose_device(study.runs[0]).type == "cpu"
     if load_note and unfinished:
         faster = "the runs may be faster than this estimate"
-        if study.runs[0].runtime.num_threads != 1:
+        if uses_cpu and with_thread_share(study.runs[0], jobs).runtime.num_threads != 1:
             faster += ", and runtime.num_threads=1 may be faster while the cores are busy"
         notes.append(f"{load_note[0].upper()}{load_note[1:]}: {faster}")
-    if unfinished and choose_device(study.runs[0]).type == "cpu":
+    if unfinished and uses_cpu:
         hint = precision_note(study.runs[0].runtime.precision, has_bf16_instructions())
         notes += [hint] if hint else []
     notes.append(f"Figures, table and report will be in {study.folder}")
