@@ -50,13 +50,14 @@ def print_plan(study: Study, console: Console, jobs: int = 1) -> None:
     remaining = (f"{sum(unfinished):.1e}" if unfinished else "-", time)
     table.add_row("", f"{len(unfinished)} of {len(costs)} runs left", "", "", *remaining)
     print_table(console, table, ("mult-adds", "iterations"))
-    uses_cpu = choose_device(study.runs[0]).type == "cpu"
+    # Finished runs need no device, which this machine may not have.
+    uses_cpu = bool(unfinished) and choose_device(study.runs[0]).type == "cpu"
     if load_note and unfinished:
         faster = "the runs may be faster than this estimate"
         if uses_cpu and with_thread_share(study.runs[0], jobs).runtime.num_threads != 1:
             faster += ", and runtime.num_threads=1 may be faster while the cores are busy"
         notes.append(f"{load_note[0].upper()}{load_note[1:]}: {faster}")
-    if unfinished and uses_cpu:
+    if uses_cpu:
         hint = precision_note(study.runs[0].runtime.precision, has_bf16_instructions())
         notes += [hint] if hint else []
     notes.append(f"Figures, table and report will be in {study.folder}")
